@@ -1,0 +1,1 @@
+//! Servers, emulators and clients for the tests that need a running PostgreSQL.
