@@ -1,0 +1,117 @@
+# What people run. `make help` tells what each target does; docs/development.md says more.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.ONESHELL:
+.SUFFIXES:
+
+PG_CONFIG ?= $(shell command -v pg_config || echo /usr/bin/pg_config)
+DESTDIR ?=
+CARGO_TARGET_DIR ?= $(CURDIR)/target
+
+# cargo-pgrx sets target.*.rustflags for its builds and plain cargo does not, so that each would
+# compile every dependency again for itself; with RUSTFLAGS in the environment both ignore them.
+RUSTFLAGS ?=
+
+export CARGO_TARGET_DIR RUSTFLAGS
+export PGRX_PG_CONFIG_PATH = $(PG_CONFIG)
+export PGRX_HOME = $(CARGO_TARGET_DIR)/pgrx
+
+.PHONY: help build install demo demo-stop test lint
+
+help: ## print this
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## build the library for PG_CONFIG=/path/to/pg_config (default: the one on the PATH)
+	@[[ -x "$(PG_CONFIG)" ]] || {
+	    echo 'make: no pg_config at "$(PG_CONFIG)": install the headers of your server' \
+	        '(Debian: postgresql-server-dev-15), or give PG_CONFIG=/path/to/pg_config' >&2
+	    exit 1
+	}
+	command -v cargo >/dev/null || {
+	    echo 'make: cargo is not on the PATH of $(shell id -un): install Rust 1.95 or later' \
+	        '(https://rustup.rs), or put it on the PATH' >&2
+	    exit 1
+	}
+	version=$$("$(PG_CONFIG)" --version | tr -dc '0-9.\n')
+	major=$${version%%.*}
+	case $$major in
+	15 | 16 | 17 | 18) ;;
+	*)
+	    echo "make: $(PG_CONFIG) is of PostgreSQL $$version; aadauth runs on 15, 16, 17 and 18" >&2
+	    exit 1
+	    ;;
+	esac
+	cargo build --release -p aadauth --no-default-features --features "pg$$major"
+
+# Each file is written beside its place and renamed: a server that has the old library loaded keeps
+# it. What was built is copied as it is; nothing but this target writes outside the build directory.
+install: build ## build, then install library, SQL and PAM service file (as root; DESTDIR= works)
+	@version=$$("$(PG_CONFIG)" --version | tr -dc '0-9.\n')
+	major=$${version%%.*}
+	pkglibdir=$$("$(PG_CONFIG)" --pkglibdir)
+	extensions=$$("$(PG_CONFIG)" --sharedir)/extension
+	release=$$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
+	new=.aadauth-new
+	put() { # mode, source, destination
+	    mkdir -p "$$(dirname "$$3")"
+	    cmp -s "$$2" "$$3" && [[ $$(stat -c %a "$$3") == "$${1#0}" ]] && return
+	    install -m "$$1" "$$2" "$$(dirname "$$3")/$$new"
+	    mv -f "$$(dirname "$$3")/$$new" "$$3"
+	    echo "installed $$3"
+	}
+	if [[ -z "$(DESTDIR)" && $$EUID != 0 ]]; then
+	    echo 'make: installing needs the rights of root: run it with sudo, or give DESTDIR=' >&2
+	    exit 1
+	fi
+	work=$$(mktemp -d)
+	trap 'rm -rf "$$work"' EXIT
+	for control in aadauth pgaadauth; do
+	    sed "s/@CARGO_VERSION@/$$release/" "$$(find . sql -maxdepth 1 -name "$$control.control" | head -n 1)" \
+	        >"$$work/$$control.control"
+	    put 0644 "$$work/$$control.control" "$(DESTDIR)$$extensions/$$control.control"
+	done
+	for script in sql/aadauth--*.sql sql/pgaadauth--*.sql; do
+	    put 0644 "$$script" "$(DESTDIR)$$extensions/$$(basename "$$script")"
+	done
+	put 0755 "$(CARGO_TARGET_DIR)/release/libaadauth.so" "$(DESTDIR)$$pkglibdir/aadauth.so"
+	if "$(PG_CONFIG)" --configure | grep -q -- --with-pam; then
+	    # The path must be exactly this one: by its name, libpam finds the library that the server
+	    # has loaded already.
+	    {
+	        echo '# Sign-in to PostgreSQL with Entra ID tokens. Leave this file in place: without it,'
+	        echo '# libpam asks /etc/pam.d/other.'
+	        echo "auth     required  $$pkglibdir/aadauth.so"
+	        echo "account  required  $$pkglibdir/aadauth.so"
+	    } >"$$work/pam"
+	    put 0644 "$$work/pam" "$(DESTDIR)/etc/pam.d/aadauth-$$major"
+	else
+	    echo 'note: this PostgreSQL is built without PAM; no PAM service file is installed'
+	fi
+	cat <<END
+
+	aadauth $$release is installed for PostgreSQL $$version. Next, in postgresql.conf:
+
+	    shared_preload_libraries = 'aadauth'
+	    aadauth.tenant_id = '<your tenant id>'
+	    aadauth.audience = '<application id URI of your app registration>'
+
+	in pg_hba.conf, below your line for the operating-system user postgres:
+
+	    hostssl  all  all  all  pam pamservice=aadauth-$$major
+
+	then restart the server and run CREATE EXTENSION aadauth in the database "postgres".
+	README.md goes through it step by step.
+	END
+
+demo: ## sign in to a throw-away server with tokens of the Entra emulator; installs what is missing
+	@pg_test/demo start
+
+demo-stop: ## stop what `make demo` left running, and remove it
+	@pg_test/demo stop
+
+test: ## run every check and test there is (as root, on Debian; installs what is missing)
+	@.ci/test
+
+lint: ## formatting, clippy and the dependency rules
+	@.ci/test lint
