@@ -1,1 +1,26 @@
+//! The rules by which an Entra ID access token is accepted or refused.
+//!
+//! Nothing here reads a file, a clock, a setting or the network: time, settings and key bytes are
+//! arguments. A sign-in runs through the modules in this order:
+//!
+//! 1. [`label`] says which principal a PostgreSQL role stands for;
+//! 2. [`envelope`] takes the token apart and refuses anything that is not a plain RS256 JWS;
+//! 3. [`keys`] holds the signing keys of one issuer, one of which must have made the signature;
+//! 4. [`claims`] are what a verified token says, typed;
+//! 5. [`decision`] compares them with the [`policy`] and the role's mapping;
+//! 6. [`reason`] names what was wrong, [`refusal`] is what the client is told of it.
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
 
+pub mod authority;
+pub mod guid;
+pub mod label;
+pub mod policy;
+pub mod reason;
+pub mod refusal;
+
+pub use authority::{Authority, AuthorityError, Cloud, TokenVersion};
+pub use label::{InternalLabel, LabelError, MAX_LABEL, Mapping, PrincipalKind, PublicLabel};
+pub use policy::{Audience, AudienceError, Policy};
+pub use reason::{Reason, Step};
+pub use refusal::{client_text, sqlstate};

@@ -1,0 +1,437 @@
+//! The Entra clouds, and the addresses and issuers that belong to each.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+use uuid::Uuid;
+
+use crate::policy::Audience;
+
+/// Version of an access token, which the *resource* chooses (`requestedAccessTokenVersion` in its
+/// app registration), and with it the metadata document, key set and issuer that vouch for it.
+/// <https://learn.microsoft.com/entra/identity-platform/access-tokens>
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TokenVersion {
+    /// `ver` is `1.0`: what Azure's database resource issues.
+    V1,
+    /// `ver` is `2.0`.
+    V2,
+}
+
+impl TokenVersion {
+    /// Both versions.
+    pub const ALL: [TokenVersion; 2] = [TokenVersion::V1, TokenVersion::V2];
+
+    /// The value of the `ver` claim.
+    pub const fn claim(self) -> &'static str {
+        match self {
+            TokenVersion::V1 => "1.0",
+            TokenVersion::V2 => "2.0",
+        }
+    }
+
+    /// The version whose `ver` claim this is.
+    pub fn from_claim(claim: &str) -> Option<TokenVersion> {
+        Self::ALL
+            .into_iter()
+            .find(|version| version.claim() == claim)
+    }
+}
+
+/// Writes `v1` or `v2`.
+impl fmt::Display for TokenVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            TokenVersion::V1 => "v1",
+            TokenVersion::V2 => "v2",
+        })
+    }
+}
+
+/// A national cloud of Entra ID.
+/// <https://learn.microsoft.com/entra/identity-platform/authentication-national-cloud>
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Cloud {
+    /// The worldwide cloud.
+    #[default]
+    Public,
+    /// Azure for the government of the United States.
+    UsGov,
+    /// Azure in China, operated by 21Vianet.
+    China,
+}
+
+impl Cloud {
+    /// Every cloud.
+    pub const ALL: [Cloud; 3] = [Cloud::Public, Cloud::UsGov, Cloud::China];
+
+    /// Origin of the cloud's sign-in endpoints.
+    pub const fn login(self) -> &'static str {
+        match self {
+            Cloud::Public => "https://login.microsoftonline.com",
+            Cloud::UsGov => "https://login.microsoftonline.us",
+            Cloud::China => "https://login.partner.microsoftonline.cn",
+        }
+    }
+
+    /// Origin in the issuer of v1 tokens. US Gov shares the worldwide cloud's.
+    const fn v1_issuer_origin(self) -> &'static str {
+        match self {
+            Cloud::Public | Cloud::UsGov => "https://sts.windows.net",
+            Cloud::China => "https://sts.chinacloudapi.cn",
+        }
+    }
+
+    /// The audiences that the word `ossrdbms` stands for: Azure's own database resource in this
+    /// cloud, by its URI and, where it is publicly known, by its application id.
+    ///
+    /// The resource is the first-party application "Azure OSSRDBMS Database". Its application id in
+    /// China is not known, so tokens for it are accepted there by the URI alone.
+    pub fn ossrdbms(self) -> Vec<Audience> {
+        const PUBLIC: Uuid = Uuid::from_u128(0x123cd850_d9df_40bd_94d5_c9f07b7fa203);
+        const US_GOV: Uuid = Uuid::from_u128(0x01c96bfd_e37a_4b52_8481_7bb7f7e550bc);
+        let uri = |uri: &str| Audience::Uri(uri.to_owned());
+        match self {
+            Cloud::Public => vec![
+                uri("https://ossrdbms-aad.database.windows.net"),
+                Audience::ApplicationId(PUBLIC),
+            ],
+            Cloud::UsGov => vec![
+                uri("https://ossrdbms-aad.database.usgovcloudapi.net"),
+                Audience::ApplicationId(US_GOV),
+            ],
+            Cloud::China => vec![uri("https://ossrdbms-aad.database.chinacloudapi.cn")],
+        }
+    }
+}
+
+/// Writes the word that [`Cloud::from_str`] reads.
+impl fmt::Display for Cloud {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Cloud::Public => "public",
+            Cloud::UsGov => "usgov",
+            Cloud::China => "china",
+        })
+    }
+}
+
+impl FromStr for Cloud {
+    type Err = AuthorityError;
+
+    fn from_str(word: &str) -> Result<Self, Self::Err> {
+        Self::ALL
+            .into_iter()
+            .find(|cloud| cloud.to_string() == word)
+            .ok_or(AuthorityError::UnknownCloud)
+    }
+}
+
+/// Who issues tokens: a cloud, or one host of one's own that speaks Entra's protocols.
+///
+/// With a host of one's own, that host's issuers are served and Microsoft's are not: the keys of an
+/// emulator must never vouch for an issuer that means something in earnest.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Authority {
+    /// The cloud; decides the issuers where `host` is absent.
+    pub cloud: Cloud,
+    /// `https://host[:port]`, as [`Authority::check_host`] accepts it.
+    pub host: Option<String>,
+}
+
+impl Authority {
+    /// An authority whose host, if one is given, has been checked.
+    ///
+    /// # Errors
+    ///
+    /// See [`Authority::check_host`].
+    pub fn new(cloud: Cloud, host: Option<&str>) -> Result<Authority, AuthorityError> {
+        if let Some(host) = host {
+            Self::check_host(host)?;
+        }
+        Ok(Authority {
+            cloud,
+            host: host.map(str::to_owned),
+        })
+    }
+
+    /// Checks that `host` is an origin as it would stand in an issuer: `https://`, a lower-case
+    /// host name or address, at most a port, and nothing behind it.
+    ///
+    /// # Errors
+    ///
+    /// [`AuthorityError`] says what is accepted.
+    pub fn check_host(host: &str) -> Result<(), AuthorityError> {
+        let rest = host
+            .strip_prefix("https://")
+            .ok_or(AuthorityError::HostNotHttps)?;
+        let (name, port) = match rest.strip_prefix('[') {
+            // An IPv6 address stands in brackets, RFC 3986 section 3.2.2.
+            Some(rest) => {
+                let (address, behind) = rest.split_once(']').ok_or(AuthorityError::HostInvalid)?;
+                if address.parse::<std::net::Ipv6Addr>().is_err() {
+                    return Err(AuthorityError::HostInvalid);
+                }
+                (
+                    None,
+                    behind
+                        .strip_prefix(':')
+                        .or_else(|| (!behind.is_empty()).then_some("")),
+                )
+            }
+            None => match rest.split_once(':') {
+                Some((name, port)) => (Some(name), Some(port)),
+                None => (Some(rest), None),
+            },
+        };
+        let name_is_valid = name.is_none_or(|name| {
+            name.len() <= 253
+                && name.split('.').all(|label| {
+                    !label.is_empty()
+                        && label.len() <= 63
+                        && !label.starts_with('-')
+                        && !label.ends_with('-')
+                        && label.bytes().all(|byte| {
+                            byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-'
+                        })
+                })
+        });
+        let port_is_valid = port.is_none_or(|port| {
+            !port.starts_with(['0', '+']) && port.parse::<u16>().is_ok_and(|port| port != 0)
+        });
+        if name_is_valid && port_is_valid {
+            Ok(())
+        } else {
+            Err(AuthorityError::HostInvalid)
+        }
+    }
+
+    /// Origin of the sign-in endpoints, `https://host[:port]`.
+    pub fn login(&self) -> &str {
+        self.host.as_deref().unwrap_or_else(|| self.cloud.login())
+    }
+
+    /// The one issuer that tokens of this version and tenant must name, byte for byte.
+    pub fn issuer(&self, version: TokenVersion, tenant: Uuid) -> String {
+        let tenant = tenant.as_hyphenated();
+        match version {
+            TokenVersion::V1 => {
+                let origin = self
+                    .host
+                    .as_deref()
+                    .unwrap_or_else(|| self.cloud.v1_issuer_origin());
+                format!("{origin}/{tenant}/")
+            }
+            TokenVersion::V2 => format!("{}/{tenant}/v2.0", self.login()),
+        }
+    }
+
+    /// Address of the OpenID provider metadata that names the issuer and the key set.
+    pub fn metadata_url(&self, version: TokenVersion, tenant: Uuid) -> String {
+        let login = self.login();
+        let tenant = tenant.as_hyphenated();
+        match version {
+            TokenVersion::V1 => format!("{login}/{tenant}/.well-known/openid-configuration"),
+            TokenVersion::V2 => format!("{login}/{tenant}/v2.0/.well-known/openid-configuration"),
+        }
+    }
+
+    /// Whether `url` lies on this authority's own origin and is fit to be fetched.
+    pub(crate) fn owns(&self, url: &str) -> bool {
+        // The slash after the origin is what keeps out https://login.example@elsewhere and
+        // https://login.example.elsewhere.
+        url.len() <= 2048
+            && url.strip_prefix(self.login()).is_some_and(|path| {
+                path.starts_with('/')
+                    && path
+                        .bytes()
+                        .all(|byte| byte.is_ascii_graphic() && byte != b'\\')
+            })
+    }
+}
+
+/// Why a cloud or an authority host is not accepted.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum AuthorityError {
+    /// Not the name of a cloud.
+    #[error("unknown cloud: accepted are public, usgov and china")]
+    UnknownCloud,
+    /// The host is not an `https` address.
+    #[error("the authority host must begin with https://")]
+    HostNotHttps,
+    /// The host is not an origin alone.
+    #[error(
+        "the authority host must be https://host or https://host:port in lower case, with no path \
+         and no trailing slash"
+    )]
+    HostInvalid,
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing
+    )]
+
+    use super::*;
+
+    const TENANT: Uuid = Uuid::from_u128(0x6F1C2D3E_4A5B_4C6D_8E7F_A0B1C2D3E4F5);
+
+    #[test]
+    fn each_cloud_has_its_own_addresses() {
+        let tid = "6f1c2d3e-4a5b-4c6d-8e7f-a0b1c2d3e4f5";
+        for (cloud, v1, login) in [
+            (
+                Cloud::Public,
+                "https://sts.windows.net",
+                "https://login.microsoftonline.com",
+            ),
+            (
+                Cloud::UsGov,
+                "https://sts.windows.net",
+                "https://login.microsoftonline.us",
+            ),
+            (
+                Cloud::China,
+                "https://sts.chinacloudapi.cn",
+                "https://login.partner.microsoftonline.cn",
+            ),
+        ] {
+            let authority = Authority { cloud, host: None };
+            assert_eq!(authority.login(), login);
+            assert_eq!(
+                authority.issuer(TokenVersion::V1, TENANT),
+                format!("{v1}/{tid}/")
+            );
+            assert_eq!(
+                authority.issuer(TokenVersion::V2, TENANT),
+                format!("{login}/{tid}/v2.0")
+            );
+            assert_eq!(
+                authority.metadata_url(TokenVersion::V1, TENANT),
+                format!("{login}/{tid}/.well-known/openid-configuration")
+            );
+            assert_eq!(
+                authority.metadata_url(TokenVersion::V2, TENANT),
+                format!("{login}/{tid}/v2.0/.well-known/openid-configuration")
+            );
+            assert_eq!(cloud.to_string().parse(), Ok(cloud));
+            assert!(!cloud.ossrdbms().is_empty());
+        }
+        for bad in ["", "Public", "germany", "us gov", "AzureCloud"] {
+            assert_eq!(bad.parse::<Cloud>(), Err(AuthorityError::UnknownCloud));
+        }
+    }
+
+    #[test]
+    fn an_own_host_displaces_microsoft_s_issuers() {
+        let host = "https://127.0.0.1:8443";
+        let authority = Authority::new(Cloud::China, Some(host)).unwrap();
+        for version in TokenVersion::ALL {
+            assert!(
+                authority
+                    .issuer(version, TENANT)
+                    .starts_with("https://127.0.0.1:8443/")
+            );
+            assert!(
+                authority
+                    .metadata_url(version, TENANT)
+                    .starts_with("https://127.0.0.1:8443/")
+            );
+        }
+        assert!(
+            authority
+                .issuer(TokenVersion::V1, TENANT)
+                .ends_with("e4f5/")
+        );
+        assert!(
+            authority
+                .issuer(TokenVersion::V2, TENANT)
+                .ends_with("e4f5/v2.0")
+        );
+    }
+
+    #[test]
+    fn hosts_are_origins() {
+        for good in [
+            "https://login.example.com",
+            "https://localhost:8443",
+            "https://127.0.0.1:1",
+            "https://[::1]",
+            "https://[::1]:65535",
+            "https://a-b.c",
+        ] {
+            assert_eq!(Authority::check_host(good), Ok(()), "{good}");
+        }
+        for bad in [
+            "",
+            "http://login.example.com",
+            "HTTPS://login.example.com",
+            "login.example.com",
+            "https://",
+            "https://.",
+            "https://login.example.com/",
+            "https://login.example.com/x",
+            "https://Login.example.com",
+            "https://user@login.example.com",
+            "https://login.example.com?x",
+            "https://login.example.com#x",
+            "https://login.example.com:",
+            "https://login.example.com:0",
+            "https://login.example.com:0443",
+            "https://login.example.com:+443",
+            "https://login.example.com:65536",
+            "https://login.example.com:443:443",
+            "https://login..example.com",
+            "https://-login.example.com",
+            "https://login example.com",
+            "https://login.example.com ",
+            "https://[::1",
+            "https://[::1]8443",
+            "https://[::1]:",
+            "https://[login]",
+            "https://logín.example.com",
+        ] {
+            assert!(Authority::check_host(bad).is_err(), "{bad}");
+            assert!(Authority::new(Cloud::Public, Some(bad)).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn only_urls_on_the_own_origin_are_owned() {
+        let authority = Authority::default();
+        let login = "https://login.microsoftonline.com";
+        assert!(authority.owns(&format!("{login}/common/discovery/keys")));
+        for bad in [
+            login.to_owned(),
+            "http://login.microsoftonline.com/keys".to_owned(),
+            format!("{login}.evil.example/keys"),
+            format!("{login}@evil.example/keys"),
+            format!("{login}:444/keys"),
+            format!("{login}/a b"),
+            format!("{login}/a\\b"),
+            format!("{login}/a\nb"),
+            format!("{login}/{}", "a".repeat(2048)),
+            "https://sts.windows.net/keys".to_owned(),
+        ] {
+            assert!(!authority.owns(&bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn versions_are_told_by_their_claim() {
+        assert_eq!(TokenVersion::from_claim("1.0"), Some(TokenVersion::V1));
+        assert_eq!(TokenVersion::from_claim("2.0"), Some(TokenVersion::V2));
+        for bad in ["", "1", "2", "1.00", "3.0", "v1", "1.0 "] {
+            assert_eq!(TokenVersion::from_claim(bad), None);
+        }
+    }
+}
