@@ -1,1 +1,18 @@
-//! Servers, emulators and clients for the tests that need a running PostgreSQL.
+//! What a test needs to let people sign in for real: throw-away servers, the Entra emulator, PAM
+//! service files, clients, and a look at what crosses the wire.
+//!
+//! Everything runs on 127.0.0.1, below one temporary directory, and ends when its owner is dropped.
+
+pub mod client;
+pub mod emulator;
+pub mod pam;
+pub mod place;
+pub mod process;
+pub mod server;
+pub mod tls;
+pub mod wait;
+pub mod wire;
+
+/// Why a rig could not be set up: a sentence for the person who runs the tests.
+pub type Error = Box<dyn std::error::Error + Send + Sync>;
+pub type Result<T> = std::result::Result<T, Error>;

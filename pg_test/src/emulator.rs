@@ -1,0 +1,1 @@
+//! The Entra emulator, as a process.

@@ -1,0 +1,78 @@
+//! Where things are: the source tree, what cargo built, and the directory that a run works in.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use tempfile::TempDir;
+
+use crate::Result;
+use crate::process::{checked, postgres_account};
+
+/// The top of the source tree.
+pub fn source() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().map_or_else(PathBuf::new, Path::to_path_buf)
+}
+
+/// Where cargo builds, and where `.ci/prerequisites` puts what it installs.
+pub fn target() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| source().join("target"), PathBuf::from)
+}
+
+/// The `pg_config` of the server under test.
+pub fn pg_config() -> PathBuf {
+    std::env::var_os("PG_CONFIG").map_or_else(|| PathBuf::from("/usr/bin/pg_config"), PathBuf::from)
+}
+
+/// What `pg_config` says, such as for `--bindir`.
+///
+/// # Errors
+/// There is no such program, or it knows no such option.
+pub fn pg_config_says(option: &str) -> Result<String> {
+    Ok(checked(Command::new(pg_config()).arg(option))?.trim().to_owned())
+}
+
+/// A directory for one run, below `/tmp` since the source tree may be closed to the server's
+/// account. It's removed with all that is in it.
+pub struct RunDirectory(TempDir);
+
+impl RunDirectory {
+    /// # Errors
+    /// `/tmp` is not writable, or there is no account `postgres`.
+    pub fn create() -> Result<RunDirectory> {
+        let directory = tempfile::Builder::new().prefix("aadauth-test-").tempdir_in("/tmp")?;
+        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755))?;
+        Ok(RunDirectory(directory))
+    }
+
+    pub fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    /// Makes a directory in it that belongs to the server's account.
+    ///
+    /// # Errors
+    /// It exists already.
+    pub fn for_server(&self, name: &str) -> Result<PathBuf> {
+        let path = self.path().join(name);
+        fs::create_dir(&path)?;
+        give_to_server(&path)?;
+        Ok(path)
+    }
+
+    /// Keeps the directory, for a look at what went wrong.
+    pub fn keep(&mut self) -> &Path {
+        self.0.disable_cleanup(true);
+        self.0.path()
+    }
+}
+
+/// Hands a file or directory to the account that servers run under.
+///
+/// # Errors
+/// Only root may do that.
+pub fn give_to_server(path: &Path) -> Result<()> {
+    let (user, group) = postgres_account()?;
+    Ok(std::os::unix::fs::chown(path, Some(user), Some(group))?)
+}

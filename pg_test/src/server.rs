@@ -1,0 +1,387 @@
+//! Throw-away PostgreSQL servers.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use rustix::process::Signal;
+
+use crate::Result;
+use crate::pam;
+use crate::place::{RunDirectory, give_to_server, pg_config_says};
+use crate::process::{Owned, as_postgres, checked, postgres_account, signal};
+use crate::wait::until;
+
+/// What a server is to be like.
+#[derive(Clone)]
+pub struct Plan {
+    pub name: String,
+    /// Where `postgres` and `initdb` are.
+    pub binaries: PathBuf,
+    /// The lines of `pg_hba.conf`, below the one that lets the tests in.
+    pub hba: Vec<String>,
+    pub settings: BTreeMap<String, String>,
+    /// What this server sees as `/etc/pam.d`.
+    pub pam: Option<pam::Directory>,
+    /// Paths that this server sees as empty files, in a mount namespace of its own.
+    pub hidden: Vec<PathBuf>,
+    /// Certificate and key, both PEM; without, the server speaks no TLS.
+    pub tls: Option<(PathBuf, PathBuf)>,
+}
+
+impl Plan {
+    /// A server of the version under test, without our library.
+    ///
+    /// # Errors
+    /// There is no `pg_config`.
+    pub fn new(name: &str) -> Result<Plan> {
+        Ok(Plan {
+            name: name.to_owned(),
+            binaries: PathBuf::from(pg_config_says("--bindir")?),
+            hba: Vec::new(),
+            settings: BTreeMap::new(),
+            pam: None,
+            hidden: Vec::new(),
+            tls: None,
+        })
+    }
+
+    #[must_use]
+    pub fn set(mut self, name: &str, value: &str) -> Plan {
+        self.settings.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
+    #[must_use]
+    pub fn unset(mut self, name: &str) -> Plan {
+        self.settings.remove(name);
+        self
+    }
+
+    #[must_use]
+    pub fn hba(mut self, lines: &[&str]) -> Plan {
+        self.hba = lines.iter().map(|line| (*line).to_owned()).collect();
+        self
+    }
+
+    #[must_use]
+    pub fn pam(mut self, directory: &pam::Directory) -> Plan {
+        self.pam = Some(directory.clone());
+        self
+    }
+
+    /// Starts it and waits until it takes connections.
+    ///
+    /// # Errors
+    /// It doesn't start; the error ends with its log.
+    pub fn start(self, run: &RunDirectory) -> Result<Server> {
+        let home = run.for_server(&self.name)?;
+        let data = home.join("data");
+        let template = template(run, &self.binaries)?;
+        checked(Command::new("cp").arg("-a").arg(template).arg(&data))?;
+        if let Some((certificate, key)) = &self.tls {
+            for (from, name, mode) in
+                [(certificate, "server.crt", "0644"), (key, "server.key", "0600")]
+            {
+                checked(Command::new("install").args(["-m", mode]).arg(from).arg(data.join(name)))?;
+                give_to_server(&data.join(name))?;
+            }
+        }
+        let port = free_port()?;
+        let mut server = Server { plan: self, home, port, process: None };
+        server.write_configuration()?;
+        server.start()?;
+        Ok(server)
+    }
+}
+
+/// A running server; dropped, it stops.
+pub struct Server {
+    plan: Plan,
+    home: PathBuf,
+    port: u16,
+    process: Option<Owned>,
+}
+
+impl Server {
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    pub fn name(&self) -> &str {
+        &self.plan.name
+    }
+
+    pub fn data(&self) -> PathBuf {
+        self.home.join("data")
+    }
+
+    /// The directory of its Unix socket.
+    pub fn socket(&self) -> &Path {
+        &self.home
+    }
+
+    /// The process id of the postmaster.
+    ///
+    /// # Errors
+    /// It's stopped.
+    pub fn postmaster(&self) -> Result<u32> {
+        self.process.as_ref().map(Owned::id).ok_or_else(|| "the server is stopped".into())
+    }
+
+    /// # Errors
+    /// The operating system won't tell.
+    pub fn is_running(&mut self) -> Result<bool> {
+        self.process.as_mut().map_or(Ok(false), Owned::is_running)
+    }
+
+    /// Starts it again, and waits until it takes connections.
+    ///
+    /// # Errors
+    /// It doesn't start; the error ends with its log.
+    pub fn start(&mut self) -> Result<()> {
+        let mark = self.log()?.len();
+        let log = fs::OpenOptions::new().create(true).append(true).open(self.log_file())?;
+        let mut command = self.command()?;
+        command
+            .arg("-D")
+            .arg(self.data())
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            // A core setting: with it, a panic's text would carry addresses to the client.
+            .env_remove("RUST_BACKTRACE");
+        self.process = Some(Owned::start(&self.plan.name, &mut command, Signal::QUIT)?);
+        self.wait_until_ready(mark)
+    }
+
+    /// Stops it as `pg_ctl stop -m fast` does.
+    ///
+    /// # Errors
+    /// It goes on.
+    pub fn stop(&mut self) -> Result<()> {
+        self.stop_with(Signal::INT)
+    }
+
+    /// Stops it with a signal to the postmaster: `INT` is a fast shutdown, `QUIT` an immediate one.
+    ///
+    /// # Errors
+    /// It goes on.
+    pub fn stop_with(&mut self, how: Signal) -> Result<()> {
+        match self.process.take() {
+            Some(mut process) => process.end(how),
+            None => Ok(()),
+        }
+    }
+
+    /// # Errors
+    /// It doesn't stop, or doesn't start.
+    pub fn restart(&mut self) -> Result<()> {
+        self.stop()?;
+        self.start()
+    }
+
+    /// Changes settings and reloads. Connections made from now on see them; background workers a
+    /// moment later.
+    ///
+    /// # Errors
+    /// The server can't be asked.
+    pub fn configure(&mut self, changes: &[(&str, Option<&str>)]) -> Result<()> {
+        for (name, value) in changes {
+            match value {
+                Some(value) => self.plan.settings.insert((*name).to_owned(), (*value).to_owned()),
+                None => self.plan.settings.remove(*name),
+            };
+        }
+        self.write_configuration()?;
+        self.reload()
+    }
+
+    /// Changes the lines of `pg_hba.conf` and reloads.
+    ///
+    /// # Errors
+    /// The server can't be asked.
+    pub fn set_hba(&mut self, lines: &[&str]) -> Result<()> {
+        self.plan.hba = lines.iter().map(|line| (*line).to_owned()).collect();
+        self.write_configuration()?;
+        self.reload()
+    }
+
+    /// Reloads the configuration and waits until new connections see it.
+    ///
+    /// # Errors
+    /// The server can't be asked.
+    pub fn reload(&self) -> Result<()> {
+        const LOADED: &str = "SELECT pg_conf_load_time()";
+        let before = self.sql(LOADED)?;
+        signal(self.postmaster()?, Signal::HUP)?;
+        until("the configuration is reloaded", || {
+            Ok((self.sql(LOADED)? != before).then_some(()))
+        })
+    }
+
+    /// Writes the configuration without telling the server, for the next start.
+    ///
+    /// # Errors
+    /// The data directory isn't writable.
+    pub fn write_configuration(&self) -> Result<()> {
+        let mut settings = vec![
+            ("port".to_owned(), self.port.to_string()),
+            ("listen_addresses".to_owned(), "127.0.0.1".to_owned()),
+            ("unix_socket_directories".to_owned(), self.home.display().to_string()),
+            ("ssl".to_owned(), if self.plan.tls.is_some() { "on" } else { "off" }.to_owned()),
+            ("fsync".to_owned(), "off".to_owned()),
+            ("shared_buffers".to_owned(), "16MB".to_owned()),
+            ("log_connections".to_owned(), "on".to_owned()),
+            ("log_line_prefix".to_owned(), "%m [%p] ".to_owned()),
+        ];
+        settings.extend(self.plan.settings.clone());
+        let settings: String = settings
+            .iter()
+            .map(|(name, value)| format!("{name} = '{}'\n", value.replace('\'', "''")))
+            .collect();
+        self.write("postgresql.conf", &settings)?;
+        let mut hba = "local all postgres peer\n".to_owned();
+        for line in &self.plan.hba {
+            hba.push_str(line);
+            hba.push('\n');
+        }
+        self.write("pg_hba.conf", &hba)
+    }
+
+    /// Runs SQL as the superuser `postgres` through the break-glass line; what `psql -At` prints.
+    ///
+    /// # Errors
+    /// A statement fails; the error has the server's message.
+    pub fn sql(&self, sql: &str) -> Result<String> {
+        self.sql_in("postgres", sql)
+    }
+
+    /// [`Server::sql`] in another database.
+    ///
+    /// # Errors
+    /// As [`Server::sql`].
+    pub fn sql_in(&self, database: &str, sql: &str) -> Result<String> {
+        let mut command = as_postgres(self.plan.binaries.join("psql"))?;
+        command
+            .args(["-XAtq", "-v", "ON_ERROR_STOP=1", "-v", "VERBOSITY=verbose", "-U", "postgres"])
+            .arg("-h")
+            .arg(&self.home)
+            .args(["-p", &self.port.to_string(), "-d", database, "-c", sql])
+            .stdin(Stdio::null());
+        Ok(checked(&mut command)?.trim_end().to_owned())
+    }
+
+    /// What the server has logged so far.
+    ///
+    /// # Errors
+    /// The file can't be read.
+    pub fn log(&self) -> Result<String> {
+        match fs::read(self.log_file()) {
+            Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(String::new()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// What it has logged since the log was `mark` bytes long.
+    ///
+    /// # Errors
+    /// The file can't be read.
+    pub fn log_since(&self, mark: usize) -> Result<String> {
+        Ok(self.log()?.get(mark..).unwrap_or_default().to_owned())
+    }
+
+    /// Waits for a line that contains `text`, logged since the log was `mark` bytes long.
+    ///
+    /// # Errors
+    /// It doesn't come.
+    pub fn wait_for_log(&self, mark: usize, text: &str) -> Result<String> {
+        until(&format!("{} logs {text:?}", self.plan.name), || {
+            let log = self.log_since(mark)?;
+            Ok(log.lines().find(|line| line.contains(text)).map(str::to_owned))
+        })
+    }
+
+    /// Kills a process of the server, and waits until the server has recovered from it.
+    ///
+    /// # Errors
+    /// It doesn't recover.
+    pub fn crash(&mut self, process: u32) -> Result<()> {
+        let mark = self.log()?.len();
+        signal(process, Signal::KILL)?;
+        self.wait_until_ready(mark)
+    }
+
+    fn wait_until_ready(&mut self, mark: usize) -> Result<()> {
+        until("the server takes connections", || {
+            let log = self.log_since(mark)?;
+            if log.contains("database system is ready to accept") {
+                return Ok(Some(()));
+            }
+            if !self.is_running()? {
+                return Err(format!("{} did not start:\n{log}", self.plan.name).into());
+            }
+            Ok(None)
+        })
+    }
+
+    fn command(&self) -> Result<Command> {
+        let postgres = self.plan.binaries.join("postgres");
+        if self.plan.pam.is_none() && self.plan.hidden.is_empty() {
+            return as_postgres(postgres);
+        }
+        let (user, group) = postgres_account()?;
+        let mut mounts = String::new();
+        if let Some(pam) = &self.plan.pam {
+            mounts += &format!("mount --bind '{}' /etc/pam.d && ", pam.path().display());
+        }
+        for path in &self.plan.hidden {
+            mounts += &format!("mount --bind /dev/null '{}' && ", path.display());
+        }
+        let script = format!(
+            "{mounts} exec setpriv --reuid={user} --regid={group} --clear-groups '{}' \"$@\"",
+            postgres.display()
+        );
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "--propagation", "private", "sh", "-c", &script, "sh"]);
+        command.current_dir("/");
+        Ok(command)
+    }
+
+    fn write(&self, name: &str, content: &str) -> Result<()> {
+        let path = self.data().join(name);
+        fs::write(&path, content)?;
+        give_to_server(&path)
+    }
+
+    fn log_file(&self) -> PathBuf {
+        self.home.join("server.log")
+    }
+}
+
+/// A port of 127.0.0.1 that nobody listens on.
+///
+/// # Errors
+/// There is none.
+pub fn free_port() -> Result<u16> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+}
+
+/// A fresh data directory, made once per run and installation; servers start from copies.
+fn template(run: &RunDirectory, binaries: &Path) -> Result<PathBuf> {
+    static ONE_AT_A_TIME: std::sync::Mutex<()> = std::sync::Mutex::new(());
+    let _guard = ONE_AT_A_TIME.lock().map_err(|_| "another server could not be set up")?;
+    let name: String = binaries.display().to_string().replace('/', "_");
+    let home = run.path().join(format!("template{name}"));
+    let data = home.join("data");
+    if !data.exists() {
+        let home = run.for_server(&format!("template{name}"))?;
+        let mut initdb = as_postgres(binaries.join("initdb"))?;
+        initdb.args(["-U", "postgres", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync"]);
+        checked(initdb.arg("-A").arg("reject").arg("-D").arg(home.join("data")))?;
+    }
+    Ok(data)
+}

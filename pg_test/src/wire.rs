@@ -1,0 +1,251 @@
+//! A client that does no more than the first steps of PostgreSQL's protocol, so that a test can see
+//! what the server asks for, stay at its prompt, and answer as no driver would.
+//!
+//! <https://www.postgresql.org/docs/15/protocol-message-formats.html>
+
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, StreamOwned};
+
+use crate::Result;
+
+/// What the server says first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Request {
+    /// `AuthenticationOk`, without a question.
+    Nothing,
+    /// `AuthenticationCleartextPassword`.
+    Password,
+    /// `AuthenticationSASL`, with the mechanisms offered.
+    Sasl(Vec<String>),
+    /// Any other request, by its number.
+    Other(u32),
+    Refused(Refusal),
+    /// The server hung up without a word.
+    Closed,
+}
+
+/// An `ErrorResponse`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Refusal {
+    pub severity: String,
+    pub sqlstate: String,
+    pub message: String,
+    pub detail: Option<String>,
+    pub hint: Option<String>,
+}
+
+/// How a sign-in ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    In,
+    Refused(Refusal),
+    Closed,
+}
+
+impl Outcome {
+    pub fn is_in(&self) -> bool {
+        *self == Outcome::In
+    }
+
+    /// The refusal, if it is one.
+    pub fn refusal(&self) -> Option<&Refusal> {
+        match self {
+            Outcome::Refused(refusal) => Some(refusal),
+            Outcome::In | Outcome::Closed => None,
+        }
+    }
+}
+
+trait Stream: Read + Write + Send {}
+impl<T: Read + Write + Send> Stream for T {}
+
+/// A connection in its first steps.
+pub struct Connection(Box<dyn Stream>);
+
+impl Connection {
+    /// Connects and sends the startup packet. With `tls`, asks for encryption first and verifies the
+    /// server as `localhost`.
+    ///
+    /// # Errors
+    /// Nobody listens there, or TLS fails.
+    pub fn open(
+        port: u16,
+        tls: Option<&Arc<ClientConfig>>,
+        parameters: &[(&str, &str)],
+    ) -> Result<Connection> {
+        let mut socket = TcpStream::connect(("127.0.0.1", port))?;
+        socket.set_read_timeout(Some(Duration::from_secs(90)))?;
+        let stream: Box<dyn Stream> = match tls {
+            None => Box::new(socket),
+            Some(config) => {
+                socket.write_all(&[0, 0, 0, 8, 4, 210, 22, 47])?;
+                let mut answer = [0];
+                socket.read_exact(&mut answer)?;
+                if answer != *b"S" {
+                    return Err("the server doesn't speak TLS".into());
+                }
+                let name = ServerName::try_from("localhost")?;
+                let session = ClientConnection::new(Arc::clone(config), name)?;
+                Box::new(StreamOwned::new(session, socket))
+            }
+        };
+        let mut connection = Connection(stream);
+        let mut startup = vec![0, 3, 0, 0];
+        for (name, value) in parameters {
+            startup.extend_from_slice(name.as_bytes());
+            startup.push(0);
+            startup.extend_from_slice(value.as_bytes());
+            startup.push(0);
+        }
+        startup.push(0);
+        connection.send(None, &startup)?;
+        Ok(connection)
+    }
+
+    /// Reads what the server asks for.
+    ///
+    /// # Errors
+    /// It says nothing for ninety seconds, or nothing that can be understood.
+    pub fn request(&mut self) -> Result<Request> {
+        match self.message()? {
+            None => Ok(Request::Closed),
+            Some((b'E', body)) => Ok(Request::Refused(refusal(&body))),
+            Some((b'R', body)) => Ok(match authentication_code(&body)? {
+                0 => Request::Nothing,
+                3 => Request::Password,
+                10 => Request::Sasl(strings(body.get(4..).unwrap_or_default())),
+                other => Request::Other(other),
+            }),
+            Some((kind, _)) => Err(format!("unexpected message {:?}", char::from(kind)).into()),
+        }
+    }
+
+    /// Answers a request for a password.
+    ///
+    /// # Errors
+    /// The connection is gone.
+    pub fn password(&mut self, password: &[u8]) -> Result<()> {
+        let mut body = password.to_vec();
+        body.push(0);
+        self.send(Some(b'p'), &body)
+    }
+
+    /// Sends a message of any kind.
+    ///
+    /// # Errors
+    /// The connection is gone.
+    pub fn send(&mut self, kind: Option<u8>, body: &[u8]) -> Result<()> {
+        let length = u32::try_from(body.len() + 4)?;
+        let mut bytes: Vec<u8> = kind.into_iter().collect();
+        bytes.extend_from_slice(&length.to_be_bytes());
+        bytes.extend_from_slice(body);
+        self.0.write_all(&bytes)?;
+        Ok(self.0.flush()?)
+    }
+
+    /// Sends bytes as they are, a torn message for instance.
+    ///
+    /// # Errors
+    /// The connection is gone.
+    pub fn send_raw(&mut self, bytes: &[u8]) -> Result<()> {
+        self.0.write_all(bytes)?;
+        Ok(self.0.flush()?)
+    }
+
+    /// Reads on until the server is ready for queries, or refuses.
+    ///
+    /// # Errors
+    /// As [`Connection::request`].
+    pub fn outcome(&mut self) -> Result<Outcome> {
+        loop {
+            match self.message()? {
+                None => return Ok(Outcome::Closed),
+                Some((b'E', body)) => return Ok(Outcome::Refused(refusal(&body))),
+                Some((b'Z', _)) => return Ok(Outcome::In),
+                Some(_) => {}
+            }
+        }
+    }
+
+    /// Runs a query; the first column of each row.
+    ///
+    /// # Errors
+    /// The server refuses it.
+    pub fn query(&mut self, sql: &str) -> Result<Vec<String>> {
+        let mut body = sql.as_bytes().to_vec();
+        body.push(0);
+        self.send(Some(b'Q'), &body)?;
+        let mut rows = Vec::new();
+        loop {
+            match self.message()? {
+                None => return Err("the server closed the connection".into()),
+                Some((b'E', body)) => return Err(refusal(&body).message.into()),
+                Some((b'D', body)) => rows.push(first_column(&body)),
+                Some((b'Z', _)) => return Ok(rows),
+                Some(_) => {}
+            }
+        }
+    }
+
+    fn message(&mut self) -> Result<Option<(u8, Vec<u8>)>> {
+        let mut header = [0; 5];
+        match self.0.read_exact(&mut header) {
+            Ok(()) => {}
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset
+                ) =>
+            {
+                return Ok(None);
+            }
+            Err(error) => return Err(error.into()),
+        }
+        let [kind, length @ ..] = header;
+        let length = u32::from_be_bytes(length).saturating_sub(4);
+        let mut body = vec![0; usize::try_from(length)?];
+        self.0.read_exact(&mut body)?;
+        Ok(Some((kind, body)))
+    }
+}
+
+fn authentication_code(body: &[u8]) -> Result<u32> {
+    let code = body.first_chunk().ok_or("a short authentication request")?;
+    Ok(u32::from_be_bytes(*code))
+}
+
+fn strings(body: &[u8]) -> Vec<String> {
+    body.split(|byte| *byte == 0)
+        .filter(|part| !part.is_empty())
+        .map(|part| String::from_utf8_lossy(part).into_owned())
+        .collect()
+}
+
+fn refusal(body: &[u8]) -> Refusal {
+    let mut refusal = Refusal::default();
+    for field in strings(body) {
+        let mut characters = field.chars();
+        let kind = characters.next();
+        let text = characters.as_str().to_owned();
+        match kind {
+            Some('V') => refusal.severity = text,
+            Some('C') => refusal.sqlstate = text,
+            Some('M') => refusal.message = text,
+            Some('D') => refusal.detail = Some(text),
+            Some('H') => refusal.hint = Some(text),
+            _ => {}
+        }
+    }
+    refusal
+}
+
+fn first_column(body: &[u8]) -> String {
+    let length = body.get(2..6).and_then(|bytes| bytes.try_into().ok()).map(i32::from_be_bytes);
+    let end = length.and_then(|length| usize::try_from(length).ok()).map_or(6, |length| 6 + length);
+    String::from_utf8_lossy(body.get(6..end).unwrap_or_default()).into_owned()
+}
