@@ -13,14 +13,28 @@
 #![warn(missing_docs)]
 
 pub mod authority;
+pub mod claims;
+pub mod decision;
+pub mod envelope;
 pub mod guid;
+mod json;
+pub mod jws;
+pub mod keys;
 pub mod label;
+pub mod metadata;
 pub mod policy;
 pub mod reason;
 pub mod refusal;
+mod roca;
 
 pub use authority::{Authority, AuthorityError, Cloud, TokenVersion};
+pub use claims::{Claims, Membership, TokenKind};
+pub use decision::{Check, Judgement, judge, judge_token};
+pub use envelope::Envelope;
+pub use jws::Jws;
+pub use keys::{KeySet, KeySetError, SigningKey, Unusable};
 pub use label::{InternalLabel, LabelError, MAX_LABEL, Mapping, PrincipalKind, PublicLabel};
+pub use metadata::{Metadata, MetadataError};
 pub use policy::{Audience, AudienceError, Policy};
 pub use reason::{Reason, Step};
 pub use refusal::{client_text, sqlstate};

@@ -1,0 +1,268 @@
+//! What a token says, typed.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::de::{IgnoredAny, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use uuid::Uuid;
+
+use crate::authority::TokenVersion;
+use crate::guid;
+use crate::json::{self, present};
+use crate::policy::Policy;
+use crate::reason::Reason;
+
+/// The claims of a token whose signature is verified; [`Envelope::verify`](crate::Envelope::verify)
+/// is the only way to get them.
+///
+/// Names (`upn`, `name`) are for people to read and decide nothing. All strings are as the token
+/// has them, of any length and with any characters. Which claims exist is described at
+/// <https://learn.microsoft.com/entra/identity-platform/access-token-claims-reference>.
+#[derive(Clone)]
+pub struct Claims(Payload);
+
+/// The claims as they stand in the payload. Kept apart from [`Claims`] so that nothing outside this
+/// crate can read those from JSON.
+#[derive(Clone, Deserialize)]
+struct Payload {
+    #[serde(default, deserialize_with = "present")]
+    iss: Option<String>,
+    #[serde(default, deserialize_with = "present")]
+    tid: Option<String>,
+    #[serde(default, deserialize_with = "present")]
+    ver: Option<String>,
+    #[serde(default, deserialize_with = "present")]
+    aud: Option<String>,
+    #[serde(default, deserialize_with = "present")]
+    exp: Option<i64>,
+    #[serde(default, deserialize_with = "present")]
+    nbf: Option<i64>,
+    #[serde(default, deserialize_with = "present")]
+    iat: Option<i64>,
+    #[serde(default, deserialize_with = "present")]
+    idtyp: Option<String>,
+    #[serde(default, deserialize_with = "present")]
+    scp: Option<String>,
+    #[serde(default, deserialize_with = "present")]
+    oid: Option<String>,
+    #[serde(default, deserialize_with = "present")]
+    sub: Option<String>,
+    #[serde(default, deserialize_with = "present")]
+    appid: Option<String>,
+    #[serde(default, deserialize_with = "present")]
+    azp: Option<String>,
+    #[serde(default, deserialize_with = "present")]
+    amr: Option<Vec<String>>,
+    #[serde(default, deserialize_with = "present")]
+    groups: Option<Groups>,
+    #[serde(default, deserialize_with = "present")]
+    hasgroups: Option<bool>,
+    #[serde(default, deserialize_with = "present", rename = "_claim_names")]
+    claim_names: Option<BTreeMap<String, IgnoredAny>>,
+    #[serde(default, deserialize_with = "present")]
+    upn: Option<String>,
+    #[serde(default, deserialize_with = "present")]
+    unique_name: Option<String>,
+    #[serde(default, deserialize_with = "present")]
+    preferred_username: Option<String>,
+    #[serde(default, deserialize_with = "present")]
+    name: Option<String>,
+    #[serde(default, deserialize_with = "present")]
+    uti: Option<String>,
+}
+
+/// Who acts with a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TokenKind {
+    /// A user, through an application; on-behalf-of tokens look the same.
+    Delegated,
+    /// An application or managed identity by itself.
+    AppOnly,
+}
+
+/// Whether a principal is a member of a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Membership {
+    /// It is.
+    Member,
+    /// It is not.
+    NotMember,
+    /// It can't be told from what is at hand.
+    Unknown,
+}
+
+impl Claims {
+    /// Reads a payload; nothing of it is verified here.
+    pub(crate) fn read(payload: &[u8]) -> Result<Claims, Reason> {
+        json::object(payload)
+            .map(Claims)
+            .map_err(|json::Unreadable| Reason::ClaimsMalformed)
+    }
+
+    /// Version that the token says it has; `None` if it is neither `1.0` nor `2.0`.
+    pub fn version(&self) -> Option<TokenVersion> {
+        self.0.ver.as_deref().and_then(TokenVersion::from_claim)
+    }
+
+    /// Tenant that issued the token.
+    pub fn tenant(&self) -> Option<Uuid> {
+        self.0.tid.as_deref().and_then(guid::parse)
+    }
+
+    /// Object id of the principal.
+    pub fn oid(&self) -> Option<Uuid> {
+        self.0.oid.as_deref().and_then(guid::parse)
+    }
+
+    /// Application id of the client that obtained the token: `appid` in v1, `azp` in v2.
+    pub fn appid(&self) -> Option<Uuid> {
+        let claim = match self.version()? {
+            TokenVersion::V1 => &self.0.appid,
+            TokenVersion::V2 => &self.0.azp,
+        };
+        claim.as_deref().and_then(guid::parse)
+    }
+
+    /// Who acts with the token; `None` if it is not an access token of either kind, as an ID token
+    /// is not.
+    pub fn kind(&self) -> Option<TokenKind> {
+        let has_scopes = self
+            .0
+            .scp
+            .as_deref()
+            .is_some_and(|scopes| !scopes.trim().is_empty());
+        match self.0.idtyp.as_deref() {
+            Some("app") => Some(TokenKind::AppOnly),
+            None | Some("user") if has_scopes => Some(TokenKind::Delegated),
+            // An application is its own subject; a user's `sub` is different for each resource.
+            None if self.0.scp.is_none() && self.0.oid.is_some() && self.0.oid == self.0.sub => {
+                Some(TokenKind::AppOnly)
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether the token says that its principal is a member of `group`.
+    ///
+    /// Entra leaves `groups` out where the principal is in too many groups, and says so in
+    /// `hasgroups` or `_claim_names`. The address in `_claim_sources` is never followed. Entries
+    /// that are no GUIDs (names of groups that come from an on-premises directory) are passed over.
+    /// <https://learn.microsoft.com/entra/identity-platform/access-token-claims-reference#groups-overage-claim>
+    pub fn membership(&self, group: Uuid) -> Membership {
+        let is_overflowed = self.0.hasgroups == Some(true)
+            || self
+                .0
+                .claim_names
+                .as_ref()
+                .is_some_and(|names| names.contains_key("groups"));
+        match &self.0.groups {
+            _ if is_overflowed => Membership::Unknown,
+            Some(Groups(groups)) if groups.contains(&group) => Membership::Member,
+            Some(_) => Membership::NotMember,
+            None => Membership::Unknown,
+        }
+    }
+
+    /// How the user authenticated; only v1 tokens say it.
+    pub fn amr(&self) -> &[String] {
+        self.0.amr.as_deref().unwrap_or_default()
+    }
+
+    /// The user's sign-in name as the token has it, for people to read; `None` in app-only tokens.
+    pub fn upn(&self) -> Option<&str> {
+        let instead = match self.version()? {
+            // Guests have no `upn`.
+            TokenVersion::V1 => &self.0.unique_name,
+            TokenVersion::V2 => &self.0.preferred_username,
+        };
+        self.0.upn.as_deref().or(instead.as_deref())
+    }
+
+    /// The principal's display name, for people to read.
+    pub fn name(&self) -> Option<&str> {
+        self.0.name.as_deref()
+    }
+
+    /// The token's own id, which Entra's sign-in log shows too.
+    pub fn uti(&self) -> Option<&str> {
+        self.0.uti.as_deref()
+    }
+
+    /// When the token was issued, in Unix seconds.
+    pub fn iat(&self) -> Option<i64> {
+        self.0.iat
+    }
+
+    /// When the token begins to be valid, in Unix seconds.
+    pub fn nbf(&self) -> Option<i64> {
+        self.0.nbf
+    }
+
+    /// When the token stops being valid, in Unix seconds.
+    pub fn exp(&self) -> Option<i64> {
+        self.0.exp
+    }
+
+    /// The version whose issuer the token names byte for byte; `None` if it is neither's.
+    pub(crate) fn issuing_version(&self, policy: &Policy) -> Option<TokenVersion> {
+        let issuer = self.0.iss.as_deref()?;
+        TokenVersion::ALL
+            .into_iter()
+            .find(|version| policy.authority.issuer(*version, policy.tenant) == issuer)
+    }
+
+    /// Whether the token is meant for one of our audiences.
+    pub(crate) fn is_for(&self, policy: &Policy) -> bool {
+        self.0
+            .aud
+            .as_deref()
+            .is_some_and(|audience| policy.accepts_audience(audience))
+    }
+
+    /// Whether the token has not expired at `now`.
+    pub(crate) fn check_expiry(&self, policy: &Policy, now: i64) -> Result<(), Reason> {
+        let exp = self.0.exp.ok_or(Reason::TimeClaimsMissing)?;
+        // Sums of claims are taken in i128, which no two of them overflow.
+        if i128::from(now) < i128::from(exp) + i128::from(policy.clock_skew) {
+            Ok(())
+        } else {
+            Err(Reason::Expired)
+        }
+    }
+}
+
+/// Shows no claim: values are a person's data, and go where they are asked for by name.
+impl fmt::Debug for Claims {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Claims").finish_non_exhaustive()
+    }
+}
+
+/// The entries of `groups` that are GUIDs.
+#[derive(Clone)]
+struct Groups(Vec<Uuid>);
+
+impl<'de> Deserialize<'de> for Groups {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_seq(GroupsVisitor)
+    }
+}
+
+struct GroupsVisitor;
+
+impl<'de> Visitor<'de> for GroupsVisitor {
+    type Value = Groups;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array of strings")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Groups, A::Error> {
+        let mut groups = Vec::new();
+        while let Some(entry) = seq.next_element::<String>()? {
+            groups.extend(guid::parse(&entry));
+        }
+        Ok(Groups(groups))
+    }
+}

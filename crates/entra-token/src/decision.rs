@@ -1,0 +1,284 @@
+//! Whether the principal of a verified token may sign in as a role.
+
+use uuid::Uuid;
+
+use crate::authority::TokenVersion;
+use crate::claims::{Claims, Membership, TokenKind};
+use crate::label::{Mapping, PrincipalKind};
+use crate::policy::Policy;
+use crate::reason::Reason;
+
+/// One rule, and whether the token keeps it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Check {
+    /// What was checked, in a few words.
+    pub name: &'static str,
+    /// `Ok`, or why not.
+    pub outcome: Result<(), Reason>,
+}
+
+/// Every rule with its outcome, in the order in which they count.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Judgement {
+    /// All checks; none is left out because an earlier one failed.
+    pub checks: Vec<Check>,
+    /// Why the sign-in is refused: the first check that failed.
+    pub refusal: Option<Reason>,
+}
+
+impl Judgement {
+    fn of(checks: Vec<Check>) -> Judgement {
+        let refusal = checks.iter().find_map(|check| check.outcome.err());
+        Judgement { checks, refusal }
+    }
+}
+
+/// Judges a verified token for a role.
+///
+/// `membership` is whether the token's principal is in the mapping's group, from the token
+/// ([`Claims::membership`]) or from the directory; it matters to group roles alone. `now` is in Unix
+/// seconds.
+///
+/// Revocations are not judged here: they are the server's to know.
+pub fn judge(
+    policy: &Policy,
+    mapping: &Mapping,
+    claims: &Claims,
+    membership: Membership,
+    now: i64,
+) -> Judgement {
+    let mut checks = vec![
+        Check {
+            name: "issuer",
+            outcome: issuer(policy, claims),
+        },
+        Check {
+            name: "version",
+            outcome: version(policy, claims),
+        },
+        Check {
+            name: "tenant",
+            outcome: tenant(policy.tenant, claims),
+        },
+        Check {
+            name: "tenant of the role",
+            outcome: tenant(mapping.tenant, claims),
+        },
+    ];
+    checks.extend(audience_and_times(policy, claims, now));
+    checks.extend(kind_and_client(claims));
+    checks.extend([
+        Check {
+            name: "token kind suits the role",
+            outcome: suits(mapping.kind, claims),
+        },
+        Check {
+            name: "object id",
+            outcome: object_id(claims),
+        },
+        Check {
+            name: "principal",
+            outcome: principal(mapping, claims, membership),
+        },
+        Check {
+            name: "multi-factor authentication",
+            outcome: mfa(mapping, claims),
+        },
+    ]);
+    Judgement::of(checks)
+}
+
+/// Judges what can be judged of a verified token without a role: all of [`judge`] but the rules
+/// that need a mapping.
+pub fn judge_token(policy: &Policy, claims: &Claims, now: i64) -> Judgement {
+    let mut checks = vec![
+        Check {
+            name: "issuer",
+            outcome: issuer(policy, claims),
+        },
+        Check {
+            name: "version",
+            outcome: version(policy, claims),
+        },
+        Check {
+            name: "tenant",
+            outcome: tenant(policy.tenant, claims),
+        },
+    ];
+    checks.extend(audience_and_times(policy, claims, now));
+    checks.extend(kind_and_client(claims));
+    checks.push(Check {
+        name: "object id",
+        outcome: object_id(claims),
+    });
+    Judgement::of(checks)
+}
+
+fn audience_and_times(policy: &Policy, claims: &Claims, now: i64) -> [Check; 6] {
+    [
+        Check {
+            name: "audience",
+            outcome: audience(policy, claims),
+        },
+        Check {
+            name: "times present",
+            outcome: times(claims).map(|_| ()),
+        },
+        Check {
+            name: "not expired",
+            outcome: claims.check_expiry(policy, now),
+        },
+        Check {
+            name: "already valid",
+            outcome: not_before(policy, claims, now),
+        },
+        Check {
+            name: "issued in the past",
+            outcome: issued_at(policy, claims, now),
+        },
+        Check {
+            name: "lifetime",
+            outcome: lifetime(policy, claims),
+        },
+    ]
+}
+
+fn kind_and_client(claims: &Claims) -> [Check; 2] {
+    [
+        Check {
+            name: "token kind",
+            outcome: claims.kind().map(|_| ()).ok_or(Reason::TokenKindUnknown),
+        },
+        Check {
+            name: "client id",
+            outcome: claims.appid().map(|_| ()).ok_or(Reason::ClientIdMissing),
+        },
+    ]
+}
+
+/// `iss` is byte for byte the issuer of our tenant, of either version.
+fn issuer(policy: &Policy, claims: &Claims) -> Result<(), Reason> {
+    claims
+        .issuing_version(policy)
+        .map(|_| ())
+        .ok_or(Reason::IssuerMismatch)
+}
+
+/// `ver` is the version that the issuer issues.
+fn version(policy: &Policy, claims: &Claims) -> Result<(), Reason> {
+    match claims.version() {
+        Some(version) if claims.issuing_version(policy) == Some(version) => Ok(()),
+        _ => Err(Reason::VersionMismatch),
+    }
+}
+
+fn tenant(expected: Uuid, claims: &Claims) -> Result<(), Reason> {
+    if claims.tenant() == Some(expected) {
+        Ok(())
+    } else {
+        Err(Reason::TenantMismatch)
+    }
+}
+
+fn audience(policy: &Policy, claims: &Claims) -> Result<(), Reason> {
+    if claims.is_for(policy) {
+        Ok(())
+    } else {
+        Err(Reason::AudienceMismatch)
+    }
+}
+
+/// `exp`, `nbf` and `iat`, all of them.
+fn times(claims: &Claims) -> Result<(i128, i128, i128), Reason> {
+    match (claims.exp(), claims.nbf(), claims.iat()) {
+        (Some(exp), Some(nbf), Some(iat)) => Ok((exp.into(), nbf.into(), iat.into())),
+        _ => Err(Reason::TimeClaimsMissing),
+    }
+}
+
+fn not_before(policy: &Policy, claims: &Claims, now: i64) -> Result<(), Reason> {
+    let (_, nbf, _) = times(claims)?;
+    let latest = i128::from(now) + i128::from(policy.clock_skew);
+    if latest >= nbf {
+        Ok(())
+    } else {
+        Err(Reason::NotYetValid)
+    }
+}
+
+fn issued_at(policy: &Policy, claims: &Claims, now: i64) -> Result<(), Reason> {
+    let (_, _, iat) = times(claims)?;
+    let latest = i128::from(now) + i128::from(policy.clock_skew);
+    if iat <= latest {
+        Ok(())
+    } else {
+        Err(Reason::IssuedInFuture)
+    }
+}
+
+fn lifetime(policy: &Policy, claims: &Claims) -> Result<(), Reason> {
+    let (exp, nbf, _) = times(claims)?;
+    let lifetime = exp - nbf;
+    if lifetime > 0 && lifetime <= i128::from(policy.max_token_lifetime) {
+        Ok(())
+    } else {
+        Err(Reason::LifetimeTooLong)
+    }
+}
+
+/// User roles take delegated tokens, service roles app-only ones, group roles both.
+fn suits(role: PrincipalKind, claims: &Claims) -> Result<(), Reason> {
+    match (role, claims.kind().ok_or(Reason::TokenKindUnknown)?) {
+        (PrincipalKind::User, TokenKind::AppOnly) => Err(Reason::UserTokenRequired),
+        (PrincipalKind::Service, TokenKind::Delegated) => Err(Reason::ServiceTokenRequired),
+        (PrincipalKind::User, TokenKind::Delegated)
+        | (PrincipalKind::Service, TokenKind::AppOnly)
+        | (PrincipalKind::Group, _) => Ok(()),
+    }
+}
+
+/// Every token needs an `oid`, those for group roles too: it is what the audit names and what a
+/// revocation is matched on. (An application without a service principal in the tenant gets tokens
+/// without one.)
+fn object_id(claims: &Claims) -> Result<(), Reason> {
+    claims.oid().map(|_| ()).ok_or(Reason::ObjectIdMissing)
+}
+
+/// The token's principal is the role's.
+fn principal(mapping: &Mapping, claims: &Claims, membership: Membership) -> Result<(), Reason> {
+    let oid = claims.oid().ok_or(Reason::ObjectIdMissing)?;
+    let is_principal = match mapping.kind {
+        PrincipalKind::User => oid == mapping.object_id,
+        // People put either id of an application in its label, as on Azure.
+        PrincipalKind::Service => {
+            oid == mapping.object_id || claims.appid() == Some(mapping.object_id)
+        }
+        PrincipalKind::Group => {
+            return match membership {
+                Membership::Member => Ok(()),
+                Membership::NotMember => Err(Reason::NotAGroupMember),
+                Membership::Unknown => Err(Reason::GroupsUnknown),
+            };
+        }
+    };
+    if is_principal {
+        Ok(())
+    } else {
+        Err(Reason::ObjectIdMismatch)
+    }
+}
+
+/// Where the role asks for it, the user authenticated with more than one factor.
+///
+/// Only v1 tokens say so, in `amr`. In v2 the way is a conditional access policy on the resource,
+/// of which the token shows nothing.
+fn mfa(mapping: &Mapping, claims: &Claims) -> Result<(), Reason> {
+    if !mapping.mfa {
+        return Ok(());
+    }
+    match claims.version() {
+        Some(TokenVersion::V1) if claims.amr().iter().any(|method| method == "mfa") => Ok(()),
+        Some(TokenVersion::V2) => Err(Reason::MfaUnprovable),
+        _ => Err(Reason::MfaMissing),
+    }
+}
