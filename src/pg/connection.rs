@@ -1,0 +1,157 @@
+//! The connection that this backend is authenticating.
+
+use std::ffi::{CStr, CString, c_char, c_int};
+use std::ptr;
+
+use zeroize::Zeroizing;
+
+use super::shim;
+
+/// What the startup packet and pg_hba.conf say about the connection.
+#[derive(Clone, Debug)]
+pub struct Connection {
+    /// The role's name, byte for byte: look-ups go by this one.
+    pub role_name: CString,
+    /// The role's name as text, for people; bytes that are not UTF-8 are replaced.
+    pub role: String,
+    pub database: Option<String>,
+    pub application_name: Option<String>,
+    /// Numeric address, or `[local]`.
+    pub client_address: Option<String>,
+    pub client_port: Option<u16>,
+    /// The authentication method as pg_hba.conf spells it.
+    pub method: String,
+    /// The PAM service, when the method is `pam`.
+    pub pam_service: Option<String>,
+    pub tls: bool,
+    pub local_socket: bool,
+}
+
+/// How asking for a token ended.
+pub enum Answer {
+    Token(Zeroizing<Vec<u8>>),
+    /// The client closed the connection at the prompt, as psql does before it asks its user.
+    Gone,
+    TooLong,
+    /// Not a password message, one that was sent before it was asked for, an empty one, or one with a NUL.
+    Unusable,
+}
+
+/// How SCRAM-SHA-256 ended.
+pub enum Scram {
+    Accepted,
+    Refused {
+        /// Core's own words, for the server log.
+        why: Option<String>,
+        /// The stored secret is an MD5 hash, which SCRAM can't use.
+        is_md5: bool,
+    },
+    Gone,
+}
+
+/// The connection being authenticated; `None` in processes that serve no client.
+pub fn current() -> Option<Connection> {
+    let port = port()?;
+    let mut raw = shim::Connection {
+        user: ptr::null(),
+        database: ptr::null(),
+        application: ptr::null(),
+        remote_host: ptr::null(),
+        remote_port: ptr::null(),
+        method: ptr::null(),
+        pam_service: ptr::null(),
+        tls: false,
+        local_socket: false,
+    };
+    // SAFETY: the port is this backend's, filled by ProcessStartupPacket before authentication begins,
+    // and the shim only copies pointers and flags out of it.
+    unsafe { shim::aad_connection(port, &mut raw) };
+    let role_name = c_string(raw.user)?;
+    Some(Connection {
+        role: role_name.to_string_lossy().into_owned(),
+        role_name,
+        database: string(raw.database),
+        application_name: string(raw.application),
+        client_address: string(raw.remote_host),
+        client_port: string(raw.remote_port).and_then(|port| port.parse().ok()),
+        method: string(raw.method).unwrap_or_else(|| "unknown".into()),
+        pam_service: string(raw.pam_service),
+        tls: raw.tls,
+        local_socket: raw.local_socket,
+    })
+}
+
+/// Asks the client for a cleartext password of at most `limit` bytes.
+///
+/// May end the process: on a time-out, a signal, or a broken connection.
+pub fn ask_for_token(limit: usize) -> Answer {
+    let Some(port) = port() else {
+        return Answer::Gone;
+    };
+    // One byte more for the NUL that ends the message.
+    let mut buffer = Zeroizing::new(vec![0u8; limit.saturating_add(1)]);
+    let mut length = 0usize;
+    // SAFETY: the buffer has the size that is passed, and both it and the length outlive the call. The port
+    // is this backend's and in the middle of authentication, when the server may send a request.
+    let ended = unsafe {
+        shim::aad_ask_password(port, buffer.as_mut_ptr().cast(), buffer.len(), &mut length)
+    };
+    match ended {
+        shim::READ_OK => {
+            buffer.truncate(length);
+            Answer::Token(buffer)
+        }
+        shim::READ_GONE => Answer::Gone,
+        shim::READ_TOO_LONG => Answer::TooLong,
+        _ => Answer::Unusable,
+    }
+}
+
+/// Runs SCRAM-SHA-256 for the role of the startup packet, whether or not it exists.
+///
+/// May end the process, as [`ask_for_token`].
+pub fn scram() -> Scram {
+    const STATUS_OK: c_int = 0;
+    const STATUS_EOF: c_int = -2;
+    let Some(port) = port() else {
+        return Scram::Gone;
+    };
+    let (mut why, mut is_md5) = (ptr::null(), false);
+    // SAFETY: as in ask_for_token; both out-parameters outlive the call, and `why` is then NULL or a
+    // string in a memory context that lives as long as authentication.
+    let status = unsafe { shim::aad_scram(port, &mut why, &mut is_md5) };
+    match status {
+        STATUS_OK => Scram::Accepted,
+        STATUS_EOF => Scram::Gone,
+        _ => Scram::Refused {
+            why: string(why),
+            is_md5,
+        },
+    }
+}
+
+/// Says to the rest of the server who signed in (`system_user` from 16 on).
+pub fn set_identity(identity: &str, by_password: bool) {
+    let (Some(port), Ok(identity)) = (port(), CString::new(identity)) else {
+        return;
+    };
+    // SAFETY: the port is this backend's; the shim copies the string into memory that lives as long as it.
+    unsafe { shim::aad_set_identity(port, identity.as_ptr(), by_password) };
+}
+
+/// This backend's `Port`; `None` in processes that serve no client.
+pub(super) fn port() -> Option<*mut shim::Port> {
+    // SAFETY: MyProcPort is set once, before authentication, by the one thread of this process.
+    let port = unsafe { pgrx::pg_sys::libpq::be::MyProcPort };
+    (!port.is_null()).then_some(port.cast())
+}
+
+fn string(text: *const c_char) -> Option<String> {
+    c_string(text).map(|text| text.to_string_lossy().into_owned())
+}
+
+fn c_string(text: *const c_char) -> Option<CString> {
+    // SAFETY: not NULL, and every caller passes a NUL-terminated string that the server owns and does not
+    // change while this backend authenticates.
+    (!text.is_null()).then(|| unsafe { CStr::from_ptr(text) }.to_owned())
+}

@@ -1,0 +1,48 @@
+//! The boundary that no panic and no PostgreSQL ERROR crosses.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use pgrx::pg_sys::panic::CaughtError;
+
+use super::log::{self, Level};
+
+/// Runs the code that libpam or the authentication hook called; `None` when it panicked or raised an ERROR,
+/// which is then in the server log and nowhere else.
+///
+/// pgrx turns an ERROR of a guarded call into a panic after it has emptied PostgreSQL's error stack, so
+/// that one `catch_unwind` is enough for both. The caller must refuse on `None`.
+pub fn run<T>(what: &str, code: impl FnOnce() -> T) -> Option<T> {
+    match catch_unwind(AssertUnwindSafe(code)) {
+        Ok(value) => Some(value),
+        Err(payload) => {
+            let message = format!("aadauth: {what} failed: {}", describe(payload.as_ref()));
+            log::line(
+                Level::Log,
+                &message,
+                None,
+                Some("The sign-in is refused. Please report this."),
+            );
+            None
+        }
+    }
+}
+
+fn describe(payload: &(dyn Any + Send)) -> String {
+    if let Some(caught) = payload.downcast_ref::<CaughtError>() {
+        return match caught {
+            CaughtError::PostgresError(report)
+            | CaughtError::ErrorReport(report)
+            | CaughtError::RustPanic {
+                ereport: report, ..
+            } => report.message().to_owned(),
+        };
+    }
+    if let Some(text) = payload.downcast_ref::<&str>() {
+        return (*text).to_owned();
+    }
+    payload
+        .downcast_ref::<String>()
+        .cloned()
+        .unwrap_or_else(|| "a panic without a message".into())
+}

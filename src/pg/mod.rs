@@ -1,0 +1,14 @@
+//! PostgreSQL and libpam, made safe: all unsafe code of the extension is in this module.
+#![allow(unsafe_code, reason = "this is the one place that calls C")]
+
+pub mod connection;
+pub mod exit;
+#[cfg(feature = "fault-injection")]
+pub mod fault;
+pub mod guarded;
+pub mod hook;
+pub mod log;
+pub mod pam;
+pub mod role;
+pub mod setting;
+mod shim;

@@ -1,0 +1,145 @@
+//! The library as a PAM module, and libpam as far as the server needs it.
+//!
+//! PostgreSQL's `pam` method calls libpam inside the backend, and libpam opens the module that the
+//! service file names: this very library, which that process has loaded already. So these entry points run with
+//! everything in place that `_PG_init` set up. Loaded by libpam alone, in a server that does not preload the
+//! library, no hook is installed and they refuse.
+
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::fs;
+
+use pgrx::pg_sys;
+
+use super::log::{self, Level};
+use super::{connection, guarded, hook, shim};
+use crate::signin::{self, Asked};
+
+// Values of Linux-PAM's _pam_types.h.
+const PAM_SUCCESS: c_int = 0;
+const PAM_SYSTEM_ERR: c_int = 4;
+const PAM_AUTH_ERR: c_int = 7;
+const PAM_AUTHINFO_UNAVAIL: c_int = 9;
+
+/// libpam's request to authenticate the user: asks for a token or runs SCRAM, and leaves a verdict.
+///
+/// # Safety
+/// Called by libpam, with its own handle, which is not used. `extern "C"` with a `catch_unwind` inside: a panic
+/// must not travel through libpam's frames.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pam_sm_authenticate(
+    _handle: *mut c_void,
+    _flags: c_int,
+    _count: c_int,
+    _arguments: *const *const c_char,
+) -> c_int {
+    if !hook::is_in_force() || connection::port().is_none() {
+        return PAM_AUTHINFO_UNAVAIL;
+    }
+    match guarded::run("asking for a token or password", signin::ask) {
+        Some(Asked::Accepted) => PAM_SUCCESS,
+        Some(Asked::Refused) => PAM_AUTH_ERR,
+        // SAFETY: ends this backend as core does when a client leaves at the prompt (auth.c, auth_failed on
+        // STATUS_EOF); exit callbacks write the audit event.
+        Some(Asked::ClientGone) => unsafe { pg_sys::proc_exit(0) },
+        None => PAM_SYSTEM_ERR,
+    }
+}
+
+/// libpam's question whether the account may be used: only with an accepted verdict of this backend, so that a
+/// service file in which another module authenticates lets nobody in.
+///
+/// # Safety
+/// As [`pam_sm_authenticate`].
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pam_sm_acct_mgmt(
+    _handle: *mut c_void,
+    _flags: c_int,
+    _count: c_int,
+    _arguments: *const *const c_char,
+) -> c_int {
+    if !hook::is_in_force() || connection::port().is_none() {
+        return PAM_AUTHINFO_UNAVAIL;
+    }
+    match guarded::run("looking at the verdict", signin::is_accepted) {
+        Some(true) => PAM_SUCCESS,
+        Some(false) => PAM_AUTH_ERR,
+        None => PAM_SYSTEM_ERR,
+    }
+}
+
+/// libpam's request to set credentials: there are none.
+///
+/// # Safety
+/// As [`pam_sm_authenticate`].
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pam_sm_setcred(
+    _handle: *mut c_void,
+    _flags: c_int,
+    _count: c_int,
+    _arguments: *const *const c_char,
+) -> c_int {
+    PAM_SUCCESS
+}
+
+/// The PAM service of this major version. The file's content depends on the version's library directory.
+pub fn service() -> String {
+    format!("aadauth-{}", pg_sys::PG_MAJORVERSION_NUM)
+}
+
+/// Whether a PAM service is one that this library answers for.
+pub fn is_ours(service: &str) -> bool {
+    service == "aadauth" || service.starts_with("aadauth-")
+}
+
+/// Loads libpam's modules into the postmaster, once, if the service file is in order; says so if it is
+/// not. Called from `_PG_init`.
+pub fn prewarm() {
+    let service = service();
+    let path = format!("/etc/pam.d/{service}");
+    let library = format!("{}/aadauth.so", library_directory());
+    let in_order = match fs::read_to_string(&path) {
+        Ok(file) => ["auth", "account"]
+            .iter()
+            .all(|kind| names_module(&file, kind, &library)),
+        Err(_) => false,
+    };
+    if !in_order {
+        // Without a service file libpam asks /etc/pam.d/other: not in the postmaster.
+        let hint = format!(
+            "On pam lines of pg_hba.conf everybody is refused until {path} is readable by the server and has \
+             the lines \"auth required {library}\" and \"account required {library}\". \"make install\" or the \
+             package writes it."
+        );
+        log::line(
+            Level::Warning,
+            &format!(
+                "aadauth: PAM service file \"{path}\" is missing or does not name this library"
+            ),
+            None,
+            Some(&hint),
+        );
+        return;
+    }
+    let Ok(service) = CString::new(service) else {
+        return;
+    };
+    // SAFETY: the name is NUL-terminated. The account stack it runs is our own module, which returns at once
+    // in a process that serves no client.
+    unsafe { shim::aad_prewarm_pam(service.as_ptr()) };
+}
+
+fn names_module(file: &str, kind: &str, library: &str) -> bool {
+    file.lines().any(|line| {
+        line.split_whitespace()
+            .take(3)
+            .eq([kind, "required", library])
+    })
+}
+
+fn library_directory() -> String {
+    // SAFETY: filled by the postmaster before libraries are loaded (postmaster.c, getInstallationPaths) and not
+    // changed again; NUL-terminated.
+    unsafe { CStr::from_ptr((&raw const pg_sys::pkglib_path).cast()) }
+        .to_string_lossy()
+        .into_owned()
+}

@@ -1,0 +1,70 @@
+//! Settings whose text is checked where it is set.
+
+use std::ffi::{CStr, CString, c_char, c_void};
+
+use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting};
+use pgrx::pg_sys;
+
+use super::log::text;
+use super::shim;
+
+/// What a text setting accepts.
+pub trait Rule {
+    /// `Err` says what is accepted instead; it becomes the DETAIL of PostgreSQL's refusal.
+    fn check(value: &str) -> Result<(), String>;
+}
+
+/// Registers a text setting that takes effect on reload and refuses what its rule refuses. An empty
+/// text means unset and is always accepted.
+pub fn define<R: Rule>(
+    name: &'static CStr,
+    summary: &'static CStr,
+    detail: &'static CStr,
+    setting: &'static GucSetting<Option<CString>>,
+    context: GucContext,
+) {
+    // SAFETY: the check hook lets no panic out, as define_string_guc_with_hooks demands.
+    unsafe {
+        GucRegistry::define_string_guc_with_hooks(
+            name,
+            summary,
+            detail,
+            setting,
+            context,
+            GucFlags::SUPERUSER_ONLY,
+            Some(check::<R>),
+            None,
+            None,
+        );
+    }
+}
+
+/// Makes settings of our prefix that we do not know an error. Called after all are defined.
+pub fn reserve_prefix() {
+    // SAFETY: a NUL-terminated constant, which guc.c copies.
+    unsafe { pg_sys::MarkGUCPrefixReserved(c"aadauth".as_ptr()) };
+}
+
+#[pgrx::pg_guard]
+unsafe extern "C-unwind" fn check<R: Rule>(
+    new_value: *mut *mut c_char,
+    _extra: *mut *mut c_void,
+    _source: pg_sys::GucSource::Type,
+) -> bool {
+    // SAFETY: guc.c (call_string_check_hook) passes the address of a NUL-terminated string or of NULL.
+    let value = unsafe {
+        match *new_value {
+            value if value.is_null() => return true,
+            value => CStr::from_ptr(value),
+        }
+    };
+    let verdict = match value.to_str() {
+        Ok("") => Ok(()),
+        Ok(value) => R::check(value),
+        Err(_) => Err("The value is not UTF-8.".to_owned()),
+    };
+    let Err(detail) = verdict else { return true };
+    // SAFETY: a NUL-terminated string that the shim copies; guc.c reads the copy after we return false.
+    unsafe { shim::aad_setting_refused(text(&detail).as_ptr()) };
+    false
+}

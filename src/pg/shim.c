@@ -1,0 +1,292 @@
+/*
+ * shim.c
+ *	  What Rust can't see: Port, HbaLine, the authentication routines and ereport's fields.
+ *
+ * It is compiled with the headers of the server that the library is built for, because the
+ * layouts differ between versions and pgrx does not bind them.  Nothing here decides anything.
+ */
+#include "shim.h"
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <sys/socket.h>
+
+#include "access/htup_details.h"
+#include "catalog/pg_authid.h"
+#include "libpq/auth.h"
+#include "libpq/crypt.h"
+#include "libpq/hba.h"
+#include "libpq/libpq.h"
+#include "libpq/pqcomm.h"
+#include "libpq/sasl.h"
+#include "libpq/scram.h"
+#include "miscadmin.h"
+#include "port/pg_bswap.h"
+#include "storage/proc.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/syscache.h"
+#include "utils/timestamp.h"
+
+void
+aad_connection(Port *port, AadConnection *connection)
+{
+	memset(connection, 0, sizeof(*connection));
+	connection->user = port->user_name;
+	connection->database = port->database_name;
+	connection->application = port->application_name;
+	connection->remote_host = port->remote_host;
+	connection->remote_port = port->remote_port;
+	connection->tls = port->ssl_in_use;
+	connection->local_socket = port->raddr.addr.ss_family == AF_UNIX;
+	if (port->hba)
+	{
+		connection->method = hba_authname(port->hba->auth_method);
+		if (port->hba->auth_method == uaPAM)
+			connection->pam_service = port->hba->pamservice ? port->hba->pamservice : "postgresql";
+	}
+}
+
+/*
+ * Have OpenSSL wipe decrypted records: its record buffer would keep the token until the next
+ * records arrive.  SSL_OP_CLEANSE_PLAINTEXT exists since OpenSSL 3; older ones ignore the bit.
+ */
+static void
+cleanse_tls_records(Port *port)
+{
+#ifdef USE_OPENSSL
+	const uint64 cleanse_plaintext = UINT64CONST(1) << 1;
+	uint64		(*set_options) (void *ssl, uint64 options);
+
+	if (!port->ssl_in_use || port->ssl == NULL)
+		return;
+	*(void **) &set_options = dlsym(RTLD_DEFAULT, "SSL_set_options");
+	if (set_options)
+		set_options(port->ssl, cleanse_plaintext);
+#endif
+}
+
+static bool
+input_is_pending(void)
+{
+#if PG_VERSION_NUM >= 170000
+	return pq_buffer_remaining_data() > 0;
+#else
+	return pq_buffer_has_data();
+#endif
+}
+
+/* Read exactly that many bytes; false when the client is gone. */
+static bool
+read_exactly(Port *port, char *into, size_t count)
+{
+	while (count > 0)
+	{
+		ssize_t		got = secure_read(port, into, count);
+
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got <= 0)
+			return false;
+		into += got;
+		count -= got;
+	}
+	return true;
+}
+
+/*
+ * Ask for a cleartext password and read the answer straight into the caller's buffer.
+ *
+ * Core's own readers (recv_password_packet in auth.c, pam_passwd_conv_proc) keep copies of the
+ * password that nobody outside core can wipe; this one goes below pqcomm's buffer.  A message that
+ * does not fit is drained as far as a password may be long, so that the client gets to read our answer.
+ */
+AadRead
+aad_ask_password(Port *port, char *buffer, size_t size, size_t *length)
+{
+	char		header[5];
+	uint32		announced;
+	size_t		body;
+
+	*length = 0;
+	cleanse_tls_records(port);
+	sendAuthRequest(port, AUTH_REQ_PASSWORD, NULL, 0);
+	if (input_is_pending())
+		return AAD_READ_UNEXPECTED;
+
+	port->noblock = false;
+	if (!read_exactly(port, header, sizeof(header)))
+		return AAD_READ_GONE;
+	if (header[0] != 'p')
+		return AAD_READ_UNEXPECTED;
+	memcpy(&announced, header + 1, sizeof(announced));
+	announced = pg_ntoh32(announced);
+	if (announced < 5)
+		return announced == 4 ? AAD_READ_EMPTY : AAD_READ_UNEXPECTED;
+	body = announced - sizeof(announced);
+	if (body > size)
+	{
+		/* PG_MAX_AUTH_TOKEN_LENGTH of auth.c: what core itself would read. */
+		if (body <= 65535)
+			while (body > 0)
+			{
+				size_t		part = Min(body, size);
+
+				if (!read_exactly(port, buffer, part))
+					return AAD_READ_GONE;
+				body -= part;
+			}
+		explicit_bzero(buffer, size);
+		return AAD_READ_TOO_LONG;
+	}
+	if (!read_exactly(port, buffer, body))
+		return AAD_READ_GONE;
+	if (buffer[body - 1] != '\0')
+		return AAD_READ_UNEXPECTED;
+	*length = body - 1;
+	if (*length == 0)
+		return AAD_READ_EMPTY;
+	if (memchr(buffer, '\0', *length))
+		return AAD_READ_EMBEDDED_NUL;
+	return AAD_READ_OK;
+}
+
+/*
+ * Run SCRAM-SHA-256 for the role in the startup packet, as CheckPWChallengeAuth of auth.c does: a
+ * role that does not exist goes through the same exchange with a mock secret.
+ */
+int
+aad_scram(Port *port, const char **reason, bool *is_md5)
+{
+	char	   *secret;
+	int			status;
+
+	*reason = NULL;
+	secret = get_role_password(port->user_name, reason);
+	*is_md5 = secret != NULL && get_password_type(secret) == PASSWORD_TYPE_MD5;
+	status = CheckSASLAuth(&pg_be_scram_mech, port, secret, reason);
+	if (secret == NULL && status == STATUS_OK)
+		status = STATUS_ERROR;
+	return status;
+}
+
+/* The role of that name, from pg_authid's syscache; false when there is none. */
+bool
+aad_role_by_name(const char *name, AadRole *role)
+{
+	HeapTuple	tuple = SearchSysCache1(AUTHNAME, PointerGetDatum(name));
+	Form_pg_authid form;
+	Datum		valid_until;
+	bool		forever;
+
+	memset(role, 0, sizeof(*role));
+	if (!HeapTupleIsValid(tuple))
+		return false;
+	form = (Form_pg_authid) GETSTRUCT(tuple);
+	role->oid = form->oid;
+	role->can_login = form->rolcanlogin;
+	role->superuser = form->rolsuper;
+	role->replication = form->rolreplication;
+	role->bypass_rls = form->rolbypassrls;
+	valid_until = SysCacheGetAttr(AUTHNAME, tuple, Anum_pg_authid_rolvaliduntil, &forever);
+	role->expired = !forever && DatumGetTimestampTz(valid_until) < GetCurrentTimestamp();
+	ReleaseSysCache(tuple);
+	return true;
+}
+
+/*
+ * Say who signed in.  By assignment: core has called set_authn_id already, with the role's name,
+ * and a second call is FATAL.
+ */
+void
+aad_set_identity(Port *port, const char *identity, bool by_password)
+{
+	char	   *copy = MemoryContextStrdup(TopMemoryContext, identity);
+
+#if PG_VERSION_NUM >= 160000
+	MyClientConnectionInfo.authn_id = copy;
+	if (by_password)
+		MyClientConnectionInfo.auth_method = uaSCRAM;
+#else
+	port->authn_id = copy;
+#endif
+}
+
+static int
+sqlstate_code(const char *sqlstate)
+{
+	return MAKE_SQLSTATE(sqlstate[0], sqlstate[1], sqlstate[2], sqlstate[3], sqlstate[4]);
+}
+
+/* detail_log goes to the server log alone. */
+void
+aad_fatal(const char *sqlstate, const char *message, const char *detail_log, const char *hint)
+{
+	ereport(FATAL,
+			(errcode(sqlstate_code(sqlstate)),
+			 errmsg_internal("%s", message),
+			 detail_log ? errdetail_log("%s", detail_log) : 0,
+			 hint ? errhint("%s", hint) : 0));
+	pg_unreachable();
+}
+
+/*
+ * Interrupts are held: ereport ends with CHECK_FOR_INTERRUPTS, and a cancel that is served there would
+ * jump over the Rust frames that log.
+ */
+void
+aad_log(int level, const char *message, const char *detail, const char *hint)
+{
+	Assert(level < ERROR);
+	HOLD_INTERRUPTS();
+	ereport(level,
+			(errmsg_internal("%s", message),
+			 detail ? errdetail_internal("%s", detail) : 0,
+			 hint ? errhint("%s", hint) : 0));
+	RESUME_INTERRUPTS();
+}
+
+/* To be called by a check hook that is about to return false. */
+void
+aad_setting_refused(const char *detail)
+{
+	GUC_check_errdetail("%s", detail);
+}
+
+struct pam_handle;
+struct pam_conv
+{
+	int			(*conv) (int count, const void **messages, void **answers, void *data);
+	void	   *data;
+};
+
+static int
+refuse_conversation(int count, const void **messages, void **answers, void *data)
+{
+	return 19;					/* PAM_CONV_ERR */
+}
+
+/*
+ * Load into the postmaster every module that libpam will name at each sign-in: those of our service
+ * file and those of /etc/pam.d/other.  Backends inherit them by fork and open nothing.  The handle is
+ * kept on purpose: pam_end would unload them.  libpam's functions are looked up at run time, because
+ * the library must load where there is no libpam.
+ */
+bool
+aad_prewarm_pam(const char *service)
+{
+	static struct pam_handle *kept;
+	static const struct pam_conv conversation = {refuse_conversation, NULL};
+	int			(*start) (const char *, const char *, const struct pam_conv *, struct pam_handle **);
+	int			(*account) (struct pam_handle *, int);
+
+	*(void **) &start = dlsym(RTLD_DEFAULT, "pam_start");
+	*(void **) &account = dlsym(RTLD_DEFAULT, "pam_acct_mgmt");
+	if (!start || !account)
+		return false;
+	/* A name that no account can have: NSS is not to find anyone. */
+	if (start(service, ":aadauth:", &conversation, &kept) != 0)
+		return false;
+	(void) account(kept, 0x8000 /* PAM_SILENT */ );
+	return true;
+}

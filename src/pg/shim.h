@@ -1,0 +1,61 @@
+/*
+ * shim.h
+ *	  What the Rust side calls in C, and the structs both sides share.
+ *
+ * The Rust declarations are in shim.rs; keep the two together.
+ */
+#ifndef AADAUTH_SHIM_H
+#define AADAUTH_SHIM_H
+
+#include "postgres.h"
+
+#include "libpq/libpq-be.h"
+
+/* A connection that is being authenticated.  Strings belong to the Port. */
+typedef struct AadConnection
+{
+	const char *user;
+	const char *database;
+	const char *application;	/* NULL unless the client named one */
+	const char *remote_host;
+	const char *remote_port;
+	const char *method;			/* as pg_hba.conf spells it */
+	const char *pam_service;	/* NULL unless the method is pam */
+	bool		tls;
+	bool		local_socket;
+} AadConnection;
+
+/* A row of pg_authid, as far as a sign-in depends on it. */
+typedef struct AadRole
+{
+	Oid			oid;
+	bool		can_login;
+	bool		expired;		/* VALID UNTIL has passed */
+	bool		superuser;
+	bool		replication;
+	bool		bypass_rls;
+} AadRole;
+
+/* How reading the client's password message ended. */
+typedef enum AadRead
+{
+	AAD_READ_OK = 0,
+	AAD_READ_GONE = 1,			/* the client closed the connection */
+	AAD_READ_TOO_LONG = 2,
+	AAD_READ_UNEXPECTED = 3,	/* not a password message, or sent unasked */
+	AAD_READ_EMPTY = 4,
+	AAD_READ_EMBEDDED_NUL = 5
+} AadRead;
+
+extern void aad_connection(Port *port, AadConnection *connection);
+extern AadRead aad_ask_password(Port *port, char *buffer, size_t size, size_t *length);
+extern int	aad_scram(Port *port, const char **reason, bool *is_md5);
+extern bool aad_role_by_name(const char *name, AadRole *role);
+extern void aad_set_identity(Port *port, const char *identity, bool by_password);
+extern void aad_fatal(const char *sqlstate, const char *message, const char *detail_log,
+					  const char *hint) pg_attribute_noreturn();
+extern void aad_log(int level, const char *message, const char *detail, const char *hint);
+extern void aad_setting_refused(const char *detail);
+extern bool aad_prewarm_pam(const char *service);
+
+#endif							/* AADAUTH_SHIM_H */

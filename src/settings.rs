@@ -1,0 +1,354 @@
+//! The settings (`aadauth.*`): their defaults, what they accept, and their typed values.
+//!
+//! Texts are checked where they are set, so that a spelling mistake is refused by `ALTER SYSTEM` or
+//! named in the log on reload instead of locking people out later.
+
+use std::ffi::{CStr, CString};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use entra_token::{Audience, Authority, Cloud, Policy, Reason};
+use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum};
+use uuid::Uuid;
+
+use crate::pg::setting::{self, Rule};
+
+/// Who may sign in how (`aadauth.authentication`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PostgresGucEnum)]
+pub enum Authentication {
+    /// Passwords only: mapped roles are refused.
+    #[name = c"postgresql"]
+    Postgresql,
+    /// Tokens only: password methods are refused, local break-glass lines stay.
+    #[name = c"entra"]
+    Entra,
+    /// Tokens for mapped roles, passwords for local ones.
+    #[name = c"both"]
+    Both,
+}
+
+#[derive(Clone, Copy, PostgresGucEnum)]
+enum CloudName {
+    #[name = c"public"]
+    Public,
+    #[name = c"usgov"]
+    UsGov,
+    #[name = c"china"]
+    China,
+}
+
+type Text = GucSetting<Option<CString>>;
+
+static AUTHENTICATION: GucSetting<Authentication> =
+    GucSetting::<Authentication>::new(Authentication::Both);
+// Neither tenant nor audience has a default: nobody is to be let in by a value nobody chose.
+static TENANT_ID: Text = Text::new(None);
+static AUDIENCE: Text = Text::new(None);
+static CLOUD: GucSetting<CloudName> = GucSetting::<CloudName>::new(CloudName::Public);
+static AUTHORITY_HOST: Text = Text::new(None);
+static CA_FILE: Text = Text::new(None);
+static JWKS_FILE: Text = Text::new(None);
+static DATABASE: Text = Text::new(Some(c"postgres"));
+static REQUIRE_TLS: GucSetting<bool> = GucSetting::<bool>::new(true);
+static CLOCK_SKEW: GucSetting<i32> = GucSetting::<i32>::new(60);
+static MAX_TOKEN_SIZE: GucSetting<i32> = GucSetting::<i32>::new(16 * 1024);
+// Tokens of managed identities live 24 h 5 min.
+static MAX_TOKEN_LIFETIME: GucSetting<i32> = GucSetting::<i32>::new(25 * 3600);
+static SIGNING_KEY_MAX_AGE: GucSetting<i32> = GucSetting::<i32>::new(7 * 24 * 3600);
+static SIGNING_KEY_REFRESH_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(3600);
+static SIGNING_KEY_REFRESH_COOLDOWN: GucSetting<i32> = GucSetting::<i32>::new(30);
+static AUDIT_LOCAL_SIGN_INS: GucSetting<bool> = GucSetting::<bool>::new(true);
+
+/// Registers every setting. Called first in `_PG_init`.
+pub fn init() {
+    GucRegistry::define_enum_guc(
+        c"aadauth.authentication",
+        c"Which kinds of sign-in are allowed.",
+        c"postgresql: passwords only. entra: tokens only. both: tokens for mapped roles, passwords for others.",
+        &AUTHENTICATION,
+        GucContext::Sighup,
+        GucFlags::default(),
+    );
+    GucRegistry::define_enum_guc(
+        c"aadauth.cloud",
+        c"The Microsoft cloud that the tenant is in.",
+        c"public, usgov or china.",
+        &CLOUD,
+        GucContext::Sighup,
+        GucFlags::default(),
+    );
+    text::<Guid>(
+        c"aadauth.tenant_id",
+        c"The Entra tenant (directory) whose principals may sign in, a GUID.",
+        &TENANT_ID,
+    );
+    text::<Audiences>(
+        c"aadauth.audience",
+        c"Comma-separated audiences (URIs or GUIDs) that a token may be for; \"ossrdbms\" stands for Azure's own.",
+        &AUDIENCE,
+    );
+    text::<Origin>(
+        c"aadauth.authority_host",
+        c"An authority to use in place of the cloud's, such as https://localhost:8443.",
+        &AUTHORITY_HOST,
+    );
+    text::<AbsolutePath>(
+        c"aadauth.ca_file",
+        c"Certificates (PEM) to trust for HTTPS in place of the system's.",
+        &CA_FILE,
+    );
+    text::<AbsolutePath>(
+        c"aadauth.jwks_file",
+        c"A file of signing keys (JWK set) to use in place of the network.",
+        &JWKS_FILE,
+    );
+    setting::define::<DatabaseName>(
+        c"aadauth.database",
+        c"The database that holds the sign-in audit; a superuser must own it.",
+        c"",
+        &DATABASE,
+        GucContext::Sighup,
+    );
+    GucRegistry::define_bool_guc(
+        c"aadauth.require_tls",
+        c"Refuse tokens over TCP connections without TLS, before they are asked for.",
+        c"",
+        &REQUIRE_TLS,
+        GucContext::Sighup,
+        GucFlags::default(),
+    );
+    GucRegistry::define_bool_guc(
+        c"aadauth.audit_local_sign_ins",
+        c"Record the sign-ins of local roles as well as those of mapped roles.",
+        c"",
+        &AUDIT_LOCAL_SIGN_INS,
+        GucContext::Sighup,
+        GucFlags::default(),
+    );
+    seconds(
+        c"aadauth.clock_skew",
+        c"How far the authority's clock and ours may differ.",
+        &CLOCK_SKEW,
+        0,
+        300,
+    );
+    seconds(
+        c"aadauth.max_token_lifetime",
+        c"The longest time from a token's start to its end.",
+        &MAX_TOKEN_LIFETIME,
+        300,
+        30 * 24 * 3600,
+    );
+    seconds(
+        c"aadauth.signing_key_max_age",
+        c"How long signing keys serve when the authority can't be reached.",
+        &SIGNING_KEY_MAX_AGE,
+        3600,
+        90 * 24 * 3600,
+    );
+    seconds(
+        c"aadauth.signing_key_refresh_interval",
+        c"How often signing keys are fetched.",
+        &SIGNING_KEY_REFRESH_INTERVAL,
+        60,
+        24 * 3600,
+    );
+    seconds(
+        c"aadauth.signing_key_refresh_cooldown",
+        c"The shortest time between fetches that tokens with an unknown key cause.",
+        &SIGNING_KEY_REFRESH_COOLDOWN,
+        1,
+        3600,
+    );
+    GucRegistry::define_int_guc(
+        c"aadauth.max_token_size",
+        c"The largest token that is looked at.",
+        c"",
+        &MAX_TOKEN_SIZE,
+        1024,
+        // What fits a password message with its NUL (PG_MAX_AUTH_TOKEN_LENGTH, auth.c) and a pooler's.
+        65_530,
+        GucContext::Sighup,
+        GucFlags::UNIT_BYTE,
+    );
+}
+
+pub fn authentication() -> Authentication {
+    AUTHENTICATION.get()
+}
+
+/// The tenant; `None` when unset, and then no Entra sign-in is possible.
+pub fn tenant() -> Option<Uuid> {
+    value(&TENANT_ID).and_then(|text| Uuid::parse_str(&text).ok())
+}
+
+/// The audiences a token may be for; empty when unset.
+pub fn audiences() -> Vec<Audience> {
+    value(&AUDIENCE)
+        .and_then(|list| Audience::parse_list(&list, cloud()).ok())
+        .unwrap_or_default()
+}
+
+pub fn authority() -> Authority {
+    Authority {
+        cloud: cloud(),
+        host: value(&AUTHORITY_HOST),
+    }
+}
+
+/// What a token is judged by.
+///
+/// # Errors
+/// `tenant-not-configured` or `audience-not-configured`.
+pub fn policy() -> Result<Policy, Reason> {
+    let tenant = tenant().ok_or(Reason::TenantNotConfigured)?;
+    let audiences = audiences();
+    if audiences.is_empty() {
+        return Err(Reason::AudienceNotConfigured);
+    }
+    Ok(Policy {
+        tenant,
+        authority: authority(),
+        audiences,
+        clock_skew: CLOCK_SKEW.get().into(),
+        max_token_size: max_token_size(),
+        max_token_lifetime: MAX_TOKEN_LIFETIME.get().into(),
+    })
+}
+
+/// In bytes.
+pub fn max_token_size() -> usize {
+    usize::try_from(MAX_TOKEN_SIZE.get()).unwrap_or_default()
+}
+
+pub fn require_tls() -> bool {
+    REQUIRE_TLS.get()
+}
+
+pub fn ca_file() -> Option<PathBuf> {
+    value(&CA_FILE).map(PathBuf::from)
+}
+
+pub fn jwks_file() -> Option<PathBuf> {
+    value(&JWKS_FILE).map(PathBuf::from)
+}
+
+pub fn signing_key_max_age() -> Duration {
+    duration(&SIGNING_KEY_MAX_AGE)
+}
+
+pub fn signing_key_refresh_interval() -> Duration {
+    duration(&SIGNING_KEY_REFRESH_INTERVAL)
+}
+
+pub fn signing_key_refresh_cooldown() -> Duration {
+    duration(&SIGNING_KEY_REFRESH_COOLDOWN)
+}
+
+/// The database that holds the audit.
+pub fn database() -> String {
+    value(&DATABASE).unwrap_or_else(|| "postgres".to_owned())
+}
+
+pub fn audit_local_sign_ins() -> bool {
+    AUDIT_LOCAL_SIGN_INS.get()
+}
+
+fn cloud() -> Cloud {
+    match CLOUD.get() {
+        CloudName::Public => Cloud::Public,
+        CloudName::UsGov => Cloud::UsGov,
+        CloudName::China => Cloud::China,
+    }
+}
+
+fn value(setting: &Text) -> Option<String> {
+    setting
+        .get()
+        .and_then(|text| text.into_string().ok())
+        .filter(|text| !text.is_empty())
+}
+
+fn duration(setting: &GucSetting<i32>) -> Duration {
+    Duration::from_secs(u64::try_from(setting.get()).unwrap_or_default())
+}
+
+fn text<R: Rule>(name: &'static CStr, summary: &'static CStr, setting: &'static Text) {
+    setting::define::<R>(name, summary, c"", setting, GucContext::Sighup);
+}
+
+fn seconds(
+    name: &'static CStr,
+    summary: &'static CStr,
+    setting: &'static GucSetting<i32>,
+    least: i32,
+    most: i32,
+) {
+    GucRegistry::define_int_guc(
+        name,
+        summary,
+        c"",
+        setting,
+        least,
+        most,
+        GucContext::Sighup,
+        GucFlags::UNIT_S,
+    );
+}
+
+struct Guid;
+
+impl Rule for Guid {
+    fn check(value: &str) -> Result<(), String> {
+        match Uuid::try_parse(value) {
+            Ok(id) if value.len() == 36 && !id.is_nil() => Ok(()),
+            _ => Err(
+                "A tenant is named by its id, a GUID such as 72f988bf-86f1-41af-91ab-2d7cd011db47; domain names and \
+                 words such as \"common\" are not accepted."
+                    .to_owned(),
+            ),
+        }
+    }
+}
+
+struct Audiences;
+
+impl Rule for Audiences {
+    fn check(value: &str) -> Result<(), String> {
+        Audience::parse_list(value, Cloud::Public)
+            .map(drop)
+            .map_err(|error| error.to_string())
+    }
+}
+
+struct Origin;
+
+impl Rule for Origin {
+    fn check(value: &str) -> Result<(), String> {
+        Authority::check_host(value).map_err(|error| error.to_string())
+    }
+}
+
+struct AbsolutePath;
+
+impl Rule for AbsolutePath {
+    fn check(value: &str) -> Result<(), String> {
+        if value.starts_with('/') {
+            Ok(())
+        } else {
+            Err("The path must be absolute.".to_owned())
+        }
+    }
+}
+
+struct DatabaseName;
+
+impl Rule for DatabaseName {
+    fn check(value: &str) -> Result<(), String> {
+        if value.len() < 64 {
+            Ok(())
+        } else {
+            Err("A database name has at most 63 bytes.".to_owned())
+        }
+    }
+}

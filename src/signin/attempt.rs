@@ -1,0 +1,47 @@
+//! The one sign-in attempt of this backend.
+
+use std::cell::RefCell;
+
+use super::event;
+use super::verdict::Verdict;
+use crate::pg::exit;
+
+#[derive(Default)]
+struct Attempt {
+    begun: bool,
+    recorded: bool,
+    verdict: Option<Verdict>,
+}
+
+thread_local! {
+    // Empty in the postmaster, and a backend is a process of one thread.
+    static ATTEMPT: RefCell<Attempt> = RefCell::default();
+}
+
+/// From here on an event is owed, whatever happens to the backend.
+pub fn begin() {
+    let first = ATTEMPT.with_borrow_mut(|attempt| !std::mem::replace(&mut attempt.begun, true));
+    if first {
+        exit::watch_sign_in();
+    }
+}
+
+pub fn keep(verdict: Verdict) {
+    ATTEMPT.with_borrow_mut(|attempt| attempt.verdict = Some(verdict));
+}
+
+/// Looks at the verdict, if there is one.
+pub fn verdict<T>(look: impl FnOnce(Option<&Verdict>) -> T) -> T {
+    ATTEMPT.with_borrow(|attempt| look(attempt.verdict.as_ref()))
+}
+
+/// The event is paid; whether it was still owed.
+pub fn settle() -> bool {
+    ATTEMPT.with_borrow_mut(|attempt| !std::mem::replace(&mut attempt.recorded, true))
+}
+
+pub fn abandoned() {
+    if settle() {
+        verdict(event::record_interrupted);
+    }
+}

@@ -1,0 +1,167 @@
+//! The audit event of a sign-in, and the log line of a good one.
+
+use std::time::Duration;
+
+use entra_token::{Claims, Judgement, Policy, PrincipalKind, Reason, TokenKind};
+
+use super::gate::{Entrance, Word};
+use super::refusal::Refusal;
+use super::verdict::{Accepted, Evidence, Verdict};
+use crate::audit::{self, Event, EventCheck, EventPrincipal, EventToken, Outcome, Shown};
+use crate::pg::connection::{self, Connection};
+use crate::pg::log::{self, Level};
+use crate::settings;
+
+/// Who a verified token belongs to, as the audit keeps it.
+pub fn evidence(claims: &Claims, key_id: &str, policy: &Policy) -> Evidence {
+    let kind = match claims.kind() {
+        Some(TokenKind::Delegated) => Some(PrincipalKind::User),
+        Some(TokenKind::AppOnly) => Some(PrincipalKind::Service),
+        None => None,
+    };
+    let principal = kind
+        .zip(claims.oid())
+        .map(|(kind, object_id)| EventPrincipal {
+            kind,
+            object_id,
+            tenant_id: policy.tenant,
+            upn: claims.upn().map(Shown::from),
+            app_id: claims.appid(),
+            display_name: claims.name().map(Shown::from),
+        });
+    let token = EventToken {
+        token_id: claims.uti().map(Shown::from),
+        issued_at: claims.iat().unwrap_or_default(),
+        expires_at: claims.exp().unwrap_or_default(),
+        amr: claims
+            .amr()
+            .iter()
+            .map(|method| Shown::from(method.as_str()))
+            .collect(),
+        key_id: Shown::from(key_id),
+    };
+    Evidence { principal, token }
+}
+
+/// Every check's outcome, as the audit keeps it.
+pub fn checks(judgement: &Judgement) -> Vec<EventCheck> {
+    judgement
+        .checks
+        .iter()
+        .map(|check| EventCheck {
+            name: Shown::from(check.name),
+            reason: check.outcome.err(),
+        })
+        .collect()
+}
+
+/// Leaves the event of a decided attempt.
+pub fn record(connection: &Connection, word: &Word, verdict: Option<&Verdict>) {
+    let (outcome, reason) = match word {
+        Word::Accepted(_) => (Outcome::Authenticated, None),
+        Word::Refused(refusal) => (Outcome::Refused, Some(refusal)),
+        Word::RefusedByMethod => (
+            Outcome::Refused,
+            Some(&Refusal::new(Reason::PasswordFailed, &connection.role)),
+        ),
+        Word::ClientGone => return record_interrupted(verdict),
+    };
+    let is_local_success = matches!(
+        word,
+        Word::Accepted(Entrance::Password | Entrance::OtherLine)
+    );
+    if is_local_success && !settings::audit_local_sign_ins() {
+        return;
+    }
+    let mut event = event(connection, outcome, verdict);
+    if let Some(refusal) = reason {
+        event.reason = Some(refusal.reason);
+        event.checks = refusal.checks.clone();
+    }
+    append(&event);
+}
+
+/// Leaves the event of an attempt that ended undecided.
+pub fn record_interrupted(verdict: Option<&Verdict>) {
+    let Some(connection) = connection::current() else {
+        return;
+    };
+    let reason = verdict
+        .and_then(|verdict| verdict.outcome.as_ref().err())
+        .map_or(Reason::Interrupted, |refusal| refusal.reason);
+    let mut event = event(&connection, Outcome::Interrupted, verdict);
+    event.reason = Some(reason);
+    append(&event);
+}
+
+/// Says who has signed in: to the server log, in the words that queries written for Azure look for, and to the rest
+/// of the server.
+pub fn announce(connection: &Connection, verdict: Option<&Verdict>) {
+    let Some(principal) = verdict
+        .and_then(|verdict| verdict.evidence.as_ref())
+        .and_then(|evidence| evidence.principal.as_ref())
+    else {
+        return;
+    };
+    let person = match (principal.kind, &principal.upn, principal.app_id) {
+        (PrincipalKind::Service, _, Some(app_id)) => format!("appid={app_id}"),
+        (_, Some(upn), _) => format!("UPN={upn}"),
+        _ => "UPN=".to_owned(),
+    };
+    log::line(
+        Level::Log,
+        &format!(
+            "Microsoft Entra ID connection authorized: {person} oid={} role=\"{}\"",
+            principal.object_id, connection.role
+        ),
+        None,
+        None,
+    );
+    connection::set_identity(&principal.object_id.to_string(), false);
+}
+
+fn event(connection: &Connection, outcome: Outcome, verdict: Option<&Verdict>) -> Event {
+    let method = match verdict {
+        Some(verdict) if verdict.role.as_ref().is_some_and(|role| role.is_mapped()) => {
+            "entra-token"
+        }
+        Some(_) => "password",
+        None => &connection.method,
+    };
+    let mut event = Event::new(outcome, &connection.role, method);
+    event.client_address = connection.client_address.as_deref().map(Shown::from);
+    event.client_port = connection.client_port;
+    event.database = connection.database.as_deref().map(Shown::from);
+    event.application_name = connection.application_name.as_deref().map(Shown::from);
+    event.tls = connection.tls;
+    if let Some(verdict) = verdict {
+        event.decision_micros = micros(verdict.took);
+        event.principal = verdict
+            .evidence
+            .as_ref()
+            .and_then(|evidence| evidence.principal.clone());
+        event.token = verdict
+            .evidence
+            .as_ref()
+            .map(|evidence| evidence.token.clone());
+        if let Ok(Accepted::Token(mapping)) = &verdict.outcome {
+            event.group_id = (mapping.kind == PrincipalKind::Group).then_some(mapping.object_id);
+        }
+    }
+    event
+}
+
+fn append(event: &Event) {
+    if let Err(error) = audit::append(event) {
+        log::line(
+            Level::Warning,
+            &format!("aadauth: could not write a sign-in event: {error}"),
+            None,
+            Some("Look at the space and the permissions of the data directory's aadauth/spool."),
+        );
+    }
+}
+
+fn micros(took: Duration) -> i64 {
+    i64::try_from(took.as_micros()).unwrap_or(i64::MAX)
+}

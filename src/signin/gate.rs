@@ -1,0 +1,132 @@
+//! The last word on a sign-in, whatever pg_hba.conf line it came by.
+//!
+//! The rule is an allow-list. A mapped role gets in only if this backend holds an accepted verdict for this role as
+//! it is now. Whoever came through our PAM service, mapped or local, gets in only with an accepted verdict:
+//! libpam falls back to /etc/pam.d/other when the service file is missing, so that its success alone proves nothing.
+
+use std::ffi::c_int;
+
+use entra_token::{Mapping, Reason};
+
+use super::attempt;
+use super::event;
+use super::refusal::Refusal;
+use super::verdict::{Accepted, Verdict};
+use crate::pg::connection::{self, Connection};
+use crate::pg::pam;
+use crate::pg::role::{self, Role};
+use crate::settings::{self, Authentication};
+
+const STATUS_OK: c_int = 0;
+const STATUS_EOF: c_int = -2;
+
+/// What the hook does with a sign-in.
+pub enum Word {
+    Accepted(Entrance),
+    Refused(Refusal),
+    /// The method itself has refused a local role; core says so to the client.
+    RefusedByMethod,
+    /// The client has gone; core ends the backend without a word.
+    ClientGone,
+}
+
+/// How an accepted sign-in came about.
+pub enum Entrance {
+    Token(Mapping),
+    /// SCRAM through our PAM service.
+    Password,
+    /// A local role by a pg_hba.conf line that is none of our business.
+    OtherLine,
+}
+
+/// Judges the sign-in as things stand now. `status` is the outcome of the pg_hba.conf method (auth.c).
+pub fn last_word(status: c_int) -> Word {
+    attempt::begin();
+    if status == STATUS_EOF {
+        return Word::ClientGone;
+    }
+    let Some(connection) = connection::current() else {
+        return Word::Refused(Refusal::new(Reason::InternalError, ""));
+    };
+    let role = role::read(&connection.role_name);
+    attempt::verdict(|verdict| match verdict {
+        Some(verdict) => with_verdict(verdict, &connection, role.as_ref(), status),
+        None => without_verdict(&connection, role.as_ref(), status),
+    })
+}
+
+fn with_verdict(
+    verdict: &Verdict,
+    connection: &Connection,
+    role: Option<&Role>,
+    status: c_int,
+) -> Word {
+    let refused = |reason| Word::Refused(Refusal::new(reason, &connection.role));
+    let accepted = match &verdict.outcome {
+        Ok(accepted) => accepted,
+        Err(refusal) => return Word::Refused(refusal.clone()),
+    };
+    // The client may have sat at the prompt for a minute.
+    if verdict.role.as_ref() != role {
+        return refused(Reason::MappingChanged);
+    }
+    let mapped = role.is_some_and(Role::is_mapped);
+    match (accepted, mapped, status) {
+        (Accepted::Token(mapping), true, STATUS_OK) => {
+            Word::Accepted(Entrance::Token(mapping.clone()))
+        }
+        (Accepted::Password, false, STATUS_OK) => Word::Accepted(Entrance::Password),
+        // Another module of the service file has refused what we accepted.
+        _ => refused(Reason::NoVerdict),
+    }
+}
+
+fn without_verdict(connection: &Connection, role: Option<&Role>, status: c_int) -> Word {
+    let refused = |reason| Word::Refused(Refusal::new(reason, &connection.role));
+    let is_our_line = connection.pam_service.as_deref().is_some_and(pam::is_ours);
+    if is_our_line {
+        return refused(Reason::NoVerdict);
+    }
+    if role.is_some_and(Role::is_mapped) {
+        return refused(Reason::WrongLine);
+    }
+    if status != STATUS_OK {
+        return Word::RefusedByMethod;
+    }
+    if settings::authentication() == Authentication::Entra && !is_break_glass(connection) {
+        return refused(Reason::PasswordDisabled);
+    }
+    Word::Accepted(Entrance::OtherLine)
+}
+
+/// Methods by which a local role gets in when passwords are off. Those that ask for a password, and any that a later
+/// PostgreSQL brings, are not among them.
+fn is_break_glass(connection: &Connection) -> bool {
+    match connection.method.as_str() {
+        "peer" | "cert" | "gss" | "sspi" => true,
+        "trust" => connection.local_socket,
+        _ => false,
+    }
+}
+
+/// Pays the event and, for an accepted sign-in, says who it is. `Some` is the refusal to end the connection with.
+pub fn conclude(word: Word) -> Option<Refusal> {
+    let Some(connection) = connection::current() else {
+        return Some(Refusal::new(Reason::InternalError, ""));
+    };
+    if attempt::settle() {
+        attempt::verdict(|verdict| event::record(&connection, &word, verdict));
+    }
+    match word {
+        Word::Accepted(Entrance::Token(_)) => {
+            attempt::verdict(|verdict| event::announce(&connection, verdict));
+            None
+        }
+        Word::Accepted(Entrance::Password) => {
+            connection::set_identity(&connection.role, true);
+            None
+        }
+        Word::Refused(refusal) => Some(refusal),
+        Word::Accepted(Entrance::OtherLine) | Word::RefusedByMethod | Word::ClientGone => None,
+    }
+}

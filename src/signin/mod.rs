@@ -1,0 +1,74 @@
+//! One sign-in, from the role to the audit event.
+//!
+//! PostgreSQL comes here twice for every connection: through PAM, to [`ask`] the client for a token or password, and
+//! through the authentication hook, for the [`last_word`]. What the first decided is kept in this backend as a
+//! [`Verdict`]; the second lets a mapped role in with an accepted one only.
+
+mod attempt;
+mod event;
+mod gate;
+mod password;
+mod refusal;
+mod token;
+mod verdict;
+
+use entra_token::Reason;
+use pgrx::pg_sys;
+
+use crate::pg::connection;
+use crate::pg::role;
+
+pub use gate::{Word, conclude, last_word};
+pub use refusal::Refusal;
+pub use verdict::Verdict;
+
+/// How asking the client ended.
+pub enum Asked {
+    Accepted,
+    Refused,
+    /// There is nobody left to answer.
+    ClientGone,
+}
+
+/// Asks the client for what its role signs in with, and keeps the verdict.
+pub fn ask() -> Asked {
+    let Some(connection) = connection::current() else {
+        return Asked::Refused;
+    };
+    attempt::begin();
+    let verdict = match role::read(&connection.role_name) {
+        Some(role) if role.is_mapped() => token::ask(&connection, role),
+        role => password::ask(&connection, role),
+    };
+    let asked = match &verdict.outcome {
+        Ok(_) => Asked::Accepted,
+        Err(refusal) if refusal.reason == Reason::NoPassword => Asked::ClientGone,
+        Err(_) => Asked::Refused,
+    };
+    attempt::keep(verdict);
+    asked
+}
+
+/// Whether this backend holds an accepted verdict.
+pub fn is_accepted() -> bool {
+    attempt::verdict(|verdict| verdict.is_some_and(|verdict| verdict.outcome.is_ok()))
+}
+
+/// The role that this session signed in as with a token, if it was labelled `admin` then. Whoever asks must look
+/// whether it still is.
+pub fn admin_role() -> Option<pg_sys::Oid> {
+    attempt::verdict(|verdict| verdict.and_then(Verdict::admin_role))
+}
+
+/// Leaves an event of an attempt that ended before it was decided: a time-out, a signal, a client that went away.
+pub fn abandoned() {
+    attempt::abandoned();
+}
+
+/// The refusal for what should not happen.
+pub fn internal_error() -> Refusal {
+    let role = connection::current()
+        .map(|connection| connection.role)
+        .unwrap_or_default();
+    Refusal::new(Reason::InternalError, &role)
+}

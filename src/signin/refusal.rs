@@ -1,0 +1,65 @@
+//! Why a sign-in is refused, and who is told what of it.
+
+use entra_token::{Reason, client_text, sqlstate};
+
+use crate::audit::EventCheck;
+use crate::pg::{log, pam};
+use crate::settings;
+
+/// A refused sign-in.
+#[derive(Clone)]
+pub struct Refusal {
+    pub reason: Reason,
+    /// The outcome of every check, when the token's signature was good.
+    pub checks: Vec<EventCheck>,
+    message: String,
+    detail_log: String,
+    hint: Option<String>,
+}
+
+impl Refusal {
+    /// The refusal of that role name for that reason.
+    pub fn new(reason: Reason, role: &str) -> Refusal {
+        let audience = settings::audiences().first().map(ToString::to_string);
+        Refusal {
+            reason,
+            checks: Vec::new(),
+            message: client_text(reason, role, audience.as_deref()),
+            detail_log: format!("Reason: {}. {}", reason.code(), reason.description()),
+            hint: hint(reason),
+        }
+    }
+
+    /// Adds the outcome of every check of section 5.
+    pub fn with_checks(mut self, checks: Vec<EventCheck>) -> Refusal {
+        self.checks = checks;
+        self
+    }
+
+    /// Adds a sentence for the server log alone.
+    pub fn with_detail(mut self, detail: &str) -> Refusal {
+        self.detail_log = format!("{} {detail}", self.detail_log);
+        self
+    }
+
+    pub fn as_log(&self) -> log::Refusal<'_> {
+        log::Refusal {
+            sqlstate: sqlstate(self.reason),
+            message: &self.message,
+            detail_log: Some(&self.detail_log),
+            hint: self.hint.as_deref(),
+        }
+    }
+}
+
+/// What the person at the client can do about it.
+fn hint(reason: Reason) -> Option<String> {
+    match reason {
+        Reason::WrongLine => Some(format!(
+            "The role signs in with a Microsoft Entra access token. Its connections must match a pg_hba.conf line such \
+             as: hostssl all all all pam pamservice={}",
+            pam::service()
+        )),
+        _ => None,
+    }
+}

@@ -1,0 +1,134 @@
+//! Mapped roles: role → label → token → claims → principal → verdict.
+
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use entra_token::{Claims, Envelope, Mapping, Policy, Reason, SigningKey, TokenVersion, judge};
+
+use super::event;
+use super::refusal::Refusal;
+use super::verdict::{Accepted, Verdict};
+use crate::keys::{self, Lookup};
+use crate::pg::connection::{self, Answer, Connection};
+use crate::pg::role::Role;
+use crate::settings::{self, Authentication};
+
+/// Asks the client for a token and judges it.
+pub fn ask(connection: &Connection, role: Role) -> Verdict {
+    let mut start = Instant::now();
+    let mut evidence = None;
+    let outcome = prepare(connection, &role).and_then(|(mapping, policy)| {
+        let token = match connection::ask_for_token(policy.max_token_size) {
+            Answer::Token(token) => token,
+            Answer::Gone => return Err(Refusal::new(Reason::NoPassword, &connection.role)),
+            Answer::TooLong => return Err(Refusal::new(Reason::TokenTooLarge, &connection.role)),
+            Answer::Unusable => return Err(Refusal::new(Reason::TokenMalformed, &connection.role)),
+        };
+        // The client's time is not ours.
+        start = Instant::now();
+        let now = unix_time();
+        let (claims, key) = verify(&token, &policy, now)
+            .map_err(|reason| Refusal::new(reason, &connection.role))?;
+        // Wiped here, before anything that may end the process.
+        drop(token);
+        evidence = Some(event::evidence(&claims, &key.key_id, &policy));
+        compare(&mapping, &claims, &policy, now, &connection.role)?;
+        Ok(Accepted::Token(mapping))
+    });
+    Verdict {
+        role: Some(role),
+        outcome,
+        evidence,
+        took: start.elapsed(),
+    }
+}
+
+/// What can be refused without asking: no token crosses a connection that may not carry it.
+fn prepare(connection: &Connection, role: &Role) -> Result<(Mapping, Policy), Refusal> {
+    let checked = || {
+        if settings::authentication() == Authentication::Postgresql {
+            return Err(Reason::EntraDisabled);
+        }
+        let policy = settings::policy()?;
+        let mapping =
+            Mapping::from_labels(role.public_label.as_deref(), role.internal_label.as_deref())?
+                .ok_or(Reason::RoleNotMapped)?;
+        if !role.can_login {
+            return Err(Reason::RoleNotLogin);
+        }
+        if role.expired {
+            return Err(Reason::RoleExpired);
+        }
+        if settings::require_tls() && !connection.tls && !connection.local_socket {
+            return Err(Reason::TlsRequired);
+        }
+        Ok((mapping, policy))
+    };
+    checked().map_err(|reason| Refusal::new(reason, &connection.role))
+}
+
+/// Steps 2 and 3: the token's form, its key, its signature.
+fn verify(token: &[u8], policy: &Policy, now: i64) -> Result<(Claims, SigningKey), Reason> {
+    #[cfg(feature = "fault-injection")]
+    crate::pg::fault::inject();
+    let envelope = Envelope::parse(token, policy.max_token_size)?;
+    let version = envelope.serving_version(policy)?;
+    let key = signing_key(&envelope, version, policy, now)?;
+    Ok((envelope.verify(&key)?, key))
+}
+
+/// The key that the token names. A plausible token whose key we don't have makes the worker look once more.
+fn signing_key(
+    envelope: &Envelope<'_>,
+    version: TokenVersion,
+    policy: &Policy,
+    now: i64,
+) -> Result<SigningKey, Reason> {
+    let issuer = policy.authority.issuer(version, policy.tenant);
+    let find = || keys::find(version, &issuer, envelope.key_id());
+    let missing = match find() {
+        Lookup::Found(key) => return Ok(key),
+        Lookup::Unknown => Reason::KeyUnknown,
+        Lookup::Unavailable(reason) => reason,
+    };
+    if envelope.plausible(policy, now).is_err() {
+        return Err(missing);
+    }
+    // Without any keys, that is what an administrator must hear of, not that the fetch has to wait.
+    keys::refresh().map_err(|reason| {
+        if missing == Reason::KeyUnknown {
+            reason
+        } else {
+            missing
+        }
+    })?;
+    match find() {
+        Lookup::Found(key) => Ok(key),
+        Lookup::Unknown => Err(Reason::KeyUnknown),
+        Lookup::Unavailable(reason) => Err(reason),
+    }
+}
+
+/// Steps 4 to 9: what the verified token says, against what the role's label asks for.
+fn compare(
+    mapping: &Mapping,
+    claims: &Claims,
+    policy: &Policy,
+    now: i64,
+    role: &str,
+) -> Result<(), Refusal> {
+    let membership = claims.membership(mapping.object_id);
+    let judgement = judge(policy, mapping, claims, membership, now);
+    match judgement.refusal {
+        None => Ok(()),
+        Some(reason) => Err(Refusal::new(reason, role).with_checks(event::checks(&judgement))),
+    }
+}
+
+/// Seconds since 1970, by this machine's clock.
+fn unix_time() -> i64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .ok()
+        .and_then(|since| i64::try_from(since.as_secs()).ok())
+        .unwrap_or_default()
+}

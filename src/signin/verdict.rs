@@ -1,0 +1,43 @@
+//! What was decided about this backend's sign-in.
+
+use std::time::Duration;
+
+use entra_token::Mapping;
+use pgrx::pg_sys;
+
+use super::refusal::Refusal;
+use crate::audit::{EventPrincipal, EventToken};
+use crate::pg::role::Role;
+
+/// A decision and what it was based on.
+pub struct Verdict {
+    /// The role as it was when it was judged; a later reading must equal it.
+    pub role: Option<Role>,
+    pub outcome: Result<Accepted, Refusal>,
+    /// What a token with a good signature says about its owner, accepted or not.
+    pub evidence: Option<Evidence>,
+    /// Without the time that the client took.
+    pub took: Duration,
+}
+
+/// How a role was let in.
+pub enum Accepted {
+    Token(Mapping),
+    Password,
+}
+
+/// Who a verified token belongs to.
+pub struct Evidence {
+    /// `None` when the token does not say.
+    pub principal: Option<EventPrincipal>,
+    pub token: EventToken,
+}
+
+impl Verdict {
+    pub fn admin_role(&self) -> Option<pg_sys::Oid> {
+        match (&self.outcome, &self.role) {
+            (Ok(Accepted::Token(mapping)), Some(role)) if mapping.admin => Some(role.oid),
+            _ => None,
+        }
+    }
+}
