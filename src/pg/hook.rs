@@ -84,21 +84,19 @@ fn is_this(hook: Hook) -> bool {
 /// a refused token as one. They may take their time: what we accepted is judged once more after them.
 unsafe extern "C-unwind" fn client_authentication(port: *mut libpq::be::Port, status: c_int) {
     let mut word = last_word(status);
-    let corrected = if matches!(word, Word::Refused(_)) {
-        STATUS_ERROR
-    } else {
-        status
-    };
-    // SAFETY: written once, in the postmaster; the hook gets the arguments that core gave us.
-    unsafe {
-        if let Some(previous) = PREVIOUS {
-            previous(port, corrected);
+    // SAFETY: written in the postmaster's start-up only.
+    if let Some(previous) = unsafe { PREVIOUS } {
+        let corrected = if matches!(word, Word::Refused(_)) {
+            STATUS_ERROR
+        } else {
+            status
+        };
+        // SAFETY: a hook of PostgreSQL's signature, called with the port that core gave us.
+        unsafe { previous(port, corrected) };
+        if matches!(word, Word::Accepted(_)) {
+            word = last_word(status);
         }
     }
-    if matches!(word, Word::Accepted(_)) {
-        word = last_word(status);
-    }
-    // What passes the audit here is what the client is told below.
     match guarded::run("recording a sign-in", || signin::conclude(word)) {
         Some(None) => (),
         Some(Some(refusal)) => log::refuse(&refusal.as_log()),
