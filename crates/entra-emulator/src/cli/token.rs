@@ -1,0 +1,69 @@
+//! `entra-emulator token`.
+
+use serde_json::json;
+use time::OffsetDateTime;
+
+use super::arguments::{Output, TokenArguments};
+use super::{CommandError, directory, print};
+use crate::server::{last_authority, now};
+use crate::signing_keys::SigningKeys;
+use crate::state::StateDirectory;
+use crate::token::{SUBSCRIPTION, TokenRequest, mint};
+
+pub(super) fn run(arguments: &TokenArguments) -> Result<(), CommandError> {
+    let directory = directory(arguments.directory.as_deref())?;
+    let keys = SigningKeys::open(&arguments.state)?;
+    let authority = match &arguments.authority {
+        Some(authority) => authority.clone(),
+        None => last_authority(&StateDirectory::open(&arguments.state)?)?,
+    };
+    let first = directory
+        .resources
+        .first()
+        .and_then(|resource| resource.audiences.first());
+    let audience = arguments.audience.as_ref().or(first).ok_or_else(|| {
+        CommandError::Usage("the directory has no resource; name an --audience".to_owned())
+    })?;
+    let subject = arguments.whose.subject().ok_or_else(|| {
+        CommandError::Usage("name a user, service principal or managed identity".to_owned())
+    })?;
+    let request = TokenRequest {
+        version: arguments.token_version,
+        expires_in: arguments.expires_in,
+        deviations: arguments.deviations.clone(),
+        claims: arguments.claims.clone(),
+        without: arguments.without.clone(),
+        header: arguments.header.clone(),
+        size: arguments.size,
+        ..TokenRequest::new(subject, audience, authority, now())
+    };
+    let token = mint(&directory, &keys, &request)?;
+    match arguments.output {
+        Output::Plain => print(&token.text),
+        Output::Json => print(&format!(
+            "{:#}",
+            json!({
+                "accessToken": token.text,
+                "expiresOn": local_time(token.expires_on),
+                "expires_on": token.expires_on,
+                "subscription": SUBSCRIPTION,
+                "tenant": token.tenant,
+                "tokenType": "Bearer",
+            })
+        )),
+    }
+}
+
+/// The form of the Azure CLI, which means local time; the emulator's is UTC.
+fn local_time(unix_time: i64) -> String {
+    let at = OffsetDateTime::from_unix_timestamp(unix_time).unwrap_or(OffsetDateTime::UNIX_EPOCH);
+    format!(
+        "{:04}-{:02}-{:02} {:02}:{:02}:{:02}.000000",
+        at.year(),
+        u8::from(at.month()),
+        at.day(),
+        at.hour(),
+        at.minute(),
+        at.second()
+    )
+}

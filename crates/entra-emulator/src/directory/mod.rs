@@ -1,0 +1,314 @@
+//! The directory: tenants and who is in them, and the resources that tokens are for.
+
+mod file;
+
+use std::collections::HashSet;
+use std::path::Path;
+
+use serde::Deserialize;
+use uuid::Uuid;
+
+use crate::authority::TokenVersion;
+
+pub use file::DirectoryError;
+
+/// The directory file that is used where none is named.
+pub const BUILT_IN: &str = include_str!("../../directory.toml");
+
+/// All that a directory file says, checked.
+#[derive(Clone, Debug)]
+pub struct Directory {
+    pub tenants: Vec<Tenant>,
+    pub resources: Vec<Resource>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Tenant {
+    pub id: Uuid,
+    pub name: String,
+    pub domains: Vec<String>,
+    pub users: Vec<User>,
+    pub groups: Vec<Group>,
+    pub applications: Vec<Application>,
+    pub managed_identities: Vec<ManagedIdentity>,
+}
+
+#[derive(Clone, Debug)]
+pub struct User {
+    pub upn: String,
+    pub object_id: Uuid,
+    pub name: String,
+    pub password: Option<String>,
+    /// Signs in with a second factor.
+    pub mfa: bool,
+    /// Where a guest comes from; `None` for a member of the tenant.
+    pub guest: Option<Guest>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Guest {
+    pub mail: String,
+    pub home: Home,
+}
+
+/// The directory that a guest's account belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Home {
+    /// A personal Microsoft account.
+    MicrosoftAccount,
+    /// Another organization's tenant.
+    Tenant(Uuid),
+}
+
+#[derive(Clone, Debug)]
+pub struct Group {
+    pub object_id: Uuid,
+    pub name: String,
+    /// Object ids of the direct members, groups among them.
+    pub members: Vec<Uuid>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Application {
+    pub client_id: Uuid,
+    /// Of the service principal.
+    pub object_id: Uuid,
+    pub name: String,
+    pub secrets: Vec<String>,
+}
+
+#[derive(Clone, Debug)]
+pub struct ManagedIdentity {
+    pub client_id: Uuid,
+    pub object_id: Uuid,
+    pub name: String,
+    pub kind: IdentityKind,
+    /// Azure's path of the identity, or of the machine that a system-assigned one belongs to.
+    pub resource_id: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum IdentityKind {
+    System,
+    User,
+}
+
+/// An application that tokens are for.
+#[derive(Clone, Debug)]
+pub struct Resource {
+    pub name: String,
+    pub audiences: Vec<String>,
+    pub app_id: Uuid,
+    pub version: TokenVersion,
+    /// Tokens carry the `groups` claim.
+    pub groups: bool,
+    /// Tokens carry the optional claim `idtyp`.
+    pub idtyp: bool,
+}
+
+/// How a caller names the principal that a token shall be about. An object id is understood too.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Subject {
+    /// By user principal name, or a guest's by mail address.
+    User(String),
+    /// An application, by name or client id.
+    ServicePrincipal(String),
+    /// By name, client id or resource id.
+    ManagedIdentity(String),
+}
+
+/// A principal that was found.
+#[derive(Clone, Copy, Debug)]
+pub struct Principal<'a> {
+    pub tenant: &'a Tenant,
+    pub identity: Identity<'a>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub enum Identity<'a> {
+    User(&'a User),
+    Application(&'a Application),
+    ManagedIdentity(&'a ManagedIdentity),
+}
+
+/// Why a name led to no principal.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LookupError {
+    #[error("the directory has no {kind} \"{name}\"; it has {known}")]
+    NotFound {
+        kind: &'static str,
+        name: String,
+        known: String,
+    },
+    #[error("the directory has {count} of {kind} \"{name}\"; name one by its object id")]
+    Ambiguous {
+        kind: &'static str,
+        name: String,
+        count: usize,
+    },
+}
+
+impl Directory {
+    /// Reads and checks the directory file `path`. Errors name the file, line and field.
+    pub fn read(path: &Path) -> Result<Directory, DirectoryError> {
+        file::read(path)
+    }
+
+    /// The same for text; `origin` stands for the file's name in errors.
+    pub fn parse(text: &str, origin: &str) -> Result<Directory, DirectoryError> {
+        file::parse(text, origin)
+    }
+
+    /// The directory that ships with the emulator: tenant Contoso.
+    pub fn built_in() -> Result<Directory, DirectoryError> {
+        file::parse(BUILT_IN, "the built-in directory")
+    }
+
+    /// The tenant with this GUID or domain.
+    pub fn tenant(&self, id_or_domain: &str) -> Option<&Tenant> {
+        let id = Uuid::try_parse(id_or_domain).ok();
+        self.tenants.iter().find(|tenant| {
+            Some(tenant.id) == id
+                || tenant
+                    .domains
+                    .iter()
+                    .any(|domain| domain.eq_ignore_ascii_case(id_or_domain))
+        })
+    }
+
+    /// The resource that `audience` names: one of its URIs, with or without a trailing slash, or
+    /// its application id.
+    pub fn resource(&self, audience: &str) -> Option<&Resource> {
+        let id = Uuid::try_parse(audience).ok();
+        let uri = audience.strip_suffix('/').unwrap_or(audience);
+        self.resources.iter().find(|resource| {
+            Some(resource.app_id) == id
+                || resource
+                    .audiences
+                    .iter()
+                    .any(|own| own.strip_suffix('/').unwrap_or(own) == uri)
+        })
+    }
+
+    /// The one principal that `subject` names, in any tenant.
+    pub fn find(&self, subject: &Subject) -> Result<Principal<'_>, LookupError> {
+        let (kind, name) = match subject {
+            Subject::User(name) => ("user", name),
+            Subject::ServicePrincipal(name) => ("application", name),
+            Subject::ManagedIdentity(name) => ("managed identity", name),
+        };
+        let found: Vec<Principal<'_>> = self
+            .principals()
+            .filter(|principal| {
+                principal.identity.kind() == kind && principal.identity.answers_to(name)
+            })
+            .collect();
+        match found.as_slice() {
+            [one] => Ok(*one),
+            [] => Err(LookupError::NotFound {
+                kind,
+                name: name.clone(),
+                known: self
+                    .principals()
+                    .filter(|principal| principal.identity.kind() == kind)
+                    .map(|principal| principal.identity.label())
+                    .collect::<Vec<_>>()
+                    .join(", "),
+            }),
+            several => Err(LookupError::Ambiguous {
+                kind,
+                name: name.clone(),
+                count: several.len(),
+            }),
+        }
+    }
+
+    fn principals(&self) -> impl Iterator<Item = Principal<'_>> {
+        self.tenants.iter().flat_map(|tenant| {
+            let users = tenant.users.iter().map(Identity::User);
+            let applications = tenant.applications.iter().map(Identity::Application);
+            let managed = tenant
+                .managed_identities
+                .iter()
+                .map(Identity::ManagedIdentity);
+            users
+                .chain(applications)
+                .chain(managed)
+                .map(move |identity| Principal { tenant, identity })
+        })
+    }
+}
+
+impl Tenant {
+    /// The groups that `object_id` is in, directly or through other groups, as the `groups` claim
+    /// counts them. Groups may contain each other.
+    pub fn groups_of(&self, object_id: Uuid) -> Vec<Uuid> {
+        let mut found = Vec::new();
+        let mut seen = HashSet::from([object_id]);
+        let mut waiting = vec![object_id];
+        while let Some(member) = waiting.pop() {
+            for group in self
+                .groups
+                .iter()
+                .filter(|group| group.members.contains(&member))
+            {
+                if seen.insert(group.object_id) {
+                    found.push(group.object_id);
+                    waiting.push(group.object_id);
+                }
+            }
+        }
+        found
+    }
+}
+
+impl<'a> Identity<'a> {
+    pub fn object_id(&self) -> Uuid {
+        match self {
+            Identity::User(user) => user.object_id,
+            Identity::Application(application) => application.object_id,
+            Identity::ManagedIdentity(identity) => identity.object_id,
+        }
+    }
+
+    fn kind(&self) -> &'static str {
+        match self {
+            Identity::User(_) => "user",
+            Identity::Application(_) => "application",
+            Identity::ManagedIdentity(_) => "managed identity",
+        }
+    }
+
+    fn label(&self) -> &'a str {
+        match self {
+            Identity::User(user) => &user.upn,
+            Identity::Application(application) => &application.name,
+            Identity::ManagedIdentity(identity) => &identity.name,
+        }
+    }
+
+    fn answers_to(&self, name: &str) -> bool {
+        let id = Uuid::try_parse(name).ok();
+        if id == Some(self.object_id()) {
+            return true;
+        }
+        match self {
+            Identity::User(user) => {
+                user.upn.eq_ignore_ascii_case(name)
+                    || user
+                        .guest
+                        .as_ref()
+                        .is_some_and(|guest| guest.mail.eq_ignore_ascii_case(name))
+            }
+            Identity::Application(application) => {
+                id == Some(application.client_id) || application.name == name
+            }
+            Identity::ManagedIdentity(identity) => {
+                id == Some(identity.client_id)
+                    || identity.name == name
+                    || identity.resource_id.eq_ignore_ascii_case(name)
+            }
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! The routes, and what stands before each of them: the count of requests, and the faults.
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::{Method, StatusCode};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use serde::{Deserialize, Serialize};
+
+use super::{Shared, discovery, faults, locked, managed_identity, token_endpoint};
+
+/// The kinds of endpoint that are counted and disturbed apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Endpoint {
+    /// OpenID Connect metadata.
+    Metadata,
+    /// Signing keys.
+    Keys,
+    /// Instance discovery.
+    Instance,
+    /// The token endpoints.
+    Token,
+    /// Managed identities.
+    Imds,
+    /// Anything else.
+    Other,
+}
+
+impl Endpoint {
+    pub(super) const ALL: [Endpoint; 6] = [
+        Endpoint::Metadata,
+        Endpoint::Keys,
+        Endpoint::Instance,
+        Endpoint::Token,
+        Endpoint::Imds,
+        Endpoint::Other,
+    ];
+
+    fn of(path: &str) -> Endpoint {
+        let path = path.trim_end_matches('/');
+        if path.ends_with("/.well-known/openid-configuration") {
+            Endpoint::Metadata
+        } else if path.ends_with("/discovery/keys") || path.ends_with("/discovery/v2.0/keys") {
+            Endpoint::Keys
+        } else if path.ends_with("/discovery/instance") {
+            Endpoint::Instance
+        } else if path == "/metadata/identity/oauth2/token" {
+            Endpoint::Imds
+        } else if path.ends_with("/oauth2/token") || path.ends_with("/oauth2/v2.0/token") {
+            Endpoint::Token
+        } else {
+            Endpoint::Other
+        }
+    }
+}
+
+pub(super) fn authority(emulator: Shared) -> Router {
+    Router::new()
+        .route("/common/discovery/instance", get(discovery::instance))
+        .route(
+            "/{tenant}/.well-known/openid-configuration",
+            get(discovery::metadata_v1),
+        )
+        .route(
+            "/{tenant}/v2.0/.well-known/openid-configuration",
+            get(discovery::metadata_v2),
+        )
+        .route("/{tenant}/discovery/keys", get(discovery::keys_v1))
+        .route("/{tenant}/discovery/v2.0/keys", get(discovery::keys_v2))
+        .route("/{tenant}/oauth2/token", post(token_endpoint::v1))
+        .route("/{tenant}/oauth2/v2.0/token", post(token_endpoint::v2))
+        .fallback(absent)
+        .layer(from_fn_with_state(emulator.clone(), observe))
+        .with_state(emulator)
+}
+
+pub(super) fn managed_identity(emulator: Shared) -> Router {
+    Router::new()
+        .route(
+            "/metadata/identity/oauth2/token",
+            get(managed_identity::token),
+        )
+        .route(
+            "/metadata/identity/oauth2/token/",
+            get(managed_identity::token),
+        )
+        .fallback(absent)
+        .layer(from_fn_with_state(emulator.clone(), observe))
+        .with_state(emulator)
+}
+
+async fn absent(method: Method, uri: axum::http::Uri) -> Response {
+    let text = format!("the emulator has no {method} {}\n", uri.path());
+    (StatusCode::NOT_FOUND, text).into_response()
+}
+
+async fn observe(State(emulator): State<Shared>, request: Request, next: Next) -> Response {
+    let path = request.uri().path().to_owned();
+    let endpoint = Endpoint::of(&path);
+    locked(&emulator.requests).count(endpoint, &path);
+    let fault = locked(&emulator.faults).strike(endpoint);
+    match fault {
+        None => next.run(request).await,
+        Some(fault) => faults::disturb(fault, &emulator, request, next).await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Endpoint;
+
+    #[test]
+    fn paths_belong_to_endpoints() {
+        for (path, endpoint) in [
+            ("/common/discovery/instance", Endpoint::Instance),
+            (
+                "/contoso.com/.well-known/openid-configuration",
+                Endpoint::Metadata,
+            ),
+            (
+                "/contoso.com/v2.0/.well-known/openid-configuration",
+                Endpoint::Metadata,
+            ),
+            ("/common/discovery/keys", Endpoint::Keys),
+            ("/common/discovery/v2.0/keys", Endpoint::Keys),
+            ("/contoso.com/oauth2/token", Endpoint::Token),
+            ("/contoso.com/oauth2/v2.0/token", Endpoint::Token),
+            ("/metadata/identity/oauth2/token", Endpoint::Imds),
+            ("/metadata/identity/oauth2/token/", Endpoint::Imds),
+            ("/", Endpoint::Other),
+        ] {
+            assert_eq!(Endpoint::of(path), endpoint, "{path}");
+        }
+    }
+}

@@ -1,0 +1,313 @@
+//! Faults on request: what networks and busy services do to those who rely on them.
+
+use std::collections::BTreeMap;
+use std::future::{Ready, ready};
+use std::io;
+use std::time::Duration;
+
+use axum::body::{Body, to_bytes};
+use axum::extract::Request;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use axum_server::accept::Accept;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::endpoint::Endpoint;
+use super::{Shared, locked};
+
+/// The largest body that the emulator makes, and more.
+const WHOLE_BODY: usize = 1 << 24;
+
+/// One disturbance of one request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Fault {
+    /// The answer comes this many milliseconds late.
+    Slow(u64),
+    /// Connections are closed as soon as they are made. For all endpoints alike.
+    Down,
+    /// Status 503.
+    Unavailable,
+    /// Status 500.
+    Error,
+    /// Status 429, to be tried again after this many seconds.
+    Throttled(u64),
+    /// Status 200, and bytes that are no text.
+    Garbage,
+    /// Status 200, and a JSON document of this many bytes.
+    Huge(usize),
+    /// Status 302 to this address.
+    Redirect(String),
+    /// The first half of the answer.
+    Truncated,
+    /// A key set without keys.
+    EmptyKeys,
+    /// Metadata that names another issuer.
+    WrongIssuer,
+    /// Metadata whose key address is on another host.
+    WrongKeysHost,
+}
+
+/// A fault, where it strikes (everywhere, where nothing is said) and how often (until cleared).
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FaultOrder {
+    pub fault: Fault,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub times: Option<u64>,
+}
+
+impl std::str::FromStr for Fault {
+    type Err = String;
+
+    /// `name` or `name=value`.
+    fn from_str(text: &str) -> Result<Fault, String> {
+        let (name, value) = match text.split_once('=') {
+            Some((name, value)) => (name, Some(value)),
+            None => (text, None),
+        };
+        let json = match value {
+            None => json!(name),
+            Some(value) => match value.parse::<u64>() {
+                Ok(number) => json!({ name: number }),
+                Err(_) => json!({ name: value }),
+            },
+        };
+        serde_json::from_value(json).map_err(|error| format!("fault \"{text}\": {error}"))
+    }
+}
+
+#[derive(Default)]
+pub(super) struct Faults {
+    /// For each endpoint the fault, and how often it is still to strike.
+    standing: BTreeMap<Endpoint, (Fault, Option<u64>)>,
+    down: bool,
+}
+
+impl Faults {
+    pub(super) fn set(&mut self, order: &FaultOrder) -> Result<(), String> {
+        let endpoints = match order.endpoint.as_deref() {
+            None | Some("all") => Endpoint::ALL.to_vec(),
+            Some(name) => vec![serde_json::from_value(json!(name)).map_err(|e| e.to_string())?],
+        };
+        if order.fault == Fault::Down {
+            if order.times.is_some() || endpoints.len() == 1 {
+                return Err("\"down\" is for all endpoints, until cleared".to_owned());
+            }
+            self.down = true;
+            return Ok(());
+        }
+        for endpoint in endpoints {
+            self.standing
+                .insert(endpoint, (order.fault.clone(), order.times));
+        }
+        Ok(())
+    }
+
+    pub(super) fn clear(&mut self) {
+        *self = Faults::default();
+    }
+
+    pub(super) fn json(&self) -> Value {
+        let standing: Vec<Value> = self
+            .standing
+            .iter()
+            .map(|(endpoint, (fault, times))| {
+                json!({ "endpoint": endpoint, "fault": fault, "times": times })
+            })
+            .collect();
+        json!({ "down": self.down, "faults": standing })
+    }
+
+    /// What a request to `endpoint` meets. A connection that was made before the emulator went
+    /// down is met by [`Fault::Down`] too.
+    pub(super) fn strike(&mut self, endpoint: Endpoint) -> Option<Fault> {
+        if self.down {
+            return Some(Fault::Down);
+        }
+        let (fault, times) = self.standing.get_mut(&endpoint)?;
+        let fault = fault.clone();
+        if let Some(left) = times {
+            *left = left.saturating_sub(1);
+            if *left == 0 {
+                self.standing.remove(&endpoint);
+            }
+        }
+        Some(fault)
+    }
+}
+
+/// Accepts connections, unless the emulator is down.
+#[derive(Clone)]
+pub(super) struct Gate(pub(super) Shared);
+
+impl<Stream, Service> Accept<Stream, Service> for Gate {
+    type Stream = Stream;
+    type Service = Service;
+    type Future = Ready<io::Result<(Stream, Service)>>;
+
+    fn accept(&self, stream: Stream, service: Service) -> Self::Future {
+        if locked(&self.0.faults).down {
+            locked(&self.0.requests).count_refused_connection();
+            return ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        }
+        ready(Ok((stream, service)))
+    }
+}
+
+/// Answers `request` as `fault` wants it.
+pub(super) async fn disturb(
+    fault: Fault,
+    emulator: &Shared,
+    request: Request,
+    next: Next,
+) -> Response {
+    match fault {
+        Fault::Slow(milliseconds) => {
+            tokio::time::sleep(Duration::from_millis(milliseconds)).await;
+            next.run(request).await
+        }
+        Fault::Down => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            [(header::CONNECTION, "close")],
+        )
+            .into_response(),
+        Fault::Unavailable => StatusCode::SERVICE_UNAVAILABLE.into_response(),
+        Fault::Error => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+        Fault::Throttled(seconds) => (
+            StatusCode::TOO_MANY_REQUESTS,
+            [(header::RETRY_AFTER, seconds.to_string())],
+        )
+            .into_response(),
+        Fault::Garbage => json_answer(b"{\"keys\":[\xff\xfe\0garbage".to_vec()),
+        Fault::Huge(size) => {
+            let mut body = b"{\"keys\":[],\"filler\":\"".to_vec();
+            body.resize(size.saturating_sub(2).max(body.len()), b'x');
+            body.extend_from_slice(b"\"}");
+            json_answer(body)
+        }
+        Fault::Redirect(address) => match HeaderValue::from_str(&address) {
+            Ok(address) => (StatusCode::FOUND, [(header::LOCATION, address)]).into_response(),
+            Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+        },
+        Fault::Truncated => {
+            let mut body = whole_body(next.run(request).await).await;
+            body.truncate(body.len() / 2);
+            json_answer(body)
+        }
+        Fault::EmptyKeys => replaced(next.run(request).await, "keys", |_| json!([])).await,
+        Fault::WrongIssuer => {
+            replaced(next.run(request).await, "issuer", |issuer| {
+                let host = emulator.authority.host();
+                json!(
+                    issuer
+                        .as_str()
+                        .unwrap_or_default()
+                        .replace(host, "login.example.com")
+                )
+            })
+            .await
+        }
+        Fault::WrongKeysHost => {
+            replaced(next.run(request).await, "jwks_uri", |address| {
+                let host = emulator.authority.host();
+                json!(
+                    address
+                        .as_str()
+                        .unwrap_or_default()
+                        .replace(host, "keys.example.com")
+                )
+            })
+            .await
+        }
+    }
+}
+
+fn json_answer(body: Vec<u8>) -> Response {
+    (
+        [(header::CONTENT_TYPE, "application/json")],
+        Body::from(body),
+    )
+        .into_response()
+}
+
+async fn whole_body(response: Response) -> Vec<u8> {
+    to_bytes(response.into_body(), WHOLE_BODY)
+        .await
+        .map(Vec::from)
+        .unwrap_or_default()
+}
+
+/// The same document with another value for `member`; a document without it stays as it is.
+async fn replaced(
+    response: Response,
+    member: &str,
+    value: impl FnOnce(&Value) -> Value,
+) -> Response {
+    let (parts, body) = response.into_parts();
+    let body = whole_body(Response::from_parts(parts.clone(), body)).await;
+    let mut document: Value = match serde_json::from_slice(&body) {
+        Ok(document) => document,
+        Err(_) => return Response::from_parts(parts, Body::from(body)),
+    };
+    if let Some(old) = document.get_mut(member) {
+        *old = value(old);
+    }
+    json_answer(document.to_string().into_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    fn order(fault: &str, endpoint: Option<&str>, times: Option<u64>) -> FaultOrder {
+        FaultOrder {
+            fault: fault.parse().unwrap(),
+            endpoint: endpoint.map(str::to_owned),
+            times,
+        }
+    }
+
+    #[test]
+    fn faults_strike_where_and_as_often_as_told() {
+        let mut faults = Faults::default();
+        faults.set(&order("slow=5", Some("keys"), Some(2))).unwrap();
+        assert_eq!(faults.strike(Endpoint::Metadata), None);
+        assert_eq!(faults.strike(Endpoint::Keys), Some(Fault::Slow(5)));
+        assert_eq!(faults.strike(Endpoint::Keys), Some(Fault::Slow(5)));
+        assert_eq!(faults.strike(Endpoint::Keys), None);
+        faults.set(&order("error", None, None)).unwrap();
+        for _ in 0..3 {
+            assert_eq!(faults.strike(Endpoint::Imds), Some(Fault::Error));
+        }
+        faults.clear();
+        assert_eq!(faults.strike(Endpoint::Imds), None);
+    }
+
+    #[test]
+    fn names_and_values_are_checked() {
+        assert_eq!(
+            "redirect=https://a/?b=c".parse(),
+            Ok(Fault::Redirect("https://a/?b=c".into()))
+        );
+        for text in ["slow", "slow=x", "error=1", "sluggish", ""] {
+            assert!(text.parse::<Fault>().is_err(), "{text}");
+        }
+        assert!(
+            Faults::default()
+                .set(&order("error", Some("nowhere"), None))
+                .is_err()
+        );
+        assert!(
+            Faults::default()
+                .set(&order("down", Some("keys"), None))
+                .is_err()
+        );
+    }
+}
