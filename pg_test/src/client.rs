@@ -34,8 +34,12 @@ impl From<Output> for Printed {
     fn from(output: Output) -> Printed {
         Printed {
             success: output.status.success(),
-            output: String::from_utf8_lossy(&output.stdout).trim_end().to_owned(),
-            error: String::from_utf8_lossy(&output.stderr).trim_end().to_owned(),
+            output: String::from_utf8_lossy(&output.stdout)
+                .trim_end()
+                .to_owned(),
+            error: String::from_utf8_lossy(&output.stderr)
+                .trim_end()
+                .to_owned(),
         }
     }
 }
@@ -62,7 +66,12 @@ impl Attempt {
     ///
     /// # Errors
     /// The interpreter isn't there.
-    pub fn script(&self, interpreter: &Path, script: &Path, more: &[(&str, &OsStr)]) -> Result<Printed> {
+    pub fn script(
+        &self,
+        interpreter: &Path,
+        script: &Path,
+        more: &[(&str, &OsStr)],
+    ) -> Result<Printed> {
         let mut command = Command::new(interpreter);
         command
             .arg(script)
@@ -83,7 +92,9 @@ impl Attempt {
     /// # Errors
     /// The sign-in is refused, or the query.
     pub fn tokio_postgres(&self, tls: &Arc<ClientConfig>, sql: &str) -> Result<String> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
         let mut config = tokio_postgres::Config::new();
         config
             .host("localhost")
@@ -110,9 +121,19 @@ impl Attempt {
 /// There is no psql.
 pub fn psql(connection: &str, secret: &str, sql: &str) -> Result<Printed> {
     let mut command = Command::new("psql");
-    command.args(["-XAtq", "-w", "-v", "ON_ERROR_STOP=1", "-d", connection, "-c", sql]);
+    command.args([
+        "-XAtq",
+        "-w",
+        "-v",
+        "ON_ERROR_STOP=1",
+        "-d",
+        connection,
+        "-c",
+        sql,
+    ]);
     // Nothing of the caller's may decide how we connect.
-    for (name, _) in std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"PG"))
+    for (name, _) in
+        std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"PG"))
     {
         command.env_remove(name);
     }

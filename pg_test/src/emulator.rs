@@ -1,1 +1,270 @@
-//! The Entra emulator, as a process.
+//! The Entra emulator: keys and tokens from its library, its server as a process.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use entra_emulator::certificate::CertificateAuthority;
+use entra_emulator::server::Running;
+use entra_emulator::state::{CA_CERTIFICATE, StateDirectory};
+use entra_emulator::{Authority, Deviation, Directory, SigningKeys, Subject, TokenRequest, mint};
+use reqwest::Method;
+use reqwest::blocking::Client;
+use rustix::process::Signal;
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::Result;
+use crate::place::{RunDirectory, target};
+use crate::process::Owned;
+use crate::server::free_port;
+use crate::wait::until;
+
+/// The tenant of the emulator's built-in directory.
+pub const TENANT: &str = "6b1f0c7e-2a3d-4e58-9b41-0c5d7e8f9a01";
+/// Its resource whose tokens have version 1, and the one whose tokens have version 2.
+pub const AUDIENCE: &str = "api://aadauth-demo";
+pub const AUDIENCE_V2: &str = "api://aadauth-demo-v2";
+/// What the second resource's tokens carry as audience.
+pub const AUDIENCE_V2_ID: &str = "aada0000-0000-4000-8000-000000000051";
+
+/// An emulator with a state directory of its own, running or not.
+pub struct Emulator {
+    state: PathBuf,
+    directory: Directory,
+    port: u16,
+    imds_port: u16,
+    process: Option<Owned>,
+}
+
+impl Emulator {
+    /// Makes keys and the certificate authority; nothing listens yet.
+    ///
+    /// # Errors
+    /// The run's directory isn't writable.
+    pub fn prepare(run: &RunDirectory, name: &str) -> Result<Emulator> {
+        let state = run.path().join(name);
+        let directory = StateDirectory::open(&state)?;
+        CertificateAuthority::open(&directory)?;
+        SigningKeys::open(&state)?;
+        Ok(Emulator {
+            state,
+            directory: Directory::built_in()?,
+            port: free_port()?,
+            imds_port: free_port()?,
+            process: None,
+        })
+    }
+
+    /// Starts the server, on the same ports as before, and waits until it answers.
+    ///
+    /// # Errors
+    /// It doesn't start.
+    pub fn start(&mut self) -> Result<()> {
+        let log = fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.state.with_extension("log"))?;
+        let mut command = Command::new(program());
+        command
+            .args(["serve", "--port", &self.port.to_string()])
+            .args(["--imds-port", &self.imds_port.to_string()])
+            .arg("--state")
+            .arg(&self.state)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log);
+        let mut process = Owned::start("entra-emulator", &mut command, Signal::TERM)?;
+        let id = process.id();
+        until("the emulator listens", || {
+            if !process.is_running()? {
+                let log = fs::read_to_string(self.state.with_extension("log"))?;
+                return Err(format!("the emulator did not start:\n{log}").into());
+            }
+            Ok(self.running()?.filter(|running| running.pid == id))
+        })?;
+        self.process = Some(process);
+        Ok(())
+    }
+
+    /// Ends the server: from now on nobody answers at its address.
+    ///
+    /// # Errors
+    /// It goes on.
+    pub fn stop(&mut self) -> Result<()> {
+        match self.process.take() {
+            Some(mut process) => process.end(Signal::TERM),
+            None => Ok(()),
+        }
+    }
+
+    /// Its address as authority, whether it runs or not.
+    pub fn authority(&self) -> String {
+        format!("https://localhost:{}", self.port)
+    }
+
+    /// The address of the managed identity endpoint.
+    pub fn managed_identity_host(&self) -> String {
+        format!("http://127.0.0.1:{}", self.imds_port)
+    }
+
+    /// Certificates of the authority that vouches for it, and for the servers under test.
+    pub fn authorities(&self) -> PathBuf {
+        self.state.join(CA_CERTIFICATE)
+    }
+
+    pub fn state(&self) -> &Path {
+        &self.state
+    }
+
+    /// Writes a certificate for `localhost` and its key; where they are.
+    ///
+    /// # Errors
+    /// The directory isn't writable.
+    pub fn server_certificate(&self) -> Result<(PathBuf, PathBuf)> {
+        let authority = CertificateAuthority::open(&StateDirectory::open(&self.state)?)?;
+        let made = authority.issue(&["localhost".to_owned(), "127.0.0.1".to_owned()])?;
+        let certificate = self.state.with_extension("server.pem");
+        let key = self.state.with_extension("server.key");
+        fs::write(&certificate, made.certificate)?;
+        fs::write(&key, made.key)?;
+        Ok((certificate, key))
+    }
+
+    /// A token in the making: by default good, for [`AUDIENCE`].
+    pub fn token(&self, subject: Subject) -> Token<'_> {
+        let authority = Authority::at(&self.authority());
+        Token {
+            emulator: self,
+            request: TokenRequest::new(subject, AUDIENCE, authority, now()),
+        }
+    }
+
+    /// Makes a new signing key; the old ones stay published.
+    ///
+    /// # Errors
+    /// The emulator isn't running.
+    pub fn rotate(&self) -> Result<()> {
+        self.control(Method::POST, "/keys/rotate", &Value::Null)
+            .map(drop)
+    }
+
+    /// From now on, answers are disturbed as `fault` says (`crates/entra-emulator`).
+    ///
+    /// # Errors
+    /// The emulator isn't running, or knows no such fault.
+    pub fn disturb(&self, fault: &Value) -> Result<()> {
+        self.control(Method::PUT, "/faults", fault).map(drop)
+    }
+
+    /// # Errors
+    /// The emulator isn't running.
+    pub fn behave(&self) -> Result<()> {
+        self.control(Method::DELETE, "/faults", &Value::Null)
+            .map(drop)
+    }
+
+    /// How often its key endpoints were asked.
+    ///
+    /// # Errors
+    /// The emulator isn't running.
+    pub fn key_fetches(&self) -> Result<u64> {
+        let requests = self.control(Method::GET, "/requests", &Value::Null)?;
+        requests["endpoints"]["keys"]
+            .as_u64()
+            .ok_or_else(|| format!("no count: {requests}").into())
+    }
+
+    fn control(&self, method: Method, path: &str, body: &Value) -> Result<Value> {
+        let running = self.running()?.ok_or("the emulator isn't running")?;
+        let client = Client::builder().no_proxy().build()?;
+        let request = client.request(method, format!("{}{path}", running.control));
+        let answer = request
+            .header("content-type", "application/json")
+            .body(body.to_string())
+            .send()?
+            .error_for_status()?;
+        Ok(serde_json::from_str(&answer.text()?)?)
+    }
+
+    fn running(&self) -> Result<Option<Running>> {
+        Ok(Running::read(&StateDirectory::open(&self.state)?)?)
+    }
+}
+
+/// A request for a token that differs from a good one as the caller says.
+pub struct Token<'a> {
+    emulator: &'a Emulator,
+    request: TokenRequest,
+}
+
+impl Token<'_> {
+    #[must_use]
+    pub fn audience(mut self, audience: &str) -> Self {
+        audience.clone_into(&mut self.request.audience);
+        self
+    }
+
+    /// About another principal than the directory's: its object id (and subject) are replaced.
+    #[must_use]
+    pub fn object_id(mut self, object_id: Uuid) -> Self {
+        self.request
+            .claims
+            .push(("oid".to_owned(), Value::from(object_id.to_string())));
+        self
+    }
+
+    #[must_use]
+    pub fn claim(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.request.claims.push((name.to_owned(), value.into()));
+        self
+    }
+
+    #[must_use]
+    pub fn header(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.request.header.push((name.to_owned(), value.into()));
+        self
+    }
+
+    #[must_use]
+    pub fn deviation(mut self, deviation: &'static Deviation) -> Self {
+        self.request.deviations.push(deviation);
+        self
+    }
+
+    /// Filled up to this many bytes.
+    #[must_use]
+    pub fn size(mut self, bytes: usize) -> Self {
+        self.request.size = Some(bytes);
+        self
+    }
+
+    #[must_use]
+    pub fn expires_in(mut self, seconds: i64) -> Self {
+        self.request.expires_in = Some(seconds);
+        self
+    }
+
+    /// Signs it with the keys as they are in the state directory now.
+    ///
+    /// # Errors
+    /// The directory knows no such principal or resource.
+    pub fn text(self) -> Result<String> {
+        let keys = SigningKeys::open(&self.emulator.state)?;
+        Ok(mint(&self.emulator.directory, &keys, &self.request)?.text)
+    }
+}
+
+/// The program that cargo built.
+pub fn program() -> PathBuf {
+    target().join("release/entra-emulator")
+}
+
+fn now() -> i64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .ok()
+        .and_then(|since| i64::try_from(since.as_secs()).ok())
+        .unwrap_or_default()
+}

@@ -83,7 +83,8 @@ impl Directory {
 fn write(directory: &Path, name: &str, content: &str) -> Result<()> {
     let mut file = tempfile::NamedTempFile::new_in(directory)?;
     file.write_all(content.as_bytes())?;
-    file.as_file().set_permissions(fs::Permissions::from_mode(0o644))?;
+    file.as_file()
+        .set_permissions(fs::Permissions::from_mode(0o644))?;
     file.persist(directory.join(name))?;
     Ok(())
 }

@@ -12,7 +12,9 @@ use crate::process::{checked, postgres_account};
 
 /// The top of the source tree.
 pub fn source() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().map_or_else(PathBuf::new, Path::to_path_buf)
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .map_or_else(PathBuf::new, Path::to_path_buf)
 }
 
 /// Where cargo builds, and where `.ci/prerequisites` puts what it installs.
@@ -30,7 +32,9 @@ pub fn pg_config() -> PathBuf {
 /// # Errors
 /// There is no such program, or it knows no such option.
 pub fn pg_config_says(option: &str) -> Result<String> {
-    Ok(checked(Command::new(pg_config()).arg(option))?.trim().to_owned())
+    Ok(checked(Command::new(pg_config()).arg(option))?
+        .trim()
+        .to_owned())
 }
 
 /// A directory for one run, below `/tmp` since the source tree may be closed to the server's
@@ -41,7 +45,9 @@ impl RunDirectory {
     /// # Errors
     /// `/tmp` is not writable, or there is no account `postgres`.
     pub fn create() -> Result<RunDirectory> {
-        let directory = tempfile::Builder::new().prefix("aadauth-test-").tempdir_in("/tmp")?;
+        let directory = tempfile::Builder::new()
+            .prefix("aadauth-test-")
+            .tempdir_in("/tmp")?;
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755))?;
         Ok(RunDirectory(directory))
     }

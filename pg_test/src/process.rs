@@ -42,7 +42,9 @@ pub fn as_postgres(program: impl AsRef<std::ffi::OsStr>) -> Result<Command> {
 /// It can't be run or fails; the error has what it printed to standard error.
 pub fn checked(command: &mut Command) -> Result<String> {
     let name = command.get_program().to_string_lossy().into_owned();
-    let output = command.output().map_err(|error| format!("{name}: {error}"))?;
+    let output = command
+        .output()
+        .map_err(|error| format!("{name}: {error}"))?;
     if !output.status.success() {
         return Err(format!(
             "{name}: {}\n{}{}",
@@ -60,7 +62,10 @@ pub fn checked(command: &mut Command) -> Result<String> {
 /// # Errors
 /// There is no such process.
 pub fn signal(process: u32, signal: Signal) -> Result<()> {
-    let process = i32::try_from(process).ok().and_then(Pid::from_raw).ok_or("no process id")?;
+    let process = i32::try_from(process)
+        .ok()
+        .and_then(Pid::from_raw)
+        .ok_or("no process id")?;
     Ok(kill_process(process, signal)?)
 }
 
@@ -77,8 +82,14 @@ impl Owned {
     /// # Errors
     /// It can't be started.
     pub fn start(name: &str, command: &mut Command, ending: Signal) -> Result<Owned> {
-        let child = command.spawn().map_err(|error| format!("{name}: {error}"))?;
-        Ok(Owned { name: name.to_owned(), child, ending })
+        let child = command
+            .spawn()
+            .map_err(|error| format!("{name}: {error}"))?;
+        Ok(Owned {
+            name: name.to_owned(),
+            child,
+            ending,
+        })
     }
 
     pub fn id(&self) -> u32 {

@@ -82,15 +82,26 @@ impl Plan {
         let template = template(run, &self.binaries)?;
         checked(Command::new("cp").arg("-a").arg(template).arg(&data))?;
         if let Some((certificate, key)) = &self.tls {
-            for (from, name, mode) in
-                [(certificate, "server.crt", "0644"), (key, "server.key", "0600")]
-            {
-                checked(Command::new("install").args(["-m", mode]).arg(from).arg(data.join(name)))?;
+            for (from, name, mode) in [
+                (certificate, "server.crt", "0644"),
+                (key, "server.key", "0600"),
+            ] {
+                checked(
+                    Command::new("install")
+                        .args(["-m", mode])
+                        .arg(from)
+                        .arg(data.join(name)),
+                )?;
                 give_to_server(&data.join(name))?;
             }
         }
         let port = free_port()?;
-        let mut server = Server { plan: self, home, port, process: None };
+        let mut server = Server {
+            plan: self,
+            home,
+            port,
+            process: None,
+        };
         server.write_configuration()?;
         server.start()?;
         Ok(server)
@@ -128,7 +139,10 @@ impl Server {
     /// # Errors
     /// It's stopped.
     pub fn postmaster(&self) -> Result<u32> {
-        self.process.as_ref().map(Owned::id).ok_or_else(|| "the server is stopped".into())
+        self.process
+            .as_ref()
+            .map(Owned::id)
+            .ok_or_else(|| "the server is stopped".into())
     }
 
     /// # Errors
@@ -143,7 +157,10 @@ impl Server {
     /// It doesn't start; the error ends with its log.
     pub fn start(&mut self) -> Result<()> {
         let mark = self.log()?.len();
-        let log = fs::OpenOptions::new().create(true).append(true).open(self.log_file())?;
+        let log = fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.log_file())?;
         let mut command = self.command()?;
         command
             .arg("-D")
@@ -191,7 +208,10 @@ impl Server {
     pub fn configure(&mut self, changes: &[(&str, Option<&str>)]) -> Result<()> {
         for (name, value) in changes {
             match value {
-                Some(value) => self.plan.settings.insert((*name).to_owned(), (*value).to_owned()),
+                Some(value) => self
+                    .plan
+                    .settings
+                    .insert((*name).to_owned(), (*value).to_owned()),
                 None => self.plan.settings.remove(*name),
             };
         }
@@ -230,8 +250,14 @@ impl Server {
         let mut settings = vec![
             ("port".to_owned(), self.port.to_string()),
             ("listen_addresses".to_owned(), "127.0.0.1".to_owned()),
-            ("unix_socket_directories".to_owned(), self.home.display().to_string()),
-            ("ssl".to_owned(), if self.plan.tls.is_some() { "on" } else { "off" }.to_owned()),
+            (
+                "unix_socket_directories".to_owned(),
+                self.home.display().to_string(),
+            ),
+            (
+                "ssl".to_owned(),
+                if self.plan.tls.is_some() { "on" } else { "off" }.to_owned(),
+            ),
             ("fsync".to_owned(), "off".to_owned()),
             ("shared_buffers".to_owned(), "16MB".to_owned()),
             ("log_connections".to_owned(), "on".to_owned()),
@@ -266,7 +292,15 @@ impl Server {
     pub fn sql_in(&self, database: &str, sql: &str) -> Result<String> {
         let mut command = as_postgres(self.plan.binaries.join("psql"))?;
         command
-            .args(["-XAtq", "-v", "ON_ERROR_STOP=1", "-v", "VERBOSITY=verbose", "-U", "postgres"])
+            .args([
+                "-XAtq",
+                "-v",
+                "ON_ERROR_STOP=1",
+                "-v",
+                "VERBOSITY=verbose",
+                "-U",
+                "postgres",
+            ])
             .arg("-h")
             .arg(&self.home)
             .args(["-p", &self.port.to_string(), "-d", database, "-c", sql])
@@ -301,7 +335,10 @@ impl Server {
     pub fn wait_for_log(&self, mark: usize, text: &str) -> Result<String> {
         until(&format!("{} logs {text:?}", self.plan.name), || {
             let log = self.log_since(mark)?;
-            Ok(log.lines().find(|line| line.contains(text)).map(str::to_owned))
+            Ok(log
+                .lines()
+                .find(|line| line.contains(text))
+                .map(str::to_owned))
         })
     }
 
@@ -346,7 +383,15 @@ impl Server {
             postgres.display()
         );
         let mut command = Command::new("unshare");
-        command.args(["--mount", "--propagation", "private", "sh", "-c", &script, "sh"]);
+        command.args([
+            "--mount",
+            "--propagation",
+            "private",
+            "sh",
+            "-c",
+            &script,
+            "sh",
+        ]);
         command.current_dir("/");
         Ok(command)
     }
@@ -373,15 +418,30 @@ pub fn free_port() -> Result<u16> {
 /// A fresh data directory, made once per run and installation; servers start from copies.
 fn template(run: &RunDirectory, binaries: &Path) -> Result<PathBuf> {
     static ONE_AT_A_TIME: std::sync::Mutex<()> = std::sync::Mutex::new(());
-    let _guard = ONE_AT_A_TIME.lock().map_err(|_| "another server could not be set up")?;
+    let _guard = ONE_AT_A_TIME
+        .lock()
+        .map_err(|_| "another server could not be set up")?;
     let name: String = binaries.display().to_string().replace('/', "_");
     let home = run.path().join(format!("template{name}"));
     let data = home.join("data");
     if !data.exists() {
         let home = run.for_server(&format!("template{name}"))?;
         let mut initdb = as_postgres(binaries.join("initdb"))?;
-        initdb.args(["-U", "postgres", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync"]);
-        checked(initdb.arg("-A").arg("reject").arg("-D").arg(home.join("data")))?;
+        initdb.args([
+            "-U",
+            "postgres",
+            "-E",
+            "UTF8",
+            "--locale=C.UTF-8",
+            "--no-sync",
+        ]);
+        checked(
+            initdb
+                .arg("-A")
+                .arg("reject")
+                .arg("-D")
+                .arg(home.join("data")),
+        )?;
     }
     Ok(data)
 }

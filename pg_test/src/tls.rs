@@ -43,7 +43,10 @@ where
     type Error = InvalidDnsNameError;
 
     fn make_tls_connect(&mut self, host: &str) -> Result<ConnectorTo, InvalidDnsNameError> {
-        Ok(ConnectorTo(Arc::clone(&self.0), ServerName::try_from(host.to_owned())?))
+        Ok(ConnectorTo(
+            Arc::clone(&self.0),
+            ServerName::try_from(host.to_owned())?,
+        ))
     }
 }
 

@@ -8,6 +8,7 @@ use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::Duration;
 
+use postgres_protocol::authentication::sasl::{ChannelBinding, ScramSha256};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
@@ -135,6 +136,35 @@ impl Connection {
         self.send(Some(b'p'), &body)
     }
 
+    /// Answers a request for SASL with SCRAM-SHA-256 (RFC 5802, RFC 7677). `before_the_proof` runs
+    /// when the server has sent its salt and waits for the client's proof.
+    ///
+    /// # Errors
+    /// The exchange can't be understood, or `before_the_proof` fails.
+    pub fn scram(
+        &mut self,
+        password: &[u8],
+        before_the_proof: impl FnOnce() -> Result<()>,
+    ) -> Result<Outcome> {
+        let mut scram = ScramSha256::new(password, ChannelBinding::unsupported());
+        let mut first = b"SCRAM-SHA-256\0".to_vec();
+        first.extend_from_slice(&u32::try_from(scram.message().len())?.to_be_bytes());
+        first.extend_from_slice(scram.message());
+        self.send(Some(b'p'), &first)?;
+        match self.message()? {
+            Some((b'R', body)) if authentication_code(&body)? == 11 => {
+                scram.update(body.get(4..).unwrap_or_default())?;
+            }
+            Some((b'E', body)) => return Ok(Outcome::Refused(refusal(&body))),
+            None => return Ok(Outcome::Closed),
+            Some(_) => return Err("the server did not go on with SCRAM".into()),
+        }
+        before_the_proof()?;
+        let proof = scram.message().to_vec();
+        self.send(Some(b'p'), &proof)?;
+        self.outcome()
+    }
+
     /// Sends a message of any kind.
     ///
     /// # Errors
@@ -245,7 +275,12 @@ fn refusal(body: &[u8]) -> Refusal {
 }
 
 fn first_column(body: &[u8]) -> String {
-    let length = body.get(2..6).and_then(|bytes| bytes.try_into().ok()).map(i32::from_be_bytes);
-    let end = length.and_then(|length| usize::try_from(length).ok()).map_or(6, |length| 6 + length);
+    let length = body
+        .get(2..6)
+        .and_then(|bytes| bytes.try_into().ok())
+        .map(i32::from_be_bytes);
+    let end = length
+        .and_then(|length| usize::try_from(length).ok())
+        .map_or(6, |length| 6 + length);
     String::from_utf8_lossy(body.get(6..end).unwrap_or_default()).into_owned()
 }

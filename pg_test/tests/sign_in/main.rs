@@ -1,1 +1,96 @@
-fn main() {}
+//! Sign-ins from end to end: a real server, a real client, an emulated Entra ID.
+//!
+//! `cargo test --release -p pg_test --test sign_in -- prompt::` runs a part. Run as root: servers are
+//! started as `postgres`, and PAM service files are written.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
+
+mod audit;
+mod clients;
+mod fail_closed;
+mod keys;
+mod local_roles;
+mod pam;
+mod principals;
+mod prompt;
+mod reasons;
+mod rig;
+mod rights;
+mod sentinel;
+mod without_pam;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use libtest_mimic::{Arguments, Trial};
+use pg_test::Result;
+
+use rig::Rig;
+
+/// One test: a name that says what must hold, and what tries it.
+type Test = (&'static str, fn(&Rig) -> Result<()>);
+
+const MODULES: &[(&str, &[Test])] = &[
+    ("audit", audit::TESTS),
+    ("clients", clients::TESTS),
+    ("fail_closed", fail_closed::TESTS),
+    ("keys", keys::TESTS),
+    ("local_roles", local_roles::TESTS),
+    ("pam", pam::TESTS),
+    ("principals", principals::TESTS),
+    ("prompt", prompt::TESTS),
+    ("reasons", reasons::TESTS),
+    ("rights", rights::TESTS),
+    ("sentinel", sentinel::TESTS),
+    ("without_pam", without_pam::TESTS),
+];
+
+fn main() -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    // Tests that start servers of their own would otherwise start as many as there are cores.
+    arguments.test_threads.get_or_insert(2);
+    if arguments.list {
+        libtest_mimic::run(&arguments, trials(&None)).exit();
+    }
+    let rig = match Rig::start() {
+        Ok(rig) => Some(Arc::new(rig)),
+        Err(error) => {
+            eprintln!("the tests could not be set up: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let conclusion = libtest_mimic::run(&arguments, trials(&rig));
+    let failed = conclusion.has_failed();
+    // `exit` would leave servers behind: everything is dropped first.
+    drop(rig);
+    if failed {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    }
+}
+
+/// Every test as libtest-mimic wants it; without a rig they can be listed, not run.
+fn trials(rig: &Option<Arc<Rig>>) -> Vec<Trial> {
+    let mut trials = Vec::new();
+    for (module, tests) in MODULES {
+        for (name, test) in *tests {
+            let rig = rig.clone();
+            trials.push(Trial::test(format!("{module}::{name}"), move || {
+                let rig = rig.as_deref().ok_or("there is no rig")?;
+                test(rig).map_err(|error| error.to_string().into())
+            }));
+        }
+    }
+    for deviation in entra_emulator::Deviation::all() {
+        let rig = rig.clone();
+        trials.push(Trial::test(
+            format!("reasons::token::{}", deviation.name),
+            move || {
+                let rig = rig.as_deref().ok_or("there is no rig")?;
+                reasons::deviating_token(rig, deviation).map_err(|error| error.to_string().into())
+            },
+        ));
+    }
+    trials
+}

@@ -1,0 +1,199 @@
+//! What the audit and the log say of a sign-in.
+
+use pg_test::Result;
+use pg_test::wait::until;
+use serde_json::Value;
+
+use crate::Test;
+use crate::rig::{Rig, ensure};
+
+pub const TESTS: &[Test] = &[
+    ("a_sign_in_is_described", described),
+    ("a_refusal_lists_its_checks", refusal_lists_checks),
+    (
+        "claims_of_an_unverified_token_are_not_recorded",
+        unverified_claims,
+    ),
+    ("the_log_line_that_azures_queries_look_for", log_line),
+    ("a_time_out_leaves_one_event", time_out),
+    ("readable_to_auditors_alone", readers),
+    ("text_from_outside_is_made_fit_to_show", text_from_outside),
+    ("events_survive_a_restart_once_each", restart),
+];
+
+fn described(rig: &Rig) -> Result<()> {
+    let sign_in = rig.accepted(&rig.server, "alice@contoso.com", &rig.alice()?)?;
+    let event = rig.event(&rig.server, &sign_in.mark)?;
+    for (column, value) in [
+        ("outcome", Value::from("authenticated")),
+        ("reason", Value::Null),
+        ("role", Value::from("alice@contoso.com")),
+        ("principal_type", Value::from("user")),
+        (
+            "object_id",
+            Value::from("a11ce000-0000-4000-8000-000000000001"),
+        ),
+        ("upn", Value::from("alice@contoso.com")),
+        ("display_name", Value::from("Alice Example")),
+        ("client_address", Value::from("127.0.0.1")),
+        ("database", Value::from("postgres")),
+        ("tls", Value::from(true)),
+    ] {
+        ensure(event[column] == value, || {
+            format!("{column} is {}: {event}", event[column])
+        })?;
+    }
+    for column in [
+        "occurred_at",
+        "token_id",
+        "issued_at",
+        "expires_at",
+        "key_id",
+        "backend_pid",
+        "client_port",
+    ] {
+        ensure(
+            event.get(column).is_some_and(|value| !value.is_null()),
+            || format!("no {column}: {event}"),
+        )?;
+    }
+    Ok(())
+}
+
+fn refusal_lists_checks(rig: &Rig) -> Result<()> {
+    let token = rig.user("mallory@contoso.com").text()?;
+    let sign_in = rig.sign_in(&rig.server, "alice@contoso.com", &token)?;
+    let event = rig.event(&rig.server, &sign_in.mark)?;
+    ensure(event["reason"] == "object-id-mismatch", || {
+        event.to_string()
+    })?;
+    ensure(event["upn"] == "mallory@contoso.com", || event.to_string())?;
+    let checks = event["checks"]
+        .as_array()
+        .ok_or_else(|| format!("no checks: {event}"))?;
+    let failed: Vec<&Value> = checks
+        .iter()
+        .filter(|check| !check["reason"].is_null())
+        .collect();
+    ensure(
+        checks.len() > 4 && failed.len() == 1 && failed[0]["reason"] == "object-id-mismatch",
+        || event.to_string(),
+    )
+}
+
+fn unverified_claims(rig: &Rig) -> Result<()> {
+    let deviation =
+        entra_emulator::Deviation::named("foreign-key-known-kid").ok_or("no deviation")?;
+    let token = rig
+        .user("alice@contoso.com")
+        .claim("upn", "invented@contoso.com")
+        .claim("name", "Invented Person")
+        .deviation(deviation)
+        .text()?;
+    let mark = rig.server.log()?.len();
+    let sign_in = rig.sign_in(&rig.server, "alice@contoso.com", &token)?;
+    let event = rig.event(&rig.server, &sign_in.mark)?;
+    ensure(event["reason"] == "signature-invalid", || event.to_string())?;
+    ensure(
+        !event.to_string().to_lowercase().contains("invented"),
+        || event.to_string(),
+    )?;
+    let log = rig.server.log_since(mark)?;
+    ensure(!log.to_lowercase().contains("invented"), || log)
+}
+
+fn log_line(rig: &Rig) -> Result<()> {
+    let mark = rig.server.log()?.len();
+    rig.accepted(&rig.server, "alice@contoso.com", &rig.alice()?)?;
+    let service = rig
+        .emulator
+        .token(crate::rig::Subject::ServicePrincipal(
+            "reporting".to_owned(),
+        ))
+        .text()?;
+    rig.accepted(&rig.server, "reporting", &service)?;
+    until("the log has both sign-ins", || {
+        let log = rig.server.log_since(mark)?;
+        let has = |who: &str, oid: &str| {
+            log.lines().any(|line| {
+                line.contains("Microsoft Entra ID connection authorized")
+                    && line.contains(who)
+                    && line.contains(&format!("oid={oid}"))
+            })
+        };
+        Ok((has(
+            "UPN=alice@contoso.com",
+            "a11ce000-0000-4000-8000-000000000001",
+        ) && has(
+            "appid=4e904700-0000-4000-8000-000000000020",
+            "4e904700-0000-4000-8000-000000000021",
+        ))
+        .then_some(()))
+    })
+}
+
+fn time_out(rig: &Rig) -> Result<()> {
+    let server = rig.server("time-out", |plan| plan.set("authentication_timeout", "1s"))?;
+    rig.person(&server, "someone")?;
+    let (mut connection, mark) = rig.connect(&server, "someone")?;
+    connection.request()?;
+    let outcome = connection.outcome()?;
+    ensure(!outcome.is_in(), || format!("{outcome:?}"))?;
+    let event = rig.event(&server, &mark)?;
+    ensure(
+        event["outcome"] == "interrupted" && event["reason"] == "interrupted",
+        || event.to_string(),
+    )
+}
+
+fn readers(rig: &Rig) -> Result<()> {
+    rig.server.sql(
+        "CREATE ROLE reader LOGIN; CREATE ROLE passer_by LOGIN; GRANT aadauth_auditor TO reader",
+    )?;
+    let count = "SELECT count(*) > 0 FROM aadauth.sign_ins";
+    rig.accepted(&rig.server, "alice@contoso.com", &rig.alice()?)?;
+    let as_reader = rig.server.sql(&format!("SET ROLE reader; {count}"))?;
+    ensure(as_reader == "t", || as_reader)?;
+    for forbidden in [
+        format!("SET ROLE passer_by; {count}"),
+        "SET ROLE reader; DELETE FROM aadauth.sign_in_audit".to_owned(),
+        "SET ROLE reader; INSERT INTO aadauth.sign_in_audit DEFAULT VALUES".to_owned(),
+    ] {
+        match rig.server.sql(&forbidden) {
+            Ok(_) => return Err(format!("allowed: {forbidden}").into()),
+            Err(error) => ensure(error.to_string().contains("42501"), || error.to_string())?,
+        }
+    }
+    Ok(())
+}
+
+fn text_from_outside(rig: &Rig) -> Result<()> {
+    let token = rig
+        .user("alice@contoso.com")
+        .claim("name", format!("line\nbreak\u{1b}[31m{}", "x".repeat(5000)))
+        .text()?;
+    let sign_in = rig.accepted(&rig.server, "alice@contoso.com", &token)?;
+    let event = rig.event(&rig.server, &sign_in.mark)?;
+    let name = event["display_name"].as_str().unwrap_or_default();
+    ensure(name.starts_with("line") && name.len() < 1000, || {
+        name.to_owned()
+    })?;
+    ensure(!name.chars().any(char::is_control), || format!("{name:?}"))
+}
+
+fn restart(rig: &Rig) -> Result<()> {
+    let mut server = rig.server("audit-restart", |plan| plan)?;
+    let person = rig.person(&server, "someone")?;
+    let mut marks = Vec::new();
+    for _ in 0..5 {
+        marks.push(
+            rig.accepted(&server, "someone", &rig.token_of(&person)?)?
+                .mark,
+        );
+    }
+    server.restart()?;
+    for mark in &marks {
+        rig.event(&server, mark)?;
+    }
+    Ok(())
+}

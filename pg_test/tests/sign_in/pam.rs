@@ -1,0 +1,175 @@
+//! The PAM route: what it costs, and bad clients on it.
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use pg_test::Result;
+use pg_test::wire::{Outcome, Request};
+
+use crate::Test;
+use crate::rig::{Rig, ensure};
+
+pub const TESTS: &[Test] = &[
+    ("a_sign_in_opens_no_shared_library", opens_no_library),
+    ("two_hundred_sign_ins_at_once", parallel),
+    ("a_query_in_place_of_a_token", |rig| {
+        instead(rig, b'Q', b"SELECT 1\0")
+    }),
+    ("a_terminate_in_place_of_a_token", |rig| {
+        instead(rig, b'X', b"")
+    }),
+    ("an_empty_token", |rig| instead(rig, b'p', b"\0")),
+    ("a_token_with_a_zero_byte_in_it", zero_byte),
+    ("a_token_sent_before_it_is_asked_for", sent_early),
+    ("a_message_of_any_length", lengths),
+    ("half_a_message", half_a_message),
+];
+
+/// Libraries that a process has mapped.
+fn libraries(process: u32) -> Result<BTreeSet<String>> {
+    Ok(fs::read_to_string(format!("/proc/{process}/maps"))?
+        .lines()
+        .filter_map(|line| line.split_whitespace().nth(5))
+        .filter(|path| path.contains(".so"))
+        .map(str::to_owned)
+        .collect())
+}
+
+fn opens_no_library(rig: &Rig) -> Result<()> {
+    let server = rig.server("maps", |plan| plan)?;
+    let person = rig.person(&server, "someone")?;
+    let token = rig.token_of(&person)?;
+    let (mut connection, _) = rig.connect(&server, "someone")?;
+    ensure(connection.request()? == Request::Password, || {
+        "no prompt".to_owned()
+    })?;
+    // libpam is in the middle of its work now: whatever it opened is mapped.
+    let postmaster = server.postmaster()?;
+    let children = fs::read_to_string(format!("/proc/{postmaster}/task/{postmaster}/children"))?;
+    let mut backend = None;
+    for child in children.split_whitespace() {
+        let title = fs::read(format!("/proc/{child}/cmdline"))?;
+        if String::from_utf8_lossy(&title).contains("someone postgres") {
+            backend = Some(child.parse()?);
+        }
+    }
+    let backend = backend.ok_or("the backend was not found")?;
+    let at_the_prompt = libraries(backend)?;
+    ensure(
+        at_the_prompt.iter().any(|path| path.contains("libpam.so")),
+        || "no libpam".to_owned(),
+    )?;
+    let of_the_postmaster = libraries(postmaster)?;
+    let opened: Vec<_> = at_the_prompt.difference(&of_the_postmaster).collect();
+    ensure(opened.is_empty(), || {
+        format!("opened for the sign-in: {opened:?}")
+    })?;
+    connection.password(token.as_bytes())?;
+    ensure(connection.outcome()?.is_in(), || "not let in".to_owned())
+}
+
+fn parallel(rig: &Rig) -> Result<()> {
+    let server = rig.server("parallel", |plan| plan.set("max_connections", "250"))?;
+    let person = rig.person(&server, "someone")?;
+    let good = rig.token_of(&person)?;
+    let bad = rig.user("mallory@contoso.com").text()?;
+    let postmaster = server.postmaster()?;
+    std::thread::scope(|scope| -> Result<()> {
+        let threads: Vec<_> = (0..200)
+            .map(|index| {
+                let token = if index % 2 == 0 { &good } else { &bad };
+                let server = &server;
+                scope.spawn(move || -> Result<()> {
+                    let sign_in = rig.sign_in(server, "someone", token)?;
+                    ensure(sign_in.outcome.is_in() == (index % 2 == 0), || {
+                        format!("{:?}", sign_in.outcome)
+                    })
+                })
+            })
+            .collect();
+        for thread in threads {
+            thread
+                .join()
+                .map_err(|_| pg_test::Error::from("a thread panicked"))??;
+        }
+        Ok(())
+    })?;
+    ensure(
+        server.postmaster()? == postmaster && server.sql("SELECT 1")? == "1",
+        || "crashed".to_owned(),
+    )
+}
+
+/// Connects, waits for the prompt, sends something else; nobody gets in and the server goes on.
+fn instead(rig: &Rig, kind: u8, body: &[u8]) -> Result<()> {
+    let (mut connection, _) = rig.connect(&rig.server, "alice@contoso.com")?;
+    ensure(connection.request()? == Request::Password, || {
+        "no prompt".to_owned()
+    })?;
+    connection.send(Some(kind), body)?;
+    let outcome = connection.outcome()?;
+    ensure(outcome != Outcome::In, || "got in".to_owned())?;
+    goes_on(rig)
+}
+
+fn goes_on(rig: &Rig) -> Result<()> {
+    rig.accepted(&rig.server, "alice@contoso.com", &rig.alice()?)
+        .map(drop)
+}
+
+fn zero_byte(rig: &Rig) -> Result<()> {
+    let token = format!("{}\0x", rig.alice()?);
+    rig.refused(&rig.server, "alice@contoso.com", &token, "token-malformed")
+}
+
+fn sent_early(rig: &Rig) -> Result<()> {
+    let (mut connection, _) = rig.connect(&rig.server, "alice@contoso.com")?;
+    let mut token = rig.alice()?.into_bytes();
+    token.push(0);
+    connection.send(Some(b'p'), &token)?;
+    // Whether it reads as an answer or as a breach of protocol depends on when it arrives; nothing
+    // else may come of it, and nothing may be left over for the session to stumble on.
+    match connection.outcome()? {
+        Outcome::In => ensure(connection.query("SELECT 1")? == ["1"], || {
+            "out of step".to_owned()
+        })?,
+        Outcome::Refused(_) | Outcome::Closed => {}
+    }
+    goes_on(rig)
+}
+
+fn lengths(rig: &Rig) -> Result<()> {
+    for length in [0u32, 3, 4, 65_536, 1 << 20, 1 << 31, u32::MAX] {
+        let (mut connection, _) = rig.connect(&rig.server, "alice@contoso.com")?;
+        ensure(connection.request()? == Request::Password, || {
+            "no prompt".to_owned()
+        })?;
+        let mut bytes = vec![b'p'];
+        bytes.extend_from_slice(&length.to_be_bytes());
+        connection.send_raw(&bytes)?;
+        if length > 4 {
+            // Nothing more comes: what is announced need not be sent to be refused.
+            ensure(
+                connection
+                    .outcome()
+                    .map_or(true, |outcome| outcome != Outcome::In),
+                || format!("{length}: in"),
+            )?;
+        }
+    }
+    goes_on(rig)
+}
+
+fn half_a_message(rig: &Rig) -> Result<()> {
+    for part in [&b"p"[..], &b"p\0\0"[..], &b"p\0\0\0\x20eyJ"[..]] {
+        let (mut connection, mark) = rig.connect(&rig.server, "alice@contoso.com")?;
+        ensure(connection.request()? == Request::Password, || {
+            "no prompt".to_owned()
+        })?;
+        connection.send_raw(part)?;
+        drop(connection);
+        let event = rig.event(&rig.server, &mark)?;
+        ensure(event["outcome"] != "authenticated", || event.to_string())?;
+    }
+    goes_on(rig)
+}

@@ -1,0 +1,372 @@
+//! What the tests of this suite share: one emulator, one server that nobody reconfigures, and the
+//! means to start more.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::{Arc, Mutex};
+
+use pg_test::Result;
+use pg_test::client::Attempt;
+use pg_test::emulator::{AUDIENCE, AUDIENCE_V2_ID, Emulator, TENANT};
+use pg_test::pam::{self, Service};
+use pg_test::place::{RunDirectory, pg_config, pg_config_says, source, target};
+use pg_test::process::checked;
+use pg_test::server::{Plan, Server};
+use pg_test::wait::until;
+use pg_test::wire::{Connection, Outcome, Request};
+use rustls::ClientConfig;
+use serde_json::Value;
+use uuid::Uuid;
+
+pub use entra_emulator::Subject;
+
+/// The one line of the design, as `make install` serves it on 15.
+pub const OUR_LINES: [&str; 2] = [
+    "hostssl all all all pam pamservice=aadauth-15",
+    "hostssl replication all all pam pamservice=aadauth-15",
+];
+
+pub struct Rig {
+    // Dropped in this order: what runs, before the directory that it runs in.
+    pub server: Server,
+    pub emulator: Emulator,
+    pub tls: Arc<ClientConfig>,
+    certificate: (PathBuf, PathBuf),
+    run: RunDirectory,
+}
+
+/// A user of the tenant who is mapped to a role on some server.
+pub struct Person {
+    pub role: String,
+    pub object_id: Uuid,
+}
+
+/// A sign-in over the wire, with the name by which the audit has it.
+pub struct SignIn {
+    pub request: Request,
+    pub outcome: Outcome,
+    pub mark: String,
+}
+
+impl Rig {
+    /// Installs the library, starts the emulator and the server.
+    pub fn start() -> Result<Rig> {
+        install()?;
+        let run = RunDirectory::create()?;
+        let mut emulator = Emulator::prepare(&run, "entra")?;
+        let certificate = emulator.server_certificate()?;
+        emulator.start()?;
+        let tls = pg_test::tls::trusting(&emulator.authorities())?;
+        let plan = plan(&emulator, &certificate, "main")?;
+        let server = plan.start(&run)?;
+        let rig = Rig {
+            server,
+            emulator,
+            tls,
+            certificate,
+            run,
+        };
+        rig.prepare(&rig.server)?;
+        rig.map(
+            &rig.server,
+            "alice@contoso.com",
+            "a11ce000-0000-4000-8000-000000000001",
+            "user",
+        )?;
+        rig.map(
+            &rig.server,
+            "dba",
+            "dba00000-0000-4000-8000-000000000010",
+            "group",
+        )?;
+        rig.map(
+            &rig.server,
+            "reporting",
+            "4e904700-0000-4000-8000-000000000021",
+            "service",
+        )?;
+        rig.map(
+            &rig.server,
+            "vm-app",
+            "0a7b0000-0000-4000-8000-000000000031",
+            "service",
+        )?;
+        rig.server.sql(
+            "SELECT pgaadauth_create_principal_with_oid('carol@contoso.com',
+                 'ca401000-0000-4000-8000-000000000003', 'user', false, true);
+             CREATE ROLE local LOGIN PASSWORD 'local password';",
+        )?;
+        Ok(rig)
+    }
+
+    /// A plan for a server like the main one, under a name of its own.
+    pub fn plan(&self, name: &str) -> Result<Plan> {
+        plan(&self.emulator, &self.certificate, name)
+    }
+
+    /// Starts a server like the main one, with what `change` makes of the plan.
+    pub fn server(&self, name: &str, change: impl FnOnce(Plan) -> Plan) -> Result<Server> {
+        let server = self.start_plan(change(self.plan(name)?))?;
+        self.prepare(&server)?;
+        Ok(server)
+    }
+
+    /// Starts a server and does nothing more.
+    pub fn start_plan(&self, plan: Plan) -> Result<Server> {
+        plan.start(&self.run)
+    }
+
+    /// The extension, and keys to judge tokens with.
+    pub fn prepare(&self, server: &Server) -> Result<()> {
+        server.sql("CREATE EXTENSION aadauth")?;
+        self.await_keys(server)
+    }
+
+    pub fn await_keys(&self, server: &Server) -> Result<()> {
+        until("the signing keys are there", || {
+            Ok((server.sql("SELECT count(*) FROM aadauth.signing_keys")? != "0").then_some(()))
+        })
+    }
+
+    pub fn run(&self) -> &RunDirectory {
+        &self.run
+    }
+
+    /// A copy of `/etc/pam.d` for one server.
+    pub fn pam_directory(&self, name: &str) -> Result<pam::Directory> {
+        pam::Directory::copy_to(self.run.path().join(format!("pam-{name}")))
+    }
+
+    /// Maps a role with the SQL function, as the superuser.
+    pub fn map(&self, server: &Server, role: &str, object_id: &str, kind: &str) -> Result<()> {
+        server
+            .sql(&format!(
+                "SELECT pgaadauth_create_principal_with_oid('{role}', '{object_id}', '{kind}', false, false)"
+            ))
+            .map(drop)
+    }
+
+    /// Maps a role of that name to a user of the tenant that nobody else is mapped to.
+    pub fn person(&self, server: &Server, role: &str) -> Result<Person> {
+        let object_id = Uuid::new_v4();
+        self.map(server, role, &object_id.to_string(), "user")?;
+        Ok(Person {
+            role: role.to_owned(),
+            object_id,
+        })
+    }
+
+    /// A good token for them.
+    pub fn token_of(&self, person: &Person) -> Result<String> {
+        self.user("alice@contoso.com")
+            .object_id(person.object_id)
+            .text()
+    }
+
+    pub fn user(&self, name: &str) -> pg_test::emulator::Token<'_> {
+        self.emulator.token(Subject::User(name.to_owned()))
+    }
+
+    /// A good token for the user that the main server knows.
+    pub fn alice(&self) -> Result<String> {
+        self.user("alice@contoso.com").text()
+    }
+
+    pub fn attempt(&self, server: &Server, role: &str, secret: &str) -> Attempt {
+        Attempt {
+            port: server.port(),
+            role: role.to_owned(),
+            secret: secret.to_owned(),
+            database: "postgres".to_owned(),
+            authorities: self.emulator.authorities(),
+        }
+    }
+
+    /// Connects over TLS and returns the connection with its mark in the audit.
+    pub fn connect(&self, server: &Server, role: &str) -> Result<(Connection, String)> {
+        self.connect_with(server, role, Some(&self.tls), &[("database", "postgres")])
+    }
+
+    pub fn connect_with(
+        &self,
+        server: &Server,
+        role: &str,
+        tls: Option<&Arc<ClientConfig>>,
+        more: &[(&str, &str)],
+    ) -> Result<(Connection, String)> {
+        let mark = format!("test-{}", Uuid::new_v4().simple());
+        let mut parameters = vec![("user", role), ("application_name", mark.as_str())];
+        parameters.extend_from_slice(more);
+        Ok((Connection::open(server.port(), tls, &parameters)?, mark))
+    }
+
+    /// Signs in over TLS, answering a request for a password with `secret`.
+    pub fn sign_in(&self, server: &Server, role: &str, secret: &str) -> Result<SignIn> {
+        let (connection, mark) = self.connect(server, role)?;
+        answer(connection, mark, secret)
+    }
+
+    /// The audit's row of a sign-in, once it's there.
+    pub fn event(&self, server: &Server, mark: &str) -> Result<Value> {
+        let rows = until(&format!("the audit has {mark}"), || {
+            let rows = server.sql(&format!(
+                "SELECT coalesce(json_agg(s), '[]') FROM aadauth.sign_ins s WHERE application_name = '{mark}'"
+            ))?;
+            let rows: Vec<Value> = serde_json::from_str(&rows)?;
+            Ok((!rows.is_empty()).then_some(rows))
+        })?;
+        match <[Value; 1]>::try_from(rows) {
+            Ok([row]) => Ok(row),
+            Err(rows) => Err(format!("{} events for one sign-in: {rows:?}", rows.len()).into()),
+        }
+    }
+
+    /// Signs in and expects to be refused for `reason`, at the client and in the audit.
+    pub fn refused(&self, server: &Server, role: &str, secret: &str, reason: &str) -> Result<()> {
+        let sign_in = self.sign_in(server, role, secret)?;
+        self.expect_refused(server, role, &sign_in, reason)
+    }
+
+    /// Expects a sign-in to have been refused for `reason`.
+    pub fn expect_refused(
+        &self,
+        server: &Server,
+        role: &str,
+        sign_in: &SignIn,
+        reason: &str,
+    ) -> Result<()> {
+        let code = entra_token::Reason::from_code(reason).ok_or("no such reason code")?;
+        let refusal = sign_in
+            .outcome
+            .refusal()
+            .ok_or_else(|| format!("expected {reason}, got {:?}", sign_in.outcome))?;
+        let text = entra_token::client_text(code, role, Some(AUDIENCE));
+        ensure(refusal.message == text, || {
+            format!(
+                "{reason}: the client was told {:?}, not {text:?}",
+                refusal.message
+            )
+        })?;
+        ensure(refusal.severity == "FATAL", || {
+            format!("severity {}", refusal.severity)
+        })?;
+        ensure(refusal.sqlstate == entra_token::sqlstate(code), || {
+            format!("{reason}: SQLSTATE {}", refusal.sqlstate)
+        })?;
+        ensure(refusal.detail.is_none(), || {
+            format!("the client was told {:?}", refusal.detail)
+        })?;
+        let event = self.event(server, &sign_in.mark)?;
+        ensure(
+            event["outcome"] == "refused" && event["reason"] == reason,
+            || format!("expected refused for {reason}, the audit says {event}"),
+        )
+    }
+
+    /// Signs in and expects to get in.
+    pub fn accepted(&self, server: &Server, role: &str, secret: &str) -> Result<SignIn> {
+        let sign_in = self.sign_in(server, role, secret)?;
+        ensure(sign_in.outcome.is_in(), || {
+            format!("{role} was not let in: {:?}", sign_in.outcome)
+        })?;
+        Ok(sign_in)
+    }
+}
+
+/// Reads the server's request, answers a request for a password, reads the outcome.
+pub fn answer(mut connection: Connection, mark: String, secret: &str) -> Result<SignIn> {
+    let request = connection.request()?;
+    let outcome = match &request {
+        Request::Password => {
+            connection.password(secret.as_bytes())?;
+            connection.outcome()?
+        }
+        Request::Nothing => connection.outcome()?,
+        Request::Refused(refusal) => Outcome::Refused(refusal.clone()),
+        Request::Closed => Outcome::Closed,
+        Request::Sasl(_) | Request::Other(_) => {
+            return Err(format!("the server asked for {request:?}").into());
+        }
+    };
+    Ok(SignIn {
+        request,
+        outcome,
+        mark,
+    })
+}
+
+/// # Errors
+/// What `otherwise` says, unless `condition` holds.
+pub fn ensure(condition: bool, otherwise: impl FnOnce() -> String) -> Result<()> {
+    if condition {
+        Ok(())
+    } else {
+        Err(otherwise().into())
+    }
+}
+
+/// The library with faults to inject, at a path of its own, and a PAM service file that names it.
+pub fn faulty_library(run: &RunDirectory, name: &str) -> Result<(PathBuf, Service)> {
+    static BUILT: Mutex<bool> = Mutex::new(false);
+    let mut built = BUILT
+        .lock()
+        .map_err(|_| "the library with faults could not be built")?;
+    let library = run.path().join("aadauth-with-faults.so");
+    if !*built {
+        let build = |features: &str| {
+            let mut cargo = cargo_build("aadauth");
+            checked(cargo.args(["--no-default-features", "--features", features])).map(drop)
+        };
+        build("pg15,fault-injection")?;
+        std::fs::copy(target().join("release/libaadauth.so"), &library)?;
+        // Whoever installs next must not find that one.
+        build("pg15")?;
+        *built = true;
+    }
+    let service = Service::install(name, &pam::lines_naming(&library))?;
+    Ok((library, service))
+}
+
+/// Where `make install` puts the library.
+pub fn installed_library() -> Result<PathBuf> {
+    Ok(PathBuf::from(pg_config_says("--pkglibdir")?).join("aadauth.so"))
+}
+
+/// So that nobody tests yesterday's library.
+fn install() -> Result<()> {
+    checked(
+        Command::new("make")
+            .args(["-s", "-C"])
+            .arg(source())
+            .arg("install")
+            .arg(format!("PG_CONFIG={}", pg_config().display()))
+            .env("CARGO_TARGET_DIR", target()),
+    )?;
+    checked(&mut cargo_build("entra-emulator")).map(drop)
+}
+
+fn cargo_build(package: &str) -> Command {
+    let mut cargo = Command::new("cargo");
+    cargo
+        .args(["build", "--release", "-q", "-p", package])
+        .env("CARGO_TARGET_DIR", target())
+        .env("PGRX_PG_CONFIG_PATH", pg_config())
+        .env("RUSTFLAGS", "")
+        .current_dir(source());
+    cargo
+}
+
+fn plan(emulator: &Emulator, certificate: &(PathBuf, PathBuf), name: &str) -> Result<Plan> {
+    let mut plan = Plan::new(name)?
+        .hba(&OUR_LINES)
+        .set("shared_preload_libraries", "aadauth")
+        .set("aadauth.tenant_id", TENANT)
+        .set("aadauth.audience", &format!("{AUDIENCE}, {AUDIENCE_V2_ID}"))
+        .set("aadauth.authority_host", &emulator.authority())
+        .set(
+            "aadauth.ca_file",
+            &emulator.authorities().display().to_string(),
+        );
+    plan.tls = Some(certificate.clone());
+    Ok(plan)
+}

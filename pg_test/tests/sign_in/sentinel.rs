@@ -1,0 +1,114 @@
+//! No part of a token is to be found anywhere afterwards.
+
+use std::collections::HashSet;
+use std::fs;
+use std::path::Path;
+
+use pg_test::Result;
+use pg_test::wire::Request;
+
+use crate::Test;
+use crate::rig::{Rig, ensure};
+
+pub const TESTS: &[Test] = &[("no_part_of_a_token_is_left", no_part_is_left)];
+
+/// Shorter pieces turn up by chance, or stand for what is no secret (the header's beginning).
+const PIECE: usize = 16;
+
+fn no_part_is_left(rig: &Rig) -> Result<()> {
+    let server = rig.server("sentinel", |plan| {
+        plan.set("log_min_messages", "debug5")
+            .set("log_statement", "all")
+            .set("log_connections", "on")
+            .set("log_disconnections", "on")
+            .set("log_error_verbosity", "verbose")
+    })?;
+    let person = rig.person(&server, "someone")?;
+    server.sql("CREATE ROLE local LOGIN PASSWORD 'secret'")?;
+    let good = rig.token_of(&person)?;
+    let refused = rig.user("mallory@contoso.com").text()?;
+    let named = |name: &str| -> Result<String> {
+        let deviation = entra_emulator::Deviation::named(name).ok_or("no such deviation")?;
+        rig.user("alice@contoso.com")
+            .object_id(person.object_id)
+            .deviation(deviation)
+            .text()
+    };
+    let malformed = named("four-parts")?;
+    let forged = named("foreign-key-known-kid")?;
+    let unknown = named("unknown-kid")?;
+    let large = rig.user("alice@contoso.com").size(20_000).text()?;
+    let tokens = [&good, &refused, &malformed, &forged, &unknown, &large];
+
+    // A session stays open and another waits at the prompt, so that process titles can be seen.
+    let (mut session, mark) = rig.connect(&server, "someone")?;
+    ensure(session.request()? == Request::Password, || {
+        "no prompt".to_owned()
+    })?;
+    session.password(good.as_bytes())?;
+    ensure(session.outcome()?.is_in(), || "not let in".to_owned())?;
+    let mut marks = vec![mark];
+    for token in tokens {
+        marks.push(rig.sign_in(&server, "someone", token)?.mark);
+    }
+    // A token given for a local role is a wrong password, by SCRAM.
+    rig.attempt(&server, "local", &good).psql("", "SELECT 1")?;
+    for mark in &marks {
+        rig.event(&server, mark)?;
+    }
+
+    let titles = pg_test::process::checked(std::process::Command::new("ps").args(["-eo", "args"]))?;
+    let activity = server.sql("SELECT json_agg(a) FROM pg_stat_activity a")?;
+    let audit = server.sql("SELECT json_agg(s) FROM aadauth.sign_ins s")?;
+    let table = server.sql("SELECT json_agg(s) FROM aadauth.sign_in_audit s")?;
+    let mut places = vec![
+        ("log".to_owned(), server.log()?.into_bytes()),
+        ("process titles".to_owned(), titles.into_bytes()),
+        ("pg_stat_activity".to_owned(), activity.into_bytes()),
+        ("aadauth.sign_ins".to_owned(), audit.into_bytes()),
+        ("aadauth.sign_in_audit".to_owned(), table.into_bytes()),
+    ];
+    server.sql("CHECKPOINT")?;
+    read_files(&server.data(), &mut places)?;
+    let pieces = pieces(&tokens);
+    for (place, content) in &places {
+        if let Some(piece) = content
+            .windows(PIECE)
+            .find(|window| pieces.contains(*window))
+        {
+            let piece = String::from_utf8_lossy(piece);
+            return Err(format!("{place} has {piece:?} of a token").into());
+        }
+    }
+    // The search itself is not blind: the log has the principal's id.
+    let id = person.object_id.to_string();
+    ensure(server.log()?.contains(&id), || {
+        "the log doesn't name the principal".to_owned()
+    })
+}
+
+/// Every piece of the tokens' claims and signatures. The header is no secret, and the key's id in it
+/// belongs in the audit.
+fn pieces<'a>(tokens: &[&'a String]) -> HashSet<&'a [u8]> {
+    tokens
+        .iter()
+        .filter_map(|token| token.split_once('.'))
+        .flat_map(|(_, secret)| secret.as_bytes().windows(PIECE))
+        .collect()
+}
+
+fn read_files(directory: &Path, places: &mut Vec<(String, Vec<u8>)>) -> Result<()> {
+    for entry in fs::read_dir(directory)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            // Databases as initdb made them are large, and no place of ours but for the audit, which
+            // was read as a table.
+            if !path.ends_with("base/1") && !path.ends_with("base/4") {
+                read_files(&path, places)?;
+            }
+        } else if let Ok(content) = fs::read(&path) {
+            places.push((path.display().to_string(), content));
+        }
+    }
+    Ok(())
+}
