@@ -1,6 +1,4 @@
 //! Key sets: which keys are taken, and which sets are refused.
-//!
-//! "Catalogue" numbers are those of the project's list of known attacks on tokens.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -8,13 +6,12 @@
     clippy::indexing_slicing
 )]
 
-mod common;
-
 use aws_lc_rs::rsa::{KeySize, PublicKeyComponents};
 use aws_lc_rs::signature::{KeyPair, RsaKeyPair};
-use common::*;
 use entra_token::{KeySet, KeySetError, SigningKey, TokenVersion, Unusable};
 use serde_json::{Value, json};
+
+use crate::common::*;
 
 const V2_ISSUER: &str =
     "https://login.microsoftonline.com/6f1c2d3e-4a5b-4c6d-8e7f-a0b1c2d3e4f5/v2.0";

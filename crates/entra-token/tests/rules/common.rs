@@ -1,6 +1,11 @@
 //! An issuer of our own with a key made for this run, and tokens to deviate from.
 #![allow(dead_code, reason = "each test file uses some of it")]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
 
 use std::sync::LazyLock;
 
@@ -245,4 +250,25 @@ pub fn judged(policy: &Policy, mapping: &Mapping, claims: &Claims, now: i64) -> 
         claims.membership(mapping.object_id),
         now,
     )
+}
+
+/// Steps 2 to 9 on a properly signed token.
+pub fn outcome(claims: &Value, mapping: &Mapping) -> Result<(), Reason> {
+    sign_in(&ISSUER.token(claims), mapping)
+}
+
+/// The claims of a properly signed token, without asking whether we serve its issuer.
+pub fn verified(claims: &Value) -> Claims {
+    let token = ISSUER.token(claims);
+    let envelope = Envelope::parse(token.as_bytes(), 64 * 1024).unwrap();
+    envelope
+        .verify(&ISSUER.key_set(TokenVersion::V1).keys[0])
+        .unwrap()
+}
+
+pub fn with_mfa(mapping: Mapping) -> Mapping {
+    Mapping {
+        mfa: true,
+        ..mapping
+    }
 }

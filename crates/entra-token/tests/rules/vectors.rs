@@ -93,7 +93,7 @@ fn header_alg(jws: &str) -> Option<String> {
 
 #[test]
 fn signatures() {
-    let tally = run(include_str!("wycheproof/json_web_signature.json"));
+    let tally = run(include_str!("../wycheproof/json_web_signature.json"));
     assert_eq!(
         tally,
         Tally {
@@ -109,7 +109,7 @@ fn signatures() {
 /// CVE-2017-15361.
 #[test]
 fn keys() {
-    let tally = run(include_str!("wycheproof/json_web_key.json"));
+    let tally = run(include_str!("../wycheproof/json_web_key.json"));
     assert_eq!(
         tally,
         Tally {

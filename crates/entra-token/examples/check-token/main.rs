@@ -339,9 +339,8 @@ fn named(path: &Path, error: impl std::fmt::Display) -> String {
 }
 
 #[cfg(test)]
-#[path = "../tests/common/mod.rs"]
+#[path = "../../tests/rules/common.rs"]
 mod common;
 
 #[cfg(test)]
-#[path = "../tests/check_token/mod.rs"]
 mod tests;

@@ -6,9 +6,6 @@
     clippy::indexing_slicing
 )]
 
-mod common;
-
-use common::*;
 use entra_token::{
     Audience, Authority, Cloud, Envelope, InternalLabel, KeySet, MAX_LABEL, Mapping, Metadata,
     Policy, PrincipalKind, PublicLabel, Reason, TokenVersion,
@@ -16,6 +13,8 @@ use entra_token::{
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use uuid::Uuid;
+
+use crate::common::*;
 
 fn guid() -> impl Strategy<Value = Uuid> {
     any::<u128>()

@@ -1,0 +1,22 @@
+//! The rules for tokens, each with what it accepts and what it refuses.
+//!
+//! "Catalogue" numbers in these files are those of the project's list of known attacks on tokens.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+
+mod common;
+mod decision;
+mod form;
+mod header;
+mod issuer;
+mod keys;
+mod membership;
+mod principal;
+mod properties;
+mod signature;
+mod times;
+mod vectors;

@@ -1,0 +1,115 @@
+//! Group roles.
+
+use entra_token::{Mapping, Membership, PrincipalKind, Reason, judge};
+use serde_json::{Value, json};
+
+use crate::common::*;
+
+/// Catalogue 29: groups.
+#[test]
+fn membership_is_read_from_group_ids() {
+    let with_groups = |groups: Value| setting(user_v1(), "groups", groups);
+    for (claims, expected) in [
+        (user_v1(), Ok(())),
+        (with_groups(json!([OTHER_GROUP, GROUP])), Ok(())),
+        (with_groups(json!([GROUP, GROUP])), Ok(())),
+        (
+            with_groups(json!([GROUP.to_string().to_uppercase()])),
+            Ok(()),
+        ),
+        (with_groups(json!(["Contoso\\DBAs", GROUP])), Ok(())),
+        (with_groups(json!([])), Err(Reason::NotAGroupMember)),
+        (
+            with_groups(json!([OTHER_GROUP])),
+            Err(Reason::NotAGroupMember),
+        ),
+        (
+            with_groups(json!([format!("{GROUP}0")])),
+            Err(Reason::NotAGroupMember),
+        ),
+        (
+            with_groups(json!([format!("x{GROUP}")])),
+            Err(Reason::NotAGroupMember),
+        ),
+        (
+            with_groups(json!([format!("{{{GROUP}}}")])),
+            Err(Reason::NotAGroupMember),
+        ),
+        (with_groups(json!(["dbas"])), Err(Reason::NotAGroupMember)),
+        (without(user_v1(), "groups"), Err(Reason::GroupsUnknown)),
+        (
+            setting(user_v1(), "hasgroups", true),
+            Err(Reason::GroupsUnknown),
+        ),
+        (setting(user_v1(), "hasgroups", false), Ok(())),
+        (
+            setting(without(user_v1(), "groups"), "hasgroups", true),
+            Err(Reason::GroupsUnknown),
+        ),
+        (
+            setting(user_v1(), "_claim_names", json!({ "groups": "src1" })),
+            Err(Reason::GroupsUnknown),
+        ),
+        (
+            setting(user_v1(), "_claim_names", json!({ "other": "src1" })),
+            Ok(()),
+        ),
+        (
+            setting(
+                setting(
+                    without(user_v1(), "groups"),
+                    "_claim_names",
+                    json!({ "groups": "src1" }),
+                ),
+                "_claim_sources",
+                json!({ "src1": { "endpoint": "https://evil.example/getMemberObjects" } }),
+            ),
+            Err(Reason::GroupsUnknown),
+        ),
+        // Ids of another sort do not count as groups.
+        (
+            setting(with_groups(json!([])), "wids", json!([GROUP])),
+            Err(Reason::NotAGroupMember),
+        ),
+        (
+            setting(with_groups(json!([])), "roles", json!([GROUP])),
+            Err(Reason::NotAGroupMember),
+        ),
+    ] {
+        assert_eq!(outcome(&claims, &group()), expected, "{claims}");
+    }
+    // A principal whose id is the group's is no member of it.
+    let namesake = setting(with_groups(json!([])), "oid", json!(GROUP));
+    assert_eq!(outcome(&namesake, &group()), Err(Reason::NotAGroupMember));
+    // And the user role of that id does not open to its members.
+    assert_eq!(
+        outcome(&user_v1(), &mapping(PrincipalKind::User, GROUP)),
+        Err(Reason::ObjectIdMismatch)
+    );
+}
+
+/// The caller's knowledge of the membership counts for group roles, and for no others.
+#[test]
+fn membership_matters_to_group_roles_alone() {
+    let claims = verified(&without(user_v1(), "groups"));
+    let refusal =
+        |mapping: &Mapping, membership| judge(&policy(), mapping, &claims, membership, NOW).refusal;
+    assert_eq!(refusal(&group(), Membership::Member), None);
+    assert_eq!(
+        refusal(&group(), Membership::NotMember),
+        Some(Reason::NotAGroupMember)
+    );
+    assert_eq!(
+        refusal(&group(), Membership::Unknown),
+        Some(Reason::GroupsUnknown)
+    );
+    for membership in [
+        Membership::Member,
+        Membership::NotMember,
+        Membership::Unknown,
+    ] {
+        assert_eq!(refusal(&alice(), membership), None);
+        let other = mapping(PrincipalKind::User, SERVICE);
+        assert_eq!(refusal(&other, membership), Some(Reason::ObjectIdMismatch));
+    }
+}
