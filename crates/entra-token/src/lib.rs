@@ -9,6 +9,32 @@
 //! 4. [`claims`] are what a verified token says, typed;
 //! 5. [`decision`] compares them with the [`policy`] and the role's mapping;
 //! 6. [`reason`] names what was wrong, [`refusal`] is what the client is told of it.
+//!
+//! ```
+//! use entra_token::{Envelope, KeySet, Mapping, Policy, Reason, judge};
+//!
+//! fn sign_in(
+//!     token: &[u8],
+//!     role: &Mapping,
+//!     policy: &Policy,
+//!     keys: &[KeySet],
+//!     now: i64,
+//! ) -> Result<(), Reason> {
+//!     let envelope = Envelope::parse(token, policy.max_token_size)?;
+//!     let version = envelope.serving_version(policy)?;
+//!     let set = keys
+//!         .iter()
+//!         .find(|set| set.version == version)
+//!         .ok_or(Reason::SigningKeysUnavailable)?;
+//!     let key = set.find(envelope.key_id()).ok_or(Reason::KeyUnknown)?;
+//!     let claims = envelope.verify(key)?;
+//!     let membership = claims.membership(role.object_id);
+//!     match judge(policy, role, &claims, membership, now).refusal {
+//!         Some(reason) => Err(reason),
+//!         None => Ok(()),
+//!     }
+//! }
+//! ```
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 

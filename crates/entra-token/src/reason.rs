@@ -112,7 +112,7 @@ reasons! {
         AlgorithmNotAllowed "algorithm-not-allowed"
             "The token is signed with another algorithm than RS256."
         TypeNotAllowed "type-not-allowed"
-            "The token's header says that it is neither a JWT nor an at+jwt."
+            "The token's header does not say that it is a JWT or an at+jwt."
         HeaderExtensionNotAllowed "header-extension-not-allowed"
             "The token's header uses an extension that changes how the token is to be read."
         ClaimsMalformed "claims-malformed"

@@ -1,6 +1,6 @@
 //! What a refused client is told.
 
-use crate::reason::{Reason, Step};
+use crate::reason::Reason;
 
 /// The primary message of the FATAL error that a refused client receives.
 ///
@@ -112,17 +112,10 @@ pub const fn sqlstate(reason: Reason) -> &'static str {
     }
 }
 
-/// Whether the text of `reason` names something that a client may mend by itself.
-///
-/// False for the generic texts, where only the server's log and audit say what was wrong.
-pub const fn is_specific(reason: Reason) -> bool {
-    !reason.before_signature()
-        && (!matches!(reason.step(), Step::Connection) || matches!(reason, Reason::TlsRequired))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::reason::Step;
 
     const OURS: &str = "https://ossrdbms-aad.database.windows.net";
 
@@ -201,7 +194,6 @@ mod tests {
                 _ => "Microsoft Entra authentication failed for role \"r\"",
             };
             assert_eq!(text, expected, "{reason}");
-            assert!(!is_specific(reason), "{reason}");
         }
     }
 
@@ -212,7 +204,6 @@ mod tests {
             .copied()
             .filter(|r| r.step() >= Step::Issuer)
         {
-            assert!(is_specific(reason));
             let text = client_text(reason, "r", Some(OURS));
             assert!(
                 !text.starts_with("Microsoft Entra authentication failed"),

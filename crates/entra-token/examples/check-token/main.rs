@@ -12,7 +12,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use clap::Parser;
 use entra_token::{
     Audience, Authority, Check, Claims, Cloud, Envelope, Jws, KeySet, KeySetError, Mapping, Policy,
-    PrincipalKind, Reason, SigningKey, TokenVersion, judge, judge_token,
+    PrincipalKind, Reason, SigningKey, judge, judge_token,
 };
 use uuid::Uuid;
 use zeroize::Zeroizing;
@@ -72,8 +72,9 @@ struct Options {
     clock_skew: i64,
 
     /// Size of the longest token that is looked at, as the server's setting
-    #[arg(long, value_name = "BYTES", default_value_t = Policy::DEFAULT_MAX_TOKEN_SIZE)]
-    max_token_size: usize,
+    #[arg(long, value_name = "BYTES", default_value_t = Policy::DEFAULT_MAX_TOKEN_SIZE as u32,
+        value_parser = clap::value_parser!(u32).range(1..=Policy::LARGEST_TOKEN_SIZE as i64))]
+    max_token_size: u32,
 
     /// Seconds that a token may live, as the server's setting
     #[arg(long, value_name = "SECONDS", default_value_t = Policy::DEFAULT_MAX_TOKEN_LIFETIME,
@@ -85,7 +86,7 @@ struct Options {
     /// For test vectors that are no access tokens: any payload will do, an empty one too, the
     /// header need not have a `typ`, and the `issuer` of keys does not count. The header still
     /// needs a `kid` that the key set has.
-    #[arg(long, conflicts_with_all = ["at", "kind", "oid", "mfa"])]
+    #[arg(long, conflicts_with_all = ["kind", "oid", "mfa"])]
     signature_only: bool,
 }
 
@@ -108,15 +109,17 @@ fn run(
     output: &mut impl Write,
 ) -> Result<Option<Reason>, String> {
     let jwks = std::fs::read(&options.keys).map_err(|error| named(&options.keys, error))?;
+    let keys = SigningKey::read_all(&jwks);
+    if let Err(error @ KeySetError::Malformed) = keys {
+        return Err(named(&options.keys, error));
+    }
     let token = read_token(input).map_err(|error| format!("standard input: {error}"))?;
     let mut report = Report::default();
     let refusal = if options.signature_only {
-        let keys = SigningKey::read_all(&jwks).map_err(|error| named(&options.keys, error))?;
-        report.signature_only(&token, &keys, options.max_token_size)
+        report.signature_only(&token, keys, options.max_token_size as usize)
     } else {
         let (policy, now) = (options.policy()?, options.at.map_or_else(now, Ok)?);
-        let keys = read_keys(&policy, &jwks).map_err(|error| named(&options.keys, error))?;
-        report.whole_token(&token, &policy, &keys, options.mapping().as_ref(), now)
+        report.whole_token(&token, &policy, &jwks, options.mapping().as_ref(), now)
     };
     report
         .write(refusal, output)
@@ -133,7 +136,7 @@ impl Options {
         let tenant = self.tenant.ok_or("--tenant is missing")?;
         Ok(Policy {
             clock_skew: self.clock_skew,
-            max_token_size: self.max_token_size,
+            max_token_size: self.max_token_size as usize,
             max_token_lifetime: self.max_token_lifetime,
             ..Policy::new(tenant, authority, audiences)
         })
@@ -154,6 +157,8 @@ impl Options {
 #[derive(Default)]
 struct Report {
     lines: Vec<(&'static str, String)>,
+    /// Why the key file holds no keys for the token.
+    key_problem: Option<KeySetError>,
 }
 
 impl Report {
@@ -161,24 +166,17 @@ impl Report {
     fn signature_only(
         &mut self,
         token: &[u8],
-        keys: &[SigningKey],
+        keys: Result<Vec<SigningKey>, KeySetError>,
         max_size: usize,
     ) -> Option<Reason> {
-        const CHECKS: [&str; 4] = ["form", "header", "signing key", "signature"];
-        let mut judge = || -> Result<(), Reason> {
-            let jws =
-                Jws::parse(token, max_size).inspect_err(|reason| self.stop(&CHECKS, *reason))?;
-            let key = keys
-                .iter()
-                .find(|key| key.key_id == jws.key_id())
-                .ok_or(Reason::KeyUnknown)
-                .inspect_err(|reason| self.stop(&CHECKS, *reason))?;
-            jws.verify(key)
-                .inspect_err(|reason| self.stop(&CHECKS, *reason))?;
-            CHECKS.iter().for_each(|check| self.pass(check));
-            Ok(())
+        let verify = || {
+            let jws = Jws::parse(token, max_size)?;
+            let keys = self.usable(keys)?;
+            let key = keys.iter().find(|key| key.key_id == jws.key_id());
+            jws.verify(key.ok_or(Reason::KeyUnknown)?)
         };
-        let refusal = judge().err();
+        let refusal = verify().err();
+        self.form_and_signature(&["form", "header", "signing key", "signature"], refusal);
         self.lines.push(("payload", "not read".to_owned()));
         refusal
     }
@@ -188,27 +186,30 @@ impl Report {
         &mut self,
         token: &[u8],
         policy: &Policy,
-        keys: &[KeySet],
+        jwks: &[u8],
         mapping: Option<&Mapping>,
         now: i64,
     ) -> Option<Reason> {
-        const CHECKS: [&str; 6] = [
-            "form",
-            "header",
-            "claims well-formed",
-            "issuer served",
-            "signing key",
-            "signature",
-        ];
-        let claims = match verify(token, policy, keys) {
+        let verified = self.verify(token, policy, jwks);
+        self.form_and_signature(
+            &[
+                "form",
+                "header",
+                "claims well-formed",
+                "issuer served",
+                "signing key",
+                "signature",
+            ],
+            verified.as_ref().err().copied(),
+        );
+        let claims = match verified {
             Ok(claims) => claims,
             Err(reason) => {
-                self.stop(&CHECKS, reason);
-                self.lines.push(("claims", "not reached".to_owned()));
+                self.lines
+                    .push(("what the claims say", "not reached".to_owned()));
                 return Some(reason);
             }
         };
-        CHECKS.iter().for_each(|check| self.pass(check));
         let judgement = match mapping {
             Some(mapping) => {
                 let membership = claims.membership(mapping.object_id);
@@ -230,36 +231,53 @@ impl Report {
         judgement.refusal
     }
 
-    fn pass(&mut self, check: &'static str) {
-        self.lines.push((check, "ok".to_owned()));
+    /// Steps 2 and 3 of a sign-in, with the keys at hand and no way to get others.
+    fn verify(&mut self, token: &[u8], policy: &Policy, jwks: &[u8]) -> Result<Claims, Reason> {
+        let envelope = Envelope::parse(token, policy.max_token_size)?;
+        let version = envelope.serving_version(policy)?;
+        let issuer = policy.authority.issuer(version, policy.tenant);
+        let set = self.usable(KeySet::from_jwks(version, &issuer, policy.tenant, jwks))?;
+        let key = set.find(envelope.key_id()).ok_or(Reason::KeyUnknown)?;
+        envelope.verify(key)
     }
 
-    fn fail(&mut self, check: &'static str, reason: Reason) {
-        self.lines.push((check, format!("REFUSED: {reason}")));
+    fn usable<T>(&mut self, keys: Result<T, KeySetError>) -> Result<T, Reason> {
+        keys.map_err(|problem| {
+            self.key_problem = Some(problem);
+            Reason::SigningKeysUnavailable
+        })
     }
 
-    /// Of `checks`, those before the one that `reason` belongs to have passed, and those behind it
-    /// were not reached.
-    fn stop(&mut self, checks: &[&'static str], reason: Reason) {
-        let failed = match reason {
+    /// Reports `checks` as passed, up to the one that `refusal` is about, if there is a refusal.
+    fn form_and_signature(&mut self, checks: &[&'static str], refusal: Option<Reason>) {
+        let failed = refusal.map(|reason| match reason {
             Reason::TokenTooLarge | Reason::TokenMalformed => "form",
             Reason::ClaimsMalformed => "claims well-formed",
             Reason::IssuerNotServed => "issuer served",
             Reason::KeyUnknown | Reason::SigningKeysUnavailable => "signing key",
             Reason::SignatureInvalid => "signature",
             _ => "header",
-        };
-        let mut passed = true;
-        for check in checks.iter().copied() {
-            if check == failed {
-                self.fail(check, reason);
-                passed = false;
-            } else if passed {
-                self.pass(check);
-            } else {
-                self.lines.push((check, "not reached".to_owned()));
+        });
+        let mut checks = checks.iter().copied();
+        for check in checks.by_ref() {
+            match refusal {
+                Some(reason) if failed == Some(check) => {
+                    self.fail(check, reason);
+                    break;
+                }
+                _ => self.pass(check),
             }
         }
+        self.lines
+            .extend(checks.map(|check| (check, "not reached".to_owned())));
+    }
+
+    fn pass(&mut self, check: &'static str) {
+        self.lines.push((check, "ok".to_owned()));
+    }
+
+    fn fail(&mut self, check: &'static str, reason: Reason) {
+        self.lines.push((check, format!("REFUSED: {reason}")));
     }
 
     fn write(&self, refusal: Option<Reason>, output: &mut impl Write) -> io::Result<()> {
@@ -270,34 +288,13 @@ impl Report {
         match refusal {
             None => writeln!(output, "accepted"),
             Some(reason) => {
+                if let Some(problem) = self.key_problem {
+                    writeln!(output, "In the key file, {problem}.")?;
+                }
                 writeln!(output, "{}", reason.description())?;
                 writeln!(output, "refused: {reason}")
             }
         }
-    }
-}
-
-/// Steps 2 and 3 of a sign-in, with the keys at hand and no way to get others.
-fn verify(token: &[u8], policy: &Policy, keys: &[KeySet]) -> Result<Claims, Reason> {
-    let envelope = Envelope::parse(token, policy.max_token_size)?;
-    let version = envelope.serving_version(policy)?;
-    let set = keys
-        .iter()
-        .find(|set| set.version == version)
-        .ok_or(Reason::SigningKeysUnavailable)?;
-    let key = set.find(envelope.key_id()).ok_or(Reason::KeyUnknown)?;
-    envelope.verify(key)
-}
-
-/// Reads the file as the key set of the tenant's v1 issuer, of its v2 issuer, or of both.
-fn read_keys(policy: &Policy, jwks: &[u8]) -> Result<Vec<KeySet>, KeySetError> {
-    let read = |version| {
-        let issuer = policy.authority.issuer(version, policy.tenant);
-        KeySet::from_jwks(version, &issuer, policy.tenant, jwks)
-    };
-    match (read(TokenVersion::V1), read(TokenVersion::V2)) {
-        (Err(error), Err(_)) => Err(error),
-        (v1, v2) => Ok(v1.into_iter().chain(v2).collect()),
     }
 }
 

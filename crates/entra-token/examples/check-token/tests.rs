@@ -262,6 +262,27 @@ fn signatures_alone_leave_the_payload_unread() {
     assert_eq!(refusal(&unknown), Some(Reason::KeyUnknown));
 }
 
+/// A set that the server would not take is no wrong usage: the server would refuse the token.
+#[test]
+fn a_set_without_usable_keys_refuses() {
+    let token = ISSUER.token(&user_v1());
+    let secret = json!({ "keys": [{ "kty": "oct", "kid": KEY_ID, "k": "AAAA" }] }).to_string();
+    let (refusal, output) = check(&secret, &["--signature-only"], &token).unwrap();
+    assert_eq!(refusal, Some(Reason::SigningKeysUnavailable));
+    assert!(
+        output.contains("no usable signing key: the first key's kty is not RSA"),
+        "{output}"
+    );
+    let private = json!({ "keys": [setting(ISSUER.jwk(), "d", "AAAA")] }).to_string();
+    let (refusal, output) = check(&private, &["--signature-only"], &token).unwrap();
+    assert_eq!(refusal, Some(Reason::SigningKeysUnavailable));
+    assert!(output.contains("it must hold public keys only"), "{output}");
+    // The header is judged first.
+    let hs256 = ISSUER.sign(&setting(ISSUER.header(), "alg", "HS256").to_string(), "x");
+    let (refusal, _) = check(&secret, &["--signature-only"], &hs256).unwrap();
+    assert_eq!(refusal, Some(Reason::AlgorithmNotAllowed));
+}
+
 /// Nothing that a stranger wrote comes out again, verified or not.
 #[test]
 fn no_part_of_the_token_is_shown() {
@@ -321,6 +342,10 @@ fn wrong_usage_is_told_apart_from_a_refusal() {
             "https://",
         ),
         ([&good[..], &["--clock-skew", "301"]].concat(), "301"),
+        (
+            [&good[..], &["--max-token-size", "65531"]].concat(),
+            "65531",
+        ),
         (
             vec!["--signature-only", "--type", "user", "--oid", &tenant],
             "cannot be used with",
