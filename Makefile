@@ -9,6 +9,10 @@ PG_CONFIG ?= $(shell command -v pg_config || echo /usr/bin/pg_config)
 DESTDIR ?=
 CARGO_TARGET_DIR ?= $(CURDIR)/target
 
+# What to build. The features of shared dependencies depend on it: whoever goes on to run the demo or
+# the tests builds them once only with --workspace.
+PACKAGES ?= -p aadauth
+
 # cargo-pgrx sets target.*.rustflags for its builds and plain cargo does not, so that each would
 # compile every dependency again for itself; with RUSTFLAGS in the environment both ignore them.
 RUSTFLAGS ?=
@@ -42,7 +46,7 @@ build: ## build the library for PG_CONFIG=/path/to/pg_config (default: the one o
 	    exit 1
 	    ;;
 	esac
-	cargo build --release -p aadauth --no-default-features --features "pg$$major"
+	cargo build --release $(PACKAGES) --no-default-features --features "pg$$major"
 
 # Each file is written beside its place and renamed: a server that has the old library loaded keeps
 # it. What was built is copied as it is; nothing but this target writes outside the build directory.

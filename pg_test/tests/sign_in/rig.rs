@@ -314,8 +314,21 @@ pub fn faulty_library(run: &RunDirectory, name: &str) -> Result<(PathBuf, Servic
     let library = run.path().join("aadauth-with-faults.so");
     if !*built {
         let build = |features: &str| {
-            let mut cargo = cargo_build("aadauth");
-            checked(cargo.args(["--no-default-features", "--features", features])).map(drop)
+            let mut cargo = Command::new("cargo");
+            cargo
+                .args([
+                    "build",
+                    "--release",
+                    "-q",
+                    "--workspace",
+                    "--no-default-features",
+                ])
+                .args(["--features", features])
+                .env("CARGO_TARGET_DIR", target())
+                .env("PGRX_PG_CONFIG_PATH", pg_config())
+                .env("RUSTFLAGS", "")
+                .current_dir(source());
+            checked(&mut cargo).map(drop)
         };
         build("pg15,fault-injection")?;
         std::fs::copy(target().join("release/libaadauth.so"), &library)?;
@@ -332,7 +345,7 @@ pub fn installed_library() -> Result<PathBuf> {
     Ok(PathBuf::from(pg_config_says("--pkglibdir")?).join("aadauth.so"))
 }
 
-/// So that nobody tests yesterday's library.
+/// Builds everything and installs the library, so that nobody tests yesterday's.
 fn install() -> Result<()> {
     checked(
         Command::new("make")
@@ -340,20 +353,10 @@ fn install() -> Result<()> {
             .arg(source())
             .arg("install")
             .arg(format!("PG_CONFIG={}", pg_config().display()))
+            .arg("PACKAGES=--workspace")
             .env("CARGO_TARGET_DIR", target()),
-    )?;
-    checked(&mut cargo_build("entra-emulator")).map(drop)
-}
-
-fn cargo_build(package: &str) -> Command {
-    let mut cargo = Command::new("cargo");
-    cargo
-        .args(["build", "--release", "-q", "-p", package])
-        .env("CARGO_TARGET_DIR", target())
-        .env("PGRX_PG_CONFIG_PATH", pg_config())
-        .env("RUSTFLAGS", "")
-        .current_dir(source());
-    cargo
+    )
+    .map(drop)
 }
 
 fn plan(emulator: &Emulator, certificate: &(PathBuf, PathBuf), name: &str) -> Result<Plan> {
