@@ -9,8 +9,8 @@ use toml::Spanned;
 use uuid::Uuid;
 
 use super::{
-    Application, Directory, Group, Guest, Home, IdentityKind, ManagedIdentity, Resource, Tenant,
-    User,
+    Application, Directory, Group, Guest, Home, IdentityKind, ManagedIdentity, Resource, Secret,
+    Tenant, User,
 };
 use crate::authority::TokenVersion;
 
@@ -88,7 +88,7 @@ struct FileUser {
     upn: Spanned<String>,
     oid: Spanned<Uuid>,
     name: String,
-    password: Option<String>,
+    password: Option<Secret>,
     #[serde(default)]
     mfa: bool,
     mail: Option<String>,
@@ -111,7 +111,7 @@ struct FileApplication {
     client_id: Spanned<Uuid>,
     oid: Spanned<Uuid>,
     #[serde(default)]
-    secrets: Vec<Spanned<String>>,
+    secrets: Vec<Spanned<Secret>>,
 }
 
 #[derive(Deserialize)]
@@ -296,7 +296,7 @@ impl Check {
         self.new_id("client_id", &application.client_id)?;
         self.new_id("oid", &application.oid)?;
         for secret in &application.secrets {
-            if secret.get_ref().is_empty() {
+            if secret.get_ref().is("") {
                 return Err(fault(
                     secret,
                     "secrets: a secret must not be empty".to_owned(),

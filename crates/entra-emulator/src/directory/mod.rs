@@ -3,6 +3,7 @@
 mod file;
 
 use std::collections::HashSet;
+use std::fmt;
 use std::path::Path;
 
 use serde::Deserialize;
@@ -38,7 +39,7 @@ pub struct User {
     pub upn: String,
     pub object_id: Uuid,
     pub name: String,
-    pub password: Option<String>,
+    pub password: Option<Secret>,
     /// Signs in with a second factor.
     pub mfa: bool,
     /// Where a guest comes from; `None` for a member of the tenant.
@@ -74,7 +75,7 @@ pub struct Application {
     /// Of the service principal.
     pub object_id: Uuid,
     pub name: String,
-    pub secrets: Vec<String>,
+    pub secrets: Vec<Secret>,
 }
 
 #[derive(Clone, Debug)]
@@ -92,6 +93,25 @@ pub struct ManagedIdentity {
 pub enum IdentityKind {
     System,
     User,
+}
+
+/// A password or client secret.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Whether this is what a caller presents. Not in constant time: the emulator guards nothing.
+    pub fn is(&self, presented: &str) -> bool {
+        self.0 == presented
+    }
+}
+
+/// Shows nothing of it.
+impl fmt::Debug for Secret {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("(secret)")
+    }
 }
 
 /// An application that tokens are for.
@@ -312,3 +332,6 @@ impl<'a> Identity<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

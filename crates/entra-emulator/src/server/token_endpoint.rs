@@ -152,7 +152,7 @@ fn authenticate<'a>(
             tenant: tenant.name.clone(),
         })?;
     let secret = secret.ok_or(Refusal::SecretMissing)?;
-    if !application.secrets.contains(secret) {
+    if !application.secrets.iter().any(|own| own.is(secret)) {
         return Err(Refusal::SecretWrong {
             client_id: client_id.clone(),
         });

@@ -1,0 +1,15 @@
+//! The emulator as a process: its endpoints, its control interface, its commands.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+
+mod command_line;
+mod control;
+mod discovery;
+mod emulator;
+mod managed_identity;
+mod token_endpoint;
