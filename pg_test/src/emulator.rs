@@ -118,13 +118,14 @@ impl Emulator {
         &self.state
     }
 
-    /// Writes a certificate for `localhost` and its key; where they are.
+    /// Writes a certificate for `localhost` and `db.example.com`, and its key; where they are.
     ///
     /// # Errors
     /// The directory isn't writable.
     pub fn server_certificate(&self) -> Result<(PathBuf, PathBuf)> {
         let authority = CertificateAuthority::open(&StateDirectory::open(&self.state)?)?;
-        let made = authority.issue(&["localhost".to_owned(), "127.0.0.1".to_owned()])?;
+        let made =
+            authority.issue(&["localhost", "127.0.0.1", "db.example.com"].map(str::to_owned))?;
         let certificate = self.state.with_extension("server.pem");
         let key = self.state.with_extension("server.key");
         fs::write(&certificate, made.certificate)?;

@@ -210,7 +210,7 @@ impl Rig {
     pub fn event(&self, server: &Server, mark: &str) -> Result<Value> {
         let rows = until(&format!("the audit has {mark}"), || {
             let rows = server.sql(&format!(
-                "SELECT coalesce(json_agg(s), '[]') FROM aadauth.sign_ins s WHERE application_name = '{mark}'"
+                "SELECT coalesce(json_agg(s), '[]') FROM aadauth.sign_in_audit s WHERE application_name = '{mark}'"
             ))?;
             let rows: Vec<Value> = serde_json::from_str(&rows)?;
             Ok((!rows.is_empty()).then_some(rows))

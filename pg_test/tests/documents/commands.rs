@@ -1,0 +1,148 @@
+//! Runs the commands of a document.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use pg_test::Result;
+use pg_test::emulator::{Emulator, program};
+use pg_test::place::{RunDirectory, give_to_server, pg_config, pg_config_says, source, target};
+use pg_test::server::Plan;
+
+/// What the shell is given before the first command.
+const PRELUDE: &str = r#"
+set -euo pipefail
+systemctl start postgresql
+trap 'systemctl stop postgresql' EXIT
+"#;
+
+/// Runs the blocks of `document` in order.
+pub fn run(document: &Path) -> Result<()> {
+    let text = fs::read_to_string(document)?;
+    let blocks: Vec<Block> = blocks(&text).into_iter().filter(Block::is_run).collect();
+    if blocks.is_empty() {
+        return Ok(());
+    }
+    let run = RunDirectory::create()?;
+    let mut emulator = Emulator::prepare(&run, "entra")?;
+    emulator.start()?;
+    let certificate = emulator.server_certificate()?;
+    let mut plan = Plan::new("documented")?
+        .set("aadauth.authority_host", &emulator.authority())
+        .set(
+            "aadauth.ca_file",
+            &emulator.authorities().display().to_string(),
+        );
+    plan.tls = Some(certificate);
+    let mut server = plan.start(&run)?;
+    server.stop()?;
+
+    let mut script = PRELUDE.to_owned();
+    for (index, block) in blocks.iter().enumerate() {
+        let file = run.path().join(format!("block-{index}"));
+        fs::write(&file, &block.text)?;
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o644))?;
+        let file = file.display();
+        let line = block.line;
+        script += &format!("echo '--- line {line}' >&2\n");
+        script += &match block.kind.as_str() {
+            "sh" => block.text.clone(),
+            "sql" => format!("sudo -u postgres psql -Xq -v ON_ERROR_STOP=1 -f {file}\n"),
+            conf => {
+                let place = server.data().join(conf.trim_start_matches("conf "));
+                format!(
+                    "cat {file} {0} >{0}.new\nchown postgres: {0}.new\nmv {0}.new {0}\n",
+                    place.display()
+                )
+            }
+        };
+    }
+    let log = run.path().join("server.log");
+    fs::write(&log, "")?;
+    give_to_server(&log)?;
+    let path = format!(
+        "{}:{}:{}",
+        source().join("pg_test/tests/documents/commands").display(),
+        target().join("tools/bin").display(),
+        std::env::var("PATH")?
+    );
+    let output = Command::new("bash")
+        .arg("-c")
+        .arg(&script)
+        .current_dir(source())
+        .env("PATH", path)
+        .env("DOCUMENTED_DATA", server.data())
+        .env("DOCUMENTED_SOCKET", server.socket())
+        .env("DOCUMENTED_LOG", &log)
+        .env("DOCUMENTED_BINARIES", pg_config_says("--bindir")?)
+        .env("DOCUMENTED_EMULATOR", program())
+        .env("DOCUMENTED_STATE", emulator.state())
+        .env("CARGO_TARGET_DIR", target())
+        .env("PACKAGES", "--workspace")
+        .env("AADAUTH_DEMO_STATE", run.path().join("demo"))
+        .env("PG_CONFIG", pg_config())
+        .env("PGHOSTADDR", "127.0.0.1")
+        .env("PGPORT", server.port().to_string())
+        .env("PGSSLROOTCERT", emulator.authorities())
+        .stdin(Stdio::null())
+        .output()?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(format!(
+        "{}: {}\n{}\n{}\n{}",
+        document.display(),
+        output.status,
+        tail(&String::from_utf8_lossy(&output.stdout)),
+        tail(&String::from_utf8_lossy(&output.stderr)),
+        tail(&fs::read_to_string(&log)?),
+    )
+    .into())
+}
+
+/// A fenced block: what stands behind the fence, its text, and the line that it begins at.
+#[derive(Debug)]
+pub struct Block {
+    pub kind: String,
+    pub text: String,
+    pub line: usize,
+}
+
+impl Block {
+    fn is_run(&self) -> bool {
+        matches!(
+            self.kind.as_str(),
+            "sh" | "sql" | "conf postgresql.conf" | "conf pg_hba.conf"
+        )
+    }
+}
+
+/// The fenced blocks of a document.
+pub fn blocks(text: &str) -> Vec<Block> {
+    let mut blocks = Vec::new();
+    let mut open: Option<Block> = None;
+    for (index, line) in text.lines().enumerate() {
+        match (line.trim().strip_prefix("```"), &mut open) {
+            (Some(kind), None) => {
+                open = Some(Block {
+                    kind: kind.trim().to_owned(),
+                    text: String::new(),
+                    line: index + 1,
+                });
+            }
+            (Some(_), Some(_)) => blocks.extend(open.take()),
+            (None, Some(block)) => {
+                block.text.push_str(line);
+                block.text.push('\n');
+            }
+            (None, None) => {}
+        }
+    }
+    blocks
+}
+
+fn tail(text: &str) -> String {
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(30)..].join("\n")
+}

@@ -1,0 +1,176 @@
+//! What the documents list is what the program has.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+
+use entra_token::Reason;
+use pg_test::Result;
+use pg_test::place::{RunDirectory, source};
+use pg_test::server::Plan;
+
+use crate::documents;
+
+/// The rows of the tables of a document, cells without backticks. Headings are among them.
+fn rows(name: &str) -> Result<Vec<Vec<String>>> {
+    let text = fs::read_to_string(source().join(name))?;
+    Ok(text
+        .lines()
+        .filter(|line| line.starts_with('|') && !line.starts_with("|-") && !line.starts_with("| -"))
+        .map(|line| {
+            line.trim_matches('|')
+                .split(" | ")
+                .map(|cell| cell.trim().replace('`', ""))
+                .collect()
+        })
+        .collect())
+}
+
+fn expect(condition: bool, otherwise: String) -> Result<()> {
+    if condition {
+        Ok(())
+    } else {
+        Err(otherwise.into())
+    }
+}
+
+/// docs/reasons.md has a row for each reason: its code, what it means in the program's own words,
+/// and what to do.
+pub fn reasons() -> Result<()> {
+    let rows = rows("docs/reasons.md")?;
+    let mut codes = BTreeSet::new();
+    for reason in Reason::ALL {
+        let row = rows
+            .iter()
+            .find(|row| row.first().is_some_and(|code| code == reason.code()))
+            .ok_or_else(|| format!("docs/reasons.md lacks {}", reason.code()))?;
+        let meaning = row.get(1).map(String::as_str).unwrap_or_default();
+        expect(
+            meaning == reason.description(),
+            format!(
+                "{}: docs/reasons.md says {meaning:?}, not {:?}",
+                reason.code(),
+                reason.description()
+            ),
+        )?;
+        expect(
+            row.get(2).is_some_and(|advice| advice.len() > 10),
+            format!("{}: no word of what to do", reason.code()),
+        )?;
+        codes.insert(reason.code());
+    }
+    for row in &rows {
+        let code = row.first().map(String::as_str).unwrap_or_default();
+        expect(
+            code == "Code" || codes.contains(code),
+            format!("there is no reason {code}"),
+        )?;
+    }
+    Ok(())
+}
+
+/// docs/configuration.md has a row for each setting: its name, default, and when a change counts.
+pub fn settings() -> Result<()> {
+    let run = RunDirectory::create()?;
+    let server = Plan::new("settings")?
+        .set("shared_preload_libraries", "aadauth")
+        .start(&run)?;
+    // Defaults as people write them: with a unit, and nothing for the empty text.
+    let listed = server.sql(
+        "SELECT name, coalesce(nullif(
+                    CASE WHEN unit = 's' AND boot_val::int % 86400 = 0 AND boot_val::int > 0
+                              THEN boot_val::int / 86400 || 'd'
+                         WHEN unit = 's' AND boot_val::int % 3600 = 0 AND boot_val::int > 0
+                              THEN boot_val::int / 3600 || 'h'
+                         WHEN unit = 's' AND boot_val::int % 60 = 0 AND boot_val::int > 0
+                              THEN boot_val::int / 60 || 'min'
+                         WHEN unit = 'B' AND boot_val::int % 1024 = 0 THEN boot_val::int / 1024 || 'kB'
+                         ELSE boot_val || coalesce(unit, '') END, ''), 'none'),
+                CASE context WHEN 'sighup' THEN 'reload' WHEN 'postmaster' THEN 'restart' ELSE context END
+         FROM pg_settings WHERE name LIKE 'aadauth.%' OR name LIKE 'pgaadauth.%'",
+    )?;
+    let actual: BTreeMap<&str, (&str, &str)> = listed
+        .lines()
+        .filter_map(|line| {
+            let mut cells = line.split('|');
+            Some((cells.next()?, (cells.next()?, cells.next()?)))
+        })
+        .collect();
+    expect(
+        !actual.is_empty(),
+        "the server has no settings of ours".to_owned(),
+    )?;
+    let rows = rows("docs/configuration.md")?;
+    let documented: BTreeMap<&str, (&str, &str)> = rows
+        .iter()
+        .filter(|row| row.first().is_some_and(|name| name.contains("aadauth.")) && row.len() >= 4)
+        .map(|row| (row[0].as_str(), (row[1].as_str(), row[2].as_str())))
+        .collect();
+    for (name, values) in &actual {
+        expect(
+            documented.get(name) == Some(values),
+            format!(
+                "{name}: the server has {values:?}, the document {:?}",
+                documented.get(name)
+            ),
+        )?;
+    }
+    for name in documented.keys() {
+        expect(
+            actual.contains_key(name),
+            format!("there is no setting {name}"),
+        )?;
+    }
+    Ok(())
+}
+
+/// Relative links lead to files that are there.
+pub fn links() -> Result<()> {
+    for document in documents() {
+        let text = fs::read_to_string(&document)?;
+        for rest in text.split("](").skip(1) {
+            let target = rest.split(')').next().unwrap_or_default();
+            if target.contains("://") || target.starts_with('#') {
+                continue;
+            }
+            let path = target.split('#').next().unwrap_or_default();
+            let place = document.parent().unwrap_or(&document).join(path);
+            expect(
+                place.exists(),
+                format!("{}: nothing at {target}", document.display()),
+            )?;
+        }
+    }
+    Ok(())
+}
+
+/// docs/security.md names a test for each threat: `module::test` of the sign-in tests, or
+/// `token: test` of the token rules.
+pub fn tests_named() -> Result<()> {
+    let mut named = 0;
+    for row in rows("docs/security.md")? {
+        let Some(tests) = row.get(2).filter(|cell| cell.contains("::")) else {
+            continue;
+        };
+        for test in tests.split(", ") {
+            let (module, name) = test
+                .split_once("::")
+                .ok_or_else(|| format!("no test: {test}"))?;
+            if module == "token" {
+                expect(
+                    entra_emulator::Deviation::named(name).is_some(),
+                    format!("docs/security.md: there is no deviation {name}"),
+                )?;
+            } else {
+                let file = source().join(format!("pg_test/tests/sign_in/{module}.rs"));
+                let tests =
+                    fs::read_to_string(&file).map_err(|_| format!("{test}: no such module"))?;
+                expect(
+                    tests.contains(&format!("\"{name}\"")),
+                    format!("docs/security.md: there is no test {test}"),
+                )?;
+            }
+            named += 1;
+        }
+    }
+    expect(named > 20, format!("only {named} tests are named"))
+}
