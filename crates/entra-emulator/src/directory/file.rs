@@ -1,6 +1,5 @@
 //! The directory file: TOML, as `directory.toml` beside this crate's manifest explains it.
 
-use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
 
@@ -8,11 +7,8 @@ use serde::Deserialize;
 use toml::Spanned;
 use uuid::Uuid;
 
-use super::{
-    Application, Directory, Group, Guest, Home, IdentityKind, ManagedIdentity, Resource, Secret,
-    Tenant, User,
-};
-use crate::authority::TokenVersion;
+use super::check::{Check, Fault};
+use super::{Directory, IdentityKind, Secret};
 
 /// What is wrong with a directory file.
 #[derive(Debug, thiserror::Error)]
@@ -60,395 +56,83 @@ pub(super) fn parse(text: &str, origin: &str) -> Result<Directory, DirectoryErro
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct File {
-    tenant: Vec<FileTenant>,
+pub(super) struct File {
+    pub tenant: Vec<FileTenant>,
     #[serde(default)]
-    resource: Vec<FileResource>,
+    pub resource: Vec<FileResource>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct FileTenant {
-    id: Spanned<Uuid>,
-    name: String,
-    domains: Spanned<Vec<String>>,
+pub(super) struct FileTenant {
+    pub id: Spanned<Uuid>,
+    pub name: String,
+    pub domains: Spanned<Vec<String>>,
     #[serde(default)]
-    user: Vec<FileUser>,
+    pub user: Vec<FileUser>,
     #[serde(default)]
-    group: Vec<FileGroup>,
+    pub group: Vec<FileGroup>,
     #[serde(default)]
-    application: Vec<FileApplication>,
+    pub application: Vec<FileApplication>,
     #[serde(default)]
-    managed_identity: Vec<FileIdentity>,
+    pub managed_identity: Vec<FileIdentity>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct FileUser {
-    upn: Spanned<String>,
-    oid: Spanned<Uuid>,
-    name: String,
-    password: Option<Secret>,
+pub(super) struct FileUser {
+    pub upn: Spanned<String>,
+    pub oid: Spanned<Uuid>,
+    pub name: String,
+    pub password: Option<Secret>,
     #[serde(default)]
-    mfa: bool,
-    mail: Option<String>,
-    home: Option<Spanned<String>>,
+    pub mfa: bool,
+    pub mail: Option<String>,
+    pub home: Option<Spanned<String>>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct FileGroup {
-    name: String,
-    oid: Spanned<Uuid>,
+pub(super) struct FileGroup {
+    pub name: String,
+    pub oid: Spanned<Uuid>,
     #[serde(default)]
-    members: Vec<Spanned<String>>,
+    pub members: Vec<Spanned<String>>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct FileApplication {
-    name: String,
-    client_id: Spanned<Uuid>,
-    oid: Spanned<Uuid>,
+pub(super) struct FileApplication {
+    pub name: String,
+    pub client_id: Spanned<Uuid>,
+    pub oid: Spanned<Uuid>,
     #[serde(default)]
-    secrets: Vec<Spanned<Secret>>,
+    pub secrets: Vec<Spanned<Secret>>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct FileIdentity {
-    name: String,
-    kind: Spanned<IdentityKind>,
-    client_id: Spanned<Uuid>,
-    oid: Spanned<Uuid>,
-    resource_id: Option<String>,
+pub(super) struct FileIdentity {
+    pub name: String,
+    pub kind: Spanned<IdentityKind>,
+    pub client_id: Spanned<Uuid>,
+    pub oid: Spanned<Uuid>,
+    pub resource_id: Option<String>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct FileResource {
-    name: String,
-    audiences: Vec<Spanned<String>>,
-    app_id: Spanned<Uuid>,
-    version: Option<Spanned<i64>>,
+pub(super) struct FileResource {
+    pub name: String,
+    pub audiences: Vec<Spanned<String>>,
+    pub app_id: Spanned<Uuid>,
+    pub version: Option<Spanned<i64>>,
     #[serde(default = "yes")]
-    groups: bool,
+    pub groups: bool,
     #[serde(default = "yes")]
-    idtyp: bool,
+    pub idtyp: bool,
 }
 
 fn yes() -> bool {
     true
-}
-
-/// A problem and the byte it begins at.
-struct Fault {
-    at: usize,
-    problem: String,
-}
-
-fn fault<Value>(at: &Spanned<Value>, problem: String) -> Fault {
-    Fault {
-        at: at.span().start,
-        problem,
-    }
-}
-
-/// What must be unique in the whole file, with the field that used it first.
-#[derive(Default)]
-struct Check {
-    ids: HashMap<Uuid, &'static str>,
-    names: HashMap<String, &'static str>,
-    system_identity: bool,
-}
-
-impl Check {
-    fn directory(mut self, file: File) -> Result<Directory, Fault> {
-        if file.tenant.is_empty() {
-            return Err(Fault {
-                at: 0,
-                problem: "there is no [[tenant]]".to_owned(),
-            });
-        }
-        let tenants = file
-            .tenant
-            .into_iter()
-            .map(|tenant| self.tenant(tenant))
-            .collect::<Result<_, _>>()?;
-        let resources = file
-            .resource
-            .into_iter()
-            .map(|resource| self.resource(resource))
-            .collect::<Result<_, _>>()?;
-        Ok(Directory { tenants, resources })
-    }
-
-    fn tenant(&mut self, tenant: FileTenant) -> Result<Tenant, Fault> {
-        self.new_id("id", &tenant.id)?;
-        if tenant.domains.get_ref().is_empty() {
-            return Err(fault(
-                &tenant.domains,
-                "domains: a tenant needs at least one".to_owned(),
-            ));
-        }
-        for domain in tenant.domains.get_ref() {
-            self.new_name("domains", &tenant.domains, domain)?;
-        }
-        let domains = tenant.domains.into_inner();
-        let users = tenant
-            .user
-            .into_iter()
-            .map(|user| self.user(user, &domains))
-            .collect::<Result<Vec<_>, _>>()?;
-        let applications = tenant
-            .application
-            .into_iter()
-            .map(|application| self.application(application))
-            .collect::<Result<Vec<_>, _>>()?;
-        let managed_identities = tenant
-            .managed_identity
-            .into_iter()
-            .map(|identity| self.managed_identity(identity))
-            .collect::<Result<Vec<_>, _>>()?;
-        for group in &tenant.group {
-            self.new_id("oid", &group.oid)?;
-        }
-
-        let mut members: Vec<(String, Uuid)> = Vec::new();
-        members.extend(
-            users
-                .iter()
-                .map(|user| (user.upn.to_lowercase(), user.object_id)),
-        );
-        members.extend(
-            applications
-                .iter()
-                .map(|one| (one.name.to_lowercase(), one.object_id)),
-        );
-        members.extend(
-            managed_identities
-                .iter()
-                .map(|one| (one.name.to_lowercase(), one.object_id)),
-        );
-        members.extend(
-            tenant
-                .group
-                .iter()
-                .map(|group| (group.name.to_lowercase(), *group.oid.get_ref())),
-        );
-        let groups = tenant
-            .group
-            .into_iter()
-            .map(|group| resolve(group, &members))
-            .collect::<Result<Vec<_>, _>>()?;
-        Ok(Tenant {
-            id: tenant.id.into_inner(),
-            name: tenant.name,
-            domains,
-            users,
-            groups,
-            applications,
-            managed_identities,
-        })
-    }
-
-    fn user(&mut self, user: FileUser, domains: &[String]) -> Result<User, Fault> {
-        self.new_id("oid", &user.oid)?;
-        self.new_name("upn", &user.upn, user.upn.get_ref())?;
-        let domain = user
-            .upn
-            .get_ref()
-            .rsplit_once('@')
-            .map(|(_, domain)| domain);
-        if !domain.is_some_and(|one| domains.iter().any(|own| own.eq_ignore_ascii_case(one))) {
-            return Err(fault(
-                &user.upn,
-                format!(
-                    "upn: must end in @ and a domain of the tenant ({})",
-                    domains.join(", ")
-                ),
-            ));
-        }
-        let guest = match (user.mail, user.home) {
-            (Some(mail), Some(home)) => Some(Guest {
-                mail,
-                home: parse_home(&home)?,
-            }),
-            (None, None) => None,
-            _ => {
-                return Err(fault(
-                    &user.upn,
-                    "mail and home: a guest has both, a member neither".to_owned(),
-                ));
-            }
-        };
-        Ok(User {
-            upn: user.upn.into_inner(),
-            object_id: user.oid.into_inner(),
-            name: user.name,
-            password: user.password,
-            mfa: user.mfa,
-            guest,
-        })
-    }
-
-    fn application(&mut self, application: FileApplication) -> Result<Application, Fault> {
-        self.new_id("client_id", &application.client_id)?;
-        self.new_id("oid", &application.oid)?;
-        for secret in &application.secrets {
-            if secret.get_ref().is("") {
-                return Err(fault(
-                    secret,
-                    "secrets: a secret must not be empty".to_owned(),
-                ));
-            }
-        }
-        Ok(Application {
-            client_id: application.client_id.into_inner(),
-            object_id: application.oid.into_inner(),
-            name: application.name,
-            secrets: application
-                .secrets
-                .into_iter()
-                .map(Spanned::into_inner)
-                .collect(),
-        })
-    }
-
-    fn managed_identity(&mut self, identity: FileIdentity) -> Result<ManagedIdentity, Fault> {
-        self.new_id("client_id", &identity.client_id)?;
-        self.new_id("oid", &identity.oid)?;
-        let kind = *identity.kind.get_ref();
-        if kind == IdentityKind::System && std::mem::replace(&mut self.system_identity, true) {
-            return Err(fault(
-                &identity.kind,
-                "kind: the machine has one identity of kind \"system\" at most".to_owned(),
-            ));
-        }
-        let resource_id = identity.resource_id.unwrap_or_else(|| {
-            let provider = match kind {
-                IdentityKind::System => "Microsoft.Compute/virtualMachines",
-                IdentityKind::User => "Microsoft.ManagedIdentity/userAssignedIdentities",
-            };
-            format!(
-                "/subscriptions/{}/resourcegroups/emulator/providers/{provider}/{}",
-                crate::token::SUBSCRIPTION,
-                identity.name
-            )
-        });
-        Ok(ManagedIdentity {
-            client_id: identity.client_id.into_inner(),
-            object_id: identity.oid.into_inner(),
-            name: identity.name,
-            kind,
-            resource_id,
-        })
-    }
-
-    fn resource(&mut self, resource: FileResource) -> Result<Resource, Fault> {
-        self.new_id("app_id", &resource.app_id)?;
-        for audience in &resource.audiences {
-            self.new_name("audiences", audience, audience.get_ref())?;
-        }
-        let version = match &resource.version {
-            None => TokenVersion::V1,
-            Some(version) => match version.get_ref() {
-                1 => TokenVersion::V1,
-                2 => TokenVersion::V2,
-                other => {
-                    return Err(fault(
-                        version,
-                        format!("version: {other} is neither 1 nor 2"),
-                    ));
-                }
-            },
-        };
-        Ok(Resource {
-            name: resource.name,
-            audiences: resource
-                .audiences
-                .into_iter()
-                .map(Spanned::into_inner)
-                .collect(),
-            app_id: resource.app_id.into_inner(),
-            version,
-            groups: resource.groups,
-            idtyp: resource.idtyp,
-        })
-    }
-
-    fn new_id(&mut self, field: &'static str, id: &Spanned<Uuid>) -> Result<(), Fault> {
-        match self.ids.insert(*id.get_ref(), field) {
-            Some(other) => Err(fault(
-                id,
-                format!(
-                    "{field}: {} is already used as {other} of another record",
-                    id.get_ref()
-                ),
-            )),
-            None => Ok(()),
-        }
-    }
-
-    fn new_name<Value>(
-        &mut self,
-        field: &'static str,
-        at: &Spanned<Value>,
-        name: &str,
-    ) -> Result<(), Fault> {
-        match self.names.insert(name.to_lowercase(), field) {
-            Some(_) => Err(fault(at, format!("{field}: \"{name}\" occurs twice"))),
-            None => Ok(()),
-        }
-    }
-}
-
-fn parse_home(home: &Spanned<String>) -> Result<Home, Fault> {
-    if home.get_ref() == "live.com" {
-        return Ok(Home::MicrosoftAccount);
-    }
-    Uuid::try_parse(home.get_ref())
-        .map(Home::Tenant)
-        .map_err(|_| {
-            fault(
-                home,
-                format!(
-                    "home: \"{}\" is neither live.com nor a tenant's GUID",
-                    home.get_ref()
-                ),
-            )
-        })
-}
-
-fn resolve(group: FileGroup, members: &[(String, Uuid)]) -> Result<Group, Fault> {
-    let find = |name: &Spanned<String>| {
-        let id = Uuid::try_parse(name.get_ref()).ok();
-        let wanted = name.get_ref().to_lowercase();
-        let mut found = members
-            .iter()
-            .filter(|(name, own)| *name == wanted || id == Some(*own));
-        match (found.next(), found.next()) {
-            (Some((_, object_id)), None) => Ok(*object_id),
-            (Some(_), Some(_)) => Err(fault(
-                name,
-                format!(
-                    "members: \"{}\" names several; use the object id",
-                    name.get_ref()
-                ),
-            )),
-            (None, _) => Err(fault(
-                name,
-                format!(
-                    "members: the tenant has nothing named \"{}\"",
-                    name.get_ref()
-                ),
-            )),
-        }
-    };
-    let ids = group.members.iter().map(find).collect::<Result<_, _>>()?;
-    Ok(Group {
-        object_id: group.oid.into_inner(),
-        name: group.name,
-        members: ids,
-    })
 }

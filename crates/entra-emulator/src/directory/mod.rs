@@ -1,5 +1,6 @@
 //! The directory: tenants and who is in them, and the resources that tokens are for.
 
+mod check;
 mod file;
 
 use std::collections::HashSet;

@@ -8,7 +8,7 @@ use axum::extract::{Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{Emulator, Shared, locked, now};
@@ -36,13 +36,7 @@ pub(super) async fn token(
     State(emulator): State<Shared>,
     headers: HeaderMap,
     Query(asked): Query<Asked>,
-) -> Response {
-    match answer(&emulator, &headers, &asked) {
-        Ok(response) | Err(response) => response,
-    }
-}
-
-fn answer(emulator: &Emulator, headers: &HeaderMap, asked: &Asked) -> Result<Response, Response> {
+) -> Result<Json<Value>, Objection> {
     // Both keep requests out that somebody made a server on the machine forward.
     if headers
         .get("metadata")
@@ -84,8 +78,8 @@ fn answer(emulator: &Emulator, headers: &HeaderMap, asked: &Asked) -> Result<Res
                 "Required query variable 'resource' is missing",
             )
         })?;
-    let identity = chosen_identity(emulator, asked)?;
-    let token = cached_token(emulator, identity, resource)?;
+    let identity = chosen_identity(&emulator, &asked)?;
+    let token = cached_token(&emulator, identity, resource)?;
     // Every number is text here.
     Ok(Json(json!({
         "access_token": token.text,
@@ -96,13 +90,29 @@ fn answer(emulator: &Emulator, headers: &HeaderMap, asked: &Asked) -> Result<Res
         "not_before": token.not_before.to_string(),
         "resource": resource,
         "token_type": "Bearer",
-    }))
-    .into_response())
+    })))
 }
 
-fn refused(error: &str, description: &str) -> Response {
-    let body = json!({ "error": error, "error_description": description });
-    (StatusCode::BAD_REQUEST, Json(body)).into_response()
+/// What the service objects to. Its errors carry no codes.
+pub(super) struct Objection {
+    status: StatusCode,
+    error: &'static str,
+    description: String,
+}
+
+impl IntoResponse for Objection {
+    fn into_response(self) -> Response {
+        let body = json!({ "error": self.error, "error_description": self.description });
+        (self.status, Json(body)).into_response()
+    }
+}
+
+fn refused(error: &'static str, description: &str) -> Objection {
+    Objection {
+        status: StatusCode::BAD_REQUEST,
+        error,
+        description: description.to_owned(),
+    }
 }
 
 fn is_date(text: &str) -> bool {
@@ -117,7 +127,7 @@ fn is_date(text: &str) -> bool {
 fn chosen_identity<'a>(
     emulator: &'a Emulator,
     asked: &Asked,
-) -> Result<&'a ManagedIdentity, Response> {
+) -> Result<&'a ManagedIdentity, Objection> {
     let mut all = emulator
         .directory
         .tenants
@@ -169,7 +179,7 @@ fn cached_token(
     emulator: &Emulator,
     identity: &ManagedIdentity,
     resource: &str,
-) -> Result<Token, Response> {
+) -> Result<Token, Objection> {
     let place = (identity.object_id, resource.to_owned());
     let mut cache = locked(&emulator.managed_tokens);
     let keys = emulator.keys();
@@ -194,10 +204,11 @@ fn cached_token(
             "invalid_resource",
             &format!("AADSTS500011: The resource principal named {name} was not found."),
         ),
-        other => {
-            let body = json!({ "error": "server_error", "error_description": other.to_string() });
-            (StatusCode::INTERNAL_SERVER_ERROR, Json(body)).into_response()
-        }
+        other => Objection {
+            status: StatusCode::INTERNAL_SERVER_ERROR,
+            error: "server_error",
+            description: other.to_string(),
+        },
     })?;
     cache.insert(place, token.clone());
     Ok(token)
