@@ -19,7 +19,8 @@ impl<'t> Envelope<'t> {
     /// Takes a token apart.
     ///
     /// `max_size` is the size of the longest token that is looked at, in bytes
-    /// ([`Policy::max_token_size`]). What is allocated is a small multiple of the token's size.
+    /// ([`Policy::max_token_size`]). What is allocated is at most about ten times the token's size,
+    /// and for tokens that Entra issues about once.
     ///
     /// # Errors
     ///
