@@ -37,8 +37,8 @@ build: ## build the library for PG_CONFIG=/path/to/pg_config (default: the one o
 	        '(https://rustup.rs), or put it on the PATH' >&2
 	    exit 1
 	}
-	version=$$("$(PG_CONFIG)" --version | tr -dc '0-9.\n')
-	major=$${version%%.*}
+	version=$$("$(PG_CONFIG)" --version | awk '{ print $$2 }')
+	major=$${version%%[!0-9]*}
 	case $$major in
 	15 | 16 | 17 | 18) ;;
 	*)
@@ -51,8 +51,8 @@ build: ## build the library for PG_CONFIG=/path/to/pg_config (default: the one o
 # Each file is written beside its place and renamed: a server that has the old library loaded keeps
 # it. What was built is copied as it is; nothing but this target writes outside the build directory.
 install: build ## build, then install library, SQL and PAM service file (as root; DESTDIR= works)
-	@version=$$("$(PG_CONFIG)" --version | tr -dc '0-9.\n')
-	major=$${version%%.*}
+	@version=$$("$(PG_CONFIG)" --version | awk '{ print $$2 }')
+	major=$${version%%[!0-9]*}
 	pkglibdir=$$("$(PG_CONFIG)" --pkglibdir)
 	extensions=$$("$(PG_CONFIG)" --sharedir)/extension
 	release=$$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
@@ -92,21 +92,20 @@ install: build ## build, then install library, SQL and PAM service file (as root
 	else
 	    echo 'note: this PostgreSQL is built without PAM; no PAM service file is installed'
 	fi
-	cat <<END
-
-	aadauth $$release is installed for PostgreSQL $$version. Next, in postgresql.conf:
-
-	    shared_preload_libraries = 'aadauth'
-	    aadauth.tenant_id = '<your tenant id>'
-	    aadauth.audience = '<application id URI of your app registration>'
-
-	in pg_hba.conf, below your line for the operating-system user postgres:
-
-	    hostssl  all  all  all  pam pamservice=aadauth-$$major
-
-	then restart the server and run CREATE EXTENSION aadauth in the database "postgres".
-	README.md goes through it step by step.
-	END
+	printf '%s\n' \
+	    '' \
+	    "aadauth $$release is installed for PostgreSQL $$version. Next, in postgresql.conf:" \
+	    '' \
+	    "    shared_preload_libraries = 'aadauth'" \
+	    "    aadauth.tenant_id = '<the id of your tenant>'" \
+	    "    aadauth.audience = '<the application ID URI of your app registration>'" \
+	    '' \
+	    'in pg_hba.conf, below the line that lets you in as postgres:' \
+	    '' \
+	    "    hostssl  all  all  all  pam pamservice=aadauth-$$major" \
+	    '' \
+	    'then restart the server and run CREATE EXTENSION aadauth in the database postgres.' \
+	    'README.md goes through it step by step.'
 
 demo: ## sign in to a throw-away server with tokens of the Entra emulator; installs what is missing
 	@pg_test/demo start
