@@ -5,7 +5,6 @@
 //! | [`settings`] | the settings and their typed values |
 //! | [`signin`] | one sign-in, from the role to the audit event |
 //! | [`keys`] | signing keys in shared memory |
-//! | [`principals`] | security labels and the SQL functions that write them |
 //! | [`audit`] | sign-in events, their spool and table |
 //! | [`worker`] | the background workers |
 //! | [`pg`] | PostgreSQL and libpam, made safe |
@@ -14,12 +13,15 @@
 use pgrx::prelude::*;
 
 mod audit;
+mod clock;
 mod keys;
 mod pg;
 mod settings;
 mod signin;
+mod worker;
 
 ::pgrx::pg_module_magic!(name, version);
+
 
 #[cfg(not(panic = "unwind"))]
 compile_error!(
@@ -31,6 +33,7 @@ mod ffi {
     pub use pgrx::pg_sys::submodules::ffi::pg_guard_ffi_boundary;
 }
 
+
 /// Called once, in the postmaster.
 #[allow(non_snake_case)]
 #[pg_guard]
@@ -39,7 +42,23 @@ pub extern "C-unwind" fn _PG_init() {
     settings::init();
     #[cfg(feature = "fault-injection")]
     pg::fault::init();
+    pg::shmem::init();
+    audit::spool::init();
+    pg::worker::init();
     pg::hook::init();
     pg::pam::prewarm();
     pg::setting::reserve_prefix();
+}
+
+/// How `cargo pgrx test` starts its server.
+#[cfg(test)]
+pub mod pg_test {
+    pub fn setup(_options: Vec<&str>) {}
+
+    pub fn postgresql_conf_options() -> Vec<&'static str> {
+        vec![
+            "shared_preload_libraries = 'aadauth'",
+            "aadauth.tenant_id = '11111111-2222-4333-8444-555555555555'",
+        ]
+    }
 }

@@ -1,85 +1,152 @@
-//! One sign-in attempt, as it is kept.
+//! One attempt to sign in, as the spool records it.
 
 use std::fmt;
 
 use entra_token::{PrincipalKind, Reason};
-use uuid::Uuid;
+use serde::Serialize;
+use uuid::{Builder, Uuid};
 
-/// Text from outside, made fit to be shown.
-#[derive(Clone, Debug)]
+use crate::clock;
+use crate::pg::server;
+
+/// A text from outside that is fit to be shown: at most 255 characters, none of them control
+/// characters or invisible ones that reorder or hide others.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
 pub struct Shown(String);
 
-impl From<&str> for Shown {
-    fn from(text: &str) -> Shown {
-        Shown(text.chars().filter(|c| !c.is_control()).take(255).collect())
+impl Shown {
+    pub const MAX: usize = 255;
+
+    pub fn new(text: &str) -> Shown {
+        Shown(
+            text.chars()
+                .filter(|c| !is_hidden(*c))
+                .take(Self::MAX)
+                .collect(),
+        )
     }
 }
 
 impl fmt::Display for Shown {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.pad(&self.0)
     }
 }
 
-#[derive(Clone, Copy, Debug)]
+impl From<&str> for Shown {
+    fn from(text: &str) -> Shown {
+        Shown::new(text)
+    }
+}
+
+/// Control characters (Unicode category Cc), line and paragraph separators, and the format characters
+/// that change the direction or the visibility of their neighbours (UTS #55, section 2).
+fn is_hidden(c: char) -> bool {
+    c.is_control()
+        || matches!(
+            c,
+            '\u{061C}' | '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{2069}' | '\u{FEFF}'
+        )
+}
+
+/// How an attempt ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Outcome {
+    /// We let it pass; PostgreSQL may still have refused it (no such database, CONNECTION LIMIT).
     Authenticated,
     Refused,
+    /// It ended before it was decided.
     Interrupted,
 }
 
-#[derive(Clone, Debug)]
+/// One attempt to sign in.
+#[derive(Clone, Debug, Serialize)]
+pub struct Event {
+    /// UUIDv7. The table's primary key, so that no event is recorded twice.
+    pub id: Uuid,
+    /// When the attempt was decided, in microseconds since the Unix epoch.
+    pub at: i64,
+    pub role: Shown,
+    pub outcome: Outcome,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Reason>,
+    /// `entra-token`, `password`, or the method of the pg_hba.conf line.
+    pub method: Shown,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub principal: Option<EventPrincipal>,
+    /// Object id of the group that the principal came through.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub group_id: Option<Uuid>,
+    /// `None` for a local socket.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_address: Option<Shown>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_port: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub database: Option<Shown>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub application_name: Option<Shown>,
+    pub tls: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token: Option<EventToken>,
+    pub backend_pid: i32,
+    pub decision_micros: i64,
+    /// The checks of a refusal after the signature was verified.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub checks: Vec<EventCheck>,
+    /// For how many attempts the event stands.
+    pub count: i64,
+}
+
+/// Who signed in, by a token whose signature is verified.
+#[derive(Clone, Debug, Serialize)]
 pub struct EventPrincipal {
     pub kind: PrincipalKind,
     pub object_id: Uuid,
     pub tenant_id: Uuid,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub upn: Option<Shown>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub app_id: Option<Uuid>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub display_name: Option<Shown>,
 }
 
-#[derive(Clone, Debug)]
+/// What is recorded of a verified token. Never the token.
+#[derive(Clone, Debug, Serialize)]
 pub struct EventToken {
+    /// The `uti` claim.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub token_id: Option<Shown>,
+    /// Unix seconds.
     pub issued_at: i64,
+    /// Unix seconds.
     pub expires_at: i64,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub amr: Vec<Shown>,
     pub key_id: Shown,
 }
 
-#[derive(Clone, Debug)]
+/// One check of the decision.
+#[derive(Clone, Debug, Serialize)]
 pub struct EventCheck {
     pub name: Shown,
+    /// Why it failed; `None` when it passed.
     pub reason: Option<Reason>,
-}
-
-#[derive(Clone, Debug)]
-pub struct Event {
-    pub id: Uuid,
-    pub role: Shown,
-    pub outcome: Outcome,
-    pub reason: Option<Reason>,
-    pub method: Shown,
-    pub principal: Option<EventPrincipal>,
-    pub group_id: Option<Uuid>,
-    pub client_address: Option<Shown>,
-    pub client_port: Option<u16>,
-    pub database: Option<Shown>,
-    pub application_name: Option<Shown>,
-    pub tls: bool,
-    pub token: Option<EventToken>,
-    pub decision_micros: i64,
-    pub checks: Vec<EventCheck>,
 }
 
 impl Event {
+    /// An event of now, with an id of its own.
     pub fn new(outcome: Outcome, role: &str, method: &str) -> Event {
         Event {
-            id: Uuid::now_v7(),
-            role: role.into(),
+            id: new_id(),
+            at: clock::micros(),
+            role: Shown::new(role),
             outcome,
             reason: None,
-            method: method.into(),
+            method: Shown::new(method),
             principal: None,
             group_id: None,
             client_address: None,
@@ -88,8 +155,27 @@ impl Event {
             application_name: None,
             tls: false,
             token: None,
+            backend_pid: std::process::id().cast_signed(),
             decision_micros: 0,
             checks: Vec::new(),
+            count: 1,
         }
     }
+}
+
+/// A UUIDv7 (RFC 9562 section 5.7) of now.
+///
+/// The random part is fresh each time: a generator with a state in memory would hand the same ids to all
+/// processes forked from one postmaster.
+pub(super) fn new_id() -> Uuid {
+    let millis = u64::try_from(clock::micros() / 1000).unwrap_or_default();
+    // Without random bytes (which PostgreSQL itself would not start without) the process tells apart.
+    let random = server::random().unwrap_or_else(|_| {
+        let mut bytes = [0; 10];
+        for (byte, part) in bytes.iter_mut().zip(std::process::id().to_be_bytes()) {
+            *byte = part;
+        }
+        bytes
+    });
+    Builder::from_unix_timestamp_millis(millis, &random).into_uuid()
 }

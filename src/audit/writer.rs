@@ -1,0 +1,185 @@
+//! From the spool to the table: rows and offset commit in one transaction, so that each event gets
+//! there exactly once, whatever is killed when.
+//!
+//! The statements run with the search path that [`worker::connect`] pins, where only pg_catalog is
+//! searched; our own tables are named by their schema.
+
+use std::io;
+
+use pgrx::datum::DatumWithOid;
+use pgrx::prelude::*;
+use pgrx::spi::SpiClient;
+use uuid::Uuid;
+
+use super::record::Record;
+use super::spool;
+use crate::pg::worker::{self, Failure};
+
+/// What has been done with one piece of one spool file.
+#[derive(Clone, Copy, Debug)]
+pub struct Progress {
+    /// Lines that were not events.
+    pub skipped: u64,
+    /// The offset has moved, so that there may be more.
+    pub has_moved: bool,
+    /// The file has been read to its end, and nobody appends to it.
+    pub is_finished: bool,
+}
+
+/// Moves the next events of the file into the table.
+///
+/// A line that the table refuses is tried again by itself and then skipped, so that it can't hold up
+/// the others.
+///
+/// # Errors
+/// Nothing has changed; another attempt may succeed.
+pub fn advance(id: Uuid) -> Result<Progress, Failure> {
+    match worker::transaction(|| advance_by(id, usize::MAX)) {
+        Err(failure) if failure.is_data => {}
+        result => return result,
+    }
+    // One at a time, until the culprit has been passed over; the caller comes again for the rest.
+    loop {
+        match worker::transaction(|| advance_by(id, 1)) {
+            Err(failure) if failure.is_data => break,
+            Ok(progress) if progress.has_moved => {}
+            result => return result,
+        }
+    }
+    worker::transaction(|| skip_line(id))
+}
+
+/// Inserts up to `most` lines and moves the offset behind them.
+fn advance_by(id: Uuid, most: usize) -> Result<Progress, Failure> {
+    Spi::connect_mut(|client| {
+        let start = offset(client, id)?;
+        let (lines, end, is_finished) = next(id, start, most)?;
+        let records: Vec<Record> = lines
+            .iter()
+            .filter_map(|line| Record::parse(line))
+            .collect();
+        let skipped = (lines.len() - records.len()) as u64;
+        insert(client, &records)?;
+        move_offset(client, id, start, end, skipped)?;
+        Ok(Progress {
+            skipped,
+            has_moved: end != start,
+            is_finished,
+        })
+    })
+}
+
+/// Moves the offset behind the next line without reading it.
+fn skip_line(id: Uuid) -> Result<Progress, Failure> {
+    Spi::connect_mut(|client| {
+        let start = offset(client, id)?;
+        let (_, end, is_finished) = next(id, start, 1)?;
+        move_offset(client, id, start, end, 1)?;
+        Ok(Progress {
+            skipped: 1,
+            has_moved: end != start,
+            is_finished,
+        })
+    })
+}
+
+/// At most that many lines, the offset behind them, and whether they are the last.
+fn next(id: Uuid, start: u64, most: usize) -> Result<(Vec<Vec<u8>>, u64, bool), Failure> {
+    let mut chunk = match spool::read(id, start) {
+        Ok(chunk) => chunk,
+        // Nothing has been appended since the server started.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Ok((Vec::new(), start, false));
+        }
+        Err(error) => {
+            let message = format!("could not read the spool file {id}: {error}");
+            return Err(Failure {
+                message,
+                is_data: false,
+            });
+        }
+    };
+    if chunk.lines.len() > most {
+        chunk.lines.truncate(most);
+        chunk.end = chunk.lines.last().map_or(start, |(_, end)| *end);
+        chunk.is_last = false;
+    }
+    let lines = chunk.lines.into_iter().map(|(line, _)| line).collect();
+    Ok((lines, chunk.end, chunk.is_last))
+}
+
+/// How far the file has been read. Locks the offset until the transaction ends.
+fn offset(client: &mut SpiClient<'_>, id: Uuid) -> Result<u64, Failure> {
+    let query = "SELECT s.read_to FROM aadauth.audit_spool AS s \
+                 WHERE s.spool_id = $1 FOR UPDATE";
+    let rows = client.update(query, Some(1), &[sql_uuid(id)])?;
+    if rows.is_empty() {
+        return Ok(0);
+    }
+    let offset = rows.first().get_one::<i64>()?.unwrap_or(0);
+    Ok(offset.try_into().unwrap_or(0))
+}
+
+fn move_offset(
+    client: &mut SpiClient<'_>,
+    id: Uuid,
+    start: u64,
+    end: u64,
+    skipped: u64,
+) -> Result<(), Failure> {
+    if end == start {
+        return Ok(());
+    }
+    let query = "INSERT INTO aadauth.audit_spool AS s (spool_id, read_to, skipped_lines) \
+                 VALUES ($1, $2, $3) \
+                 ON CONFLICT (spool_id) DO UPDATE SET \
+                     read_to = excluded.read_to, \
+                     skipped_lines = s.skipped_lines + excluded.skipped_lines, \
+                     read_at = pg_catalog.now()";
+    let number = |number: u64| DatumWithOid::from(i64::try_from(number).unwrap_or(i64::MAX));
+    client.update(query, None, &[sql_uuid(id), number(end), number(skipped)])?;
+    Ok(())
+}
+
+/// The primary key makes an event that is there already stay as it is: after a restore, a spool file
+/// may be older than the table.
+fn insert(client: &mut SpiClient<'_>, records: &[Record]) -> Result<(), Failure> {
+    if records.is_empty() {
+        return Ok(());
+    }
+    let json = serde_json::to_string(records).map_err(|error| Failure {
+        message: error.to_string(),
+        is_data: true,
+    })?;
+    client.update(INSERT, None, &[DatumWithOid::from(json)])?;
+    Ok(())
+}
+
+const INSERT: &str = "\
+INSERT INTO aadauth.sign_in_audit (
+    event_id, occurred_at, role, outcome, reason, method,
+    principal_type, object_id, tenant_id, upn, app_id, display_name, group_id,
+    client_address, client_port, database, application_name, tls,
+    token_id, issued_at, expires_at, amr, key_id,
+    backend_pid, decision_time, checks, count)
+SELECT
+    event_id, timestamptz 'epoch' + interval '1 microsecond' * e.at,
+    role, outcome, reason, method,
+    principal_type, object_id, tenant_id, upn, app_id, display_name, group_id,
+    client_address, client_port, database, application_name, tls,
+    token_id, timestamptz 'epoch' + interval '1 second' * issued_at,
+    timestamptz 'epoch' + interval '1 second' * expires_at, amr, key_id,
+    backend_pid, interval '1 microsecond' * decision_micros, checks, count
+FROM pg_catalog.jsonb_to_recordset($1::jsonb) AS e (
+    event_id uuid, at bigint, role text, outcome text, reason text, method text,
+    principal_type text, object_id uuid, tenant_id uuid, upn text, app_id uuid,
+    display_name text, group_id uuid,
+    client_address inet, client_port integer, database text, application_name text,
+    tls boolean,
+    token_id text, issued_at bigint, expires_at bigint, amr text[], key_id text,
+    backend_pid integer, decision_micros bigint, checks jsonb, count bigint)
+ON CONFLICT (event_id) DO NOTHING";
+
+fn sql_uuid(id: Uuid) -> DatumWithOid<'static> {
+    DatumWithOid::from(pgrx::Uuid::from_bytes(id.into_bytes()))
+}

@@ -1,0 +1,109 @@
+//! `aadauth.signing_keys`.
+
+use entra_token::TokenVersion;
+use pgrx::prelude::*;
+
+use super::terms;
+use crate::clock;
+use crate::pg::shmem;
+
+extension_sql!(
+    r#"
+REVOKE ALL ON FUNCTION aadauth.signing_keys() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION aadauth.signing_keys() TO aadauth_auditor;
+CREATE VIEW aadauth.signing_keys AS SELECT * FROM aadauth.signing_keys();
+COMMENT ON VIEW aadauth.signing_keys IS
+    'The keys that token signatures are verified with, and how the last attempt to fetch them ended. A token version without keys has one row without a key_id.';
+REVOKE ALL ON aadauth.signing_keys FROM PUBLIC;
+GRANT SELECT ON aadauth.signing_keys TO aadauth_auditor;
+"#,
+    name = "signing_keys_view",
+    requires = [signing_keys]
+);
+
+/// One row per key, and one without a key for a token version that has none.
+#[pg_extern(schema = "aadauth", parallel_restricted)]
+fn signing_keys() -> TableIterator<
+    'static,
+    (
+        name!(token_version, String),
+        name!(issuer, Option<String>),
+        name!(key_id, Option<String>),
+        name!(bits, Option<i32>),
+        name!(source, Option<&'static str>),
+        name!(fetched_at, Option<TimestampWithTimeZone>),
+        name!(age, Option<Interval>),
+        name!(served, bool),
+        name!(last_attempt_at, Option<TimestampWithTimeZone>),
+        name!(last_error, Option<String>),
+    ),
+> {
+    let terms = terms();
+    let ((attempted_at, problem), sets) = shmem::keys(|table| {
+        let sets =
+            TokenVersion::ALL.map(|version| (version, table.snapshot(terms.as_ref(), version)));
+        (table.last_attempt(), sets)
+    });
+    let last_attempt_at = attempted_at.and_then(timestamp);
+    let now = clock::micros();
+    let mut rows = Vec::new();
+    for (version, set) in sets {
+        let Some((sourced, is_served)) = set.filter(|(sourced, _)| !sourced.set.keys.is_empty())
+        else {
+            rows.push((
+                version.to_string(),
+                None,
+                None,
+                None,
+                None,
+                None,
+                None,
+                false,
+                last_attempt_at,
+                problem.clone(),
+            ));
+            continue;
+        };
+        for key in &sourced.set.keys {
+            rows.push((
+                version.to_string(),
+                Some(sourced.set.issuer.clone()),
+                Some(key.key_id.clone()),
+                bits(&key.modulus),
+                Some(sourced.source.name()),
+                timestamp(sourced.fetched_at),
+                interval(now.saturating_sub(sourced.fetched_at)),
+                is_served,
+                last_attempt_at,
+                problem.clone(),
+            ));
+        }
+    }
+    TableIterator::new(rows)
+}
+
+/// Length of a big-endian number.
+fn bits(number: &[u8]) -> Option<i32> {
+    let significant = number.iter().skip_while(|byte| **byte == 0);
+    let first = significant.clone().next()?;
+    let bits = significant.count() * 8 - first.leading_zeros() as usize;
+    bits.try_into().ok()
+}
+
+/// From microseconds since the Unix epoch, to the whole second.
+fn timestamp(micros: i64) -> Option<TimestampWithTimeZone> {
+    // PostgreSQL counts from 1 January 2000 (datatype/timestamp.h, POSTGRES_EPOCH_JDATE).
+    const POSTGRES_EPOCH: i64 = 946_684_800;
+    let seconds = micros.div_euclid(1_000_000).checked_sub(POSTGRES_EPOCH)?;
+    TimestampWithTimeZone::try_from(seconds.checked_mul(1_000_000)?).ok()
+}
+
+/// From microseconds, to the whole second.
+fn interval(micros: i64) -> Option<Interval> {
+    Interval::new(
+        0,
+        0,
+        micros.max(0).div_euclid(1_000_000).checked_mul(1_000_000)?,
+    )
+    .ok()
+}

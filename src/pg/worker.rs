@@ -1,0 +1,239 @@
+//! Background workers: registration, signals, connection, transactions.
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ptr;
+use std::thread;
+use std::time::Duration;
+
+use pgrx::bgworkers::{BackgroundWorkerBuilder, BgWorkerStartTime};
+use pgrx::pg_sys;
+use pgrx::pg_sys::panic::CaughtError;
+use pgrx::prelude::*;
+
+/// How long the postmaster waits before it starts a worker again that has ended.
+const RESTART: Duration = Duration::from_secs(5);
+
+unsafe extern "C" {
+    fn aad_worker_signals(has_database: bool);
+}
+
+/// Registers both workers. Called in `_PG_init`, in the postmaster.
+///
+/// The network worker has no database, so that it runs on a hot standby as well. The start times are
+/// set last: `enable_spi_access` sets one of its own.
+pub fn init() {
+    BackgroundWorkerBuilder::new("aadauth network worker")
+        .set_library("aadauth")
+        .set_function("aadauth_network_worker")
+        .enable_shmem_access(None)
+        .set_restart_time(Some(RESTART))
+        .set_start_time(BgWorkerStartTime::ConsistentState)
+        .load();
+    BackgroundWorkerBuilder::new("aadauth audit worker")
+        .set_library("aadauth")
+        .set_function("aadauth_audit_worker")
+        .enable_spi_access()
+        .set_restart_time(Some(RESTART))
+        .set_start_time(BgWorkerStartTime::RecoveryFinished)
+        .load();
+}
+
+#[pg_guard]
+#[unsafe(no_mangle)]
+pub extern "C-unwind" fn aadauth_network_worker(_argument: pg_sys::Datum) {
+    // SAFETY: this is a background worker's main function, before anything else in it.
+    unsafe { aad_worker_signals(false) };
+    crate::worker::network::run();
+    end()
+}
+
+#[pg_guard]
+#[unsafe(no_mangle)]
+pub extern "C-unwind" fn aadauth_audit_worker(_argument: pg_sys::Datum) {
+    // SAFETY: as above.
+    unsafe { aad_worker_signals(true) };
+    crate::worker::audit::run();
+    end()
+}
+
+/// Ends the worker so that the postmaster starts it again, unless it is shutting down.
+///
+/// A worker that returns ends with code 0 and is never started again (bgworker.c, `CleanupBackgroundWorker`).
+fn end() -> ! {
+    // SAFETY: called in the main thread of a background worker; runs the exit callbacks.
+    unsafe { pg_sys::proc_exit(1) }
+}
+
+/// Whether SIGTERM has arrived.
+pub fn stop_requested() -> bool {
+    // SAFETY: sig_atomic_t flags of this process, set by its signal handlers only.
+    unsafe {
+        ptr::read_volatile(&raw const pg_sys::ShutdownRequestPending) != 0
+            || ptr::read_volatile(&raw const pg_sys::ProcDiePending) != 0
+    }
+}
+
+/// Whether SIGHUP has arrived since [`reload_if_requested`].
+pub fn reload_requested() -> bool {
+    // SAFETY: a sig_atomic_t flag of this process, set by its signal handler.
+    unsafe { ptr::read_volatile(&raw const pg_sys::ConfigReloadPending) != 0 }
+}
+
+/// Reads the configuration files again if SIGHUP has arrived; `true` if it did.
+pub fn reload_if_requested() -> bool {
+    if !reload_requested() {
+        return false;
+    }
+    // SAFETY: as above. ProcessConfigFile is meant for a process's main loop, outside a transaction,
+    // which is where the workers call this.
+    unsafe {
+        ptr::write_volatile(&raw mut pg_sys::ConfigReloadPending, 0);
+        pg_sys::ProcessConfigFile(pg_sys::GucContext::PGC_SIGHUP);
+    }
+    true
+}
+
+/// Calls `callback` when this worker ends, whatever ends it but a crash, while shared memory is still
+/// attached.
+pub fn on_exit(callback: fn()) {
+    #[pg_guard]
+    unsafe extern "C-unwind" fn call(_code: i32, argument: pg_sys::Datum) {
+        // SAFETY: the argument is the `fn()` that on_exit passed, unchanged; code does not move in a
+        // process.
+        let callback = unsafe { std::mem::transmute::<usize, fn()>(argument.value()) };
+        callback();
+    }
+    // SAFETY: registers a function of this library, which is never unloaded.
+    unsafe {
+        pg_sys::before_shmem_exit(Some(call), pg_sys::Datum::from(callback as usize));
+    }
+}
+
+/// Connects to the database as the bootstrap superuser, with a search path that nobody else writes to.
+/// Ends the process by FATAL where that is impossible.
+pub fn connect(database: &str) {
+    let name = super::log::text(database);
+    let settings = [
+        (c"search_path", c"pg_catalog, pg_temp"),
+        // The database's owner may have set these for every session.
+        (c"default_transaction_read_only", c"off"),
+        (c"lock_timeout", c"5s"),
+        (c"statement_timeout", c"0"),
+    ];
+    // SAFETY: called once, in the main function of a worker that asked for a database connection. The
+    // strings are NUL-terminated and copied by the callees.
+    unsafe {
+        pg_sys::BackgroundWorkerInitializeConnection(name.as_ptr(), ptr::null(), 0);
+        for (setting, value) in settings {
+            pg_sys::SetConfigOption(
+                setting.as_ptr(),
+                value.as_ptr(),
+                pg_sys::GucContext::PGC_SUSET,
+                pg_sys::GucSource::PGC_S_OVERRIDE,
+            );
+        }
+    }
+}
+
+/// Why a transaction was rolled back.
+#[derive(Debug)]
+pub struct Failure {
+    /// PostgreSQL's primary message.
+    pub message: String,
+    /// The data itself was refused (SQLSTATE classes 22 and 23), so that trying again cannot help.
+    pub is_data: bool,
+}
+
+impl From<spi::Error> for Failure {
+    fn from(error: spi::Error) -> Failure {
+        Failure {
+            message: error.to_string(),
+            is_data: false,
+        }
+    }
+}
+
+/// Runs `body` in a transaction of its own, which is rolled back if it returns `Err`, panics or raises
+/// an ERROR.
+///
+/// (pgrx's `BackgroundWorker::transaction` leaves the transaction open in these cases.)
+///
+/// # Errors
+/// The body's own, or what PostgreSQL said.
+pub fn transaction<T>(body: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
+    let attempt = catch_unwind(AssertUnwindSafe(|| {
+        // SAFETY: called between transactions in a worker that is connected to a database; each call
+        // below is guarded, so that an ERROR unwinds to the catch.
+        unsafe {
+            pg_sys::SetCurrentStatementStartTimestamp();
+            pg_sys::StartTransactionCommand();
+            pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
+        }
+        let value = body()?;
+        // SAFETY: the snapshot is the one pushed above: SPI pops its own.
+        unsafe {
+            pg_sys::PopActiveSnapshot();
+            pg_sys::CommitTransactionCommand();
+            pg_sys::pgstat_report_stat(false);
+        }
+        Ok(value)
+    }));
+    let failure = match attempt {
+        Ok(Ok(value)) => return Ok(value),
+        Ok(Err(failure)) => failure,
+        Err(payload) => match payload.downcast_ref::<CaughtError>() {
+            Some(
+                CaughtError::PostgresError(report)
+                | CaughtError::ErrorReport(report)
+                | CaughtError::RustPanic {
+                    ereport: report, ..
+                },
+            ) => Failure {
+                message: report.message().to_owned(),
+                is_data: is_data_error(report.sql_error_code()),
+            },
+            None => Failure {
+                message: "a panic".to_owned(),
+                is_data: false,
+            },
+        },
+    };
+    // SAFETY: rolls back whatever the body left, as the main loop of a backend does after an ERROR
+    // (postgres.c); pgrx has emptied the error stack.
+    unsafe { pg_sys::AbortCurrentTransaction() };
+    Err(failure)
+}
+
+/// SQLSTATE class 22 (data exception) or 23 (integrity constraint violation).
+fn is_data_error(code: PgSqlErrorCode) -> bool {
+    // ERRCODE_TO_CATEGORY (elog.h): the class is in the low twelve bits, six per character.
+    const fn class(first: u8, second: u8) -> i32 {
+        (first - b'0') as i32 | (((second - b'0') as i32) << 6)
+    }
+    let category = code as i32 & 0xFFF;
+    category == class(b'2', b'2') || category == class(b'2', b'3')
+}
+
+/// Starts a thread that no signal is ever delivered to, so that it can't swallow PostgreSQL's. Threads
+/// that it starts inherit that.
+///
+/// The thread must not call PostgreSQL, allocate with palloc or log.
+///
+/// # Errors
+/// When the system starts no more threads.
+pub fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    let mut all = MaybeUninit::<libc::sigset_t>::uninit();
+    let mut before = MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: sigfillset initialises `all` and pthread_sigmask `before`; neither can fail with these
+    // arguments (POSIX).
+    unsafe {
+        libc::sigfillset(all.as_mut_ptr());
+        libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), before.as_mut_ptr());
+    }
+    let started = thread::Builder::new().name(name.to_owned()).spawn(body);
+    // SAFETY: `before` is the mask that was in force above.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, before.as_ptr(), ptr::null_mut()) };
+    started.map(drop)
+}

@@ -1,0 +1,7 @@
+//! The background workers.
+
+pub mod audit;
+mod fetch;
+mod key_file;
+pub mod network;
+mod schedule;

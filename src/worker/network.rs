@@ -1,0 +1,448 @@
+//! The network worker: the one process that talks to the authority.
+//!
+//! Its main thread sits at its latch. Each fetch runs on a thread of its own, which calls nothing of
+//! PostgreSQL's and says that it is done by closing a socket; so a shutdown takes no longer while a
+//! request hangs.
+
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::sync::mpsc::{self, Receiver, TryRecvError};
+use std::time::{Duration, Instant};
+
+use entra_token::{KeySet, TokenVersion};
+
+use super::fetch::{self, FetchError};
+use super::key_file::KeyFile;
+use super::schedule::Schedule;
+use crate::keys::scope::Scope;
+use crate::keys::store;
+use crate::keys::table::{Source, SourcedSet};
+use crate::pg::latch::{self, Process};
+use crate::pg::log::{self, Level};
+use crate::pg::{server, shmem, worker};
+use crate::{clock, settings};
+
+/// How often a key file is looked at.
+const FILE_POLL: Duration = Duration::from_secs(2);
+/// How long the worker sleeps at most, so that it notices keys that grow old.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// From what age on keys are warned about, and how often.
+const OLD: Duration = Duration::from_secs(24 * 3600);
+const WARN_EVERY: Duration = Duration::from_secs(3600);
+
+/// Runs until SIGTERM.
+pub fn run() {
+    worker::on_exit(|| attend(None));
+    attend(Process::own());
+    let mut network = Network::new(Instant::now());
+    while !worker::stop_requested() {
+        if worker::reload_if_requested() {
+            network.reload(Instant::now());
+        }
+        let pause = network.step(Instant::now());
+        match &network.fetching {
+            Some(fetching) => latch::wait_or_readable(pause, fetching.done.as_fd()),
+            None => latch::wait(pause),
+        }
+    }
+}
+
+/// Says in shared memory who looks after the keys, and wakes those who wait for it.
+fn attend(process: Option<Process>) {
+    let waiting = shmem::change_keys(|table| {
+        table.set_worker(process);
+        table.waiting(clock::micros())
+    });
+    waiting.into_iter().for_each(Process::wake);
+}
+
+/// The settings that a fetch depends on.
+#[derive(PartialEq, Eq)]
+struct Setup {
+    scope: Option<Scope>,
+    ca_file: Option<PathBuf>,
+    jwks_file: Option<PathBuf>,
+}
+
+/// A fetch under way.
+struct Fetching {
+    scope: Scope,
+    /// How many requests for new keys had been made when it began.
+    asked: u64,
+    results: Receiver<Vec<Result<KeySet, FetchError>>>,
+    /// Readable once the other thread is done, whatever became of it.
+    done: UnixStream,
+}
+
+struct Network {
+    setup: Setup,
+    schedule: Schedule,
+    fetching: Option<Fetching>,
+    file: Option<KeyFile>,
+    /// The last outcome in the log; the same one is not written again.
+    said: String,
+    store_problem: Option<String>,
+    warned_at: Option<Instant>,
+}
+
+impl Network {
+    fn new(now: Instant) -> Network {
+        let setup = Setup::current();
+        adopt(&setup);
+        Network {
+            schedule: Schedule::new(settings::signing_key_refresh_interval(), now),
+            file: setup.jwks_file.clone().map(KeyFile::new),
+            setup,
+            fetching: None,
+            said: String::new(),
+            store_problem: None,
+            warned_at: None,
+        }
+    }
+
+    fn reload(&mut self, now: Instant) {
+        let interval = settings::signing_key_refresh_interval();
+        let setup = Setup::current();
+        // Read again even if it looks the same.
+        self.file = setup.jwks_file.clone().map(KeyFile::new);
+        if setup == self.setup {
+            self.schedule.set_interval(interval);
+            self.schedule.retry_now(now);
+            return;
+        }
+        adopt(&setup);
+        self.setup = setup;
+        self.schedule = Schedule::new(interval, now);
+        // What the thread brings is not wanted any more; it ends by its own time limits.
+        self.fetching = None;
+        self.said.clear();
+    }
+
+    /// Does what is to be done now, and returns how long there is nothing to do.
+    fn step(&mut self, now: Instant) -> Duration {
+        self.collect(now);
+        let request = shmem::keys(|table| table.open_request());
+        let Some(scope) = self.setup.scope.clone() else {
+            if let Some(asked) = request {
+                finish(asked, Some("no tenant is configured"));
+            }
+            return LONGEST_PAUSE;
+        };
+        self.warn_about_age(now, &scope);
+        if let Some(file) = &mut self.file {
+            if request.is_some() || file.has_changed() {
+                self.read_file(&scope);
+            }
+            return FILE_POLL;
+        }
+        if self.fetching.is_none() && (request.is_some() || self.schedule.due() <= now) {
+            self.fetch(now, scope);
+        }
+        match self.fetching {
+            Some(_) => LONGEST_PAUSE,
+            None => self
+                .schedule
+                .due()
+                .saturating_duration_since(now)
+                .min(LONGEST_PAUSE),
+        }
+    }
+
+    fn fetch(&mut self, now: Instant, scope: Scope) {
+        let asked = shmem::change_keys(|table| table.begin());
+        let roots = match self
+            .setup
+            .ca_file
+            .clone()
+            .map(fetch::read_roots)
+            .transpose()
+        {
+            Ok(roots) => roots,
+            Err(error) => return self.conclude(now, &scope, asked, vec![Err(error)]),
+        };
+        match start(scope.clone(), roots, asked) {
+            Ok(fetching) => self.fetching = Some(fetching),
+            Err(error) => {
+                let error = FetchError::Client(error.to_string());
+                self.conclude(now, &scope, asked, vec![Err(error)]);
+            }
+        }
+    }
+
+    /// Takes over what the other thread has brought, if it has.
+    fn collect(&mut self, now: Instant) {
+        let Some(fetching) = self.fetching.take() else {
+            return;
+        };
+        let results = match fetching.results.try_recv() {
+            Ok(results) => results,
+            Err(TryRecvError::Empty) => {
+                self.fetching = Some(fetching);
+                return;
+            }
+            Err(TryRecvError::Disconnected) => {
+                vec![Err(FetchError::Client(
+                    "the thread ended without a result".to_owned(),
+                ))]
+            }
+        };
+        self.conclude(now, &fetching.scope, fetching.asked, results);
+    }
+
+    /// Publishes what was fetched, and says how it went.
+    fn conclude(
+        &mut self,
+        now: Instant,
+        scope: &Scope,
+        asked: u64,
+        results: Vec<Result<KeySet, FetchError>>,
+    ) {
+        let mut sets = Vec::new();
+        let mut problem = None;
+        for result in results {
+            match result {
+                Ok(set) => sets.push(fetched(set, Source::Network)),
+                Err(error) => problem = problem.or(Some(error)),
+            }
+        }
+        if !sets.is_empty() {
+            shmem::change_keys(|table| table.publish(scope, &sets));
+            self.save(scope);
+        }
+        match &problem {
+            None => self.schedule.succeeded(now),
+            Some(_) => {
+                let chance = server::random().map_or(0, |[first, ..]| first);
+                self.schedule.failed(now, chance);
+            }
+        }
+        finish(asked, problem.as_ref().map(ToString::to_string).as_deref());
+        match problem {
+            None => {
+                let message = format!("fetched signing keys from {}", scope.authority.login());
+                self.say(Level::Log, &message, &list(&sets), None);
+            }
+            Some(error) => {
+                let message = format!("could not fetch signing keys: {error}");
+                self.say(Level::Log, &message, goes_on(scope), Some(error.hint()));
+            }
+        }
+    }
+
+    fn read_file(&mut self, scope: &Scope) {
+        let Some(file) = &mut self.file else { return };
+        let asked = shmem::change_keys(|table| table.begin());
+        let path = file.path().display().to_string();
+        match file.read(scope) {
+            Ok(sets) => {
+                let sets: Vec<_> = sets
+                    .into_iter()
+                    .map(|set| fetched(set, Source::File))
+                    .collect();
+                shmem::change_keys(|table| {
+                    // The file replaces all there was: also the set of a version it has no keys for.
+                    table.clear();
+                    table.publish(scope, &sets);
+                });
+                finish(asked, None);
+                let message = format!("read signing keys from aadauth.jwks_file {path:?}");
+                self.say(Level::Log, &message, &list(&sets), None);
+            }
+            Err(error) => {
+                finish(asked, Some(&format!("aadauth.jwks_file {path:?}: {error}")));
+                let message = format!("aadauth.jwks_file {path:?} is not used: {error}");
+                let hint = "The file must be a JWK set (RFC 7517) of RSA public keys, readable by the server, \
+                            such as the authority serves at its jwks_uri.";
+                self.say(Level::Warning, &message, goes_on(scope), Some(hint));
+            }
+        }
+    }
+
+    /// Keeps what sign-ins use now, as far as it was fetched.
+    fn save(&mut self, scope: &Scope) {
+        let sets = shmem::keys(|table| {
+            TokenVersion::ALL.map(|version| table.snapshot(None, version).map(|(set, _)| set))
+        });
+        let sets: Vec<_> = sets
+            .into_iter()
+            .flatten()
+            .filter(|set| set.source != Source::File)
+            .collect();
+        let problem = store::save(scope, &sets)
+            .err()
+            .map(|error| error.to_string());
+        if let Some(problem) = problem.as_ref().filter(|_| problem != self.store_problem) {
+            let path = store::path();
+            let message = format!("could not store signing keys in {path:?}: {problem}");
+            let detail = "Until they are, a server that is restarted while the authority can't be reached \
+                          has no keys.";
+            log::line(Level::Warning, &message, Some(detail), None);
+        }
+        self.store_problem = problem;
+    }
+
+    /// Writes a line unless it is the one that was written last.
+    fn say(&mut self, level: Level, message: &str, detail: &str, hint: Option<&str>) {
+        let line = format!("{message}\n{detail}");
+        if self.said != line {
+            log::line(level, message, Some(detail), hint);
+            self.said = line;
+        }
+    }
+
+    fn warn_about_age(&mut self, now: Instant, scope: &Scope) {
+        if self
+            .warned_at
+            .is_some_and(|at| now.saturating_duration_since(at) < WARN_EVERY)
+        {
+            return;
+        }
+        let Some(age) = oldest_age() else { return };
+        if age < OLD {
+            return;
+        }
+        let limit = settings::signing_key_max_age();
+        let (hours, limit_hours) = (age.as_secs() / 3600, limit.as_secs() / 3600);
+        let message = format!(
+            "signing keys of {} are {hours} hours old",
+            scope.authority.login()
+        );
+        let detail = if age > limit {
+            format!(
+                "Beyond aadauth.signing_key_max_age ({limit_hours} hours) they serve no more: Entra sign-ins are refused."
+            )
+        } else {
+            format!(
+                "They serve until they are {limit_hours} hours old (aadauth.signing_key_max_age)."
+            )
+        };
+        let hint =
+            "The last_error in the view aadauth.signing_keys says why there are no newer ones.";
+        log::line(Level::Warning, &message, Some(&detail), Some(hint));
+        self.warned_at = Some(now);
+    }
+}
+
+impl Setup {
+    fn current() -> Setup {
+        Setup {
+            scope: Scope::current(),
+            ca_file: settings::ca_file(),
+            jwks_file: settings::jwks_file(),
+        }
+    }
+}
+
+/// Makes shared memory hold nothing that these settings don't vouch for, and takes the keys on disk
+/// where it holds nothing else.
+fn adopt(setup: &Setup) {
+    let Some(scope) = &setup.scope else {
+        shmem::change_keys(|table| table.clear());
+        return;
+    };
+    let is_empty = shmem::change_keys(|table| {
+        table.keep_only(scope);
+        if setup.jwks_file.is_none() {
+            table.drop_source(Source::File);
+        }
+        table.is_empty()
+    });
+    if !is_empty || setup.jwks_file.is_some() {
+        return;
+    }
+    match store::load(scope, clock::micros()) {
+        Ok(None) => {}
+        Ok(Some(sets)) => {
+            shmem::change_keys(|table| table.publish(scope, &sets));
+            let message = format!("took signing keys of {} from disk", scope.authority.login());
+            log::line(Level::Log, &message, Some(&list(&sets)), None);
+        }
+        Err(error) => {
+            let path = store::path();
+            let message = format!("signing keys stored in {path:?} are not used: {error}");
+            log::line(Level::Log, &message, None, None);
+        }
+    }
+}
+
+fn start(
+    scope: Scope,
+    roots: Option<Vec<reqwest::Certificate>>,
+    asked: u64,
+) -> std::io::Result<Fetching> {
+    let (done, end) = UnixStream::pair()?;
+    let (sender, results) = mpsc::channel();
+    let fetching = Fetching {
+        scope: scope.clone(),
+        asked,
+        results,
+        done,
+    };
+    worker::spawn("aadauth-fetch", move || {
+        fetch::fetch(&scope, roots, move |sets| {
+            // Nobody listens if the settings have changed meanwhile.
+            let _ = sender.send(sets);
+            drop(end);
+        });
+    })?;
+    Ok(fetching)
+}
+
+/// Records the end of an attempt and wakes those who wait for it.
+fn finish(asked: u64, problem: Option<&str>) {
+    let waiting = shmem::change_keys(|table| table.finish(asked, clock::micros(), problem));
+    waiting.into_iter().for_each(Process::wake);
+}
+
+fn fetched(set: KeySet, source: Source) -> SourcedSet {
+    SourcedSet {
+        set,
+        source,
+        fetched_at: clock::micros(),
+    }
+}
+
+/// The key ids, for the log.
+fn list(sets: &[SourcedSet]) -> String {
+    let describe = |sourced: &SourcedSet| {
+        let ids: Vec<_> = sourced
+            .set
+            .keys
+            .iter()
+            .map(|key| key.key_id.as_str())
+            .collect();
+        format!("{}: {}", sourced.set.version, ids.join(", "))
+    };
+    format!(
+        "Key ids: {}.",
+        sets.iter().map(describe).collect::<Vec<_>>().join("; ")
+    )
+}
+
+/// What a failure means for sign-ins.
+fn goes_on(scope: &Scope) -> &'static str {
+    if shmem::keys(|table| table.holds(scope)) {
+        "The last good keys go on serving."
+    } else {
+        "There are no keys, so Entra sign-ins are refused."
+    }
+}
+
+/// The age of the oldest keys that were fetched.
+fn oldest_age() -> Option<Duration> {
+    let fetched_at = shmem::keys(|table| {
+        let sets = TokenVersion::ALL.map(|version| table.snapshot(None, version));
+        let ageing = sets
+            .into_iter()
+            .flatten()
+            .filter(|(set, _)| set.source != Source::File);
+        ageing.map(|(set, _)| set.fetched_at).min()
+    })?;
+    Some(Duration::from_micros(
+        clock::micros()
+            .saturating_sub(fetched_at)
+            .try_into()
+            .unwrap_or_default(),
+    ))
+}
