@@ -5,6 +5,7 @@
 //! | [`settings`] | the settings and their typed values |
 //! | [`signin`] | one sign-in, from the role to the audit event |
 //! | [`keys`] | signing keys in shared memory |
+//! | [`principals`] | security labels and the SQL functions that write them |
 //! | [`audit`] | sign-in events, their spool and table |
 //! | [`worker`] | the background workers |
 //! | [`pg`] | PostgreSQL and libpam, made safe |
@@ -16,12 +17,15 @@ mod audit;
 mod clock;
 mod keys;
 mod pg;
+mod principals;
 mod settings;
 mod signin;
 mod worker;
 
 ::pgrx::pg_module_magic!(name, version);
 
+extension_sql_file!("../sql/bootstrap.sql", name = "bootstrap", bootstrap);
+extension_sql_file!("../sql/finalize.sql", name = "finalize", finalize);
 
 #[cfg(not(panic = "unwind"))]
 compile_error!(
@@ -33,6 +37,9 @@ mod ffi {
     pub use pgrx::pg_sys::submodules::ffi::pg_guard_ffi_boundary;
 }
 
+/// The schema of everything that is ours and not Azure's, as pgrx wants to hear of it.
+#[pg_schema]
+mod aadauth {}
 
 /// Called once, in the postmaster.
 #[allow(non_snake_case)]
@@ -42,6 +49,7 @@ pub extern "C-unwind" fn _PG_init() {
     settings::init();
     #[cfg(feature = "fault-injection")]
     pg::fault::init();
+    principals::init();
     pg::shmem::init();
     audit::spool::init();
     pg::worker::init();

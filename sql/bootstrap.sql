@@ -1,0 +1,38 @@
+-- What everything else in the extension builds on.
+CREATE SCHEMA aadauth;
+COMMENT ON SCHEMA aadauth IS 'Sign-in with Microsoft Entra ID: audit, signing keys, configuration';
+GRANT USAGE ON SCHEMA aadauth TO PUBLIC;
+
+-- Roles belong to the whole server and may be there already, from another database or from a dump, so
+-- they are created when missing, and DROP EXTENSION leaves them: another database may need them, and
+-- only an administrator knows whether their members still should be.
+DO $$
+DECLARE
+    wanted text;
+    existing pg_catalog.pg_roles;
+    members text;
+BEGIN
+    FOREACH wanted IN ARRAY ARRAY['azure_pg_admin', 'aadauth_auditor'] LOOP
+        SELECT * INTO existing FROM pg_catalog.pg_roles WHERE rolname OPERATOR(pg_catalog.=) wanted;
+        IF NOT FOUND THEN
+            EXECUTE pg_catalog.format('CREATE ROLE %I NOLOGIN', wanted);
+            CONTINUE;
+        END IF;
+        -- Whoever made it may have meant to be there first.
+        IF existing.rolcanlogin OR existing.rolsuper OR existing.rolcreaterole THEN
+            RAISE EXCEPTION 'role "%" exists and is not the group that aadauth needs', wanted
+                USING ERRCODE = 'duplicate_object',
+                      HINT = pg_catalog.format(
+                          'Rename it, or ALTER ROLE %I NOLOGIN NOSUPERUSER NOCREATEROLE.', wanted);
+        END IF;
+        SELECT pg_catalog.string_agg(member::pg_catalog.regrole::text, ', ')
+            INTO members FROM pg_catalog.pg_auth_members
+            WHERE roleid OPERATOR(pg_catalog.=) existing.oid;
+        IF members IS NOT NULL THEN
+            RAISE NOTICE 'role "%" exists and keeps its members: %', wanted, members;
+        END IF;
+    END LOOP;
+END
+$$;
+COMMENT ON ROLE azure_pg_admin IS 'Entra admins; has no rights of its own';
+COMMENT ON ROLE aadauth_auditor IS 'May read who signed in (aadauth.sign_ins)';

@@ -1,0 +1,13 @@
+-- Comments on functions that are generated, and rights on what is in schema aadauth.
+COMMENT ON FUNCTION pg_catalog.pgaadauth_create_principal(text, boolean, boolean) IS
+    'create a role for the Entra principal of that name (needs a directory)';
+COMMENT ON FUNCTION
+    pg_catalog.pgaadauth_create_principal_with_oid(text, text, text, boolean, boolean) IS
+    'create a role for the Entra principal with that object id; types are user, group and service';
+COMMENT ON FUNCTION
+    pg_catalog.pgaadauth_update_principal_with_oid(text, text, text, boolean, boolean) IS
+    'map an existing role to the Entra principal with that object id, keeping what it owns and may do';
+COMMENT ON FUNCTION pg_catalog.pgaadauth_list_principals(boolean) IS
+    'roles mapped to Entra principals; true lists admins, false lists all';
+COMMENT ON FUNCTION pg_catalog.pgaadauth_sync_roles_for_group_members() IS
+    'give every member of a mapped group a role of their own (needs a directory)';

@@ -1,0 +1,24 @@
+/*
+ * catalog.h
+ *	  What the Rust side asks of pg_shseclabel and pg_authid.
+ *
+ * The Rust declarations are in label.rs and rights.rs; keep them together.
+ */
+#ifndef AADAUTH_CATALOG_H
+#define AADAUTH_CATALOG_H
+
+#include "postgres.h"
+
+/* A security label of one of our two providers. */
+typedef struct AadLabel
+{
+	Oid			role;
+	bool		internal;
+	char	   *text;
+} AadLabel;
+
+extern AadLabel *aad_role_labels(int *count);
+extern void aad_lock_labels(void);
+extern Oid	aad_privilege_behind(Oid role);
+
+#endif							/* AADAUTH_CATALOG_H */

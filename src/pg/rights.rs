@@ -1,0 +1,121 @@
+//! Whose rights this code runs with, and what rights roles have.
+
+use std::ffi::{CStr, c_char};
+
+use pgrx::pg_sys;
+
+/// Whether CREATEROLE alone lets a role grant, alter and drop every role that is no superuser. Since
+/// PostgreSQL 16 it also takes ADMIN OPTION on the role in question, and a grant can say what it
+/// confers (INHERIT, SET).
+pub const CREATEROLE_IS_BROAD: bool = cfg!(feature = "pg15");
+
+/// The superuser that initdb made, who can't be dropped (pg_authid.dat).
+pub const BOOTSTRAP_SUPERUSER: pg_sys::Oid = pg_sys::Oid::from_u32(10);
+
+#[pgrx::pg_guard]
+unsafe extern "C-unwind" {
+    fn aad_privilege_behind(role: pg_sys::Oid) -> pg_sys::Oid;
+}
+
+/// The role whose rights apply: the session's, unless SET ROLE or a SECURITY DEFINER function
+/// changed it.
+pub fn current_user() -> pg_sys::Oid {
+    // SAFETY: a plain read (miscinit.c); sessions that run SQL have it set.
+    unsafe { pg_sys::GetUserId() }
+}
+
+/// The role that the session is of; only a superuser's SET SESSION AUTHORIZATION changes it.
+pub fn session_user() -> pg_sys::Oid {
+    // SAFETY: as above.
+    unsafe { pg_sys::GetSessionUserId() }
+}
+
+/// Whether a SECURITY DEFINER function, or maintenance of somebody's table, chose the current user.
+pub fn is_user_lent() -> bool {
+    let (mut user, mut context) = (pg_sys::InvalidOid, 0);
+    // SAFETY: both pointers are valid for the call (miscinit.c).
+    unsafe { pg_sys::GetUserIdAndSecContext(&mut user, &mut context) };
+    context != 0
+}
+
+/// Whether the role has SUPERUSER itself, which is not inherited.
+pub fn is_superuser(role: pg_sys::Oid) -> bool {
+    // SAFETY: a syscache lookup, made inside a transaction; an unknown OID is none (superuser.c).
+    unsafe { pg_sys::superuser_arg(role) }
+}
+
+/// Whether `member` may grant `role` to others, being a superuser or having ADMIN OPTION on it.
+pub fn is_admin_of(member: pg_sys::Oid, role: pg_sys::Oid) -> bool {
+    // SAFETY: syscache lookups, made inside a transaction (acl.c).
+    unsafe { pg_sys::is_admin_of_role(member, role) }
+}
+
+/// The privileged role that `role` is, or is a direct or indirect member of.
+///
+/// Privileged is what reaches beyond the rights that databases are granted with: SUPERUSER,
+/// REPLICATION, BYPASSRLS, `pg_read_server_files`, `pg_write_server_files`,
+/// `pg_execute_server_program`, and `aadauth_auditor`.
+pub fn privilege_behind(role: pg_sys::Oid) -> Option<pg_sys::Oid> {
+    // SAFETY: reads pg_authid and memberships, inside the statement's transaction.
+    let found = unsafe { aad_privilege_behind(role) };
+    (found != pg_sys::InvalidOid).then_some(found)
+}
+
+/// The role of that name.
+pub fn role_named(name: &CStr) -> Option<pg_sys::Oid> {
+    // SAFETY: the name is NUL-terminated; `true` makes an unknown one InvalidOid (acl.c).
+    let role = unsafe { pg_sys::get_role_oid(name.as_ptr(), true) };
+    (role != pg_sys::InvalidOid).then_some(role)
+}
+
+/// The role's name; `None` when it has been dropped.
+pub fn name_of(role: pg_sys::Oid) -> Option<String> {
+    // SAFETY: `true` makes an unknown OID NULL, else the result is palloc'd and NUL-terminated
+    // (miscinit.c).
+    unsafe {
+        let name: *const c_char = pg_sys::GetUserNameFromId(role, true);
+        (!name.is_null()).then(|| CStr::from_ptr(name).to_string_lossy().into_owned())
+    }
+}
+
+/// Runs one statement as the bootstrap superuser.
+///
+/// The statement must run no code of anybody else: GRANT and REVOKE of roles do not.
+pub fn as_bootstrap_superuser<T>(statement: impl FnOnce() -> T) -> T {
+    let _raised = Raised::now();
+    statement()
+}
+
+/// The user and security context to go back to.
+struct Raised {
+    user: pg_sys::Oid,
+    context: i32,
+}
+
+impl Raised {
+    fn now() -> Self {
+        let mut before = Raised {
+            user: pg_sys::InvalidOid,
+            context: 0,
+        };
+        // SAFETY: both pointers are valid for the call. As for a SECURITY DEFINER function (fmgr.c,
+        // fmgr_security_definer), SECURITY_LOCAL_USERID_CHANGE forbids SET ROLE meanwhile.
+        unsafe {
+            pg_sys::GetUserIdAndSecContext(&mut before.user, &mut before.context);
+            pg_sys::SetUserIdAndSecContext(
+                BOOTSTRAP_SUPERUSER,
+                before.context | pg_sys::SECURITY_LOCAL_USERID_CHANGE as i32,
+            );
+        }
+        before
+    }
+}
+
+/// Also while an ERROR unwinds, and before the transaction's abort, which would do the same (xact.c,
+/// AbortTransaction).
+impl Drop for Raised {
+    fn drop(&mut self) {
+        // SAFETY: puts back what `now` read in this very call.
+        unsafe { pg_sys::SetUserIdAndSecContext(self.user, self.context) }
+    }
+}

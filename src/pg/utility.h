@@ -1,0 +1,15 @@
+/*
+ * utility.h
+ *	  What the Rust side calls in utility.c; its declarations are in utility.rs.
+ */
+#ifndef AADAUTH_UTILITY_H
+#define AADAUTH_UTILITY_H
+
+#include "postgres.h"
+
+/* Raises an ERROR if the statement must not do this to the role. */
+typedef void (*AadRoleCheck) (Oid role);
+
+extern void aad_guard_role_statements(AadRoleCheck on_grant, AadRoleCheck on_alter);
+
+#endif							/* AADAUTH_UTILITY_H */

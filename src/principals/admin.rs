@@ -1,0 +1,103 @@
+//! Who may map roles, and which.
+
+use entra_token::Mapping;
+use pgrx::pg_sys;
+
+use super::error::{PrincipalError, Privilege};
+use crate::pg::label::{self, Labels};
+use crate::pg::rights::{self, BOOTSTRAP_SUPERUSER, CREATEROLE_IS_BROAD};
+use crate::signin;
+
+/// The role that Entra admins are members of, as on Azure. It has no rights of its own.
+pub const AZURE_PG_ADMIN: &str = "azure_pg_admin";
+/// The role that may read who signed in.
+pub const AADAUTH_AUDITOR: &str = "aadauth_auditor";
+
+/// Whether this session may map roles to principals.
+///
+/// A superuser may, if both the session and the current user are one: a SECURITY DEFINER function
+/// of a superuser lends nobody this right, and SET ROLE gives it up. So may an Entra admin, as
+/// himself: the session was opened with a token for a role whose label said `admin` then and says so
+/// now, and neither SET ROLE nor a function, his own included, says whose rights apply. Everything else confers nothing,
+/// membership least of all, since on PostgreSQL 15 CREATEROLE can grant itself any admin's role.
+pub fn may_map() -> bool {
+    let (session, current) = (rights::session_user(), rights::current_user());
+    if rights::is_superuser(session) && rights::is_superuser(current) {
+        return true;
+    }
+    signed_in_as_admin() == Some(current)
+        && session == current
+        && !rights::is_user_lent()
+        && is_labelled_admin(current)
+}
+
+/// Refuses a change of the role's mapping that this session must not make.
+///
+/// `sets` is false when the labels are to be removed, which whoever may map may also do for a role
+/// that must not have any.
+pub fn check(role: pg_sys::Oid, labels: &Labels, sets: bool) -> Result<(), PrincipalError> {
+    let name = || rights::name_of(role).unwrap_or_else(|| role.to_string());
+    if !may_map() {
+        return Err(PrincipalError::MappingDenied(name()));
+    }
+    if sets && is_unmappable(role, &name()) {
+        return Err(PrincipalError::Unmappable(name()));
+    }
+    if rights::is_superuser(rights::current_user()) {
+        return Ok(());
+    }
+    // Who maps a role to a principal of his own has the role's rights, as by GRANT: so mapping takes
+    // what granting takes. The guard refuses these on 15; since 16 it takes ADMIN OPTION on them.
+    if let Some(reason) = privilege(role) {
+        return Err(PrincipalError::Privileged {
+            role: name(),
+            reason,
+        });
+    }
+    // An admin principal is managed by its creator or a superuser. Since 16 PostgreSQL sees to that:
+    // SECURITY LABEL takes ADMIN OPTION, which the creator has and nobody has on himself. 15 doesn't
+    // record who created a role, and CREATEROLE can take any ADMIN OPTION, so there superusers do it.
+    if CREATEROLE_IS_BROAD && says_admin(labels) {
+        return Err(PrincipalError::AdminOnly(name()));
+    }
+    Ok(())
+}
+
+/// What makes the role one that only superusers hand out, if anything.
+pub fn privilege(role: pg_sys::Oid) -> Option<Privilege> {
+    let behind = rights::privilege_behind(role)?;
+    Some(if behind == role {
+        Privilege::Own
+    } else {
+        Privilege::Through(rights::name_of(behind).unwrap_or_else(|| behind.to_string()))
+    })
+}
+
+/// Whether the labels call the role an admin, well-formed and agreeing or not.
+pub fn says_admin(labels: &Labels) -> bool {
+    [&labels.public, &labels.internal]
+        .into_iter()
+        .flatten()
+        .any(|label| label.split(',').any(|member| member == "admin"))
+}
+
+fn is_labelled_admin(role: pg_sys::Oid) -> bool {
+    let Labels { public, internal } = label::of(role);
+    let mapping = Mapping::from_labels(public.as_deref(), internal.as_deref());
+    matches!(mapping, Ok(Some(mapping)) if mapping.admin)
+}
+
+fn is_unmappable(role: pg_sys::Oid, name: &str) -> bool {
+    // PostgreSQL reserves names that begin with pg_ for itself (catalog.c, IsReservedName).
+    role == BOOTSTRAP_SUPERUSER
+        || name.starts_with("pg_")
+        || [AZURE_PG_ADMIN, AADAUTH_AUDITOR].contains(&name)
+}
+
+fn signed_in_as_admin() -> Option<pg_sys::Oid> {
+    #[cfg(feature = "pg_test")]
+    if let Some(role) = super::tests::signed_in_as() {
+        return Some(role);
+    }
+    signin::admin_role()
+}

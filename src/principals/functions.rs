@@ -1,0 +1,386 @@
+//! Azure's SQL functions. They live in `pg_catalog`, where they are found from any `search_path`.
+//!
+//! Everybody may call them, and each asks itself whether this session may map roles: EXECUTE could
+//! only be granted to a role, and a role is not enough ([`admin::may_map`]). They are SECURITY
+//! INVOKER: what they do, PostgreSQL lets the caller do, or refuses. Only grants that involve
+//! `azure_pg_admin` are made as the bootstrap superuser, who is then their grantor, so that an admin
+//! can be dropped without undoing what he did for others.
+//!
+//! Each call is one statement, so whatever fails leaves nothing behind.
+
+use std::ffi::CString;
+
+use entra_token::{Mapping, PrincipalKind, PublicLabel, guid};
+use pgrx::iter::TableIterator;
+use pgrx::prelude::*;
+use pgrx::spi::{quote_identifier, quote_literal};
+use uuid::Uuid;
+
+use super::admin::{self, AZURE_PG_ADMIN};
+use super::error::PrincipalError;
+use crate::pg::label::{self, Labels};
+use crate::pg::log::{self, Level};
+use crate::pg::name::Name;
+use crate::pg::rights::{self, CREATEROLE_IS_BROAD};
+
+#[pg_schema]
+mod pg_catalog {
+    use super::*;
+
+    /// Creates a role for the principal that has the role's name in the directory.
+    #[pg_extern]
+    #[search_path(pg_catalog, pg_temp)]
+    fn pgaadauth_create_principal(
+        rolename: Option<&str>,
+        isadmin: Option<bool>,
+        ismfa: Option<bool>,
+    ) -> String {
+        create_by_name(rolename, isadmin, ismfa).unwrap_or_else(|error| error.raise())
+    }
+
+    /// Creates a role for the principal with this object id.
+    #[pg_extern]
+    #[search_path(pg_catalog, pg_temp)]
+    fn pgaadauth_create_principal_with_oid(
+        rolename: Option<&str>,
+        objectid: Option<&str>,
+        objecttype: Option<&str>,
+        isadmin: Option<bool>,
+        ismfa: Option<bool>,
+    ) -> String {
+        let demand = || {
+            demand_may_map("pgaadauth_create_principal_with_oid")?;
+            Request::read(rolename, objectid, objecttype, isadmin, ismfa)
+        };
+        demand()
+            .and_then(|request| create(&request))
+            .unwrap_or_else(|error| error.raise())
+    }
+
+    /// Maps a role that is there to the principal with this object id; its grants and what it owns stay.
+    #[pg_extern]
+    #[search_path(pg_catalog, pg_temp)]
+    fn pgaadauth_update_principal_with_oid(
+        rolename: Option<&str>,
+        objectid: Option<&str>,
+        objecttype: Option<&str>,
+        isadmin: Option<bool>,
+        ismfa: Option<bool>,
+    ) -> String {
+        let demand = || {
+            demand_may_map("pgaadauth_update_principal_with_oid")?;
+            Request::read(rolename, objectid, objecttype, isadmin, ismfa)
+        };
+        demand()
+            .and_then(|request| update(&request))
+            .unwrap_or_else(|error| error.raise())
+    }
+
+    /// The mapped roles: those of admins, or with `false` all of them.
+    ///
+    /// It shows nothing that `pg_seclabels` doesn't show to everybody.
+    #[pg_extern]
+    #[search_path(pg_catalog, pg_temp)]
+    fn pgaadauth_list_principals(
+        isadminvalue: bool,
+    ) -> TableIterator<
+        'static,
+        (
+            name!(rolname, Name),
+            name!(principaltype, String),
+            name!(objectid, String),
+            name!(tenantid, String),
+            name!(ismfa, i32),
+            name!(isadmin, i32),
+        ),
+    > {
+        let rows = mapped_roles()
+            .into_iter()
+            .filter(move |(_, mapping)| mapping.admin || !isadminvalue);
+        TableIterator::new(rows.map(
+            |(
+                name,
+                Mapping {
+                    kind,
+                    object_id,
+                    tenant,
+                    admin,
+                    mfa,
+                },
+            )| {
+                let (object_id, tenant) = (object_id.to_string(), tenant.to_string());
+                (
+                    Name(name),
+                    kind.to_string(),
+                    object_id,
+                    tenant,
+                    mfa.into(),
+                    admin.into(),
+                )
+            },
+        ))
+    }
+
+    /// Gives every member of a mapped group a role, and takes group roles from those who have left.
+    #[pg_extern]
+    #[search_path(pg_catalog, pg_temp)]
+    fn pgaadauth_sync_roles_for_group_members() -> TableIterator<
+        'static,
+        (
+            name!(group_role, Name),
+            name!(member, Name),
+            name!(action, String),
+            name!(detail, String),
+        ),
+    > {
+        match demand_may_map("pgaadauth_sync_roles_for_group_members") {
+            Ok(()) => PrincipalError::NoGroupSync.raise(),
+            Err(error) => error.raise(),
+        }
+    }
+}
+
+/// What a caller asks for, understood and well-formed.
+struct Request {
+    name: RoleName,
+    kind: PrincipalKind,
+    object_id: Uuid,
+    admin: bool,
+    mfa: bool,
+}
+
+impl Request {
+    fn read(
+        name: Option<&str>,
+        object_id: Option<&str>,
+        object_type: Option<&str>,
+        admin: Option<bool>,
+        mfa: Option<bool>,
+    ) -> Result<Self, PrincipalError> {
+        let kind = given("objecttype", object_type)?.parse();
+        Ok(Request {
+            name: RoleName::read(name)?,
+            object_id: guid::parse(given("objectid", object_id)?)
+                .ok_or(PrincipalError::ObjectId)?,
+            kind: kind.map_err(|_| PrincipalError::ObjectType)?,
+            admin: given("isadmin", admin)?,
+            mfa: given("ismfa", mfa)?,
+        })
+    }
+}
+
+/// A name that PostgreSQL keeps as it is.
+struct RoleName(String);
+
+impl RoleName {
+    /// PostgreSQL truncates longer names (scansup.c, truncate_identifier); cut, two principals'
+    /// names could become one.
+    const LONGEST: usize = pg_sys::NAMEDATALEN as usize - 1;
+
+    fn read(name: Option<&str>) -> Result<Self, PrincipalError> {
+        let name = given("rolename", name)?;
+        match name.len() {
+            0 => Err(PrincipalError::EmptyName),
+            1..=Self::LONGEST => Ok(RoleName(name.to_owned())),
+            length => Err(PrincipalError::NameTooLong(length)),
+        }
+    }
+
+    fn quoted(&self) -> String {
+        quote_identifier(&self.0)
+    }
+
+    fn role(&self) -> Result<pg_sys::Oid, PrincipalError> {
+        // Texts of PostgreSQL contain no NUL.
+        let name = CString::new(self.0.as_str()).unwrap_or_default();
+        rights::role_named(&name).ok_or_else(|| PrincipalError::NoSuchRole(self.0.clone()))
+    }
+}
+
+fn given<T>(argument: &'static str, value: Option<T>) -> Result<T, PrincipalError> {
+    value.ok_or(PrincipalError::NullArgument(argument))
+}
+
+fn demand_may_map(function: &'static str) -> Result<(), PrincipalError> {
+    if admin::may_map() {
+        Ok(())
+    } else {
+        Err(PrincipalError::FunctionDenied(function))
+    }
+}
+
+fn create_by_name(
+    name: Option<&str>,
+    admin: Option<bool>,
+    mfa: Option<bool>,
+) -> Result<String, PrincipalError> {
+    demand_may_map("pgaadauth_create_principal")?;
+    RoleName::read(name)?;
+    given("isadmin", admin)?;
+    given("ismfa", mfa)?;
+    Err(PrincipalError::NoDirectory)
+}
+
+fn create(request: &Request) -> Result<String, PrincipalError> {
+    let attributes = if request.admin {
+        "LOGIN CREATEROLE CREATEDB"
+    } else {
+        "LOGIN"
+    };
+    run(&format!(
+        "CREATE ROLE {} {attributes}",
+        request.name.quoted()
+    ))?;
+    map(request)?;
+    let role = request.name.role()?;
+    if request.admin {
+        appoint(&request.name, role)?
+    } else {
+        entrust(&request.name, role)?
+    }
+    Ok(format!("Created role for \"{}\"", request.name.0))
+}
+
+fn update(request: &Request) -> Result<String, PrincipalError> {
+    let Request { name, admin, .. } = request;
+    let role = name.role()?;
+    let was_admin = admin::says_admin(&label::of(role));
+    // An internal label that agrees would stay, and with it the tenant that the role was mapped in.
+    relabel(name, "NULL")?;
+    map(request)?;
+    if *admin {
+        run(&format!("ALTER ROLE {} CREATEROLE CREATEDB", name.quoted()))?;
+        appoint(name, role)?;
+    } else {
+        // What a role had before it became an admin is not remembered, so only ex-admins lose it.
+        if was_admin {
+            run(&format!(
+                "ALTER ROLE {} NOCREATEROLE NOCREATEDB",
+                name.quoted()
+            ))?;
+            dismiss(role)?;
+        }
+        entrust(name, role)?;
+    }
+    Ok(format!("Updated role for \"{}\"", name.0))
+}
+
+/// Labels the role, in the configured tenant.
+fn map(request: &Request) -> Result<(), PrincipalError> {
+    let Request {
+        kind,
+        object_id,
+        admin,
+        mfa,
+        ..
+    } = *request;
+    let label = PublicLabel::Principal {
+        kind,
+        object_id,
+        admin,
+        mfa,
+    }
+    .to_string();
+    relabel(&request.name, &quote_literal(label))
+}
+
+fn relabel(name: &RoleName, label: &str) -> Result<(), PrincipalError> {
+    run(&format!(
+        "SECURITY LABEL FOR pgaadauth ON ROLE {} IS {label}",
+        name.quoted()
+    ))
+}
+
+/// Makes the role an administrator of others, and no longer one that they administer.
+fn appoint(name: &RoleName, role: pg_sys::Oid) -> Result<(), PrincipalError> {
+    let admins = admins()?;
+    revoke_all(role, admins)?;
+    if !rights::is_admin_of(role, admins) {
+        let name = name.quoted();
+        run_raised(&format!(
+            "GRANT {AZURE_PG_ADMIN} TO {name} WITH ADMIN OPTION"
+        ))?;
+    }
+    Ok(())
+}
+
+/// Takes back what [`appoint`] gave, and what was granted by hand.
+fn dismiss(role: pg_sys::Oid) -> Result<(), PrincipalError> {
+    revoke_all(admins()?, role)
+}
+
+/// Lets every admin administer the role. On 15 CREATEROLE does, and a membership would inherit.
+fn entrust(name: &RoleName, role: pg_sys::Oid) -> Result<(), PrincipalError> {
+    // Whoever has ADMIN OPTION on a role can grant it to himself: a superuser who maps a privileged
+    // role doesn't mean to hand it to all admins.
+    if CREATEROLE_IS_BROAD || admin::privilege(role).is_some() {
+        return Ok(());
+    }
+    if !rights::is_admin_of(admins()?, role) {
+        let (name, options) = (name.quoted(), "ADMIN TRUE, INHERIT FALSE, SET FALSE");
+        run_raised(&format!("GRANT {name} TO {AZURE_PG_ADMIN} WITH {options}"))?;
+    }
+    Ok(())
+}
+
+fn admins() -> Result<pg_sys::Oid, PrincipalError> {
+    RoleName(AZURE_PG_ADMIN.into()).role()
+}
+
+/// Revokes `member`'s membership in `granted`, whoever granted it.
+fn revoke_all(granted: pg_sys::Oid, member: pg_sys::Oid) -> Result<(), PrincipalError> {
+    let (granted, member) = (granted.to_u32(), member.to_u32());
+    let revokes = Spi::connect(|client| {
+        // Before 16 there is one grant, and GRANTED BY is read but not heeded (gram.y).
+        let by = if CREATEROLE_IS_BROAD {
+            "''"
+        } else {
+            "' GRANTED BY ' || grantor::regrole"
+        };
+        let query = format!(
+            "SELECT 'REVOKE ' || roleid::regrole || ' FROM ' || member::regrole || {by} || ' CASCADE' \
+             FROM pg_auth_members WHERE roleid = {granted} AND member = {member}"
+        );
+        client
+            .select(&query, None, &[])?
+            .map(|row| row.get::<String>(1))
+            .collect::<Result<Vec<_>, _>>()
+    })?;
+    revokes
+        .into_iter()
+        .flatten()
+        .try_for_each(|revoke| run_raised(&revoke))
+}
+
+fn run(statement: &str) -> Result<(), PrincipalError> {
+    Ok(Spi::run(statement)?)
+}
+
+fn run_raised(statement: &str) -> Result<(), PrincipalError> {
+    rights::as_bootstrap_superuser(|| run(statement))
+}
+
+/// Name and mapping of every role that can be signed in to, by name; a warning about every other.
+fn mapped_roles() -> Vec<(String, Mapping)> {
+    let mut mapped = Vec::new();
+    for (role, Labels { public, internal }) in label::all() {
+        let Some(name) = rights::name_of(role) else {
+            continue;
+        };
+        match Mapping::from_labels(public.as_deref(), internal.as_deref()) {
+            Ok(Some(mapping)) => mapped.push((name, mapping)),
+            Ok(None) => {}
+            Err(reason) => log::line(
+                Level::Warning,
+                &format!(
+                    "the security labels of role \"{name}\" are of no use: {}",
+                    reason.code()
+                ),
+                None,
+                Some("Nobody can sign in as this role. Set its label again, or clear it."),
+            ),
+        }
+    }
+    mapped.sort_by(|(one, _), (other, _)| one.cmp(other));
+    mapped
+}

@@ -1,0 +1,131 @@
+//! What happens when a security label is set or cleared.
+
+use entra_token::{InternalLabel, LabelError, MAX_LABEL, PublicLabel};
+use pgrx::pg_sys;
+use uuid::Uuid;
+
+use super::admin;
+use super::error::PrincipalError;
+use crate::pg::label::{self, Labels, Provider};
+use crate::pg::rights;
+use crate::settings;
+
+/// Decides whether the role may get this label, and rewrites that of the other provider so that the
+/// two agree. The caller then writes the label itself.
+pub fn relabel(
+    provider: Provider,
+    role: Option<pg_sys::Oid>,
+    label: Option<&str>,
+) -> Result<(), PrincipalError> {
+    let role = role.ok_or(PrincipalError::NotARole)?;
+    // They stay as they are: ExecSecLabelStmt has locked the role.
+    let labels = label::of(role);
+    admin::check(role, &labels, label.is_some())?;
+    label::lock();
+    let other = match label {
+        None => None,
+        Some(label) => Some(counterpart(provider, role, label, &labels)?),
+    };
+    let current = match provider {
+        Provider::Public => labels.internal,
+        Provider::Internal => labels.public,
+    };
+    if other != current {
+        label::set(role, provider.other(), other.as_deref());
+    }
+    Ok(())
+}
+
+/// The other provider's label that goes with `label`: the one that is there if it agrees, so that a
+/// dump replays in either order and a public label stays as it was typed.
+fn counterpart(
+    provider: Provider,
+    role: pg_sys::Oid,
+    label: &str,
+    current: &Labels,
+) -> Result<String, PrincipalError> {
+    let refuse = |error| PrincipalError::Label { provider, error };
+    if label.len() > MAX_LABEL {
+        return Err(refuse(LabelError::TooLong));
+    }
+    match provider {
+        Provider::Public => {
+            let label: PublicLabel = label.parse().map_err(refuse)?;
+            let internal = parsed::<InternalLabel>(&current.internal);
+            let internal = match internal.filter(|internal| label.agrees_with(internal)) {
+                Some(internal) => internal,
+                None => resolve(&label)?,
+            };
+            demand_unused(role, internal.tenant, internal.object_id)?;
+            Ok(internal.to_string())
+        }
+        Provider::Internal => {
+            let label: InternalLabel = label.parse().map_err(refuse)?;
+            demand_unused(role, label.tenant, label.object_id)?;
+            let public = parsed::<PublicLabel>(&current.public);
+            Ok(match (public, &current.public) {
+                (Some(public), Some(text)) if public.agrees_with(&label) => text.clone(),
+                (public, _) => {
+                    let InternalLabel {
+                        kind,
+                        object_id,
+                        admin,
+                        ..
+                    } = label;
+                    // The internal label doesn't say whether MFA is demanded, so it doesn't undo it.
+                    let mfa = public.is_some_and(|public| public.mfa());
+                    PublicLabel::Principal {
+                        kind,
+                        object_id,
+                        admin,
+                        mfa,
+                    }
+                    .to_string()
+                }
+            })
+        }
+    }
+}
+
+/// A damaged label counts as none: it is about to be replaced.
+fn parsed<L: std::str::FromStr>(label: &Option<String>) -> Option<L> {
+    label.as_deref().and_then(|label| label.parse().ok())
+}
+
+/// The principal that a public label names, in the configured tenant.
+fn resolve(label: &PublicLabel) -> Result<InternalLabel, PrincipalError> {
+    match *label {
+        PublicLabel::ByName { .. } => Err(PrincipalError::NoDirectory),
+        PublicLabel::Principal {
+            kind,
+            object_id,
+            admin,
+            ..
+        } => {
+            let tenant = settings::tenant().ok_or(PrincipalError::NoTenant)?;
+            Ok(InternalLabel {
+                kind,
+                object_id,
+                tenant,
+                admin,
+            })
+        }
+    }
+}
+
+/// Refuses a principal that has a role already: who signs in must be one and the same role, and a
+/// mapping that somebody forgot must not outlive the one that replaced it.
+fn demand_unused(role: pg_sys::Oid, tenant: Uuid, object_id: Uuid) -> Result<(), PrincipalError> {
+    let holder = label::all().into_iter().find(|(other, labels)| {
+        *other != role
+            && parsed::<InternalLabel>(&labels.internal)
+                .is_some_and(|label| label.tenant == tenant && label.object_id == object_id)
+    });
+    match holder {
+        Some((holder, _)) => Err(PrincipalError::Taken {
+            object_id,
+            role: rights::name_of(holder).unwrap_or_else(|| holder.to_string()),
+        }),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,44 @@
+//! Who may be mapped to a principal by whom: security labels, the SQL functions that write them,
+//! and the guard that PostgreSQL 15 needs.
+//!
+//! A role is mapped by two labels: the public one (provider `pgaadauth`), which stays as it was
+//! typed, because Terraform compares it, and the internal one (`pgaadauth-int`), which decides.
+//! Setting or clearing either rewrites the other ([`label`]), so that SECURITY LABEL alone, from
+//! any database, is all that declarative tools and dumps need.
+//!
+//! The label alone makes an Entra admin: `admin` in it lets the role's own Entra sessions map other
+//! roles. It changes no role attribute: SECURITY LABEL has nothing to say about CREATEROLE, and a
+//! dump or Terraform sets that by itself. The functions ([`functions`]) set both.
+
+mod admin;
+mod error;
+mod functions;
+pub mod guard;
+mod label;
+
+use pgrx::pg_sys;
+
+use crate::pg;
+use crate::pg::label::Provider;
+use crate::pg::rights::CREATEROLE_IS_BROAD;
+
+/// Registers the label providers and, where CREATEROLE is broad, the guard.
+pub fn init() {
+    pg::label::init();
+    if CREATEROLE_IS_BROAD {
+        pg::utility::init();
+    }
+}
+
+/// Called by SECURITY LABEL before the label of this provider is written.
+///
+/// `role` is `None` for an object that is no role, `label` for `IS NULL`.
+///
+/// # Panics
+/// With PostgreSQL's ERROR, if the label must not be written.
+pub fn relabel(provider: Provider, role: Option<pg_sys::Oid>, label: Option<&str>) {
+    label::relabel(provider, role, label).unwrap_or_else(|error| error.raise());
+}
+
+#[cfg(feature = "pg_test")]
+mod tests;
