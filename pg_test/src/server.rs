@@ -23,10 +23,9 @@ pub struct Plan {
     /// The lines of `pg_hba.conf`, below the one that lets the tests in.
     pub hba: Vec<String>,
     pub settings: BTreeMap<String, String>,
-    /// What this server sees as `/etc/pam.d`.
-    pub pam: Option<pam::Directory>,
-    /// Paths that this server sees as empty files, in a mount namespace of its own.
-    pub hidden: Vec<PathBuf>,
+    /// Files and directories that this server sees in place of others (the second of each pair),
+    /// in a mount namespace of its own.
+    pub mounts: Vec<(PathBuf, PathBuf)>,
     /// Certificate and key, both PEM; without, the server speaks no TLS.
     pub tls: Option<(PathBuf, PathBuf)>,
 }
@@ -42,8 +41,7 @@ impl Plan {
             binaries: PathBuf::from(pg_config_says("--bindir")?),
             hba: Vec::new(),
             settings: BTreeMap::new(),
-            pam: None,
-            hidden: Vec::new(),
+            mounts: Vec::new(),
             tls: None,
         })
     }
@@ -66,9 +64,16 @@ impl Plan {
         self
     }
 
+    /// What the server sees as `/etc/pam.d`.
     #[must_use]
-    pub fn pam(mut self, directory: &pam::Directory) -> Plan {
-        self.pam = Some(directory.clone());
+    pub fn pam(self, directory: &pam::Directory) -> Plan {
+        self.mount(directory.path(), Path::new("/etc/pam.d"))
+    }
+
+    /// What the server sees in place of `place`.
+    #[must_use]
+    pub fn mount(mut self, seen: &Path, place: &Path) -> Plan {
+        self.mounts.push((seen.to_owned(), place.to_owned()));
         self
     }
 
@@ -367,17 +372,22 @@ impl Server {
 
     fn command(&self) -> Result<Command> {
         let postgres = self.plan.binaries.join("postgres");
-        if self.plan.pam.is_none() && self.plan.hidden.is_empty() {
+        if self.plan.mounts.is_empty() {
             return as_postgres(postgres);
         }
         let (user, group) = postgres_account()?;
-        let mut mounts = String::new();
-        if let Some(pam) = &self.plan.pam {
-            mounts += &format!("mount --bind '{}' /etc/pam.d && ", pam.path().display());
-        }
-        for path in &self.plan.hidden {
-            mounts += &format!("mount --bind /dev/null '{}' && ", path.display());
-        }
+        let mounts: String = self
+            .plan
+            .mounts
+            .iter()
+            .map(|(seen, place)| {
+                format!(
+                    "mount --bind '{}' '{}' && ",
+                    seen.display(),
+                    place.display()
+                )
+            })
+            .collect();
         let script = format!(
             "{mounts} exec setpriv --reuid={user} --regid={group} --clear-groups '{}' \"$@\"",
             postgres.display()

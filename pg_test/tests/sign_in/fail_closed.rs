@@ -1,19 +1,17 @@
 //! Whatever is missing or broken, nobody gets in who should not, and the server stays up.
 
 use std::fs;
-use std::path::PathBuf;
 
 use pg_test::Result;
 use pg_test::client::psql;
-use pg_test::pam::{Service, lines_naming};
-use pg_test::place::give_to_server;
 use pg_test::server::{Server, free_port};
-use pg_test::wait::until;
-use pg_test::wire::{Outcome, Request};
+use pg_test::wire::Request;
 use uuid::Uuid;
 
 use crate::Test;
-use crate::rig::{OUR_LINES, Rig, answer, ensure, faulty_library, installed_library};
+use crate::rig::{
+    OUR_LINES, Rig, answer, ensure, installed_library, library_directory, library_place,
+};
 
 pub const TESTS: &[Test] = &[
     ("library_not_preloaded", library_not_preloaded),
@@ -345,56 +343,23 @@ fn one_label_missing(rig: &Rig) -> Result<()> {
     Ok(())
 }
 
-/// A server with a library that has faults to inject; its SQL functions can't be used, since they
-/// name the installed library.
 fn injected(rig: &Rig, fault: &str) -> Result<()> {
-    let (library, service) = faulty_library(rig.run(), fault)?;
-    let line = format!("hostssl all all all pam pamservice={}", service.name());
-    let mut server = rig.start_plan(
-        rig.plan(&format!("injected-{fault}"))?
-            .hba(&[&line])
-            .set("shared_preload_libraries", &library.display().to_string()),
-    )?;
-    let (role, token) = labelled(rig, &server)?;
-    sign_in_when_keys_are_there(rig, &server, &role, &token)?;
-    server.sql("CREATE ROLE local LOGIN PASSWORD 'secret'")?;
+    let name = format!("injected-{fault}");
+    let libraries = library_directory(rig.run(), &format!("lib-{name}"), &["fault-injection"])?;
+    let place = library_place()?;
+    let mut server = rig.server(&name, |plan| plan.mount(&libraries, &place))?;
+    let person = rig.person(&server, "someone")?;
+    let token = rig.token_of(&person)?;
+    rig.accepted(&server, "someone", &token)?;
     server.configure(&[("aadauth.inject_fault", Some(fault))])?;
     stays_up(&server, || {
-        let mark = server.log()?.len();
-        let sign_in = rig.sign_in(&server, &role, &token)?;
-        let refusal = sign_in
-            .outcome
-            .refusal()
-            .ok_or("the fault let somebody in")?;
-        let text = entra_token::client_text(entra_token::Reason::InternalError, &role, None);
-        ensure(refusal.message == text && refusal.detail.is_none(), || {
-            format!("{refusal:?}")
-        })?;
-        server.wait_for_log(mark, "internal-error").map(drop)
+        for _ in 0..3 {
+            rig.refused(&server, "someone", &token, "internal-error")?;
+        }
+        Ok(())
     })?;
     server.configure(&[("aadauth.inject_fault", None)])?;
-    rig.accepted(&server, &role, &token).map(drop)
-}
-
-/// A role that is mapped by its label alone, and a good token for it.
-fn labelled(rig: &Rig, server: &Server) -> Result<(String, String)> {
-    let object_id = Uuid::new_v4();
-    server.sql(&format!(
-        "CREATE ROLE someone LOGIN;
-         SECURITY LABEL FOR pgaadauth ON ROLE someone IS 'aadauth,oid={object_id},type=user'"
-    ))?;
-    let token = rig.user("alice@contoso.com").object_id(object_id).text()?;
-    Ok(("someone".to_owned(), token))
-}
-
-fn sign_in_when_keys_are_there(rig: &Rig, server: &Server, role: &str, token: &str) -> Result<()> {
-    until("a good token is accepted", || {
-        Ok(rig
-            .sign_in(server, role, token)?
-            .outcome
-            .is_in()
-            .then_some(()))
-    })
+    rig.accepted(&server, "someone", &token).map(drop)
 }
 
 fn connection_without_tls(rig: &Rig) -> Result<()> {
@@ -487,26 +452,16 @@ fn foreign_pam_line(rig: &Rig) -> Result<()> {
 }
 
 fn library_deleted(rig: &Rig) -> Result<()> {
-    let place: PathBuf = rig.run().for_server("deleted-library")?;
-    let library = place.join("aadauth.so");
-    fs::copy(installed_library()?, &library)?;
-    give_to_server(&library)?;
-    let service = Service::install("deleted", &lines_naming(&library))?;
-    let line = format!("hostssl all all all pam pamservice={}", service.name());
-    let mut server = rig.start_plan(
-        rig.plan("deleted")?
-            .hba(&[&line])
-            .set("shared_preload_libraries", &library.display().to_string()),
-    )?;
-    let (role, token) = labelled(rig, &server)?;
-    sign_in_when_keys_are_there(rig, &server, &role, &token)?;
-    fs::remove_file(&library)?;
+    let libraries = library_directory(rig.run(), "lib-deleted", &[])?;
+    let place = library_place()?;
+    let mut server = rig.server("deleted", |plan| plan.mount(&libraries, &place))?;
+    let person = rig.person(&server, "someone")?;
+    let token = rig.token_of(&person)?;
+    rig.accepted(&server, "someone", &token)?;
+    fs::remove_file(libraries.join("aadauth.so"))?;
     stays_up(&server, || {
-        rig.accepted(&server, &role, &token)?;
-        let refused = rig.sign_in(&server, &role, "not a token")?;
-        ensure(matches!(refused.outcome, Outcome::Refused(_)), || {
-            format!("{:?}", refused.outcome)
-        })
+        rig.accepted(&server, "someone", &token)?;
+        rig.refused(&server, "someone", "not a token", "token-malformed")
     })?;
     server.stop()?;
     match server.start() {

@@ -91,11 +91,12 @@ fn read_alike(rig: &Rig) -> Result<()> {
 }
 
 fn mapped_role_with_password(rig: &Rig) -> Result<()> {
-    let person = rig.person(&rig.server, "both")?;
-    rig.server.sql("ALTER ROLE both PASSWORD 'a password'")?;
-    rig.refused(&rig.server, "both", "a password", "token-malformed")?;
+    let person = rig.person(&rig.server, "with_both")?;
+    rig.server
+        .sql("ALTER ROLE with_both PASSWORD 'a password'")?;
+    rig.refused(&rig.server, "with_both", "a password", "token-malformed")?;
     let token = rig.token_of(&person)?;
-    rig.accepted(&rig.server, "both", &token).map(drop)
+    rig.accepted(&rig.server, "with_both", &token).map(drop)
 }
 
 fn md5(rig: &Rig) -> Result<()> {

@@ -23,7 +23,7 @@ pub const TESTS: &[Test] = &[
             rig,
             "p_changed",
             "SECURITY LABEL FOR pgaadauth ON ROLE p_changed IS
-                 'aadauth,oid=e15e0000-0000-4000-8000-0000000000e1,type=user'",
+                 'aadauth,oid=e15e0000-0000-4000-8000-0000000000e5,type=user'",
             Some("mapping-changed"),
         )
     }),

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use pg_test::Result;
 use pg_test::client::Attempt;
 use pg_test::emulator::{AUDIENCE, AUDIENCE_V2_ID, Emulator, TENANT};
-use pg_test::pam::{self, Service};
+use pg_test::pam;
 use pg_test::place::{RunDirectory, pg_config, pg_config_says, source, target};
 use pg_test::process::checked;
 use pg_test::server::{Plan, Server};
@@ -305,14 +305,21 @@ pub fn ensure(condition: bool, otherwise: impl FnOnce() -> String) -> Result<()>
     }
 }
 
-/// The library with faults to inject, at a path of its own, and a PAM service file that names it.
-pub fn faulty_library(run: &RunDirectory, name: &str) -> Result<(PathBuf, Service)> {
-    static BUILT: Mutex<bool> = Mutex::new(false);
-    let mut built = BUILT
+/// A directory like the one that the server's libraries are in, with another build of ours: with
+/// `features` beside the version's.
+pub fn library_directory(run: &RunDirectory, name: &str, features: &[&str]) -> Result<PathBuf> {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _guard = ONE_AT_A_TIME
         .lock()
-        .map_err(|_| "the library with faults could not be built")?;
-    let library = run.path().join("aadauth-with-faults.so");
-    if !*built {
+        .map_err(|_| "another library could not be built")?;
+    let directory = run.path().join(name);
+    checked(
+        Command::new("cp")
+            .arg("-a")
+            .arg(library_place()?)
+            .arg(&directory),
+    )?;
+    if !features.is_empty() {
         let build = |features: &str| {
             let mut cargo = Command::new("cargo");
             cargo
@@ -330,19 +337,25 @@ pub fn faulty_library(run: &RunDirectory, name: &str) -> Result<(PathBuf, Servic
                 .current_dir(source());
             checked(&mut cargo).map(drop)
         };
-        build("pg15,fault-injection")?;
-        std::fs::copy(target().join("release/libaadauth.so"), &library)?;
+        build(&format!("pg15,{}", features.join(",")))?;
+        std::fs::copy(
+            target().join("release/libaadauth.so"),
+            directory.join("aadauth.so"),
+        )?;
         // Whoever installs next must not find that one.
         build("pg15")?;
-        *built = true;
     }
-    let service = Service::install(name, &pam::lines_naming(&library))?;
-    Ok((library, service))
+    Ok(directory)
+}
+
+/// The directory of the server's libraries.
+pub fn library_place() -> Result<PathBuf> {
+    Ok(PathBuf::from(pg_config_says("--pkglibdir")?))
 }
 
 /// Where `make install` puts the library.
 pub fn installed_library() -> Result<PathBuf> {
-    Ok(PathBuf::from(pg_config_says("--pkglibdir")?).join("aadauth.so"))
+    Ok(library_place()?.join("aadauth.so"))
 }
 
 /// Builds everything and installs the library, so that nobody tests yesterday's.

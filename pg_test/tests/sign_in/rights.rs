@@ -52,9 +52,16 @@ fn denied(printed: &Printed, sql: &str) -> Result<()> {
     ensure(!printed.success, || format!("allowed: {sql}"))?;
     let error = printed.error.to_lowercase();
     ensure(
-        ["permission denied", "must be", "only", "may not", "cannot"]
-            .iter()
-            .any(|word| error.contains(word)),
+        [
+            "permission denied",
+            "must be",
+            "must have",
+            "only",
+            "may not",
+            "cannot",
+        ]
+        .iter()
+        .any(|word| error.contains(word)),
         || format!("{sql}: failed for another reason: {}", printed.error),
     )
 }

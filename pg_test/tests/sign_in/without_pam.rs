@@ -1,9 +1,13 @@
 //! Servers and machines that have no PAM: the library loads, and lets no mapped role in.
 
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Mutex;
 
 use pg_test::Result;
-use pg_test::place::target;
+use pg_test::place::{source, target};
+use pg_test::process::checked;
 use pg_test::server::Server;
 
 use crate::Test;
@@ -15,18 +19,52 @@ pub const TESTS: &[Test] = &[
     ("the_library_needs_no_libpam", no_libpam_needed),
 ];
 
-/// The same major version from another packager, built without PAM, with our installed library.
+/// The same major version from another packager, built without PAM, with a library that was built
+/// with its headers and installed with `make install`.
 fn start(rig: &Rig, name: &str, hidden: &[PathBuf]) -> Result<Server> {
-    let mut plan = rig
-        .plan(name)?
-        .hba(&["hostssl all all all scram-sha-256"])
-        .set(
-            "shared_preload_libraries",
-            &installed_library()?.display().to_string(),
-        );
-    plan.binaries = target().join("postgresql-without-pam/bin");
-    plan.hidden = hidden.to_vec();
-    rig.start_plan(plan)
+    static INSTALLED: Mutex<bool> = Mutex::new(false);
+    let mut installed = INSTALLED
+        .lock()
+        .map_err(|_| "the library could not be installed")?;
+    let copy = rig.run().path().join("postgresql-without-pam");
+    if !*installed {
+        let server = target().join("postgresql-without-pam");
+        // Most of what was compiled for the other server is good for this one too.
+        let build = target().join("without-pam");
+        if !build.join("release").exists() {
+            fs::create_dir_all(&build)?;
+            checked(
+                Command::new("cp")
+                    .arg("-a")
+                    .arg(target().join("release"))
+                    .arg(&build),
+            )?;
+        }
+        let printed = checked(
+            Command::new("make")
+                .args(["-s", "-C"])
+                .arg(source())
+                .arg("install")
+                .arg(format!(
+                    "PG_CONFIG={}",
+                    server.join("bin/pg_config").display()
+                ))
+                .arg("PACKAGES=--workspace")
+                .env("CARGO_TARGET_DIR", &build),
+        )?;
+        ensure(printed.contains("built without PAM"), || printed.clone())?;
+        checked(Command::new("cp").arg("-a").arg(&server).arg(&copy))?;
+        *installed = true;
+    }
+    drop(installed);
+    let mut plan = rig.plan(name)?.hba(&["hostssl all all all scram-sha-256"]);
+    plan.binaries = copy.join("bin");
+    for path in hidden {
+        plan = plan.mount(Path::new("/dev/null"), path);
+    }
+    let server = rig.start_plan(plan)?;
+    rig.prepare(&server)?;
+    Ok(server)
 }
 
 fn libpam() -> Vec<PathBuf> {
@@ -35,7 +73,7 @@ fn libpam() -> Vec<PathBuf> {
         "/lib/aarch64-linux-gnu/libpam.so.0",
     ]
     .iter()
-    .filter_map(|path| std::fs::canonicalize(path).ok())
+    .filter_map(|path| fs::canonicalize(path).ok())
     .collect()
 }
 
