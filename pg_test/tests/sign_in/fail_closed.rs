@@ -466,7 +466,7 @@ fn library_deleted(rig: &Rig) -> Result<()> {
     server.stop()?;
     match server.start() {
         Ok(()) => Err("the server started without its library".into()),
-        Err(error) => ensure(error.to_string().contains("could not access file"), || {
+        Err(error) => ensure(error.to_string().contains("could not load library"), || {
             error.to_string()
         }),
     }
