@@ -1,6 +1,6 @@
 //! What happens when a security label is set or cleared.
 
-use entra_token::{InternalLabel, LabelError, MAX_LABEL, PublicLabel};
+use entra_token::{InternalLabel, PublicLabel};
 use pgrx::pg_sys;
 use uuid::Uuid;
 
@@ -45,9 +45,6 @@ fn counterpart(
     current: &Labels,
 ) -> Result<String, PrincipalError> {
     let refuse = |error| PrincipalError::Label { provider, error };
-    if label.len() > MAX_LABEL {
-        return Err(refuse(LabelError::TooLong));
-    }
     match provider {
         Provider::Public => {
             let label: PublicLabel = label.parse().map_err(refuse)?;

@@ -3,7 +3,6 @@ use pgrx::prelude::*;
 #[pg_schema]
 mod tests {
     use super::super::*;
-    use pgrx::prelude::*;
 
     fn create(name: &str, oid: &str, kind: &str, admin: bool, mfa: bool) -> String {
         call("create", name, oid, kind, admin, mfa)
@@ -14,7 +13,7 @@ mod tests {
     }
 
     fn call(verb: &str, name: &str, oid: &str, kind: &str, admin: bool, mfa: bool) -> String {
-        let [name, oid, kind] = [name, oid, kind].map(pgrx::spi::quote_literal);
+        let [name, oid, kind] = [name, oid, kind].map(quote_literal);
         format!("SELECT pgaadauth_{verb}_principal_with_oid({name}, {oid}, {kind}, {admin}, {mfa})")
     }
 
@@ -28,7 +27,7 @@ mod tests {
                  (SELECT string_agg(roleid::regrole || CASE WHEN admin_option THEN '*' ELSE '' END, ' ')
                   FROM pg_auth_members WHERE member = pg_roles.oid))
              FROM pg_roles WHERE oid = {}::regrole",
-            pgrx::spi::quote_literal(pgrx::spi::quote_identifier(role))
+            quote_literal(quote_identifier(role))
         ))
         .unwrap()
     }
@@ -330,7 +329,7 @@ mod tests {
             assert!(is_true(&format!(
                 "SELECT EXISTS (SELECT FROM pgaadauth_list_principals(false)
                  WHERE rolname = {} AND objectid = '{oid}' AND ismfa = 1 AND isadmin = 0)",
-                pgrx::spi::quote_literal(name)
+                quote_literal(name)
             )));
         }
         assert!(is_true(

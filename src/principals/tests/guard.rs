@@ -6,7 +6,6 @@ use pgrx::prelude::*;
 #[pg_schema]
 mod tests {
     use super::super::*;
-    use pgrx::prelude::*;
 
     const PROTECTED: [&str; 5] = [
         "pg_read_server_files",

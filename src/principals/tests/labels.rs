@@ -3,7 +3,6 @@ use pgrx::prelude::*;
 #[pg_schema]
 mod tests {
     use super::super::*;
-    use pgrx::prelude::*;
 
     #[pg_test]
     fn a_public_label_writes_the_internal_one() {
@@ -140,29 +139,6 @@ mod tests {
             assert!(failure.hint.contains("tenant_id=GUID"), "{failure:?}");
         }
         assert_eq!(labels("r"), ("-".into(), "-".into()));
-    }
-
-    #[pg_test]
-    fn without_a_tenant_only_the_internal_label_says_which() {
-        run("CREATE ROLE r");
-        let unset = |statement: &str| {
-            format!(
-                "DO $do$ BEGIN PERFORM set_config('aadauth.tenant_id', '', true);
-                 EXECUTE $$ {statement} $$; END $do$"
-            )
-        };
-        if attempt_set_tenant().is_none() {
-            let failure = failure(&unset(&public(
-                "r",
-                &format!("aadauth,oid={ALICE},type=user"),
-            )));
-            assert_eq!(failure.sqlstate, "55000");
-            assert!(failure.hint.contains("aadauth.tenant_id"), "{failure:?}");
-        }
-    }
-
-    fn attempt_set_tenant() -> Option<Failure> {
-        attempt("SELECT set_config('aadauth.tenant_id', '', true)")
     }
 
     #[pg_test]

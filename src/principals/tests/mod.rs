@@ -15,6 +15,7 @@ mod rights;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use pgrx::prelude::*;
+pub use pgrx::spi::{quote_identifier, quote_literal};
 
 /// The tenant that the test server is configured with.
 pub const TENANT: &str = "11111111-2222-4333-8444-555555555555";

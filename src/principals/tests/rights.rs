@@ -3,7 +3,6 @@ use pgrx::prelude::*;
 #[pg_schema]
 mod tests {
     use super::super::*;
-    use pgrx::prelude::*;
 
     fn create() -> String {
         format!(
@@ -92,20 +91,14 @@ mod tests {
         );
         as_session_of("somebody", || {
             for change in changes() {
-                let failure = failure(&format!(
-                    "SELECT lend({})",
-                    pgrx::spi::quote_literal(change)
-                ));
+                let failure = failure(&format!("SELECT lend({})", quote_literal(change)));
                 assert_eq!(failure.sqlstate, "42501");
             }
         });
         // Nor does the function of an admin, in a superuser's session.
         make_admin();
         run("GRANT carol TO root_admin WITH ADMIN OPTION; ALTER FUNCTION lend OWNER TO root_admin");
-        let failure = failure(&format!(
-            "SELECT lend({})",
-            pgrx::spi::quote_literal(create())
-        ));
+        let failure = failure(&format!("SELECT lend({})", quote_literal(create())));
         assert_eq!(failure.sqlstate, "42501");
     }
 
@@ -150,7 +143,7 @@ mod tests {
              AS $$ BEGIN EXECUTE statement; END $$",
         );
         run("ALTER FUNCTION lend OWNER TO root_admin");
-        let call = format!("SELECT lend({})", pgrx::spi::quote_literal(create()));
+        let call = format!("SELECT lend({})", quote_literal(create()));
         // In a session that a superuser made another's, and in the admin's own.
         for session in ["other", "root_admin"] {
             let failure =
@@ -162,10 +155,16 @@ mod tests {
     #[pg_test]
     fn another_session_user_is_not_the_entra_admin() {
         make_admin();
-        run("CREATE ROLE other CREATEROLE; GRANT root_admin TO other");
-        run("CREATE ROLE carol; GRANT carol TO root_admin WITH ADMIN OPTION");
+        run("CREATE ROLE other CREATEROLE; GRANT root_admin TO other; CREATE ROLE carol");
+        run("GRANT carol TO root_admin, other WITH ADMIN OPTION");
+        // Himself labelled an admin, but not the one that this backend let in.
+        run(&public(
+            "other",
+            &format!("aadauth,oid={BOB},type=user,admin"),
+        ));
         with_verdict_for("root_admin", || {
             as_session_of("other", || {
+                all_denied();
                 run("SET ROLE root_admin");
                 all_denied();
                 run("RESET ROLE");
@@ -296,5 +295,46 @@ mod tests {
             ));
         });
         run(&public("other", "NULL"));
+    }
+
+    #[pg_test]
+    fn the_audit_is_for_auditors() {
+        run("CREATE ROLE clerk CREATEROLE; CREATE ROLE auditor IN ROLE aadauth_auditor");
+        run("CREATE ROLE somebody");
+        run("GRANT pg_read_all_data, pg_write_all_data TO clerk");
+        let insert = "INSERT INTO aadauth.sign_in_audit
+            (event_id, occurred_at, role, outcome, method, tls, backend_pid, decision_time, count)
+            VALUES (gen_random_uuid(), now(), 'x', 'refused', 'password', true, 1, '1 ms', 1)";
+        run(insert);
+        let seen = |relation: &str| {
+            Spi::get_one::<i64>(&format!("SELECT count(*) FROM aadauth.{relation}")).unwrap()
+        };
+        as_session_of("clerk", || {
+            assert_eq!(
+                (seen("sign_in_audit"), seen("sign_ins")),
+                (Some(0), Some(0))
+            );
+            assert_eq!(failure(insert).sqlstate, "42501");
+            assert_eq!(failure("TRUNCATE aadauth.sign_in_audit").sqlstate, "42501");
+            run("UPDATE aadauth.sign_in_audit SET role = 'y'");
+            run("DELETE FROM aadauth.sign_in_audit");
+            run("DELETE FROM aadauth.audit_spool");
+        });
+        as_session_of("auditor", || {
+            assert_eq!(
+                (seen("sign_in_audit"), seen("sign_ins")),
+                (Some(1), Some(1))
+            );
+            for change in [insert, "DELETE FROM aadauth.sign_in_audit"] {
+                assert_eq!(failure(change).sqlstate, "42501");
+            }
+        });
+        as_session_of("somebody", || {
+            for relation in ["sign_in_audit", "sign_ins", "audit_spool"] {
+                let select = format!("SELECT FROM aadauth.{relation}");
+                assert_eq!(failure(&select).sqlstate, "42501");
+            }
+        });
+        assert!(is_true("SELECT role = 'x' FROM aadauth.sign_in_audit"));
     }
 }
