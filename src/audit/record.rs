@@ -119,6 +119,7 @@ impl Line {
             .as_ref()
             .map(|token| [token.issued_at, token.expires_at]);
         self.count > 0
+            && (0..LAST_SECOND).contains(&self.decision_micros)
             && (0..LAST_SECOND * 1_000_000).contains(&self.at)
             && times
                 .iter()
@@ -286,6 +287,11 @@ mod tests {
             ("1700000000000001", "9000000000000000"),
             ("1700000000000001", "-1"),
             ("\"issued_at\":10", "\"issued_at\":9000000000"),
+            ("\"decision_micros\":1234", "\"decision_micros\":-1"),
+            (
+                "\"decision_micros\":1234",
+                "\"decision_micros\":9223372036854775807",
+            ),
             ("\"backend_pid\":42", "\"backend_pid\":4294967296"),
             ("\"client_port\":65535", "\"client_port\":65536"),
             ("\"alice\"", "null"),

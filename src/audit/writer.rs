@@ -39,14 +39,19 @@ pub fn advance(id: Uuid) -> Result<Progress, Failure> {
         result => return result,
     }
     // One at a time, until the culprit has been passed over; the caller comes again for the rest.
-    loop {
+    let mut skipped = 0;
+    let last = loop {
         match worker::transaction(|| advance_by(id, 1)) {
-            Err(failure) if failure.is_data => break,
-            Ok(progress) if progress.has_moved => {}
-            result => return result,
+            Ok(progress) if progress.has_moved => skipped += progress.skipped,
+            Err(failure) if failure.is_data => break worker::transaction(|| skip_line(id))?,
+            result => break result?,
         }
-    }
-    worker::transaction(|| skip_line(id))
+    };
+    Ok(Progress {
+        skipped: skipped + last.skipped,
+        has_moved: true,
+        ..last
+    })
 }
 
 /// Inserts up to `most` lines and moves the offset behind them.

@@ -22,6 +22,7 @@ GRANT SELECT ON aadauth.signing_keys TO aadauth_auditor;
 );
 
 /// One row per key, and one without a key for a token version that has none.
+#[allow(clippy::type_complexity, reason = "pgrx must see the columns here")]
 #[pg_extern(schema = "aadauth", parallel_restricted)]
 fn signing_keys() -> TableIterator<
     'static,

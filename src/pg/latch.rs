@@ -47,15 +47,13 @@ impl Process {
 /// Interrupts are served: a cancelled query, a shutdown and the authentication timeout end the wait by
 /// an ERROR or FATAL. The process ends when the postmaster has died.
 pub fn wait(timeout: Duration) {
-    wait_for(timeout, None);
+    sleep(timeout, None);
+    pgrx::check_for_interrupts!();
 }
 
-/// As [`wait`], and also until there is something to read from `file`, its end included.
-pub fn wait_or_readable(timeout: Duration, file: BorrowedFd<'_>) {
-    wait_for(timeout, Some(file));
-}
-
-fn wait_for(timeout: Duration, file: Option<BorrowedFd<'_>>) {
+/// As [`wait`], but leaves interrupts for the caller to serve, and wakes as well when there is something
+/// to read from `file`, its end included.
+pub(super) fn sleep(timeout: Duration, file: Option<BorrowedFd<'_>>) {
     let events = pg_sys::WL_LATCH_SET | pg_sys::WL_TIMEOUT | pg_sys::WL_EXIT_ON_PM_DEATH;
     let timeout = timeout.as_millis().try_into().unwrap_or(i32::MAX);
     // SAFETY: MyLatch is this process's own latch from InitProcess on, and the file is borrowed, hence
@@ -78,5 +76,4 @@ fn wait_for(timeout: Duration, file: Option<BorrowedFd<'_>>) {
         };
         pg_sys::ResetLatch(pg_sys::MyLatch);
     }
-    pgrx::check_for_interrupts!();
 }

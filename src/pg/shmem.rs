@@ -8,7 +8,7 @@ use pgrx::{PGRXSharedMemory, PgAtomic, PgLwLock, pg_shmem_init};
 use super::latch::Process;
 use crate::keys::table::KeyTable;
 
-// SAFETY (of the trait): a KeyTable is integers, arrays of them with lengths, and enums without
+// SAFETY: a KeyTable is integers, arrays of them with lengths, and enums without
 // payloads by reference; it has no pointer and means the same in every process.
 unsafe impl PGRXSharedMemory for KeyTable {}
 

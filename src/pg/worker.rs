@@ -2,6 +2,7 @@
 
 use std::io;
 use std::mem::MaybeUninit;
+use std::os::fd::BorrowedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
 use std::thread;
@@ -11,6 +12,8 @@ use pgrx::bgworkers::{BackgroundWorkerBuilder, BgWorkerStartTime};
 use pgrx::pg_sys;
 use pgrx::pg_sys::panic::CaughtError;
 use pgrx::prelude::*;
+
+use super::latch;
 
 /// How long the postmaster waits before it starts a worker again that has ended.
 const RESTART: Duration = Duration::from_secs(5);
@@ -64,6 +67,18 @@ pub extern "C-unwind" fn aadauth_audit_worker(_argument: pg_sys::Datum) {
 fn end() -> ! {
     // SAFETY: called in the main thread of a background worker; runs the exit callbacks.
     unsafe { pg_sys::proc_exit(1) }
+}
+
+/// Waits until something happens: a signal, another process that wakes this one, something to read from
+/// `file` or its end; at most for `timeout`.
+///
+/// After SIGTERM it returns, for the caller to look at [`stop_requested`]; what else interrupts (a
+/// procedure signal of another backend, say) is served.
+pub fn wait(timeout: Duration, file: Option<BorrowedFd<'_>>) {
+    latch::sleep(timeout, file);
+    if !stop_requested() {
+        pgrx::check_for_interrupts!();
+    }
 }
 
 /// Whether SIGTERM has arrived.

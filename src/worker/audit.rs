@@ -6,18 +6,19 @@ use pgrx::prelude::*;
 use uuid::Uuid;
 
 use crate::audit::{spool, writer};
-use crate::pg::latch::{self, Process};
+use crate::pg::latch::Process;
 use crate::pg::log::{self, Level};
 use crate::pg::shmem;
 use crate::pg::worker::{self, Failure};
 use crate::settings;
 
-/// Between two looks at the spool when nobody wakes the worker.
+/// Between two looks at the spool when no sign-in wakes the worker.
 const IDLE: Duration = Duration::from_secs(10);
-/// Between two looks when it is woken all the time, so that many sign-ins share a transaction.
+/// Between two looks when sign-ins wake it all the time, so that many of them share a transaction.
 const LEAST_PAUSE: Duration = Duration::from_millis(100);
-/// After a failure.
+/// The same after a failure.
 const RETRY: Duration = Duration::from_secs(5);
+const LEAST_RETRY: Duration = Duration::from_secs(1);
 
 /// Runs until SIGTERM, or until another database is configured.
 pub fn run() {
@@ -41,17 +42,15 @@ pub fn run() {
             return;
         }
         let began = Instant::now();
-        let pause = match drain.run() {
-            Ok(()) => {
-                latch::wait(IDLE);
-                LEAST_PAUSE.saturating_sub(began.elapsed())
-            }
+        let (least, most) = match drain.run() {
+            Ok(()) => (LEAST_PAUSE, IDLE),
             Err(problem) => {
                 drain.say(problem);
-                RETRY
+                (LEAST_RETRY, RETRY)
             }
         };
-        rest(pause);
+        worker::wait(most, None);
+        rest(least.saturating_sub(began.elapsed()));
     }
 }
 
@@ -80,7 +79,7 @@ fn wait_to_connect(database: &str) -> bool {
         if left.is_zero() {
             return true;
         }
-        latch::wait(left);
+        worker::wait(left, None);
     }
     false
 }
@@ -94,7 +93,7 @@ fn rest(pause: Duration) {
         if left.is_zero() {
             return;
         }
-        latch::wait(left);
+        worker::wait(left, None);
     }
 }
 

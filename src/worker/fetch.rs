@@ -46,6 +46,17 @@ pub enum FetchError {
 }
 
 impl FetchError {
+    /// Whether it is this machine that wants mending, not the authority or the way to it.
+    pub fn is_ours(&self) -> bool {
+        matches!(
+            self,
+            FetchError::CaUnreadable { .. }
+                | FetchError::CaEmpty { .. }
+                | FetchError::CaMalformed { .. }
+                | FetchError::Client(_)
+        )
+    }
+
     /// What to do about it.
     pub fn hint(&self) -> &'static str {
         match self {

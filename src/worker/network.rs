@@ -18,7 +18,7 @@ use super::schedule::Schedule;
 use crate::keys::scope::Scope;
 use crate::keys::store;
 use crate::keys::table::{Source, SourcedSet};
-use crate::pg::latch::{self, Process};
+use crate::pg::latch::Process;
 use crate::pg::log::{self, Level};
 use crate::pg::{server, shmem, worker};
 use crate::{clock, settings};
@@ -41,10 +41,13 @@ pub fn run() {
             network.reload(Instant::now());
         }
         let pause = network.step(Instant::now());
-        match &network.fetching {
-            Some(fetching) => latch::wait_or_readable(pause, fetching.done.as_fd()),
-            None => latch::wait(pause),
-        }
+        worker::wait(
+            pause,
+            network
+                .fetching
+                .as_ref()
+                .map(|fetching| fetching.done.as_fd()),
+        );
     }
 }
 
@@ -224,8 +227,13 @@ impl Network {
                 self.say(Level::Log, &message, &list(&sets), None);
             }
             Some(error) => {
+                let level = if error.is_ours() {
+                    Level::Warning
+                } else {
+                    Level::Log
+                };
                 let message = format!("could not fetch signing keys: {error}");
-                self.say(Level::Log, &message, goes_on(scope), Some(error.hint()));
+                self.say(level, &message, goes_on(scope), Some(error.hint()));
             }
         }
     }
