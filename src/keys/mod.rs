@@ -3,6 +3,7 @@
 pub mod bytes;
 pub mod scope;
 pub mod store;
+mod stored;
 pub mod table;
 mod view;
 
@@ -70,6 +71,17 @@ pub fn refresh() -> Result<(), Reason> {
     let outcome = wait_for_answer(seen, answer);
     shmem::change_keys(|table| table.leave(own));
     outcome
+}
+
+/// Whether there are keys that sign-ins may use, of either token version.
+pub fn are_served() -> bool {
+    let Some(terms) = terms() else { return false };
+    shmem::keys(|table| {
+        let mut sets = TokenVersion::ALL
+            .map(|version| table.snapshot(Some(&terms), version))
+            .into_iter();
+        sets.any(|set| set.is_some_and(|(_, is_served)| is_served))
+    })
 }
 
 fn wait_for_answer(seen: u64, answer: Answer) -> Result<(), Reason> {

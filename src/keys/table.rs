@@ -5,14 +5,13 @@
 
 use std::time::Duration;
 
-use entra_token::{Cloud, KeySet, Reason, SigningKey, TokenVersion};
+use entra_token::{KeySet, Reason, SigningKey, TokenVersion};
 
 use super::bytes::Bytes;
 use super::scope::Scope;
+use super::stored::{StoredKey, StoredScope, StoredSet};
 use crate::pg::latch::Process;
 
-/// As many keys as [`KeySet::from_jwks`] lets through.
-const KEYS: usize = 16;
 /// How many sign-ins may wait for new keys at the same time, on the whole server.
 const WAITERS: usize = 8;
 /// How long one waits.
@@ -82,28 +81,6 @@ pub enum Answer {
     Requests(u64),
     /// That many attempts to get keys have ended.
     Attempts(u64),
-}
-
-#[derive(Clone, Copy)]
-struct StoredKey {
-    key_id: Bytes<128>,
-    modulus: Bytes<512>,
-    exponent: Bytes<8>,
-}
-
-#[derive(Clone, Copy)]
-struct StoredSet {
-    issuer: Bytes<384>,
-    source: Source,
-    fetched_at: i64,
-    keys: [Option<StoredKey>; KEYS],
-}
-
-#[derive(Clone, Copy)]
-struct StoredScope {
-    cloud: Cloud,
-    host: Option<Bytes<288>>,
-    tenant: [u8; 16],
 }
 
 /// A sign-in that waits. A place is free again when its time is over, whatever became of the process:
@@ -328,11 +305,6 @@ impl KeyTable {
         self.v1.is_none() && self.v2.is_none()
     }
 
-    /// Whether there are keys of that scope, of whatever age.
-    pub fn holds(&self, scope: &Scope) -> bool {
-        !self.is_empty() && self.scope.is_some_and(|stored| stored.is(scope))
-    }
-
     /// Forgets the keys that came from there.
     pub fn drop_source(&mut self, source: Source) {
         for slot in [&mut self.v1, &mut self.v2] {
@@ -391,67 +363,6 @@ impl KeyTable {
     }
 }
 
-impl StoredKey {
-    fn new(key: &SigningKey) -> Option<StoredKey> {
-        Some(StoredKey {
-            key_id: Bytes::new(key.key_id.as_bytes())?,
-            modulus: Bytes::new(&key.modulus)?,
-            exponent: Bytes::new(&key.exponent)?,
-        })
-    }
-
-    fn load(&self) -> SigningKey {
-        SigningKey {
-            key_id: self.key_id.as_str().to_owned(),
-            modulus: self.modulus.as_slice().to_vec(),
-            exponent: self.exponent.as_slice().to_vec(),
-        }
-    }
-}
-
-impl StoredSet {
-    fn new(sourced: &SourcedSet) -> Option<StoredSet> {
-        let mut keys = [None; KEYS];
-        if sourced.set.keys.len() > keys.len() {
-            return None;
-        }
-        for (slot, key) in keys.iter_mut().zip(&sourced.set.keys) {
-            *slot = Some(StoredKey::new(key)?);
-        }
-        let issuer = Bytes::new(sourced.set.issuer.as_bytes())?;
-        Some(StoredSet {
-            issuer,
-            source: sourced.source,
-            fetched_at: sourced.fetched_at,
-            keys,
-        })
-    }
-
-    fn age(&self, now: i64) -> Duration {
-        Duration::from_micros(now.saturating_sub(self.fetched_at).try_into().unwrap_or(0))
-    }
-}
-
-impl StoredScope {
-    fn new(scope: &Scope) -> Option<StoredScope> {
-        let host = match &scope.authority.host {
-            Some(host) => Some(Bytes::new(host.as_bytes())?),
-            None => None,
-        };
-        Some(StoredScope {
-            cloud: scope.authority.cloud,
-            host,
-            tenant: scope.tenant.into_bytes(),
-        })
-    }
-
-    fn is(&self, scope: &Scope) -> bool {
-        self.cloud == scope.authority.cloud
-            && self.host.as_ref().map(Bytes::as_str) == scope.authority.host.as_deref()
-            && self.tenant == *scope.tenant.as_bytes()
-    }
-}
-
 impl Waiter {
     fn waits(&self, now: i64) -> bool {
         (now..=now.saturating_add(micros(PATIENCE))).contains(&self.until)
@@ -463,255 +374,4 @@ fn micros(duration: Duration) -> i64 {
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        clippy::indexing_slicing
-    )]
-
-    use entra_token::Authority;
-    use uuid::Uuid;
-
-    use super::*;
-
-    const HOUR: i64 = 3_600_000_000;
-    const COOLDOWN: Duration = Duration::from_secs(30);
-
-    fn scope(tenant: u128, host: Option<&str>) -> Scope {
-        let authority = Authority {
-            cloud: Cloud::Public,
-            host: host.map(str::to_owned),
-        };
-        Scope {
-            authority,
-            tenant: Uuid::from_u128(tenant),
-        }
-    }
-
-    fn terms(scope: &Scope, now: i64) -> Terms {
-        let max_age = Duration::from_secs(7 * 24 * 3600);
-        Terms {
-            scope: scope.clone(),
-            max_age,
-            file_is_set: true,
-            now,
-        }
-    }
-
-    fn sourced(scope: &Scope, version: TokenVersion, source: Source) -> SourcedSet {
-        let key = SigningKey {
-            key_id: "key".to_owned(),
-            modulus: vec![0xAB; 512],
-            exponent: vec![1, 0, 1],
-        };
-        let set = KeySet {
-            version,
-            issuer: scope.issuer(version),
-            keys: vec![key],
-        };
-        SourcedSet {
-            set,
-            source,
-            fetched_at: 0,
-        }
-    }
-
-    fn table(scope: &Scope, source: Source) -> KeyTable {
-        let mut table = KeyTable::EMPTY;
-        table.set_worker(Process::from_number(1));
-        table.publish(scope, &[sourced(scope, TokenVersion::V1, source)]);
-        table
-    }
-
-    fn wait(requests: u64) -> Ask {
-        Ask::Wait(Answer::Requests(requests))
-    }
-
-    fn process(number: i32) -> Process {
-        Process::from_number(number).unwrap()
-    }
-
-    #[test]
-    fn keys_serve_their_issuer_only() {
-        let own = scope(1, None);
-        let table = table(&own, Source::Network);
-        let find =
-            |version, issuer: &str, key_id| table.lookup(&terms(&own, 0), version, issuer, key_id);
-        let (v1, v2) = (own.issuer(TokenVersion::V1), own.issuer(TokenVersion::V2));
-        let none = Lookup::Unavailable(Reason::SigningKeysUnavailable);
-        match find(TokenVersion::V1, &v1, "key") {
-            Lookup::Found(key) => assert_eq!(key.modulus, vec![0xAB; 512]),
-            other => panic!("{other:?}"),
-        }
-        assert_eq!(find(TokenVersion::V1, &v1, "other"), Lookup::Unknown);
-        assert_eq!(find(TokenVersion::V1, &v2, "key"), none);
-        assert_eq!(find(TokenVersion::V2, &v2, "key"), none);
-        assert_eq!(find(TokenVersion::V2, &v1, "key"), none);
-    }
-
-    /// A reload that changes whom the server trusts must not reuse what was fetched before.
-    #[test]
-    fn keys_of_other_settings_do_not_serve() {
-        let own = scope(1, None);
-        let mut table = table(&own, Source::Network);
-        let v1 = own.issuer(TokenVersion::V1);
-        let mut us_gov = own.clone();
-        us_gov.authority.cloud = Cloud::UsGov;
-        let others = [
-            scope(2, None),
-            scope(1, Some("https://localhost:8443")),
-            us_gov,
-        ];
-        for other in &others {
-            let found = table.lookup(&terms(other, 0), TokenVersion::V1, &v1, "key");
-            assert_eq!(
-                found,
-                Lookup::Unavailable(Reason::SigningKeysUnavailable),
-                "{other:?}"
-            );
-        }
-        table.publish(
-            &others[0],
-            &[sourced(&others[0], TokenVersion::V2, Source::Network)],
-        );
-        let found = table.lookup(&terms(&own, 0), TokenVersion::V1, &v1, "key");
-        assert_eq!(found, Lookup::Unavailable(Reason::SigningKeysUnavailable));
-        assert!(table.snapshot(None, TokenVersion::V1).is_none());
-    }
-
-    #[test]
-    fn fetched_keys_age_and_those_of_a_file_do_not() {
-        let own = scope(1, None);
-        let v1 = own.issuer(TokenVersion::V1);
-        let serves = |source, now, file_is_set| {
-            let terms = Terms {
-                file_is_set,
-                ..terms(&own, now)
-            };
-            let found = table(&own, source).lookup(&terms, TokenVersion::V1, &v1, "key");
-            matches!(found, Lookup::Found(_))
-        };
-        let week = 7 * 24 * HOUR;
-        for source in [Source::Network, Source::Disk] {
-            assert!(serves(source, week, true));
-            assert!(!serves(source, week + 1, true));
-            // A clock that was set back makes them no older than new.
-            assert!(serves(source, -HOUR, true));
-        }
-        assert!(serves(Source::File, 100 * week, true));
-        assert!(!serves(Source::File, 0, false));
-    }
-
-    #[test]
-    fn without_a_worker_that_is_the_reason() {
-        let own = scope(1, None);
-        let v1 = own.issuer(TokenVersion::V1);
-        let mut table = KeyTable::EMPTY;
-        let find = |table: &KeyTable| table.lookup(&terms(&own, 0), TokenVersion::V1, &v1, "key");
-        assert_eq!(find(&table), Lookup::Unavailable(Reason::WorkerNotRunning));
-        assert_eq!(
-            table.ask(0, process(5), 0, COOLDOWN),
-            Err(Reason::WorkerNotRunning)
-        );
-        table.set_worker(Process::from_number(1));
-        assert_eq!(
-            find(&table),
-            Lookup::Unavailable(Reason::SigningKeysUnavailable)
-        );
-    }
-
-    #[test]
-    fn many_askers_make_one_request_and_eight_wait() {
-        let own = scope(1, None);
-        let mut table = table(&own, Source::Network);
-        let seen = table.generation();
-        for number in 0..8 {
-            assert_eq!(table.ask(seen, process(number), 0, COOLDOWN), Ok(wait(1)));
-        }
-        assert_eq!(
-            table.ask(seen, process(8), 0, COOLDOWN),
-            Err(Reason::KeyRefreshCoolingDown)
-        );
-        assert_eq!(table.open_request(), Some(1));
-        assert_eq!(table.waiting(0).len(), 8);
-        // Places whose owners were killed come free by themselves.
-        let later = micros(PATIENCE) + 1;
-        assert_eq!(table.waiting(later), []);
-        assert_eq!(table.ask(seen, process(9), later, COOLDOWN), Ok(wait(1)));
-        assert_eq!(table.finish(1, later, None), [process(9)]);
-        assert!(table.is_answered(seen, Answer::Requests(1)));
-        assert_eq!(table.open_request(), None);
-    }
-
-    #[test]
-    fn an_answered_request_starts_the_cool_down() {
-        let own = scope(1, None);
-        let mut table = table(&own, Source::Network);
-        let seen = table.generation();
-        assert_eq!(table.ask(seen, process(1), 0, COOLDOWN), Ok(wait(1)));
-        table.finish(1, 1, Some("down"));
-        assert_eq!(table.last_attempt(), (Some(1), Some("down".to_owned())));
-        let end = micros(COOLDOWN);
-        assert_eq!(
-            table.ask(seen, process(1), end - 1, COOLDOWN),
-            Err(Reason::KeyRefreshCoolingDown)
-        );
-        // A fetch by schedule neither ends the cool-down nor starts another.
-        table.finish(1, end - 1, None);
-        assert_eq!(
-            table.ask(seen, process(1), end - 1, COOLDOWN),
-            Err(Reason::KeyRefreshCoolingDown)
-        );
-        assert_eq!(table.ask(seen, process(1), end, COOLDOWN), Ok(wait(2)));
-        table.finish(2, end, None);
-        // The clock was set back.
-        assert_eq!(table.ask(seen, process(1), end - 1, COOLDOWN), Ok(wait(3)));
-    }
-
-    #[test]
-    fn who_asks_after_the_keys_have_changed_looks_again() {
-        let own = scope(1, None);
-        let mut table = table(&own, Source::Network);
-        let seen = table.generation();
-        table.ask(seen, process(1), 0, COOLDOWN).unwrap();
-        table.publish(&own, &[sourced(&own, TokenVersion::V1, Source::Network)]);
-        assert!(table.is_answered(seen, Answer::Requests(1)));
-        assert_eq!(table.ask(seen, process(2), 1, COOLDOWN), Ok(Ask::LookAgain));
-    }
-
-    #[test]
-    fn a_fetch_that_began_before_the_request_does_not_answer_it() {
-        let own = scope(1, None);
-        let mut table = table(&own, Source::Network);
-        let seen = table.generation();
-        let asked = table.begin();
-        table.ask(seen, process(1), 0, COOLDOWN).unwrap();
-        table.finish(asked, 1, None);
-        assert!(!table.is_answered(seen, Answer::Requests(1)));
-        assert_eq!(table.open_request(), Some(1));
-    }
-
-    /// Sign-ins right after the server's start wait for the first keys, and leave the cool-down alone.
-    #[test]
-    fn while_the_first_keys_are_fetched_no_request_is_made() {
-        let own = scope(1, None);
-        let mut table = KeyTable::EMPTY;
-        table.set_worker(Process::from_number(1));
-        let first = Answer::Attempts(1);
-        assert_eq!(table.ask(0, process(2), 0, COOLDOWN), Ok(Ask::Wait(first)));
-        let asked = table.begin();
-        assert_eq!(table.ask(0, process(3), 0, COOLDOWN), Ok(Ask::Wait(first)));
-        assert_eq!(table.open_request(), None);
-        assert!(!table.is_answered(0, first));
-        table.finish(asked, 1, Some("down"));
-        assert!(table.is_answered(0, first));
-        // The worker rests before it tries again: now a sign-in makes it try at once.
-        assert_eq!(table.ask(0, process(2), 1, COOLDOWN), Ok(wait(1)));
-        let asked = table.begin();
-        table.publish(&own, &[sourced(&own, TokenVersion::V1, Source::Network)]);
-        table.finish(asked, 2, None);
-        assert_eq!(table.open_request(), None);
-    }
-}
+mod tests;

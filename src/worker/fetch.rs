@@ -5,6 +5,7 @@ use std::error::Error;
 use std::fmt::Write as _;
 use std::io::Read;
 use std::path::PathBuf;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use entra_token::{KeySet, KeySetError, Metadata, MetadataError, TokenVersion};
@@ -29,7 +30,7 @@ pub enum FetchError {
     CaEmpty { path: PathBuf },
     #[error("aadauth.ca_file {path:?} holds something that is not a certificate: {problem}")]
     CaMalformed { path: PathBuf, problem: String },
-    #[error("the HTTPS client cannot be made: {0}")]
+    #[error("the HTTPS client does not work: {0}")]
     Client(String),
     #[error("{url}: {problem}")]
     Transport { url: String, problem: String },
@@ -124,7 +125,17 @@ pub fn fetch(
         Ok(client) => client,
         Err(error) => return deliver(vec![Err(error)]),
     };
-    let sets = TokenVersion::ALL.map(|version| fetch_set(&client, scope, version));
+    // Side by side: somebody may be waiting.
+    let sets = thread::scope(|threads| {
+        let v2 = threads.spawn(|| fetch_set(&client, scope, TokenVersion::V2));
+        let v1 = fetch_set(&client, scope, TokenVersion::V1);
+        let lost = |_| {
+            Err(FetchError::Client(
+                "its thread ended without a result".to_owned(),
+            ))
+        };
+        [v1, v2.join().unwrap_or_else(lost)]
+    });
     // Before the client is dropped: that waits for its threads, one of which may hang in getaddrinfo.
     deliver(sets.into());
 }

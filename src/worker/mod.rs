@@ -1,5 +1,6 @@
 //! The background workers.
 
+mod age;
 pub mod audit;
 mod fetch;
 mod key_file;

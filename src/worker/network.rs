@@ -12,12 +12,13 @@ use std::time::{Duration, Instant};
 
 use entra_token::{KeySet, TokenVersion};
 
+use super::age::AgeWarning;
 use super::fetch::{self, FetchError};
 use super::key_file::KeyFile;
 use super::schedule::Schedule;
 use crate::keys::scope::Scope;
-use crate::keys::store;
 use crate::keys::table::{Source, SourcedSet};
+use crate::keys::{self, store};
 use crate::pg::latch::Process;
 use crate::pg::log::{self, Level};
 use crate::pg::{server, shmem, worker};
@@ -27,9 +28,6 @@ use crate::{clock, settings};
 const FILE_POLL: Duration = Duration::from_secs(2);
 /// How long the worker sleeps at most, so that it notices keys that grow old.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
-/// From what age on keys are warned about, and how often.
-const OLD: Duration = Duration::from_secs(24 * 3600);
-const WARN_EVERY: Duration = Duration::from_secs(3600);
 
 /// Runs until SIGTERM.
 pub fn run() {
@@ -86,7 +84,7 @@ struct Network {
     /// The last outcome in the log; the same one is not written again.
     said: String,
     store_problem: Option<String>,
-    warned_at: Option<Instant>,
+    age: AgeWarning,
 }
 
 impl Network {
@@ -100,7 +98,7 @@ impl Network {
             fetching: None,
             said: String::new(),
             store_problem: None,
-            warned_at: None,
+            age: AgeWarning::default(),
         }
     }
 
@@ -130,9 +128,15 @@ impl Network {
             if let Some(asked) = request {
                 finish(asked, Some("no tenant is configured"));
             }
+            self.say(
+                Level::Log,
+                "no tenant is configured, so no signing keys are fetched",
+                "Entra sign-ins are refused.",
+                Some("Set aadauth.tenant_id and reload the configuration."),
+            );
             return LONGEST_PAUSE;
         };
-        self.warn_about_age(now, &scope);
+        self.age.check(now, &scope);
         if let Some(file) = &mut self.file {
             if request.is_some() || file.has_changed() {
                 self.read_file(&scope);
@@ -233,7 +237,7 @@ impl Network {
                     Level::Log
                 };
                 let message = format!("could not fetch signing keys: {error}");
-                self.say(level, &message, goes_on(scope), Some(error.hint()));
+                self.say(level, &message, goes_on(), Some(error.hint()));
             }
         }
     }
@@ -262,7 +266,7 @@ impl Network {
                 let message = format!("aadauth.jwks_file {path:?} is not used: {error}");
                 let hint = "The file must be a JWK set (RFC 7517) of RSA public keys, readable by the server, \
                             such as the authority serves at its jwks_uri.";
-                self.say(Level::Warning, &message, goes_on(scope), Some(hint));
+                self.say(Level::Warning, &message, goes_on(), Some(hint));
             }
         }
     }
@@ -297,38 +301,6 @@ impl Network {
             log::line(level, message, Some(detail), hint);
             self.said = line;
         }
-    }
-
-    fn warn_about_age(&mut self, now: Instant, scope: &Scope) {
-        if self
-            .warned_at
-            .is_some_and(|at| now.saturating_duration_since(at) < WARN_EVERY)
-        {
-            return;
-        }
-        let Some(age) = oldest_age() else { return };
-        if age < OLD {
-            return;
-        }
-        let limit = settings::signing_key_max_age();
-        let (hours, limit_hours) = (age.as_secs() / 3600, limit.as_secs() / 3600);
-        let message = format!(
-            "signing keys of {} are {hours} hours old",
-            scope.authority.login()
-        );
-        let detail = if age > limit {
-            format!(
-                "Beyond aadauth.signing_key_max_age ({limit_hours} hours) they serve no more: Entra sign-ins are refused."
-            )
-        } else {
-            format!(
-                "They serve until they are {limit_hours} hours old (aadauth.signing_key_max_age)."
-            )
-        };
-        let hint =
-            "The last_error in the view aadauth.signing_keys says why there are no newer ones.";
-        log::line(Level::Warning, &message, Some(&detail), Some(hint));
-        self.warned_at = Some(now);
     }
 }
 
@@ -429,28 +401,10 @@ fn list(sets: &[SourcedSet]) -> String {
 }
 
 /// What a failure means for sign-ins.
-fn goes_on(scope: &Scope) -> &'static str {
-    if shmem::keys(|table| table.holds(scope)) {
+fn goes_on() -> &'static str {
+    if keys::are_served() {
         "The last good keys go on serving."
     } else {
-        "There are no keys, so Entra sign-ins are refused."
+        "There are no keys to serve, so Entra sign-ins are refused."
     }
-}
-
-/// The age of the oldest keys that were fetched.
-fn oldest_age() -> Option<Duration> {
-    let fetched_at = shmem::keys(|table| {
-        let sets = TokenVersion::ALL.map(|version| table.snapshot(None, version));
-        let ageing = sets
-            .into_iter()
-            .flatten()
-            .filter(|(set, _)| set.source != Source::File);
-        ageing.map(|(set, _)| set.fetched_at).min()
-    })?;
-    Some(Duration::from_micros(
-        clock::micros()
-            .saturating_sub(fetched_at)
-            .try_into()
-            .unwrap_or_default(),
-    ))
 }
