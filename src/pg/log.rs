@@ -14,17 +14,13 @@ pub enum Level {
     Log,
     /// Something an administrator should mend.
     Warning,
-    /// For the person at the client, while a command runs.
-    Notice,
 }
 
-/// Writes one line to the server log (and, for `Warning` and `Notice`, to a client whose command is
-/// running). Safe from a backend's or worker's main thread at any time.
+/// Writes one line to the server log (and, for `Warning`, to a client whose command is running). Safe from a backend's or worker's main thread at any time.
 pub fn line(level: Level, message: &str, detail: Option<&str>, hint: Option<&str>) {
     let level = match level {
         Level::Log => pg_sys::LOG,
         Level::Warning => pg_sys::WARNING,
-        Level::Notice => pg_sys::NOTICE,
     };
     let (message, detail, hint) = (text(message), detail.map(text), hint.map(text));
     // SAFETY: the strings are NUL-terminated and outlive the call; the level is below ERROR, and the

@@ -6,7 +6,7 @@
 
 use std::ffi::c_int;
 
-use entra_token::{Mapping, Reason};
+use entra_token::Reason;
 
 use super::attempt;
 use super::event;
@@ -32,7 +32,7 @@ pub enum Word {
 
 /// How an accepted sign-in came about.
 pub enum Entrance {
-    Token(Mapping),
+    Token,
     /// SCRAM through our PAM service.
     Password,
     /// A local role by a pg_hba.conf line that is none of our business.
@@ -72,9 +72,7 @@ fn with_verdict(
     }
     let mapped = role.is_some_and(Role::is_mapped);
     match (accepted, mapped, status) {
-        (Accepted::Token(mapping), true, STATUS_OK) => {
-            Word::Accepted(Entrance::Token(mapping.clone()))
-        }
+        (Accepted::Token(_), true, STATUS_OK) => Word::Accepted(Entrance::Token),
         (Accepted::Password, false, STATUS_OK) => Word::Accepted(Entrance::Password),
         // Another module of the service file has refused what we accepted.
         _ => refused(Reason::NoVerdict),
@@ -118,7 +116,7 @@ pub fn conclude(word: Word) -> Option<Refusal> {
         attempt::verdict(|verdict| event::record(&connection, &word, verdict));
     }
     match word {
-        Word::Accepted(Entrance::Token(_)) => {
+        Word::Accepted(Entrance::Token) => {
             attempt::verdict(|verdict| event::announce(&connection, verdict));
             None
         }
