@@ -74,36 +74,28 @@ pub fn settings() -> Result<()> {
     let server = Plan::new("settings")?
         .set("shared_preload_libraries", "aadauth")
         .start(&run)?;
-    // Defaults as people write them: with a unit, and nothing for the empty text.
     let listed = server.sql(
-        "SELECT name, coalesce(nullif(
-                    CASE WHEN unit = 's' AND boot_val::int % 86400 = 0 AND boot_val::int > 0
-                              THEN boot_val::int / 86400 || 'd'
-                         WHEN unit = 's' AND boot_val::int % 3600 = 0 AND boot_val::int > 0
-                              THEN boot_val::int / 3600 || 'h'
-                         WHEN unit = 's' AND boot_val::int % 60 = 0 AND boot_val::int > 0
-                              THEN boot_val::int / 60 || 'min'
-                         WHEN unit = 'B' AND boot_val::int % 1024 = 0 THEN boot_val::int / 1024 || 'kB'
-                         ELSE boot_val || coalesce(unit, '') END, ''), 'none'),
+        "SELECT name, boot_val, unit,
                 CASE context WHEN 'sighup' THEN 'reload' WHEN 'postmaster' THEN 'restart' ELSE context END
          FROM pg_settings WHERE name LIKE 'aadauth.%' OR name LIKE 'pgaadauth.%'",
     )?;
-    let actual: BTreeMap<&str, (&str, &str)> = listed
+    let settings: Vec<Vec<&str>> = listed
         .lines()
-        .filter_map(|line| {
-            let mut cells = line.split('|');
-            Some((cells.next()?, (cells.next()?, cells.next()?)))
-        })
+        .map(|line| line.split('|').collect())
+        .collect();
+    let actual: BTreeMap<&str, (String, &str)> = settings
+        .iter()
+        .map(|cells| (cells[0], (as_written(cells[1], cells[2]), cells[3])))
         .collect();
     expect(
         !actual.is_empty(),
         "the server has no settings of ours".to_owned(),
     )?;
     let rows = rows("docs/configuration.md")?;
-    let documented: BTreeMap<&str, (&str, &str)> = rows
+    let documented: BTreeMap<&str, (String, &str)> = rows
         .iter()
         .filter(|row| row.first().is_some_and(|name| name.contains("aadauth.")) && row.len() >= 4)
-        .map(|row| (row[0].as_str(), (row[1].as_str(), row[2].as_str())))
+        .map(|row| (row[0].as_str(), (row[1].clone(), row[2].as_str())))
         .collect();
     for (name, values) in &actual {
         expect(
@@ -121,6 +113,25 @@ pub fn settings() -> Result<()> {
         )?;
     }
     Ok(())
+}
+
+/// A default as people write it: with the largest unit that divides it, and a word for the empty text.
+fn as_written(value: &str, unit: &str) -> String {
+    let units: &[(i64, &str)] = match unit {
+        "s" => &[(86_400, "d"), (3600, "h"), (60, "min"), (1, "s")],
+        "B" => &[(1024, "kB"), (1, "B")],
+        _ => &[],
+    };
+    if value.is_empty() {
+        return "none".to_owned();
+    }
+    let number = value.parse::<i64>().ok().filter(|number| *number > 0);
+    number
+        .and_then(|number| {
+            let (size, name) = units.iter().find(|(size, _)| number % size == 0)?;
+            Some(format!("{}{name}", number / size))
+        })
+        .unwrap_or_else(|| format!("{value}{unit}"))
 }
 
 /// Relative links lead to files that are there.
