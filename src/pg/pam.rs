@@ -41,7 +41,10 @@ pub unsafe extern "C" fn pam_sm_authenticate(
         // SAFETY: ends this backend as core does when a client leaves at the prompt (auth.c, auth_failed on
         // STATUS_EOF); exit callbacks write the audit event.
         Some(Asked::ClientGone) => unsafe { pg_sys::proc_exit(0) },
-        None => PAM_SYSTEM_ERR,
+        None => {
+            signin::asking_failed();
+            PAM_SYSTEM_ERR
+        }
     }
 }
 

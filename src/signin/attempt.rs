@@ -10,6 +10,7 @@ use crate::pg::exit;
 struct Attempt {
     begun: bool,
     recorded: bool,
+    failed: bool,
     verdict: Option<Verdict>,
 }
 
@@ -28,6 +29,15 @@ pub fn begin() {
 
 pub fn keep(verdict: Verdict) {
     ATTEMPT.with_borrow_mut(|attempt| attempt.verdict = Some(verdict));
+}
+
+/// There is no verdict because something went wrong that should not.
+pub fn fail() {
+    ATTEMPT.with_borrow_mut(|attempt| attempt.failed = true);
+}
+
+pub fn has_failed() -> bool {
+    ATTEMPT.with_borrow(|attempt| attempt.failed)
 }
 
 /// Looks at the verdict, if there is one.

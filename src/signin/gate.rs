@@ -83,7 +83,12 @@ fn without_verdict(connection: &Connection, role: Option<&Role>, status: c_int) 
     let refused = |reason| Word::Refused(Refusal::new(reason, &connection.role));
     let is_our_line = connection.pam_service.as_deref().is_some_and(pam::is_ours);
     if is_our_line {
-        return refused(Reason::NoVerdict);
+        let failed = attempt::has_failed();
+        return refused(if failed {
+            Reason::InternalError
+        } else {
+            Reason::NoVerdict
+        });
     }
     if role.is_some_and(Role::is_mapped) {
         return refused(Reason::WrongLine);

@@ -49,6 +49,11 @@ pub fn ask() -> Asked {
     asked
 }
 
+/// Notes that [`ask`] panicked or raised an ERROR, and left no verdict for that reason.
+pub fn asking_failed() {
+    attempt::fail();
+}
+
 /// Whether this backend holds an accepted verdict.
 pub fn is_accepted() -> bool {
     attempt::verdict(|verdict| verdict.is_some_and(|verdict| verdict.outcome.is_ok()))
