@@ -103,6 +103,7 @@ mod tests {
     #[pg_test]
     fn everything_else_stays_as_it_was() {
         make_roles();
+        run("CREATE ROLE guest IN ROLE rls");
         as_session_of("clerk", || {
             run("GRANT ordinary TO friend");
             run("GRANT pg_read_all_data TO friend");
@@ -110,7 +111,7 @@ mod tests {
             run("ALTER GROUP ordinary ADD USER clerk; ALTER GROUP ordinary DROP USER clerk");
             run("ALTER ROLE friend LOGIN PASSWORD 'x'; ALTER ROLE friend SET search_path = x");
             run("ALTER ROLE friend RENAME TO mate; DROP ROLE mate, new");
-            run("REVOKE pg_execute_server_program FROM middle");
+            run("ALTER GROUP rls DROP USER guest; REVOKE pg_execute_server_program FROM middle");
             run("ALTER ROLE clerk PASSWORD 'x'; ALTER ROLE CURRENT_USER SET search_path = x");
             // PostgreSQL's own complaints.
             assert_eq!(failure("GRANT no_such TO clerk").sqlstate, "42704");
