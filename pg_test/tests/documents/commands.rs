@@ -82,9 +82,8 @@ pub fn run(document: &Path) -> Result<()> {
         .env("PACKAGES", "--workspace")
         .env("AADAUTH_DEMO_STATE", run.path().join("demo"))
         .env("PG_CONFIG", pg_config())
-        .env("PGHOSTADDR", "127.0.0.1")
-        .env("PGPORT", server.port().to_string())
-        .env("PGSSLROOTCERT", emulator.authorities())
+        .env("DOCUMENTED_PORT", server.port().to_string())
+        .env("DOCUMENTED_AUTHORITIES", emulator.authorities())
         .stdin(Stdio::null())
         .output()?;
     if output.status.success() {

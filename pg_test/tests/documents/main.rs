@@ -9,7 +9,7 @@
 //! - anything else is shown, not run.
 //!
 //! The shell finds a server that it may reconfigure and restart, reached as `db.example.com`;
-//! `az`, `sudo` and `systemctl` are those of `commands/` beside this file.
+//! `az`, `psql`, `sudo` and `systemctl` are those of `commands/` beside this file.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
