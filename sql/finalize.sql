@@ -12,7 +12,7 @@ COMMENT ON FUNCTION pg_catalog.pgaadauth_list_principals(boolean) IS
 COMMENT ON FUNCTION pg_catalog.pgaadauth_sync_roles_for_group_members() IS
     'give every member of a mapped group a role of their own (needs a directory)';
 
--- Nobody reads or writes the audit by pg_read_all_data and pg_write_all_data, which admins can have:
+-- Nobody reads or writes the audit by pg_read_all_data and pg_write_all_data, whoever has been given them:
 -- those roles don't bypass row-level security. The worker and dumps do, being superusers.
 ALTER TABLE aadauth.sign_in_audit ENABLE ROW LEVEL SECURITY;
 CREATE POLICY auditors ON aadauth.sign_in_audit FOR SELECT TO aadauth_auditor USING (true);

@@ -7,7 +7,7 @@ use std::ffi::{CStr, CString};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use entra_token::{Audience, Authority, Cloud, Policy, Reason};
+use entra_token::{Audience, Authority, Cloud, Policy, Reason, guid};
 use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum};
 use uuid::Uuid;
 
@@ -50,10 +50,11 @@ static CA_FILE: Text = Text::new(None);
 static JWKS_FILE: Text = Text::new(None);
 static DATABASE: Text = Text::new(Some(c"postgres"));
 static REQUIRE_TLS: GucSetting<bool> = GucSetting::<bool>::new(true);
-static CLOCK_SKEW: GucSetting<i32> = GucSetting::<i32>::new(60);
-static MAX_TOKEN_SIZE: GucSetting<i32> = GucSetting::<i32>::new(16 * 1024);
-// Tokens of managed identities live 24 h 5 min.
-static MAX_TOKEN_LIFETIME: GucSetting<i32> = GucSetting::<i32>::new(25 * 3600);
+static CLOCK_SKEW: GucSetting<i32> = GucSetting::<i32>::new(Policy::DEFAULT_CLOCK_SKEW as i32);
+static MAX_TOKEN_SIZE: GucSetting<i32> =
+    GucSetting::<i32>::new(Policy::DEFAULT_MAX_TOKEN_SIZE as i32);
+static MAX_TOKEN_LIFETIME: GucSetting<i32> =
+    GucSetting::<i32>::new(Policy::DEFAULT_MAX_TOKEN_LIFETIME as i32);
 static SIGNING_KEY_MAX_AGE: GucSetting<i32> = GucSetting::<i32>::new(7 * 24 * 3600);
 static SIGNING_KEY_REFRESH_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(3600);
 static SIGNING_KEY_REFRESH_COOLDOWN: GucSetting<i32> = GucSetting::<i32>::new(30);
@@ -77,27 +78,27 @@ pub fn init() {
         GucContext::Sighup,
         GucFlags::default(),
     );
-    text::<Guid>(
+    setting::define::<Guid>(
         c"aadauth.tenant_id",
         c"The Entra tenant (directory) whose principals may sign in, a GUID.",
         &TENANT_ID,
     );
-    text::<Audiences>(
+    setting::define::<Audiences>(
         c"aadauth.audience",
         c"Comma-separated audiences (URIs or GUIDs) that a token may be for; \"ossrdbms\" stands for Azure's own.",
         &AUDIENCE,
     );
-    text::<Origin>(
+    setting::define::<Origin>(
         c"aadauth.authority_host",
         c"An authority to use in place of the cloud's, such as https://localhost:8443.",
         &AUTHORITY_HOST,
     );
-    text::<AbsolutePath>(
+    setting::define::<AbsolutePath>(
         c"aadauth.ca_file",
         c"Certificates (PEM) to trust for HTTPS in place of the system's.",
         &CA_FILE,
     );
-    text::<AbsolutePath>(
+    setting::define::<AbsolutePath>(
         c"aadauth.jwks_file",
         c"A file of signing keys (JWK set) to use in place of the network.",
         &JWKS_FILE,
@@ -105,9 +106,7 @@ pub fn init() {
     setting::define::<DatabaseName>(
         c"aadauth.database",
         c"The database that holds the sign-in audit; a superuser must own it.",
-        c"",
         &DATABASE,
-        GucContext::Sighup,
     );
     GucRegistry::define_bool_guc(
         c"aadauth.require_tls",
@@ -130,7 +129,7 @@ pub fn init() {
         c"How far the authority's clock and ours may differ.",
         &CLOCK_SKEW,
         0,
-        300,
+        Policy::MAX_CLOCK_SKEW as i32,
     );
     seconds(
         c"aadauth.max_token_lifetime",
@@ -166,8 +165,7 @@ pub fn init() {
         c"",
         &MAX_TOKEN_SIZE,
         1024,
-        // What fits a password message with its NUL (PG_MAX_AUTH_TOKEN_LENGTH, auth.c) and a pooler's.
-        65_530,
+        Policy::LARGEST_TOKEN_SIZE as i32,
         GucContext::Sighup,
         GucFlags::UNIT_BYTE,
     );
@@ -179,7 +177,7 @@ pub fn authentication() -> Authentication {
 
 /// The tenant; `None` when unset, and then no Entra sign-in is possible.
 pub fn tenant() -> Option<Uuid> {
-    value(&TENANT_ID).and_then(|text| Uuid::parse_str(&text).ok())
+    value(&TENANT_ID).and_then(|text| guid::parse(&text))
 }
 
 /// The audiences a token may be for; empty when unset.
@@ -273,10 +271,6 @@ fn duration(setting: &GucSetting<i32>) -> Duration {
     Duration::from_secs(u64::try_from(setting.get()).unwrap_or_default())
 }
 
-fn text<R: Rule>(name: &'static CStr, summary: &'static CStr, setting: &'static Text) {
-    setting::define::<R>(name, summary, c"", setting, GucContext::Sighup);
-}
-
 fn seconds(
     name: &'static CStr,
     summary: &'static CStr,
@@ -300,14 +294,11 @@ struct Guid;
 
 impl Rule for Guid {
     fn check(value: &str) -> Result<(), String> {
-        match Uuid::try_parse(value) {
-            Ok(id) if value.len() == 36 && !id.is_nil() => Ok(()),
-            _ => Err(
-                "A tenant is named by its id, a GUID such as 72f988bf-86f1-41af-91ab-2d7cd011db47; domain names and \
-                 words such as \"common\" are not accepted."
-                    .to_owned(),
-            ),
-        }
+        let refused = "A tenant is named by its id, a GUID such as 72f988bf-86f1-41af-91ab-2d7cd011db47; domain names and \
+                       words such as \"common\" are not accepted.";
+        guid::parse(value)
+            .map(drop)
+            .ok_or_else(|| refused.to_owned())
     }
 }
 

@@ -113,18 +113,9 @@ impl Record {
 impl Line {
     /// Whether SQL can hold the numbers, and a float the microseconds (2^53 is the year 2255).
     fn is_in_range(&self) -> bool {
-        const LAST_SECOND: i64 = 9_000_000_000;
-        let times = self
-            .token
-            .as_ref()
-            .map(|token| [token.issued_at, token.expires_at]);
         self.count > 0
             && (0..LAST_SECOND).contains(&self.decision_micros)
             && (0..LAST_SECOND * 1_000_000).contains(&self.at)
-            && times
-                .iter()
-                .flatten()
-                .all(|time| (0..LAST_SECOND).contains(time))
     }
 
     fn into_record(self) -> Record {
@@ -171,13 +162,21 @@ impl Line {
         }
         if let Some(token) = token {
             record.token_id = token.token_id;
-            record.issued_at = Some(token.issued_at);
-            record.expires_at = Some(token.expires_at);
+            record.issued_at = in_range(token.issued_at);
+            record.expires_at = in_range(token.expires_at);
             record.amr = Some(token.amr);
             record.key_id = Some(token.key_id);
         }
         record
     }
+}
+
+/// Seconds since the Unix epoch up to the year 2255.
+const LAST_SECOND: i64 = 9_000_000_000;
+
+/// A time that a token claims, unless SQL can't hold it: the event must not be lost for that.
+fn in_range(seconds: i64) -> Option<i64> {
+    (0..LAST_SECOND).contains(&seconds).then_some(seconds)
 }
 
 impl<'de> Deserialize<'de> for Text {

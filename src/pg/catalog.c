@@ -100,6 +100,8 @@ aad_privilege_behind(Oid role)
 		Form_pg_authid candidate = (Form_pg_authid) GETSTRUCT(tuple);
 
 		if (!candidate->rolsuper && !candidate->rolreplication && !candidate->rolbypassrls &&
+			candidate->oid != ROLE_PG_READ_ALL_DATA &&
+			candidate->oid != ROLE_PG_WRITE_ALL_DATA &&
 			candidate->oid != ROLE_PG_READ_SERVER_FILES &&
 			candidate->oid != ROLE_PG_WRITE_SERVER_FILES &&
 			candidate->oid != ROLE_PG_EXECUTE_SERVER_PROGRAM &&

@@ -27,6 +27,11 @@ pub struct Connection {
     pub local_socket: bool,
 }
 
+// What an authentication method returns (c.h, libpq.h).
+pub const STATUS_OK: c_int = 0;
+pub const STATUS_ERROR: c_int = -1;
+pub const STATUS_EOF: c_int = -2;
+
 /// How asking for a token ended.
 pub enum Answer {
     Token(Zeroizing<Vec<u8>>),
@@ -111,8 +116,6 @@ pub fn ask_for_token(limit: usize) -> Answer {
 ///
 /// May end the process, as [`ask_for_token`].
 pub fn scram() -> Scram {
-    const STATUS_OK: c_int = 0;
-    const STATUS_EOF: c_int = -2;
     let Some(port) = port() else {
         return Scram::Gone;
     };

@@ -28,7 +28,8 @@ pub fn run<T>(what: &str, code: impl FnOnce() -> T) -> Option<T> {
     }
 }
 
-fn describe(payload: &(dyn Any + Send)) -> String {
+/// What a caught panic or ERROR said.
+pub(super) fn describe(payload: &(dyn Any + Send)) -> String {
     if let Some(caught) = payload.downcast_ref::<CaughtError>() {
         return match caught {
             CaughtError::PostgresError(report)

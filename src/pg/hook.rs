@@ -8,6 +8,7 @@ use pgrx::pg_sys::errcodes::PgSqlErrorCode;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::pg_sys::{self, libpq};
 
+use super::connection::STATUS_ERROR;
 use super::guarded;
 use super::log;
 use crate::signin::{self, Word};
@@ -17,8 +18,6 @@ type Hook = unsafe extern "C-unwind" fn(*mut libpq::be::Port, c_int);
 static mut PREVIOUS: Option<Hook> = None;
 static mut PREVIOUS_SHMEM_STARTUP: pg_sys::shmem_startup_hook_type = None;
 static INSTALLED: AtomicBool = AtomicBool::new(false);
-
-const STATUS_ERROR: c_int = -1;
 
 /// Refuses to go on unless the postmaster is loading the library at its start: a library that one session loads
 /// guards nothing.
@@ -43,8 +42,10 @@ pub fn demand_preload() {
 /// Arranges for the hook to be installed when all libraries have been loaded, which makes it the outermost
 /// one whatever their order. Called from `_PG_init`.
 pub fn init() {
-    // SAFETY: _PG_init runs in the single-threaded postmaster, before any hook is called.
+    // SAFETY: _PG_init runs in the single-threaded postmaster, before any hook is called, and nothing else reads
+    // the environment meanwhile. (With the variable set, pgrx would send backtraces to clients, in DETAIL.)
     unsafe {
+        libc::unsetenv(c"RUST_BACKTRACE".as_ptr());
         PREVIOUS_SHMEM_STARTUP = pg_sys::shmem_startup_hook;
         pg_sys::shmem_startup_hook = Some(on_shmem_startup);
     }

@@ -7,8 +7,8 @@ use std::{ptr, slice};
 
 use pgrx::pg_sys;
 
-use super::log;
 use super::role::{self, INTERNAL_PROVIDER, PUBLIC_PROVIDER};
+use super::{log, server};
 use crate::principals;
 
 /// One of our two label providers.
@@ -92,8 +92,7 @@ unsafe extern "C-unwind" fn relabel_internal(
 /// `object` must be valid, and `label` NULL or NUL-terminated.
 unsafe fn relabel(provider: Provider, object: *const pg_sys::ObjectAddress, label: *const c_char) {
     // pg_upgrade replays both labels of each role as they were.
-    // SAFETY: a plain read of a flag that is set before any backend runs SQL.
-    if unsafe { pg_sys::IsBinaryUpgrade } {
+    if server::is_binary_upgrade() {
         return;
     }
     // SAFETY: the caller vouches for both pointers.

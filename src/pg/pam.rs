@@ -89,9 +89,15 @@ pub fn service() -> String {
     format!("aadauth-{}", pg_sys::PG_MAJORVERSION_NUM)
 }
 
-/// Whether a PAM service is one that this library answers for.
+/// Whether a PAM service is one that this library answers for, however pg_hba.conf spells it: libpam takes what
+/// follows the last slash, in lower case (`pam_start` in pam_start.c).
 pub fn is_ours(service: &str) -> bool {
-    service == "aadauth" || service.starts_with("aadauth-")
+    let name = service
+        .rsplit('/')
+        .next()
+        .unwrap_or(service)
+        .to_ascii_lowercase();
+    name == "aadauth" || name.starts_with("aadauth-")
 }
 
 /// Loads libpam's modules into the postmaster, once, if the service file is in order; says so if it is
@@ -101,22 +107,20 @@ pub fn prewarm() {
     let path = format!("/etc/pam.d/{service}");
     let library = format!("{}/aadauth.so", library_directory());
     let in_order = match fs::read_to_string(&path) {
-        Ok(file) => ["auth", "account"]
-            .iter()
-            .all(|kind| names_module(&file, kind, &library)),
+        Ok(file) => names_only(&file, &library),
         Err(_) => false,
     };
     if !in_order {
         // Without a service file libpam asks /etc/pam.d/other: not in the postmaster.
         let hint = format!(
-            "On pam lines of pg_hba.conf everybody is refused until {path} is readable by the server and has \
-             the lines \"auth required {library}\" and \"account required {library}\". \"make install\" or the \
-             package writes it."
+            "Connections that match a line with pamservice={service} are refused until {path} is readable by the \
+             server and has the lines \"auth required {library}\" and \"account required {library}\". With other \
+             modules beside them, sign-ins are slower. \"make install\" or the package writes the file."
         );
         log::line(
             Level::Warning,
             &format!(
-                "aadauth: PAM service file \"{path}\" is missing or does not name this library"
+                "aadauth: PAM service file \"{path}\" is missing or does not name this library alone"
             ),
             None,
             Some(&hint),
@@ -126,17 +130,27 @@ pub fn prewarm() {
     let Ok(service) = CString::new(service) else {
         return;
     };
-    // SAFETY: the name is NUL-terminated. The account stack it runs is our own module, which returns at once
-    // in a process that serves no client.
+    // SAFETY: the name is NUL-terminated. The account stack that is run here names our own module and no other,
+    // which returns at once in a process that serves no client.
     unsafe { shim::aad_prewarm_pam(service.as_ptr()) };
 }
 
-fn names_module(file: &str, kind: &str, library: &str) -> bool {
-    file.lines().any(|line| {
-        line.split_whitespace()
-            .take(3)
-            .eq([kind, "required", library])
-    })
+/// Whether the service file has our two lines, and no other line that libpam reads.
+fn names_only(file: &str, library: &str) -> bool {
+    let mut kinds: Vec<&str> = Vec::new();
+    for line in file.lines() {
+        let mut words = line.split_whitespace();
+        match (words.next(), words.next(), words.next(), words.next()) {
+            (None, ..) => (),
+            (Some(word), ..) if word.starts_with('#') => (),
+            (Some(kind), Some("required"), Some(module), None) if module == library => {
+                kinds.push(kind)
+            }
+            _ => return false,
+        }
+    }
+    kinds.sort_unstable();
+    kinds == ["account", "auth"]
 }
 
 fn library_directory() -> String {

@@ -19,18 +19,16 @@ pub trait Rule {
 pub fn define<R: Rule>(
     name: &'static CStr,
     summary: &'static CStr,
-    detail: &'static CStr,
     setting: &'static GucSetting<Option<CString>>,
-    context: GucContext,
 ) {
     // SAFETY: the check hook lets no panic out, as define_string_guc_with_hooks demands.
     unsafe {
         GucRegistry::define_string_guc_with_hooks(
             name,
             summary,
-            detail,
+            c"",
             setting,
-            context,
+            GucContext::Sighup,
             GucFlags::SUPERUSER_ONLY,
             Some(check::<R>),
             None,

@@ -22,7 +22,6 @@
 #include "libpq/scram.h"
 #include "miscadmin.h"
 #include "port/pg_bswap.h"
-#include "storage/proc.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/syscache.h"
@@ -185,9 +184,6 @@ aad_role_by_name(const char *name, AadRole *role)
 	form = (Form_pg_authid) GETSTRUCT(tuple);
 	role->oid = form->oid;
 	role->can_login = form->rolcanlogin;
-	role->superuser = form->rolsuper;
-	role->replication = form->rolreplication;
-	role->bypass_rls = form->rolbypassrls;
 	valid_until = SysCacheGetAttr(AUTHNAME, tuple, Anum_pg_authid_rolvaliduntil, &forever);
 	role->expired = !forever && DatumGetTimestampTz(valid_until) < GetCurrentTimestamp();
 	ReleaseSysCache(tuple);

@@ -31,9 +31,6 @@ typedef struct AadRole
 	Oid			oid;
 	bool		can_login;
 	bool		expired;		/* VALID UNTIL has passed */
-	bool		superuser;
-	bool		replication;
-	bool		bypass_rls;
 } AadRole;
 
 /* How reading the client's password message ended. */

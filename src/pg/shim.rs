@@ -27,9 +27,6 @@ pub struct Role {
     pub oid: pg_sys::Oid,
     pub can_login: bool,
     pub expired: bool,
-    pub superuser: bool,
-    pub replication: bool,
-    pub bypass_rls: bool,
 }
 
 pub const READ_OK: c_int = 0;

@@ -8,8 +8,8 @@ use pgrx::{PGRXSharedMemory, PgAtomic, PgLwLock, pg_shmem_init};
 use super::latch::Process;
 use crate::keys::table::KeyTable;
 
-// SAFETY: a KeyTable is integers, arrays of them with lengths, and enums without
-// payloads by reference; it has no pointer and means the same in every process.
+// SAFETY: a KeyTable holds no pointer, reference or handle and has no Drop. All processes are forked from
+// the one postmaster that loaded this build, so that its layout is the same in all.
 unsafe impl PGRXSharedMemory for KeyTable {}
 
 // SAFETY: no other structure of this server bears the name; `init` is its only use before start-up.

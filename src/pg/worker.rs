@@ -13,7 +13,7 @@ use pgrx::pg_sys;
 use pgrx::pg_sys::panic::CaughtError;
 use pgrx::prelude::*;
 
-use super::latch;
+use super::{guarded, latch, server};
 
 /// How long the postmaster waits before it starts a worker again that has ended.
 const RESTART: Duration = Duration::from_secs(5);
@@ -27,6 +27,10 @@ unsafe extern "C" {
 /// The network worker has no database, so that it runs on a hot standby as well. The start times are
 /// set last: `enable_spi_access` sets one of its own.
 pub fn init() {
+    // pg_upgrade drops and creates databases, which a connected worker would hold up.
+    if server::is_binary_upgrade() {
+        return;
+    }
     BackgroundWorkerBuilder::new("aadauth network worker")
         .set_library("aadauth")
         .set_function("aadauth_network_worker")
@@ -198,20 +202,17 @@ pub fn transaction<T>(body: impl FnOnce() -> Result<T, Failure>) -> Result<T, Fa
     let failure = match attempt {
         Ok(Ok(value)) => return Ok(value),
         Ok(Err(failure)) => failure,
-        Err(payload) => match payload.downcast_ref::<CaughtError>() {
-            Some(
-                CaughtError::PostgresError(report)
-                | CaughtError::ErrorReport(report)
-                | CaughtError::RustPanic {
-                    ereport: report, ..
-                },
-            ) => Failure {
-                message: report.message().to_owned(),
-                is_data: is_data_error(report.sql_error_code()),
-            },
-            None => Failure {
-                message: "a panic".to_owned(),
-                is_data: false,
+        Err(payload) => Failure {
+            message: guarded::describe(payload.as_ref()),
+            is_data: match payload.downcast_ref::<CaughtError>() {
+                Some(
+                    CaughtError::PostgresError(report)
+                    | CaughtError::ErrorReport(report)
+                    | CaughtError::RustPanic {
+                        ereport: report, ..
+                    },
+                ) => is_data_error(report.sql_error_code()),
+                None => false,
             },
         },
     };

@@ -68,6 +68,8 @@ pub enum Privilege {
     Through(String),
     /// `azure_pg_admin`, which has no rights but is what admins administer.
     Admins,
+    /// An Entra admin, whose rights to map are not to be had by acting as him.
+    AdminPrincipal,
 }
 
 impl PrincipalError {
@@ -170,6 +172,7 @@ impl std::fmt::Display for Privilege {
             ),
             Privilege::Through(role) => write!(f, "It is a member of role \"{role}\"."),
             Privilege::Admins => f.write_str("Its members are the Entra admins."),
+            Privilege::AdminPrincipal => f.write_str("It is an Entra admin."),
         }
     }
 }

@@ -8,15 +8,16 @@
 //! new members, by whatever statement, nor alter, rename or drop it. `azure_pg_admin`, whose members
 //! hold ADMIN OPTION on it, is handed out by the functions only, which raise their rights for it.
 //!
-//! REVOKE is left alone: it takes rights away. So is all that CREATEROLE does to other roles,
-//! admins' included: GRANT of an admin's role and SET ROLE confer no right to map anybody, but who has
-//! CREATEROLE on 15 can prepare an admin's session as any other's, so it is to be given to admins only.
+//! The same holds for the roles of Entra admins: whoever can set an admin's `search_path` has him call
+//! functions of theirs, and whoever can drop his role can make it again for another principal.
+//!
+//! REVOKE is left alone: it takes rights away. So is what CREATEROLE does to roles without such rights.
 
 use pgrx::pg_sys;
 
 use super::admin::{self, AZURE_PG_ADMIN};
 use super::error::{PrincipalError, Privilege};
-use crate::pg::rights;
+use crate::pg::{label, rights};
 
 /// Called before a role gets a new member.
 ///
@@ -51,5 +52,7 @@ fn protected(role: pg_sys::Oid) -> Option<(String, Privilege)> {
     if name == AZURE_PG_ADMIN {
         return Some((name, Privilege::Admins));
     }
-    admin::privilege(role).map(|reason| (name, reason))
+    let reason = admin::privilege(role)
+        .or_else(|| admin::says_admin(&label::of(role)).then_some(Privilege::AdminPrincipal))?;
+    Some((name, reason))
 }

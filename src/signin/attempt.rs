@@ -45,13 +45,19 @@ pub fn verdict<T>(look: impl FnOnce(Option<&Verdict>) -> T) -> T {
     ATTEMPT.with_borrow(|attempt| look(attempt.verdict.as_ref()))
 }
 
-/// The event is paid; whether it was still owed.
-pub fn settle() -> bool {
-    ATTEMPT.with_borrow_mut(|attempt| !std::mem::replace(&mut attempt.recorded, true))
+/// Whether an event has still to be written.
+pub fn is_owed() -> bool {
+    ATTEMPT.with_borrow(|attempt| attempt.begun && !attempt.recorded)
+}
+
+/// The event has been written.
+pub fn settle() {
+    ATTEMPT.with_borrow_mut(|attempt| attempt.recorded = true);
 }
 
 pub fn abandoned() {
-    if settle() {
+    if is_owed() {
         verdict(event::record_interrupted);
+        settle();
     }
 }

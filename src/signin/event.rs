@@ -60,10 +60,16 @@ pub fn record(connection: &Connection, word: &Word, verdict: Option<&Verdict>) {
     let (outcome, reason) = match word {
         Word::Accepted(_) => (Outcome::Authenticated, None),
         Word::Refused(refusal) => (Outcome::Refused, Some(refusal)),
-        Word::RefusedByMethod => (
-            Outcome::Refused,
-            Some(&Refusal::new(Reason::PasswordFailed, &connection.role)),
-        ),
+        Word::RefusedByMethod => {
+            let reason = match connection.method.as_str() {
+                "scram-sha-256" | "md5" | "password" => Reason::PasswordFailed,
+                _ => Reason::MethodRefused,
+            };
+            (
+                Outcome::Refused,
+                Some(&Refusal::new(reason, &connection.role)),
+            )
+        }
         Word::ClientGone => return record_interrupted(verdict),
     };
     let is_local_success = matches!(

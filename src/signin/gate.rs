@@ -12,13 +12,10 @@ use super::attempt;
 use super::event;
 use super::refusal::Refusal;
 use super::verdict::{Accepted, Verdict};
-use crate::pg::connection::{self, Connection};
+use crate::pg::connection::{self, Connection, STATUS_EOF, STATUS_OK};
 use crate::pg::pam;
 use crate::pg::role::{self, Role};
 use crate::settings::{self, Authentication};
-
-const STATUS_OK: c_int = 0;
-const STATUS_EOF: c_int = -2;
 
 /// What the hook does with a sign-in.
 pub enum Word {
@@ -93,11 +90,12 @@ fn without_verdict(connection: &Connection, role: Option<&Role>, status: c_int) 
     if role.is_some_and(Role::is_mapped) {
         return refused(Reason::WrongLine);
     }
-    if status != STATUS_OK {
-        return Word::RefusedByMethod;
-    }
+    // Before the method's outcome: a right password must read like a wrong one.
     if settings::authentication() == Authentication::Entra && !is_break_glass(connection) {
         return refused(Reason::PasswordDisabled);
+    }
+    if status != STATUS_OK {
+        return Word::RefusedByMethod;
     }
     Word::Accepted(Entrance::OtherLine)
 }
@@ -117,8 +115,10 @@ pub fn conclude(word: Word) -> Option<Refusal> {
     let Some(connection) = connection::current() else {
         return Some(Refusal::new(Reason::InternalError, ""));
     };
-    if attempt::settle() {
+    // Settled last: what goes wrong in between leaves the event to the exit callback.
+    if attempt::is_owed() {
         attempt::verdict(|verdict| event::record(&connection, &word, verdict));
+        attempt::settle();
     }
     match word {
         Word::Accepted(Entrance::Token) => {

@@ -30,7 +30,7 @@ impl Refusal {
         }
     }
 
-    /// Adds the outcome of every check of section 5.
+    /// Adds the outcome of every check of [`entra_token::judge`].
     pub fn with_checks(mut self, checks: Vec<EventCheck>) -> Refusal {
         self.checks = checks;
         self

@@ -1,12 +1,13 @@
 //! Mapped roles: role → label → token → claims → principal → verdict.
 
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 use entra_token::{Claims, Envelope, Mapping, Policy, Reason, SigningKey, TokenVersion, judge};
 
 use super::event;
 use super::refusal::Refusal;
 use super::verdict::{Accepted, Verdict};
+use crate::clock;
 use crate::keys::{self, Lookup};
 use crate::pg::connection::{self, Answer, Connection};
 use crate::pg::role::Role;
@@ -25,7 +26,7 @@ pub fn ask(connection: &Connection, role: Role) -> Verdict {
         };
         // The client's time is not ours.
         start = Instant::now();
-        let now = unix_time();
+        let now = clock::micros() / 1_000_000;
         let (claims, key) = verify(&token, &policy, now)
             .map_err(|reason| Refusal::new(reason, &connection.role))?;
         // Wiped here, before anything that may end the process.
@@ -122,13 +123,4 @@ fn compare(
         None => Ok(()),
         Some(reason) => Err(Refusal::new(reason, role).with_checks(event::checks(&judgement))),
     }
-}
-
-/// Seconds since 1970, by this machine's clock.
-fn unix_time() -> i64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .ok()
-        .and_then(|since| i64::try_from(since.as_secs()).ok())
-        .unwrap_or_default()
 }

@@ -22,10 +22,11 @@ const LEAST_RETRY: Duration = Duration::from_secs(1);
 
 /// Runs until SIGTERM, or until another database is configured.
 pub fn run() {
-    let database = settings::database();
-    if !wait_to_connect(&database) {
+    if !wait_to_connect() {
         return;
     }
+    // After the wait, which a reload that names another database ends.
+    let database = settings::database();
     let failures = shmem::audit_connect_failures();
     shmem::set_audit_connect_failures(failures.saturating_add(1));
     worker::connect(&database);
@@ -56,7 +57,7 @@ pub fn run() {
 
 /// After a connection that ended the process, waits before the next: a database that isn't there would
 /// otherwise fill the log. A reload ends the wait. `false` when the worker is to end.
-fn wait_to_connect(database: &str) -> bool {
+fn wait_to_connect() -> bool {
     let failures = shmem::audit_connect_failures();
     if failures == 0 {
         return true;
@@ -65,7 +66,10 @@ fn wait_to_connect(database: &str) -> bool {
     if failures == 1 {
         log::line(
             Level::Warning,
-            &format!("could not connect to database \"{database}\" to record sign-ins"),
+            &format!(
+                "could not connect to database \"{}\" to record sign-ins",
+                settings::database()
+            ),
             Some("Events wait in the spool; sign-ins go on. The reason is in the log line before."),
             Some("Create the database, or set aadauth.database, and reload the configuration."),
         );
@@ -123,18 +127,24 @@ impl Drain {
             return Ok(());
         }
         self.check()?;
+        // A file that can't be read must not hold up those after it.
+        let mut outcome = Ok(());
         for id in ids {
-            drain(id)?;
+            outcome = outcome.and(drain(id));
             if worker::stop_requested() || worker::reload_requested() {
-                break;
+                return outcome;
             }
         }
-        Ok(())
+        if outcome.is_ok() && self.said.take().is_some() {
+            let message = format!("sign-ins are recorded in database \"{}\"", self.database);
+            log::line(Level::Log, &message, None, None);
+        }
+        outcome
     }
 
     /// Whether the tables are there, and whose they are. A database's owner can do with it as they
     /// like, so that what a superuser's process writes to must be a superuser's.
-    fn check(&mut self) -> Result<(), Problem> {
+    fn check(&self) -> Result<(), Problem> {
         let (has_extension, has_tables, is_owned) = worker::transaction(look_at_database)?;
         let database = &self.database;
         let problem = if !has_extension {
@@ -161,16 +171,7 @@ impl Drain {
         } else {
             None
         };
-        match problem {
-            Some(problem) => Err(problem),
-            None => {
-                if self.said.take().is_some() {
-                    let message = format!("sign-ins are recorded in database \"{database}\"");
-                    log::line(Level::Log, &message, None, None);
-                }
-                Ok(())
-            }
-        }
+        problem.map_or(Ok(()), Err)
     }
 
     fn say(&mut self, problem: Problem) {

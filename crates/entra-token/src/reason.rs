@@ -95,6 +95,8 @@ reasons! {
             "Password sign-in is switched off on this server."
         PasswordFailed "password-failed"
             "The password of a local role was wrong, or there is no such role."
+        MethodRefused "method-refused"
+            "The method of the pg_hba.conf line refused the client."
         NoVerdict "no-verdict"
             "The connection came through the aadauth PAM line, but this library did not decide it."
         InternalError "internal-error"
