@@ -17,6 +17,9 @@ PACKAGES ?= -p aadauth
 # compile every dependency again for itself; with RUSTFLAGS in the environment both ignore them.
 RUSTFLAGS ?=
 
+# The major version that the library in the build directory is for.
+BUILT_FOR = $(CARGO_TARGET_DIR)/release/aadauth.major
+
 export CARGO_TARGET_DIR RUSTFLAGS
 export PGRX_PG_CONFIG_PATH = $(PG_CONFIG)
 export PGRX_HOME = $(CARGO_TARGET_DIR)/pgrx
@@ -42,17 +45,22 @@ build: ## build the library for PG_CONFIG=/path/to/pg_config (default: the one o
 	case $$major in
 	15 | 16 | 17 | 18) ;;
 	*)
-	    echo "make: $(PG_CONFIG) is of PostgreSQL $$version; aadauth runs on 15, 16, 17 and 18" >&2
+	    echo "make: $(PG_CONFIG) is of PostgreSQL $$version; aadauth is tested on 15 and builds for 16, 17 and 18" >&2
 	    exit 1
 	    ;;
 	esac
-	cargo build --release $(PACKAGES) --no-default-features --features "pg$$major"
+	cargo build --release --locked $(PACKAGES) --no-default-features --features "pg$$major"
+	echo "$$major" >$(BUILT_FOR)
 
 # Each file is written beside its place and renamed: a server that has the old library loaded keeps
 # it. What was built is copied as it is; nothing but this target writes outside the build directory.
-install: build ## build, then install library, SQL and PAM service file (as root; DESTDIR= works)
+install: ## install what was built: library, SQL and PAM service file (as root; DESTDIR= works)
 	@version=$$("$(PG_CONFIG)" --version | awk '{ print $$2 }')
 	major=$${version%%[!0-9]*}
+	if [[ $$(cat $(BUILT_FOR) 2>/dev/null) != "$$major" ]]; then
+	    echo "make: there is no library for PostgreSQL $$major to install: run \`make build\` first" >&2
+	    exit 1
+	fi
 	pkglibdir=$$("$(PG_CONFIG)" --pkglibdir)
 	extensions=$$("$(PG_CONFIG)" --sharedir)/extension
 	release=$$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
@@ -70,11 +78,8 @@ install: build ## build, then install library, SQL and PAM service file (as root
 	fi
 	work=$$(mktemp -d)
 	trap 'rm -rf "$$work"' EXIT
-	for control in aadauth pgaadauth; do
-	    sed "s/@CARGO_VERSION@/$$release/" "$$(find . sql -maxdepth 1 -name "$$control.control" | head -n 1)" \
-	        >"$$work/$$control.control"
-	    put 0644 "$$work/$$control.control" "$(DESTDIR)$$extensions/$$control.control"
-	done
+	put 0644 aadauth.control "$(DESTDIR)$$extensions/aadauth.control"
+	put 0644 sql/pgaadauth.control "$(DESTDIR)$$extensions/pgaadauth.control"
 	for script in sql/aadauth--*.sql sql/pgaadauth--*.sql; do
 	    put 0644 "$$script" "$(DESTDIR)$$extensions/$$(basename "$$script")"
 	done

@@ -285,7 +285,6 @@ mod tests {
             ("\"count\":1", "\"count\":99999999999999999999"),
             ("1700000000000001", "9000000000000000"),
             ("1700000000000001", "-1"),
-            ("\"issued_at\":10", "\"issued_at\":9000000000"),
             ("\"decision_micros\":1234", "\"decision_micros\":-1"),
             (
                 "\"decision_micros\":1234",
@@ -299,6 +298,14 @@ mod tests {
             let line = line.replacen(is, becomes, 1);
             assert!(Record::parse(line.as_bytes()).is_none(), "{becomes}");
         }
+        // What a token claims must not cost the event.
+        let odd = line.replacen("\"issued_at\":10", "\"issued_at\":-9223372036854775808", 1);
+        assert_ne!(odd, line);
+        let record = Record::parse(odd.as_bytes()).expect("the event is kept");
+        assert_eq!(
+            serde_json::to_value(&record).unwrap()["issued_at"],
+            Value::Null
+        );
         assert!(Record::parse(b"").is_none());
         assert!(Record::parse(b"{\"id\":").is_none());
         assert!(Record::parse(b"\xff\xfe").is_none());

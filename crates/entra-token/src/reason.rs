@@ -259,7 +259,7 @@ mod tests {
                 reason
             );
         }
-        assert_eq!(seen.len(), 52);
+        assert_eq!(seen.len(), 53);
         assert_eq!(Reason::from_code("Expired"), None);
         assert_eq!(Reason::from_code(""), None);
         assert!(serde_json::from_str::<Reason>("\"accepted\"").is_err());

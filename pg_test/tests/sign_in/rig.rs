@@ -364,7 +364,7 @@ fn install() -> Result<()> {
         Command::new("make")
             .args(["-s", "-C"])
             .arg(source())
-            .arg("install")
+            .args(["build", "install"])
             .arg(format!("PG_CONFIG={}", pg_config().display()))
             .arg("PACKAGES=--workspace")
             .env("CARGO_TARGET_DIR", target()),

@@ -7,7 +7,9 @@ use pgrx::prelude::*;
 mod tests {
     use super::super::*;
 
-    const PROTECTED: [&str; 5] = [
+    const PROTECTED: [&str; 7] = [
+        "pg_read_all_data",
+        "pg_write_all_data",
         "pg_read_server_files",
         "pg_write_server_files",
         "pg_execute_server_program",
@@ -100,13 +102,31 @@ mod tests {
         });
     }
 
+    /// Whoever acts as an admin, or prepares an admin's session, or makes the role anew, would map as one.
+    #[pg_test]
+    fn createrole_leaves_entra_admins_alone() {
+        make_roles();
+        run("CREATE ROLE chief LOGIN CREATEROLE");
+        run(&format!(
+            "SECURITY LABEL FOR pgaadauth ON ROLE chief IS 'aadauth,oid={ALICE},type=user,admin'"
+        ));
+        as_session_of("clerk", || {
+            refused("GRANT chief TO clerk");
+            refused("ALTER ROLE chief SET search_path = evil");
+            refused("ALTER ROLE chief IN DATABASE postgres SET search_path = evil");
+            refused("ALTER ROLE chief RENAME TO other");
+            refused("DROP ROLE chief");
+        });
+        as_session_of("chief", || run("ALTER ROLE chief SET search_path = mine"));
+    }
+
     #[pg_test]
     fn everything_else_stays_as_it_was() {
         make_roles();
         run("CREATE ROLE guest IN ROLE rls");
         as_session_of("clerk", || {
             run("GRANT ordinary TO friend");
-            run("GRANT pg_read_all_data TO friend");
+            run("GRANT pg_monitor TO friend");
             run("CREATE ROLE new IN ROLE ordinary ROLE friend");
             run("ALTER GROUP ordinary ADD USER clerk; ALTER GROUP ordinary DROP USER clerk");
             run("ALTER ROLE friend LOGIN PASSWORD 'x'; ALTER ROLE friend SET search_path = x");
