@@ -5,7 +5,7 @@ use pg_test::client::psql;
 use pg_test::wire::{Connection, Outcome, Refusal, Request};
 
 use crate::Test;
-use crate::rig::{Rig, ensure};
+use crate::rig::{OUR_LINES, Rig, ensure};
 
 pub const TESTS: &[Test] = &[
     ("scram_is_asked_for_on_the_same_line", scram_is_asked_for),
@@ -16,6 +16,7 @@ pub const TESTS: &[Test] = &[
         mapped_role_with_password,
     ),
     ("an_md5_hash_is_refused_and_the_log_says_why", md5),
+    ("a_line_without_password_refuses", refused_by_peer),
     ("entra_only_mode", entra_only),
     ("entra_off_leaves_passwords", entra_off),
     ("a_local_role_may_be_named_like_a_token", odd_names),
@@ -118,12 +119,36 @@ fn md5(rig: &Rig) -> Result<()> {
     rig.server.wait_for_log(mark, "MD5").map(drop)
 }
 
+/// Nobody is said to have given a wrong password who was not asked for one.
+fn refused_by_peer(rig: &Rig) -> Result<()> {
+    let server = rig.server("peer-refuses", |plan| {
+        plan.hba(&["local all other peer", OUR_LINES[0]])
+    })?;
+    server.sql("CREATE ROLE other LOGIN")?;
+    let mark = "refused-by-peer";
+    let string = format!(
+        "host={} port={} user=other dbname=postgres application_name={mark}",
+        server.socket().display(),
+        server.port()
+    );
+    let printed = psql(&string, "", "SELECT 1")?;
+    ensure(
+        !printed.success && printed.error.contains("Peer authentication failed"),
+        || format!("{printed:?}"),
+    )?;
+    let event = rig.event(&server, mark)?;
+    ensure(
+        event["outcome"] == "refused" && event["reason"] == "method-refused",
+        || event.to_string(),
+    )
+}
+
 fn entra_only(rig: &Rig) -> Result<()> {
     let mut server = rig.server("entra-only", |plan| {
         plan.hba(&[
             "hostssl all byline all scram-sha-256",
             "local all trusted trust",
-            crate::rig::OUR_LINES[0],
+            OUR_LINES[0],
         ])
     })?;
     let person = rig.person(&server, "someone")?;

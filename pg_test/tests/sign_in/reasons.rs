@@ -39,6 +39,10 @@ const ELSEWHERE: &[(&str, &str)] = &[
         "password-failed",
         "local_roles::wrong_password_and_unknown_role_read_alike",
     ),
+    (
+        "method-refused",
+        "local_roles::a_line_without_password_refuses",
+    ),
     ("no-verdict", "fail_closed::pam_file_missing"),
     ("internal-error", "fail_closed::a_panic_in_the_decision"),
     ("interrupted", "audit::a_time_out_leaves_one_event"),
