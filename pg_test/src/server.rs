@@ -5,6 +5,7 @@ use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 
 use rustix::process::Signal;
 
@@ -148,6 +149,24 @@ impl Server {
             .as_ref()
             .map(Owned::id)
             .ok_or_else(|| "the server is stopped".into())
+    }
+
+    /// The process id of a backend or worker whose process title contains `title`.
+    ///
+    /// # Errors
+    /// It's stopped.
+    pub fn child(&self, title: &str) -> Result<Option<u32>> {
+        let postmaster = self.postmaster()?;
+        let children =
+            fs::read_to_string(format!("/proc/{postmaster}/task/{postmaster}/children"))?;
+        for child in children.split_whitespace() {
+            // It may have ended meanwhile.
+            let of_child = fs::read(format!("/proc/{child}/cmdline")).unwrap_or_default();
+            if String::from_utf8_lossy(&of_child).contains(title) {
+                return Ok(Some(child.parse()?));
+            }
+        }
+        Ok(None)
     }
 
     /// # Errors
@@ -417,12 +436,30 @@ impl Server {
     }
 }
 
-/// A port of 127.0.0.1 that nobody listens on.
+/// A port of 127.0.0.1 that nobody listens on, and that isn't handed out again in this process.
+///
+/// It is below the ports that Linux gives to outgoing connections (`ip_local_port_range` begins at
+/// 32768), so that none of those takes it before its server starts or while that restarts. Where the
+/// count begins depends on the process id: two runs at once seldom try the same ports.
 ///
 /// # Errors
-/// There is none.
+/// All have been handed out, or somebody listens on what's left.
 pub fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+    const FIRST: u16 = 20_000;
+    const COUNT: u16 = 12_000;
+    static HANDED_OUT: AtomicU16 = AtomicU16::new(0);
+    let start = (std::process::id() % 120) as u16 * (COUNT / 120);
+    loop {
+        let step = HANDED_OUT
+            .try_update(Ordering::Relaxed, Ordering::Relaxed, |step| {
+                (step < COUNT).then_some(step + 1)
+            })
+            .map_err(|_| "no port is free")?;
+        let port = FIRST + (start + step) % COUNT;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return Ok(port);
+        }
+    }
 }
 
 /// A fresh data directory, made once per run and installation; servers start from copies.

@@ -4,9 +4,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use pg_test::emulator::Emulator;
+use pg_test::process::signal;
 use pg_test::server::Server;
-use pg_test::wait::until;
+use pg_test::wait::{until, until_within};
 use pg_test::{Error, Result};
+use rustix::process::Signal;
 use serde_json::json;
 use uuid::Uuid;
 
@@ -26,6 +28,7 @@ pub const TESTS: &[Test] = &[
     ),
     ("a_slow_authority_times_out", slow_authority),
     ("a_crash_restart", crash_restart),
+    ("a_network_worker_that_was_ended_comes_back", worker_ended),
     ("a_key_file", key_file),
 ];
 
@@ -59,7 +62,6 @@ impl<'a> Own<'a> {
             emulator,
             object_id: person.object_id,
         };
-        // Both versions' key sets are there when a token of each is accepted.
         own.rig.accepted(&own.server, "someone", &own.token()?)?;
         Ok(own)
     }
@@ -145,10 +147,14 @@ fn unknown_keys(rig: &Rig) -> Result<()> {
     )?;
     let junk = own.good().header("kid", "never-published").text()?;
     let good = own.token()?;
-    let usual = fastest(&own, &good)?;
+    let usual = median(
+        (0..15)
+            .map(|_| duration(&own, &good))
+            .collect::<Result<_>>()?,
+    )?;
     let before = own.emulator.key_fetches()?;
     let done = AtomicBool::new(false);
-    let (reasons, slowest) = std::thread::scope(|scope| -> Result<_> {
+    let (marks, durations) = std::thread::scope(|scope| -> Result<_> {
         let flood: Vec<_> = (0..4)
             .map(|_| {
                 scope.spawn(|| -> Result<Vec<String>> {
@@ -158,31 +164,34 @@ fn unknown_keys(rig: &Rig) -> Result<()> {
                 })
             })
             .collect();
-        let beside = scope.spawn(|| -> Result<Duration> {
-            let mut best = Duration::MAX;
+        let beside = scope.spawn(|| -> Result<Vec<Duration>> {
+            let mut durations = Vec::new();
             while !done.load(Ordering::Relaxed) {
-                best = best.min(fastest(&own, &good)?);
+                durations.push(duration(&own, &good)?);
             }
-            Ok(best)
+            Ok(durations)
         });
-        let mut marks = Vec::new();
-        for thread in flood {
-            marks.extend(
+        let marks: Vec<Result<Vec<String>>> = flood
+            .into_iter()
+            .map(|thread| {
                 thread
                     .join()
-                    .map_err(|_| Error::from("a thread panicked"))??,
-            );
-        }
+                    .map_err(|_| Error::from("a thread panicked"))
+                    .flatten()
+            })
+            .collect();
+        // Whatever came of the flood: the thread beside it must end.
         done.store(true, Ordering::Relaxed);
-        let best = beside
+        let durations = beside
             .join()
             .map_err(|_| Error::from("a thread panicked"))??;
-        let mut reasons = Vec::new();
-        for mark in marks {
-            reasons.push(own.rig.event(&own.server, &mark)?["reason"].to_string());
-        }
-        Ok((reasons, best))
+        let marks = marks.into_iter().collect::<Result<Vec<_>>>()?;
+        Ok((marks.concat(), durations))
     })?;
+    let reasons = marks
+        .iter()
+        .map(|mark| Ok(own.rig.event(&own.server, mark)?["reason"].to_string()))
+        .collect::<Result<Vec<_>>>()?;
     // One fetch asks for the keys of both versions.
     let fetches = own.emulator.key_fetches()? - before;
     ensure(fetches <= 2, || format!("{fetches} requests for keys"))?;
@@ -193,19 +202,24 @@ fn unknown_keys(rig: &Rig) -> Result<()> {
     ensure(cooling >= 180, || {
         format!("{cooling} of 200 were refused at once: {reasons:?}")
     })?;
-    ensure(slowest < usual * 10 + Duration::from_millis(100), || {
-        format!("a good sign-in took {slowest:?} beside the flood, {usual:?} before")
+    // Five clients share the processors, and the machine may have more to do; a sign-in that waited
+    // for a refresh would take two seconds.
+    let beside = median(durations)?;
+    ensure(beside < usual * 20, || {
+        format!("a good sign-in took {beside:?} beside the flood, {usual:?} before")
     })
 }
 
-fn fastest(own: &Own<'_>, token: &str) -> Result<Duration> {
-    let mut best = Duration::MAX;
-    for _ in 0..3 {
-        let start = Instant::now();
-        own.rig.accepted(&own.server, "someone", token)?;
-        best = best.min(start.elapsed());
-    }
-    Ok(best)
+fn duration(own: &Own<'_>, token: &str) -> Result<Duration> {
+    let start = Instant::now();
+    own.rig.accepted(&own.server, "someone", token)?;
+    Ok(start.elapsed())
+}
+
+fn median(mut durations: Vec<Duration>) -> Result<Duration> {
+    durations.sort_unstable();
+    let middle = durations.get(durations.len() / 2);
+    Ok(*middle.ok_or("nothing was measured")?)
 }
 
 fn implausible_unknown_keys(rig: &Rig) -> Result<()> {
@@ -267,6 +281,31 @@ fn crash_restart(rig: &Rig) -> Result<()> {
     let refused = rig.sign_in(&own.server, "someone", "not a token")?;
     ensure(refused.outcome.refusal().is_some(), || {
         format!("{:?}", refused.outcome)
+    })
+}
+
+fn worker_ended(rig: &Rig) -> Result<()> {
+    const TITLE: &str = "aadauth network worker";
+    let own = Own::start(
+        rig,
+        "worker-ended",
+        &[("aadauth.signing_key_refresh_cooldown", "1s")],
+    )?;
+    let worker = own.server.child(TITLE)?.ok_or("no network worker")?;
+    signal(worker, Signal::TERM)?;
+    until("the worker ends", || {
+        Ok((own.server.child(TITLE)? != Some(worker)).then_some(()))
+    })?;
+    // The keys that it fetched serve without it.
+    own.accepted()?;
+    until_within(Duration::from_secs(15), "the worker is back", || {
+        own.server.child(TITLE)
+    })?;
+    // And it does its work: the next key is one that only a fetch can bring.
+    own.emulator.rotate()?;
+    until("the new key is there", || {
+        let sign_in = rig.sign_in(&own.server, "someone", &own.token()?)?;
+        Ok(sign_in.outcome.is_in().then_some(()))
     })
 }
 

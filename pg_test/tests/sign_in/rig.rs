@@ -122,9 +122,12 @@ impl Rig {
         self.await_keys(server)
     }
 
+    /// Waits for the keys of both versions: a version without keys has a row, but none that's served.
     pub fn await_keys(&self, server: &Server) -> Result<()> {
         until("the signing keys are there", || {
-            Ok((server.sql("SELECT count(*) FROM aadauth.signing_keys")? != "0").then_some(()))
+            let both =
+                "SELECT count(DISTINCT token_version) = 2 FROM aadauth.signing_keys WHERE served";
+            Ok((server.sql(both)? == "t").then_some(()))
         })
     }
 
