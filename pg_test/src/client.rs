@@ -115,7 +115,8 @@ impl Attempt {
     }
 }
 
-/// Runs psql with a whole connection string of the caller's.
+/// Runs psql with a whole connection string of the caller's. The server's errors are printed with
+/// their SQLSTATE.
 ///
 /// # Errors
 /// There is no psql.
@@ -126,6 +127,8 @@ pub fn psql(connection: &str, secret: &str, sql: &str) -> Result<Printed> {
         "-w",
         "-v",
         "ON_ERROR_STOP=1",
+        "-v",
+        "VERBOSITY=verbose",
         "-d",
         connection,
         "-c",

@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::fs;
 
 use pg_test::Result;
-use pg_test::wire::{Outcome, Request};
+use pg_test::wire::{Connection, Outcome, Request};
 
 use crate::Test;
-use crate::rig::{Rig, ensure};
+use crate::rig::{Rig, SignIn, ensure};
 
 pub const TESTS: &[Test] = &[
     ("a_sign_in_opens_no_shared_library", opens_no_library),
@@ -45,15 +45,9 @@ fn opens_no_library(rig: &Rig) -> Result<()> {
     })?;
     // libpam is in the middle of its work now: whatever it opened is mapped.
     let postmaster = server.postmaster()?;
-    let children = fs::read_to_string(format!("/proc/{postmaster}/task/{postmaster}/children"))?;
-    let mut backend = None;
-    for child in children.split_whitespace() {
-        let title = fs::read(format!("/proc/{child}/cmdline"))?;
-        if String::from_utf8_lossy(&title).contains("someone postgres") {
-            backend = Some(child.parse()?);
-        }
-    }
-    let backend = backend.ok_or("the backend was not found")?;
+    let backend = server
+        .child("someone postgres")?
+        .ok_or("the backend was not found")?;
     let at_the_prompt = libraries(backend)?;
     ensure(
         at_the_prompt.iter().any(|path| path.contains("libpam.so")),
@@ -100,16 +94,34 @@ fn parallel(rig: &Rig) -> Result<()> {
     )
 }
 
-/// Connects, waits for the prompt, sends something else; nobody gets in and the server goes on.
+/// Connects, waits for the prompt, sends something else; that's an unusable token, and the server
+/// goes on.
 fn instead(rig: &Rig, kind: u8, body: &[u8]) -> Result<()> {
-    let (mut connection, _) = rig.connect(&rig.server, "alice@contoso.com")?;
-    ensure(connection.request()? == Request::Password, || {
-        "no prompt".to_owned()
+    refused_at_the_prompt(rig, "token-malformed", |connection| {
+        connection.send(Some(kind), body)
     })?;
-    connection.send(Some(kind), body)?;
-    let outcome = connection.outcome()?;
-    ensure(outcome != Outcome::In, || "got in".to_owned())?;
     goes_on(rig)
+}
+
+/// Connects, waits for the prompt and does as `answer` does; expects to be refused for `reason`, at
+/// the client and in the audit.
+fn refused_at_the_prompt(
+    rig: &Rig,
+    reason: &str,
+    answer: impl FnOnce(&mut Connection) -> Result<()>,
+) -> Result<()> {
+    const ROLE: &str = "alice@contoso.com";
+    let (mut connection, mark) = rig.connect(&rig.server, ROLE)?;
+    let request = connection.request()?;
+    ensure(request == Request::Password, || "no prompt".to_owned())?;
+    answer(&mut connection)?;
+    let outcome = connection.outcome()?;
+    let sign_in = SignIn {
+        request,
+        outcome,
+        mark,
+    };
+    rig.expect_refused(&rig.server, ROLE, &sign_in, reason)
 }
 
 fn goes_on(rig: &Rig) -> Result<()> {
@@ -138,24 +150,28 @@ fn sent_early(rig: &Rig) -> Result<()> {
     goes_on(rig)
 }
 
+/// A length counts itself. Up to the 65535 bytes that PostgreSQL takes for a password (auth.c,
+/// PG_MAX_AUTH_TOKEN_LENGTH), what is announced is read before it is refused; beyond, it need not
+/// even be sent.
 fn lengths(rig: &Rig) -> Result<()> {
-    for length in [0u32, 3, 4, 65_536, 1 << 20, 1 << 31, u32::MAX] {
-        let (mut connection, _) = rig.connect(&rig.server, "alice@contoso.com")?;
-        ensure(connection.request()? == Request::Password, || {
-            "no prompt".to_owned()
-        })?;
+    const LARGEST_READ: u32 = 4 + 65_535;
+    for (length, reason) in [
+        (0, "token-malformed"),
+        (3, "token-malformed"),
+        (4, "token-malformed"),
+        (LARGEST_READ, "token-too-large"),
+        (LARGEST_READ + 1, "token-too-large"),
+        (1 << 20, "token-too-large"),
+        (1 << 31, "token-too-large"),
+        (u32::MAX, "token-too-large"),
+    ] {
         let mut bytes = vec![b'p'];
         bytes.extend_from_slice(&length.to_be_bytes());
-        connection.send_raw(&bytes)?;
-        if length > 4 {
-            // Nothing more comes: what is announced need not be sent to be refused.
-            ensure(
-                connection
-                    .outcome()
-                    .map_or(true, |outcome| outcome != Outcome::In),
-                || format!("{length}: in"),
-            )?;
+        if length == LARGEST_READ {
+            bytes.resize(1 + usize::try_from(length)?, b'x');
         }
+        refused_at_the_prompt(rig, reason, |connection| connection.send_raw(&bytes))
+            .map_err(|error| format!("length {length}: {error}"))?;
     }
     goes_on(rig)
 }

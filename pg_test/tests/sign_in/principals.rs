@@ -185,15 +185,24 @@ fn label_grammar(rig: &Rig) -> Result<()> {
         "aadauth,oid=e15e0000-0000-4000-8000-0000000000e3,type=user,admin,admin",
     ] {
         let sql = format!("SECURITY LABEL FOR pgaadauth ON ROLE grammar IS '{label}'");
-        ensure(rig.server.sql(&sql).is_err(), || {
-            format!("accepted: {label:?}")
-        })?;
+        fails(rig, &sql, "22023")?;
     }
     rig.server.sql("CREATE TABLE not_a_role ()")?;
     let on_table = "SECURITY LABEL FOR pgaadauth ON TABLE not_a_role IS 'aadauth'";
-    ensure(rig.server.sql(on_table).is_err(), || {
-        "a table was labelled".to_owned()
-    })
+    fails(rig, on_table, "42809")
+}
+
+/// Expects a statement of the superuser's to fail with that SQLSTATE.
+fn fails(rig: &Rig, sql: &str, sqlstate: &str) -> Result<()> {
+    match rig.server.sql(sql) {
+        Ok(_) => Err(format!("accepted: {sql}").into()),
+        Err(error) => {
+            let error = error.to_string();
+            ensure(error.contains(&format!("ERROR:  {sqlstate}: ")), || {
+                format!("{sql}: {error}")
+            })
+        }
+    }
 }
 
 fn dump(rig: &Rig) -> Result<()> {
