@@ -5,6 +5,8 @@
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +15,9 @@ use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
 use crate::Result;
+
+/// Longer than `authentication_timeout`, after which the server has something to say.
+const READ_TIMEOUT: Duration = Duration::from_secs(90);
 
 /// What the server says first.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,7 +85,7 @@ impl Connection {
         parameters: &[(&str, &str)],
     ) -> Result<Connection> {
         let mut socket = TcpStream::connect(("127.0.0.1", port))?;
-        socket.set_read_timeout(Some(Duration::from_secs(90)))?;
+        socket.set_read_timeout(Some(READ_TIMEOUT))?;
         let stream: Box<dyn Stream> = match tls {
             None => Box::new(socket),
             Some(config) => {
@@ -95,6 +100,20 @@ impl Connection {
                 Box::new(StreamOwned::new(session, socket))
             }
         };
+        Connection::start(stream, parameters)
+    }
+
+    /// Connects to the Unix socket at `path` and sends the startup packet.
+    ///
+    /// # Errors
+    /// Nobody listens there.
+    pub fn open_local(path: &Path, parameters: &[(&str, &str)]) -> Result<Connection> {
+        let socket = UnixStream::connect(path)?;
+        socket.set_read_timeout(Some(READ_TIMEOUT))?;
+        Connection::start(Box::new(socket), parameters)
+    }
+
+    fn start(stream: Box<dyn Stream>, parameters: &[(&str, &str)]) -> Result<Connection> {
         let mut connection = Connection(stream);
         let mut startup = vec![0, 3, 0, 0];
         for (name, value) in parameters {

@@ -2,15 +2,20 @@
 
 use std::collections::HashSet;
 use std::fs;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use pg_test::Result;
-use pg_test::wire::Request;
+use pg_test::wire::{Connection, Request};
+use uuid::Uuid;
 
 use crate::Test;
-use crate::rig::{Rig, ensure};
+use crate::rig::{OUR_LINES, Rig, ensure};
 
-pub const TESTS: &[Test] = &[("no_part_of_a_token_is_left", no_part_is_left)];
+pub const TESTS: &[Test] = &[
+    ("no_part_of_a_token_is_left", no_part_is_left),
+    ("no_part_of_a_token_is_left_in_memory", none_in_memory),
+];
 
 /// Shorter pieces turn up by chance, or stand for what is no secret (the header's beginning).
 const PIECE: usize = 16;
@@ -70,7 +75,7 @@ fn no_part_is_left(rig: &Rig) -> Result<()> {
     ];
     server.sql("CHECKPOINT")?;
     read_files(&server.data(), &mut places)?;
-    let pieces = pieces(&tokens);
+    let pieces = pieces(&tokens, PIECE);
     for (place, content) in &places {
         if let Some(piece) = content
             .windows(PIECE)
@@ -89,12 +94,97 @@ fn no_part_is_left(rig: &Rig) -> Result<()> {
 
 /// Every piece of the tokens' claims and signatures. The header is no secret, and the key's id in it
 /// belongs in the audit.
-fn pieces<'a>(tokens: &[&'a String]) -> HashSet<&'a [u8]> {
+fn pieces<'a>(tokens: &[&'a String], length: usize) -> HashSet<&'a [u8]> {
     tokens
         .iter()
         .filter_map(|token| token.split_once('.'))
-        .flat_map(|(_, secret)| secret.as_bytes().windows(PIECE))
+        .flat_map(|(_, secret)| secret.as_bytes().windows(length))
         .collect()
+}
+
+/// Pieces of a token's claims or signature that tell chance from a copy, in megabytes of memory.
+const PIECE_IN_MEMORY: usize = 40;
+
+/// A session that was opened with a token goes on for hours; whoever reads its memory, or a core that
+/// it dumps, must not find the token.
+fn none_in_memory(rig: &Rig) -> Result<()> {
+    let server = rig.server("memory", |plan| {
+        plan.hba(&["local all someone pam pamservice=aadauth-15", OUR_LINES[0]])
+    })?;
+    let person = rig.person(&server, "someone")?;
+    let socket = server.socket().join(format!(".s.PGSQL.{}", server.port()));
+    for way in ["TLS", "the Unix socket"] {
+        let mark = format!("test-{}", Uuid::new_v4().simple());
+        let parameters = [
+            ("user", "someone"),
+            ("database", "postgres"),
+            ("application_name", mark.as_str()),
+        ];
+        let mut session = if way == "TLS" {
+            Connection::open(server.port(), Some(&rig.tls), &parameters)?
+        } else {
+            Connection::open_local(&socket, &parameters)?
+        };
+        let request = session.request()?;
+        ensure(request == Request::Password, || {
+            format!("{way}: {request:?}")
+        })?;
+        let token = rig.token_of(&person)?;
+        session.password(token.as_bytes())?;
+        let outcome = session.outcome()?;
+        ensure(outcome.is_in(), || format!("{way}: {outcome:?}"))?;
+        let backend = server.sql(&format!(
+            "SELECT pid FROM pg_stat_activity WHERE application_name = '{mark}'"
+        ))?;
+        let regions = read_memory(&backend)?;
+        // The search is not blind: what came with the token in the same connection is there.
+        ensure(
+            regions.iter().any(|(_, content)| {
+                content
+                    .windows(mark.len())
+                    .any(|window| window == mark.as_bytes())
+            }),
+            || format!("{way}: the memory that was read is not the session's"),
+        )?;
+        let pieces = pieces(&[&token], PIECE_IN_MEMORY);
+        let mut found = Vec::new();
+        for (region, content) in &regions {
+            let count = content
+                .windows(PIECE_IN_MEMORY)
+                .filter(|window| pieces.contains(*window))
+                .count();
+            if count > 0 {
+                found.push(format!("{count} pieces in {region}"));
+            }
+        }
+        ensure(found.is_empty(), || {
+            format!("by {way}, {} pieces: {}", pieces.len(), found.join("; "))
+        })?;
+    }
+    Ok(())
+}
+
+/// The memory that a process has for itself and may write to (proc(5)): each region with its line in
+/// `maps`.
+fn read_memory(process: &str) -> Result<Vec<(String, Vec<u8>)>> {
+    let memory = fs::File::open(format!("/proc/{process}/mem"))?;
+    let mut regions = Vec::new();
+    for line in fs::read_to_string(format!("/proc/{process}/maps"))?.lines() {
+        let mut fields = line.split_whitespace();
+        let (range, permissions) = (fields.next(), fields.next());
+        if !permissions.is_some_and(|all| all.starts_with("rw") && all.ends_with('p')) {
+            continue;
+        }
+        let (from, to) = range
+            .and_then(|range| range.split_once('-'))
+            .ok_or("no range")?;
+        let from = u64::from_str_radix(from, 16)?;
+        let length = u64::from_str_radix(to, 16)? - from;
+        let mut content = vec![0; usize::try_from(length)?];
+        memory.read_exact_at(&mut content, from)?;
+        regions.push((line.to_owned(), content));
+    }
+    Ok(regions)
 }
 
 fn read_files(directory: &Path, places: &mut Vec<(String, Vec<u8>)>) -> Result<()> {
