@@ -19,6 +19,10 @@ pub const TESTS: &[Test] = &[
     ("readable_to_auditors_alone", readers),
     ("text_from_outside_is_made_fit_to_show", text_from_outside),
     ("events_survive_a_restart_once_each", restart),
+    (
+        "a_database_that_is_not_there_is_mended_by_reload",
+        no_database,
+    ),
 ];
 
 fn described(rig: &Rig) -> Result<()> {
@@ -198,4 +202,25 @@ fn restart(rig: &Rig) -> Result<()> {
         rig.event(&server, mark)?;
     }
     Ok(())
+}
+
+fn no_database(rig: &Rig) -> Result<()> {
+    let mut server = rig.server("audit-nowhere", |plan| {
+        plan.set("aadauth.database", "not_there")
+    })?;
+    let person = rig.person(&server, "someone")?;
+    let sign_in = rig.accepted(&server, "someone", &rig.token_of(&person)?)?;
+    server.wait_for_log(0, "could not connect to database \"not_there\"")?;
+    server.configure(&[("aadauth.database", None)])?;
+    let event = rig.event(&server, &sign_in.mark)?;
+    ensure(event["outcome"] == "authenticated", || event.to_string())?;
+    // The log says so, and isn't filled with it.
+    let log = server.log()?;
+    let said = log
+        .lines()
+        .filter(|line| line.contains("not recorded") || line.contains("to record sign-ins"))
+        .count();
+    ensure((1..=2).contains(&said), || {
+        format!("said {said} times: {log}")
+    })
 }
