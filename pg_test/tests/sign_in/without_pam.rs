@@ -44,7 +44,7 @@ fn start(rig: &Rig, name: &str, hidden: &[PathBuf]) -> Result<Server> {
             Command::new("make")
                 .args(["-s", "-C"])
                 .arg(source())
-                .arg("install")
+                .args(["build", "install"])
                 .arg(format!(
                     "PG_CONFIG={}",
                     server.join("bin/pg_config").display()
