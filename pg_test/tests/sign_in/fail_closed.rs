@@ -6,12 +6,9 @@ use pg_test::Result;
 use pg_test::client::psql;
 use pg_test::server::{Server, free_port};
 use pg_test::wire::Request;
-use uuid::Uuid;
 
 use crate::Test;
-use crate::rig::{
-    OUR_LINES, Rig, answer, ensure, installed_library, library_directory, library_place,
-};
+use crate::rig::{Rig, answer, ensure, installed_library, library_directory, library_place};
 
 pub const TESTS: &[Test] = &[
     ("library_not_preloaded", library_not_preloaded),
@@ -51,17 +48,13 @@ pub const TESTS: &[Test] = &[
     ("one_label_missing", one_label_missing),
     ("a_panic_in_the_decision", |rig| injected(rig, "panic")),
     ("an_error_in_the_decision", |rig| injected(rig, "error")),
-    ("connection_without_tls", connection_without_tls),
-    ("trust_line", |rig| wrong_line(rig, "trust")),
-    ("scram_line", |rig| wrong_line(rig, "scram-sha-256")),
-    ("password_line", |rig| wrong_line(rig, "password")),
-    ("peer_line", peer_line),
-    ("line_of_another_pam_service", foreign_pam_line),
+    ("no_backtrace_reaches_a_client", no_backtrace),
+    ("no_workers_during_pg_upgrade", no_workers_in_upgrade),
     ("library_deleted", library_deleted),
 ];
 
 /// Runs what a test does, and makes sure that the server went through it without a crash.
-fn stays_up(server: &Server, test: impl FnOnce() -> Result<()>) -> Result<()> {
+pub fn stays_up(server: &Server, test: impl FnOnce() -> Result<()>) -> Result<()> {
     let postmaster = server.postmaster()?;
     let mark = server.log()?.len();
     test()?;
@@ -362,93 +355,27 @@ fn injected(rig: &Rig, fault: &str) -> Result<()> {
     rig.accepted(&server, "someone", &token).map(drop)
 }
 
-fn connection_without_tls(rig: &Rig) -> Result<()> {
-    let server = rig.server("plain", |plan| {
-        plan.hba(&["host all all all pam pamservice=aadauth-15"])
-    })?;
-    let person = rig.person(&server, "someone")?;
-    let token = rig.token_of(&person)?;
-    rig.accepted(&server, "someone", &token)?;
-    stays_up(&server, || {
-        let (connection, mark) =
-            rig.connect_with(&server, "someone", None, &[("database", "postgres")])?;
-        let sign_in = answer(connection, mark, &token)?;
-        ensure(matches!(sign_in.request, Request::Refused(_)), || {
-            format!("the token was asked for without TLS: {:?}", sign_in.request)
-        })?;
-        rig.expect_refused(&server, "someone", &sign_in, "tls-required")
-    })
+/// Even where the server is started with `RUST_BACKTRACE`, which makes pgrx add them to errors.
+fn no_backtrace(rig: &Rig) -> Result<()> {
+    let server = rig.server("backtrace", |plan| plan.environment("RUST_BACKTRACE", "1"))?;
+    let error = server
+        .sql("SELECT pgaadauth_create_principal_with_oid('x', 'not a GUID', 'user', false, false)")
+        .expect_err("an invalid object id was taken")
+        .to_string();
+    ensure(
+        error.contains("invalid object id") && !error.contains(" at "),
+        || error.clone(),
+    )
 }
 
-/// A mapped role that comes by a line of another method, with whatever that method wants.
-fn wrong_line(rig: &Rig, method: &str) -> Result<()> {
-    let line = format!("hostssl all someone all {method}");
-    let server = rig.server(&format!("line-{method}"), |plan| {
-        plan.hba(&[&line, OUR_LINES[0]])
-    })?;
-    server.sql("CREATE ROLE other LOGIN")?;
-    let person = rig.person(&server, "someone")?;
-    server.sql("ALTER ROLE someone PASSWORD 'a password'")?;
-    let token = rig.token_of(&person)?;
-    stays_up(&server, || {
-        for secret in ["a password", token.as_str()] {
-            let mark = format!("line-{}", Uuid::new_v4().simple());
-            let attempt = rig.attempt(&server, "someone", secret);
-            let printed = attempt.psql(&format!("application_name={mark}"), "SELECT 1")?;
-            ensure(!printed.success, || format!("got in by a {method} line"))?;
-            if secret == "a password" || method == "trust" {
-                let hint = "hostssl all all all pam pamservice=aadauth-15";
-                ensure(printed.error.contains(hint), || printed.error.clone())?;
-                let event = rig.event(&server, &mark)?;
-                ensure(event["reason"] == "wrong-line", || event.to_string())?;
-            }
-        }
-        Ok(())
-    })
-}
-
-fn peer_line(rig: &Rig) -> Result<()> {
-    // The tests run as root: the role that peer would let in.
-    let server = rig.server("line-peer", |plan| {
-        plan.hba(&["local all root peer", OUR_LINES[0]])
-    })?;
-    server.sql("CREATE ROLE root LOGIN")?;
-    let string = format!(
-        "host={} port={} user=root dbname=postgres",
-        server.socket().display(),
-        server.port()
-    );
-    let before = psql(&string, "", "SELECT 1")?;
-    ensure(before.success, || format!("{before:?}"))?;
-    server.sql(&format!(
-        "SECURITY LABEL FOR pgaadauth ON ROLE root IS 'aadauth,oid={},type=user'",
-        Uuid::new_v4()
-    ))?;
-    stays_up(&server, || {
-        let after = psql(&string, "", "SELECT 1")?;
-        ensure(!after.success && after.error.contains("HINT"), || {
-            format!("{after:?}")
-        })
-    })
-}
-
-fn foreign_pam_line(rig: &Rig) -> Result<()> {
-    let directory = rig.pam_directory("foreign")?;
-    directory.write(
-        "foreign",
-        "auth required pam_permit.so\naccount required pam_permit.so\n",
-    )?;
-    let server = rig.server("line-foreign", |plan| {
-        plan.pam(&directory).hba(&[
-            "hostssl all someone all pam pamservice=foreign",
-            OUR_LINES[0],
-        ])
-    })?;
-    let person = rig.person(&server, "someone")?;
-    let token = rig.token_of(&person)?;
-    stays_up(&server, || {
-        rig.refused(&server, "someone", &token, "wrong-line")
-    })
+/// As pg_upgrade starts its servers (`-b`): a connected worker would hold up what it does.
+fn no_workers_in_upgrade(rig: &Rig) -> Result<()> {
+    let ordinary = rig.server.child("aadauth")?;
+    ensure(ordinary.is_some(), || "no worker is ever seen".to_owned())?;
+    let server = rig.start_plan(rig.plan("upgrade")?.argument("-b"))?;
+    ensure(server.sql("SELECT 1")? == "1", || "no answer".to_owned())?;
+    let worker = server.child("aadauth")?;
+    ensure(worker.is_none(), || format!("process {worker:?}"))
 }
 
 fn library_deleted(rig: &Rig) -> Result<()> {

@@ -8,6 +8,7 @@
 mod audit;
 mod clients;
 mod fail_closed;
+mod hba_lines;
 mod keys;
 mod local_roles;
 mod pam;
@@ -34,6 +35,7 @@ const MODULES: &[(&str, &[Test])] = &[
     ("audit", audit::TESTS),
     ("clients", clients::TESTS),
     ("fail_closed", fail_closed::TESTS),
+    ("hba_lines", hba_lines::TESTS),
     ("keys", keys::TESTS),
     ("local_roles", local_roles::TESTS),
     ("pam", pam::TESTS),

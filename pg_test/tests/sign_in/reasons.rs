@@ -30,9 +30,9 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("label-conflict", "fail_closed::labels_that_disagree"),
     ("role-not-login", "reasons::a_role_that_may_not_log_in"),
     ("role-expired", "reasons::a_role_whose_time_is_over"),
-    ("tls-required", "fail_closed::connection_without_tls"),
+    ("tls-required", "hba_lines::connection_without_tls"),
     ("no-password", "reasons::a_client_that_leaves_at_the_prompt"),
-    ("wrong-line", "fail_closed::trust_line"),
+    ("wrong-line", "hba_lines::trust_line"),
     ("mapping-changed", "prompt::label_removed"),
     ("password-disabled", "local_roles::entra_only_mode"),
     (

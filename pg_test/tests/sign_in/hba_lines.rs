@@ -1,0 +1,184 @@
+//! Lines of pg_hba.conf other than ours, and ours spelled otherwise.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+
+use pg_test::Result;
+use pg_test::client::psql;
+use pg_test::wire::Request;
+use uuid::Uuid;
+
+use crate::Test;
+use crate::fail_closed::stays_up;
+use crate::rig::{OUR_LINES, Rig, answer, ensure};
+
+pub const TESTS: &[Test] = &[
+    ("connection_without_tls", connection_without_tls),
+    ("trust_line", |rig| wrong_line(rig, "trust")),
+    ("scram_line", |rig| wrong_line(rig, "scram-sha-256")),
+    ("password_line", |rig| wrong_line(rig, "password")),
+    ("peer_line", peer_line),
+    ("line_of_another_pam_service", foreign_pam_line),
+    (
+        "our_service_spelled_otherwise",
+        our_service_spelled_otherwise,
+    ),
+    ("ldap_line_in_entra_only_mode", ldap_in_entra_only_mode),
+];
+
+fn connection_without_tls(rig: &Rig) -> Result<()> {
+    let server = rig.server("plain", |plan| {
+        plan.hba(&["host all all all pam pamservice=aadauth-15"])
+    })?;
+    let person = rig.person(&server, "someone")?;
+    let token = rig.token_of(&person)?;
+    rig.accepted(&server, "someone", &token)?;
+    stays_up(&server, || {
+        let (connection, mark) =
+            rig.connect_with(&server, "someone", None, &[("database", "postgres")])?;
+        let sign_in = answer(connection, mark, &token)?;
+        ensure(matches!(sign_in.request, Request::Refused(_)), || {
+            format!("the token was asked for without TLS: {:?}", sign_in.request)
+        })?;
+        rig.expect_refused(&server, "someone", &sign_in, "tls-required")
+    })
+}
+
+/// A mapped role that comes by a line of another method, with whatever that method wants.
+fn wrong_line(rig: &Rig, method: &str) -> Result<()> {
+    let line = format!("hostssl all someone all {method}");
+    let server = rig.server(&format!("line-{method}"), |plan| {
+        plan.hba(&[&line, OUR_LINES[0]])
+    })?;
+    server.sql("CREATE ROLE other LOGIN")?;
+    let person = rig.person(&server, "someone")?;
+    server.sql("ALTER ROLE someone PASSWORD 'a password'")?;
+    let token = rig.token_of(&person)?;
+    stays_up(&server, || {
+        for secret in ["a password", token.as_str()] {
+            let mark = format!("line-{}", Uuid::new_v4().simple());
+            let attempt = rig.attempt(&server, "someone", secret);
+            let printed = attempt.psql(&format!("application_name={mark}"), "SELECT 1")?;
+            ensure(!printed.success, || format!("got in by a {method} line"))?;
+            if secret == "a password" || method == "trust" {
+                let hint = "hostssl all all all pam pamservice=aadauth-15";
+                ensure(printed.error.contains(hint), || printed.error.clone())?;
+                let event = rig.event(&server, &mark)?;
+                ensure(event["reason"] == "wrong-line", || event.to_string())?;
+            }
+        }
+        Ok(())
+    })
+}
+
+fn peer_line(rig: &Rig) -> Result<()> {
+    // The tests run as root: the role that peer would let in.
+    let server = rig.server("line-peer", |plan| {
+        plan.hba(&["local all root peer", OUR_LINES[0]])
+    })?;
+    server.sql("CREATE ROLE root LOGIN")?;
+    let string = format!(
+        "host={} port={} user=root dbname=postgres",
+        server.socket().display(),
+        server.port()
+    );
+    let before = psql(&string, "", "SELECT 1")?;
+    ensure(before.success, || format!("{before:?}"))?;
+    server.sql(&format!(
+        "SECURITY LABEL FOR pgaadauth ON ROLE root IS 'aadauth,oid={},type=user'",
+        Uuid::new_v4()
+    ))?;
+    stays_up(&server, || {
+        let after = psql(&string, "", "SELECT 1")?;
+        ensure(!after.success && after.error.contains("HINT"), || {
+            format!("{after:?}")
+        })
+    })
+}
+
+fn foreign_pam_line(rig: &Rig) -> Result<()> {
+    let directory = rig.pam_directory("foreign")?;
+    directory.write(
+        "foreign",
+        "auth required pam_permit.so\naccount required pam_permit.so\n",
+    )?;
+    let server = rig.server("line-foreign", |plan| {
+        plan.pam(&directory).hba(&[
+            "hostssl all someone all pam pamservice=foreign",
+            OUR_LINES[0],
+        ])
+    })?;
+    let person = rig.person(&server, "someone")?;
+    let token = rig.token_of(&person)?;
+    stays_up(&server, || {
+        rig.refused(&server, "someone", &token, "wrong-line")
+    })
+}
+
+/// libpam finds the same file by these names, so that its success proves as little.
+fn our_service_spelled_otherwise(rig: &Rig) -> Result<()> {
+    let directory = rig.pam_directory("spelling")?;
+    directory.write(
+        "aadauth-15",
+        "auth required pam_permit.so\naccount required pam_permit.so\n",
+    )?;
+    for (index, service) in ["AADAUTH-15", "/etc/pam.d/aadauth-15", "x/Aadauth-15"]
+        .iter()
+        .enumerate()
+    {
+        let line = format!("hostssl all all all pam pamservice=\"{service}\"");
+        let server = rig.server(&format!("spelling-{index}"), |plan| {
+            plan.pam(&directory).hba(&[&line])
+        })?;
+        server.sql("CREATE ROLE local LOGIN PASSWORD 'secret'")?;
+        stays_up(&server, || {
+            rig.refused(&server, "local", "secret", "no-verdict")
+        })?;
+    }
+    Ok(())
+}
+
+/// A right password must read like a wrong one where passwords are off.
+fn ldap_in_entra_only_mode(rig: &Rig) -> Result<()> {
+    let ldap = TcpListener::bind(("127.0.0.1", 0))?;
+    let port = ldap.local_addr()?.port();
+    std::thread::spawn(move || {
+        for connection in ldap.incoming().flatten() {
+            std::thread::spawn(move || bind_answers(connection));
+        }
+    });
+    let line =
+        format!("hostssl all local all ldap ldapserver=127.0.0.1 ldapport={port} ldapprefix=cn=");
+    let mut server = rig.server("ldap", |plan| plan.hba(&[&line, OUR_LINES[0]]))?;
+    server.sql("CREATE ROLE local LOGIN")?;
+    rig.accepted(&server, "local", "right")?;
+    let wrong = rig.sign_in(&server, "local", "wrong")?;
+    let event = rig.event(&server, &wrong.mark)?;
+    ensure(event["reason"] == "method-refused", || event.to_string())?;
+    server.configure(&[("aadauth.authentication", Some("entra"))])?;
+    for password in ["right", "wrong"] {
+        rig.refused(&server, "local", password, "password-disabled")?;
+    }
+    Ok(())
+}
+
+/// Answers simple binds (RFC 4511, section 4.2) with the password "right" by success, others by
+/// invalidCredentials.
+fn bind_answers(mut connection: TcpStream) -> Result<()> {
+    let mut request = [0; 512];
+    loop {
+        let length = connection.read(&mut request)?;
+        // SEQUENCE, then the message id: one byte in so short a conversation.
+        let &[0x30, _, 0x02, 0x01, message_id, 0x60, ..] = &request[..length] else {
+            return Ok(());
+        };
+        let code = if request[..length].ends_with(b"right") {
+            0
+        } else {
+            49
+        };
+        connection.write_all(&[
+            0x30, 12, 0x02, 0x01, message_id, 0x61, 7, 0x0a, 1, code, 0x04, 0, 0x04, 0,
+        ])?;
+    }
+}
