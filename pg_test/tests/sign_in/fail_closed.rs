@@ -3,7 +3,6 @@
 use std::fs;
 
 use pg_test::Result;
-use pg_test::client::psql;
 use pg_test::server::{Server, free_port};
 use pg_test::wire::Request;
 
