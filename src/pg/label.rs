@@ -91,6 +91,8 @@ unsafe extern "C-unwind" fn relabel_internal(
 /// # Safety
 /// `object` must be valid, and `label` NULL or NUL-terminated.
 unsafe fn relabel(provider: Provider, object: *const pg_sys::ObjectAddress, label: *const c_char) {
+    #[cfg(feature = "fault-injection")]
+    super::fault::inject();
     // pg_upgrade replays both labels of each role as they were.
     if server::is_binary_upgrade() {
         return;

@@ -354,17 +354,26 @@ fn injected(rig: &Rig, fault: &str) -> Result<()> {
     rig.accepted(&server, "someone", &token).map(drop)
 }
 
-/// Even where the server is started with `RUST_BACKTRACE`, which makes pgrx add them to errors.
+/// Even where the server is started with `RUST_BACKTRACE`, which makes pgrx add them to panics.
 fn no_backtrace(rig: &Rig) -> Result<()> {
-    let server = rig.server("backtrace", |plan| plan.environment("RUST_BACKTRACE", "1"))?;
-    let error = server
-        .sql("SELECT pgaadauth_create_principal_with_oid('x', 'not a GUID', 'user', false, false)")
-        .expect_err("an invalid object id was taken")
-        .to_string();
-    ensure(
-        error.contains("invalid object id") && !error.contains(" at "),
-        || error.clone(),
-    )
+    let libraries = library_directory(rig.run(), "lib-backtrace", &["fault-injection"])?;
+    let place = library_place()?;
+    let mut server = rig.server("backtrace", |plan| {
+        plan.mount(&libraries, &place)
+            .environment("RUST_BACKTRACE", "1")
+    })?;
+    server.sql("CREATE ROLE someone")?;
+    server.configure(&[("aadauth.inject_fault", Some("panic"))])?;
+    stays_up(&server, || {
+        let error = server
+            .sql("SECURITY LABEL FOR pgaadauth ON ROLE someone IS NULL")
+            .expect_err("the fault was not injected")
+            .to_string();
+        ensure(
+            error.contains("a panic on request") && !error.contains("DETAIL"),
+            || error.clone(),
+        )
+    })
 }
 
 /// As pg_upgrade starts its servers (`-b`): a connected worker would hold up what it does.
