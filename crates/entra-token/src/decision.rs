@@ -69,7 +69,7 @@ pub fn judge(
     checks.extend(kind_and_client(claims));
     checks.extend([
         Check {
-            name: "token kind suits the role",
+            name: "kind suits the role",
             outcome: suits(mapping.kind, claims),
         },
         Check {
@@ -81,7 +81,7 @@ pub fn judge(
             outcome: principal(mapping, claims, membership),
         },
         Check {
-            name: "multi-factor authentication",
+            name: "multi-factor",
             outcome: mfa(mapping, claims),
         },
     ]);

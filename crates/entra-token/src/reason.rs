@@ -29,9 +29,9 @@ pub enum Step {
     Revocation = 10,
 }
 
-/// Declares [`Reason`] from one table, so that a reason cannot lack its step, code or description.
+/// Declares [`Reason`] from one table, so that a reason cannot lack its step, code, description or advice.
 macro_rules! reasons {
-    ($($step:ident { $($name:ident $code:literal $description:literal)+ })+) => {
+    ($($step:ident { $($name:ident $code:literal $description:literal $advice:literal)+ })+) => {
         /// Why a sign-in was refused.
         ///
         /// The code is the same in the audit, the server log, the documentation and the tests, and
@@ -55,6 +55,11 @@ macro_rules! reasons {
                 match self { $($(Reason::$name => $description,)+)+ }
             }
 
+            /// What those people can do about it, in a sentence or two.
+            pub const fn advice(self) -> &'static str {
+                match self { $($(Reason::$name => $advice,)+)+ }
+            }
+
             /// The step of the decision that this reason belongs to.
             pub const fn step(self) -> Step {
                 match self { $($(Reason::$name => Step::$step,)+)+ }
@@ -67,128 +72,181 @@ reasons! {
     Connection {
         EntraDisabled "entra-disabled"
             "Sign-in with Microsoft Entra ID is switched off on this server."
+            "Set aadauth.authentication to both or entra, and reload."
         TenantNotConfigured "tenant-not-configured"
             "No tenant is configured, so no token can be accepted."
+            "Set aadauth.tenant_id, and reload."
         AudienceNotConfigured "audience-not-configured"
             "No audience is configured, so no token can be accepted."
+            "Set aadauth.audience, and reload."
         RoleNotMapped "role-not-mapped"
             "The role carries no security label that maps it to an Entra principal."
+            "Map the role with pgaadauth_update_principal_with_oid."
         LabelInvalid "label-invalid"
             "A security label of the role is not well-formed."
+            "Somebody changed pg_shseclabel directly. Set the label again with SECURITY LABEL or pgaadauth_update_principal_with_oid."
         LabelConflict "label-conflict"
             "The role's two security labels disagree, or one of them is missing."
+            "Set either label again; that rewrites the other."
         RoleNotLogin "role-not-login"
             "The role may not log in."
+            "Let it: ALTER ROLE ... LOGIN."
         RoleExpired "role-expired"
             "The role's VALID UNTIL has passed."
+            "Set a later time: ALTER ROLE ... VALID UNTIL."
         TlsRequired "tls-required"
             "The connection is not encrypted, so the token was not asked for."
+            "The client must connect with TLS: sslmode=verify-full."
         RevocationsUnavailable "revocations-unavailable"
             "The list of revoked principals has not been loaded yet."
+            "Not used yet: there is no list of revoked principals, and no sign-in is refused for this."
         NoPassword "no-password"
             "The client left when it was asked for the token or password."
+            "Nothing: psql and others connect once without a password before they ask for it."
         WrongLine "wrong-line"
             "The role is mapped to an Entra principal, but the connection matched a pg_hba.conf line that does not ask for a token."
+            "Move the pam line of aadauth above the one that matched, or take the role off that one. The HINT in the server log has the line."
         MappingChanged "mapping-changed"
             "The role or its security labels changed while the sign-in was under way."
+            "Retry; if the role is still mapped as it should be, the sign-in works now."
         PasswordDisabled "password-disabled"
             "Password sign-in is switched off on this server."
+            "aadauth.authentication is entra. Map the role, or use a break-glass line (peer, cert)."
         PasswordFailed "password-failed"
             "The password of a local role was wrong, or there is no such role."
+            "As with any wrong password. The log says which it was; a role with an MD5 hash needs a SCRAM password."
         MethodRefused "method-refused"
             "The method of the pg_hba.conf line refused the client."
+            "A local role on a line of its own (peer, cert, gss, ldap, ident, or pam with another service): the log says why the method refused. If the role was to come by token or by SCRAM instead, the pam line of aadauth must stand above that one."
         NoVerdict "no-verdict"
             "The connection came through the aadauth PAM line, but this library did not decide it."
+            "The PAM service file is missing, unreadable or names something else: run make install again, and look at the file in /etc/pam.d that the line of pg_hba.conf names."
         InternalError "internal-error"
             "The decision could not be completed because of an internal error."
+            "The log has the error next to the refusal. Please report it."
         Interrupted "interrupted"
             "The connection ended before the decision was made."
+            "The client took longer than authentication_timeout, or the server was stopped."
     }
     Envelope {
         TokenTooLarge "token-too-large"
             "The token is larger than the server accepts."
+            "A token with hundreds of groups: let the app registration emit only the groups assigned to the application, or raise aadauth.max_token_size."
         TokenMalformed "token-malformed"
             "The password is not a compact JWS: three parts in canonical base64url."
+            "The password is no token. Look for a line break or a cut: terminals cut pasted lines at 4,095 characters, so use PGPASSWORD."
         HeaderInvalid "header-invalid"
             "The token's header is not a JSON object of the expected members, each present once."
+            "The token was not issued by Entra, or was changed on the way."
         AlgorithmNotAllowed "algorithm-not-allowed"
             "The token is signed with another algorithm than RS256."
+            "The token was not issued by Entra for an API: Entra signs with RS256."
         TypeNotAllowed "type-not-allowed"
             "The token's header does not say that it is a JWT or an at+jwt."
+            "Ask for an access token, not for a proof of possession."
         HeaderExtensionNotAllowed "header-extension-not-allowed"
             "The token's header uses an extension that changes how the token is to be read."
+            "The token was not issued by Entra for an API."
         ClaimsMalformed "claims-malformed"
             "The token's payload is not a JSON object, repeats a member, or holds a claim of the wrong type."
+            "The token was not issued by Entra, or was changed on the way."
     }
     Signature {
         IssuerNotServed "issuer-not-served"
             "The token names an issuer, tenant or version that this server does not serve."
+            "The token is of another tenant or cloud: az login --tenant, or mend aadauth.tenant_id and aadauth.cloud."
         SigningKeysUnavailable "signing-keys-unavailable"
             "The server holds no signing keys of the token's issuer."
+            "The server has never reached Entra: look in the log for the reason, at aadauth.ca_file, and at the firewall."
         WorkerNotRunning "worker-not-running"
             "The background worker that fetches signing keys is not running."
+            "Raise max_worker_processes and restart; look in the log for why the worker ended."
         KeyUnknown "key-unknown"
             "The token's key id is not among the issuer's signing keys."
+            "The token is of another authority, or forged. If many are, look at the client's authority."
         KeyRefreshCoolingDown "key-refresh-cooling-down"
             "The token's key id is unknown, and the signing keys were refreshed too recently to ask again."
+            "As key-unknown; a key that Entra has published since is found after aadauth.signing_key_refresh_cooldown."
         KeyRefreshTimedOut "key-refresh-timed-out"
             "The token's key id is unknown, and the refresh of the signing keys did not end in time."
+            "Entra answers slowly or not at all; retry, and look at the network from the server."
         SignatureInvalid "signature-invalid"
             "The token's signature was not made by the issuer's key of that id."
+            "The token is forged or was changed on the way. Tokens for Microsoft Graph look like this too: they verify for nobody else."
     }
     Issuer {
         IssuerMismatch "issuer-mismatch"
             "The token's issuer is not the configured tenant's issuer for that token version."
+            "As issuer-not-served."
         VersionMismatch "version-mismatch"
             "The token's version is not the one whose key set vouches for it."
+            "As issuer-not-served."
         TenantMismatch "tenant-mismatch"
             "The token's tenant is not the configured one, or not the one in the role's label."
+            "The role was mapped in another tenant: map it anew, or mend aadauth.tenant_id."
     }
     Audience {
         AudienceMismatch "audience-mismatch"
             "The token was issued for another resource than this server."
+            "Ask for a token for this server: az account get-access-token --resource with a value of aadauth.audience."
     }
     Time {
         TimeClaimsMissing "time-claims-missing"
             "The token lacks one of its times exp, nbf and iat."
+            "The token was not issued by Entra."
         Expired "expired"
             "The token has expired."
+            "Get a new token. If it is new: the server's clock is ahead."
         NotYetValid "not-yet-valid"
             "The token is not valid yet."
+            "The server's clock is behind: let it be set from the network."
         IssuedInFuture "issued-in-future"
             "The token was issued in the future, by the server's clock."
+            "The server's clock is behind: let it be set from the network."
         LifetimeTooLong "lifetime-too-long"
             "The token is valid for longer than the server accepts, or for no time at all."
+            "Raise aadauth.max_token_lifetime if you mean to accept tokens of 28 hours, which clients that know continuous access evaluation get."
     }
     Kind {
         TokenKindUnknown "token-kind-unknown"
             "The token is neither a delegated nor an app-only access token."
+            "Ask for an access token; this is perhaps an ID token."
         ClientIdMissing "client-id-missing"
             "The token does not say which application obtained it."
+            "The token was not issued by Entra."
         UserTokenRequired "user-token-required"
             "The role belongs to a user, and the token is an application's."
+            "Map the role with type service, or sign in as the user."
         ServiceTokenRequired "service-token-required"
             "The role belongs to a service principal, and the token is a user's."
+            "Map the role with type user, or sign in as the application."
     }
     Principal {
         ObjectIdMissing "object-id-missing"
             "The token has no object id."
+            "The token was not issued by Entra for an API."
         ObjectIdMismatch "object-id-mismatch"
             "The token's principal is not the one in the role's label."
+            "Somebody else's token, or the account was deleted and made again: then pgaadauth_update_principal_with_oid with the new object id."
         GroupsUnknown "groups-unknown"
             "The token does not say which groups its principal is in, and no directory could be asked."
+            "Let the app registration emit the groups claim (Token configuration, Add groups claim); with more than 200 groups, only those assigned to the application."
         NotAGroupMember "not-a-group-member"
             "The token's principal is not a member of the role's group."
+            "Add the principal to the group in Entra, and get a new token."
     }
     Mfa {
         MfaMissing "mfa-missing"
             "The role asks for multi-factor authentication, and the token was obtained without it."
+            "Sign in to Entra again with a second factor, and get a new token."
         MfaUnprovable "mfa-unprovable"
             "The role asks for multi-factor authentication, which a v2 token cannot prove."
+            "Let the app registration issue v1 tokens (requestedAccessTokenVersion unset or 1 in its manifest)."
     }
     Revocation {
         Revoked "revoked"
             "The principal or the token has been revoked."
+            "Not used yet: nothing can be revoked on this server, and no sign-in is refused for this."
     }
 }
 
@@ -271,6 +329,11 @@ mod tests {
             let text = reason.description();
             assert!(text.starts_with(|c: char| c.is_ascii_uppercase()), "{text}");
             assert!(text.ends_with('.') && !text.contains("  "), "{text}");
+            let advice = reason.advice();
+            assert!(advice.starts_with(|c: char| c.is_ascii_alphabetic()), "{advice}");
+            assert!(advice.ends_with('.') && !advice.contains("  "), "{advice}");
+            // It reaches databases of any encoding.
+            assert!(text.is_ascii() && advice.is_ascii(), "{advice}");
         }
     }
 
