@@ -93,7 +93,12 @@ install: ## install what was built: library, SQL and PAM service file (as root; 
 	        echo "auth     required  $$pkglibdir/aadauth.so"
 	        echo "account  required  $$pkglibdir/aadauth.so"
 	    } >"$$work/pam"
-	    put 0644 "$$work/pam" "$(DESTDIR)/etc/pam.d/aadauth-$$major"
+	    pam=$(DESTDIR)/etc/pam.d/aadauth-$$major
+	    if [[ -e $$pam ]] && ! cmp -s "$$work/pam" "$$pam"; then
+	        cp -p "$$pam" "$$pam.old"
+	        echo "kept what $$pam said before in $$pam.old"
+	    fi
+	    put 0644 "$$work/pam" "$$pam"
 	else
 	    echo 'note: this PostgreSQL is built without PAM; no PAM service file is installed'
 	fi

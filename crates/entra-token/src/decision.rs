@@ -47,43 +47,20 @@ pub fn judge(
     membership: Membership,
     now: i64,
 ) -> Judgement {
+    let [issuer, version, tenant_of_token] = origin(policy, claims);
     let mut checks = vec![
-        Check {
-            name: "issuer",
-            outcome: issuer(policy, claims),
-        },
-        Check {
-            name: "version",
-            outcome: version(policy, claims),
-        },
-        Check {
-            name: "tenant",
-            outcome: tenant(policy.tenant, claims),
-        },
-        Check {
-            name: "tenant of the role",
-            outcome: tenant(mapping.tenant, claims),
-        },
+        issuer,
+        version,
+        tenant_of_token,
+        check("tenant of the role", tenant(mapping.tenant, claims)),
     ];
     checks.extend(audience_and_times(policy, claims, now));
     checks.extend(kind_and_client(claims));
     checks.extend([
-        Check {
-            name: "kind suits the role",
-            outcome: suits(mapping.kind, claims),
-        },
-        Check {
-            name: "object id",
-            outcome: object_id(claims),
-        },
-        Check {
-            name: "principal",
-            outcome: principal(mapping, claims, membership),
-        },
-        Check {
-            name: "multi-factor",
-            outcome: mfa(mapping, claims),
-        },
+        check("token kind suits the role", suits(mapping.kind, claims)),
+        check("object id", object_id(claims)),
+        check("principal", principal(mapping, claims, membership)),
+        check("multi-factor authentication", mfa(mapping, claims)),
     ]);
     Judgement::of(checks)
 }
@@ -91,69 +68,40 @@ pub fn judge(
 /// Judges what can be judged of a verified token without a role: all of [`judge`] but the rules
 /// that need a mapping.
 pub fn judge_token(policy: &Policy, claims: &Claims, now: i64) -> Judgement {
-    let mut checks = vec![
-        Check {
-            name: "issuer",
-            outcome: issuer(policy, claims),
-        },
-        Check {
-            name: "version",
-            outcome: version(policy, claims),
-        },
-        Check {
-            name: "tenant",
-            outcome: tenant(policy.tenant, claims),
-        },
-    ];
+    let mut checks = origin(policy, claims).to_vec();
     checks.extend(audience_and_times(policy, claims, now));
     checks.extend(kind_and_client(claims));
-    checks.push(Check {
-        name: "object id",
-        outcome: object_id(claims),
-    });
+    checks.push(check("object id", object_id(claims)));
     Judgement::of(checks)
+}
+
+fn check(name: &'static str, outcome: Result<(), Reason>) -> Check {
+    Check { name, outcome }
+}
+
+fn origin(policy: &Policy, claims: &Claims) -> [Check; 3] {
+    [
+        check("issuer", issuer(policy, claims)),
+        check("version", version(policy, claims)),
+        check("tenant", tenant(policy.tenant, claims)),
+    ]
 }
 
 fn audience_and_times(policy: &Policy, claims: &Claims, now: i64) -> [Check; 6] {
     [
-        Check {
-            name: "audience",
-            outcome: audience(policy, claims),
-        },
-        Check {
-            name: "times present",
-            outcome: times(claims).map(|_| ()),
-        },
-        Check {
-            name: "not expired",
-            outcome: claims.check_expiry(policy, now),
-        },
-        Check {
-            name: "already valid",
-            outcome: not_before(policy, claims, now),
-        },
-        Check {
-            name: "issued in the past",
-            outcome: issued_at(policy, claims, now),
-        },
-        Check {
-            name: "lifetime",
-            outcome: lifetime(policy, claims),
-        },
+        check("audience", audience(policy, claims)),
+        check("times present", times(claims).map(|_| ())),
+        check("not expired", claims.check_expiry(policy, now)),
+        check("already valid", not_before(policy, claims, now)),
+        check("issued in the past", issued_at(policy, claims, now)),
+        check("lifetime", lifetime(policy, claims)),
     ]
 }
 
 fn kind_and_client(claims: &Claims) -> [Check; 2] {
-    [
-        Check {
-            name: "token kind",
-            outcome: claims.kind().map(|_| ()).ok_or(Reason::TokenKindUnknown),
-        },
-        Check {
-            name: "client id",
-            outcome: claims.appid().map(|_| ()).ok_or(Reason::ClientIdMissing),
-        },
-    ]
+    let kind = claims.kind().map(|_| ()).ok_or(Reason::TokenKindUnknown);
+    let client = claims.appid().map(|_| ()).ok_or(Reason::ClientIdMissing);
+    [check("token kind", kind), check("client id", client)]
 }
 
 /// `iss` is byte for byte the issuer of our tenant, of either version.

@@ -330,7 +330,10 @@ mod tests {
             assert!(text.starts_with(|c: char| c.is_ascii_uppercase()), "{text}");
             assert!(text.ends_with('.') && !text.contains("  "), "{text}");
             let advice = reason.advice();
-            assert!(advice.starts_with(|c: char| c.is_ascii_alphabetic()), "{advice}");
+            assert!(
+                advice.starts_with(|c: char| c.is_ascii_alphabetic()),
+                "{advice}"
+            );
             assert!(advice.ends_with('.') && !advice.contains("  "), "{advice}");
             // It reaches databases of any encoding.
             assert!(text.is_ascii() && advice.is_ascii(), "{advice}");

@@ -2,8 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::process::Command;
 
 use pg_test::Result;
+use pg_test::place::{pg_config, source, target};
+use pg_test::process::checked;
 use pg_test::wire::{Connection, Outcome, Request};
 
 use crate::Test;
@@ -23,6 +26,10 @@ pub const TESTS: &[Test] = &[
     ("a_token_sent_before_it_is_asked_for", sent_early),
     ("a_message_of_any_length", lengths),
     ("half_a_message", half_a_message),
+    (
+        "make_install_keeps_a_changed_service_file_beside",
+        changed_service_file,
+    ),
 ];
 
 /// Libraries that a process has mapped.
@@ -188,4 +195,43 @@ fn half_a_message(rig: &Rig) -> Result<()> {
         ensure(event["outcome"] != "authenticated", || event.to_string())?;
     }
     goes_on(rig)
+}
+
+fn changed_service_file(rig: &Rig) -> Result<()> {
+    let root = rig.run().path().join("install-root");
+    let install = || {
+        checked(
+            Command::new("make")
+                .args(["-s", "-C"])
+                .arg(source())
+                .arg("install")
+                .arg(format!("PG_CONFIG={}", pg_config().display()))
+                .arg(format!("DESTDIR={}", root.display()))
+                .env("CARGO_TARGET_DIR", target()),
+        )
+    };
+    install()?;
+    let services = root.join("etc/pam.d");
+    let service = services.join("aadauth-15");
+    let fresh = fs::read_to_string(&service)?;
+    ensure(fresh.lines().count() == 4, || fresh.clone())?;
+    let changed = format!("{fresh}account required pam_time.so\n");
+    fs::write(&service, &changed)?;
+    let said = install()?;
+    ensure(fs::read_to_string(&service)? == fresh, || {
+        "not replaced".to_owned()
+    })?;
+    let old = services.join("aadauth-15.old");
+    ensure(fs::read_to_string(&old)? == changed, || {
+        "not kept".to_owned()
+    })?;
+    ensure(said.contains("aadauth-15.old"), || said.clone())?;
+    // Another installation finds nothing to do, and what was kept stays.
+    install()?;
+    ensure(fs::read_to_string(&old)? == changed, || {
+        "what was kept is gone".to_owned()
+    })?;
+    ensure(fs::read_dir(&services)?.count() == 2, || {
+        "something else was left there".to_owned()
+    })
 }
