@@ -47,7 +47,7 @@ struct StoredKeys {
     cloud: Cloud,
     authority_host: Option<String>,
     tenant: Uuid,
-    sets: Vec<StoredSet>,
+    sets: Vec<KeptSet>,
 }
 
 /// The number of this file format.
@@ -57,7 +57,7 @@ struct Format;
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct StoredSet {
+struct KeptSet {
     version: TokenVersion,
     issuer: String,
     /// Microseconds since the Unix epoch.
@@ -118,7 +118,7 @@ fn write(scope: &Scope, sets: &[SourcedSet]) -> Result<Vec<u8>, StoreError> {
         cloud: scope.authority.cloud,
         authority_host: scope.authority.host.clone(),
         tenant: scope.tenant,
-        sets: sets.iter().map(StoredSet::new).collect(),
+        sets: sets.iter().map(KeptSet::new).collect(),
     };
     Ok(serde_json::to_vec_pretty(&stored)?)
 }
@@ -138,8 +138,8 @@ fn read(content: &[u8], scope: &Scope, now: i64) -> Result<Vec<SourcedSet>, Stor
         .collect()
 }
 
-impl StoredSet {
-    fn new(sourced: &SourcedSet) -> StoredSet {
+impl KeptSet {
+    fn new(sourced: &SourcedSet) -> KeptSet {
         let jwk = |key: &SigningKey| {
             json!({
                 "kty": "RSA",
@@ -149,7 +149,7 @@ impl StoredSet {
                 "e": BASE64.encode(&key.exponent),
             })
         };
-        StoredSet {
+        KeptSet {
             version: sourced.set.version,
             issuer: sourced.set.issuer.clone(),
             fetched_at: sourced.fetched_at,

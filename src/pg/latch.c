@@ -2,8 +2,7 @@
  * latch.c
  *	  Processes that wake each other, and the signal handlers of our background workers.
  *
- * Only what is a macro, or differs between versions of the server, is here;
- * latch.rs and worker.rs declare it.
+ * Only what is a macro, or differs between versions of the server, is here.
  */
 #include "postgres.h"
 
@@ -17,9 +16,7 @@
 #include "storage/proc.h"
 #include "tcop/tcopprot.h"
 
-extern int	aad_process_number(void);
-extern void aad_wake(int process_number);
-extern void aad_worker_signals(bool has_database);
+#include "latch.h"
 
 /* This process's place in the shared array of processes; -1 when it has none. */
 int
