@@ -5,7 +5,9 @@ use std::path::Path;
 use aws_lc_rs::digest;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa;
-use aws_lc_rs::signature::{KeyPair as _, RsaEncoding};
+use aws_lc_rs::signature::{
+    KeyPair as _, RSA_PKCS1_2048_8192_SHA256, RsaEncoding, RsaPublicKeyComponents,
+};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use rcgen::{CertificateParams, DnType, KeyPair, RsaKeySize};
@@ -97,6 +99,17 @@ impl SigningKey {
             .sign(encoding, &SystemRandom::new(), message, &mut signature)
             .map_err(|_| SigningKeyError::Refused("RSA signature"))?;
         Ok(signature)
+    }
+
+    /// Whether `signature` is this key's RS256 signature of `message`.
+    pub fn has_signed(&self, message: &[u8], signature: &[u8]) -> bool {
+        let public = self.pair.public_key();
+        RsaPublicKeyComponents {
+            n: public.modulus().big_endian_without_leading_zero(),
+            e: public.exponent().big_endian_without_leading_zero(),
+        }
+        .verify(&RSA_PKCS1_2048_8192_SHA256, message, signature)
+        .is_ok()
     }
 
     fn generate() -> Result<SigningKey, SigningKeyError> {

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::help;
 use crate::authority::{Authority, TokenVersion};
-use crate::directory::Subject;
+use crate::directory::{Change, Subject};
 use crate::server::Fault;
 use crate::token::Deviation;
 
@@ -195,15 +195,40 @@ pub(super) enum Order {
         /// slow=MILLISECONDS, down, unavailable, error, throttled=SECONDS, garbage, huge=BYTES,
         /// redirect=URL, truncated, empty-keys, wrong-issuer, wrong-keys-host
         fault: Option<Fault>,
-        /// metadata, keys, instance, token, imds, other or all.
+        /// metadata, keys, instance, token, imds, graph, other or all.
         #[arg(long, value_name = "ENDPOINT", requires = "fault")]
         on: Option<String>,
         /// How often; without it, until cleared.
         #[arg(long, requires = "fault", value_parser = clap::value_parser!(u64).range(1..))]
         times: Option<u64>,
+        /// Strike every second, third... request, and let the others pass.
+        #[arg(long, requires = "fault", value_parser = clap::value_parser!(u64).range(1..))]
+        every: Option<u64>,
         /// Clear all faults.
         #[arg(long, conflicts_with = "fault")]
         clear: bool,
+    },
+    /// Change who is directly in a group. Lasts until the server stops, as all changes here do.
+    Members {
+        /// Name or object id.
+        group: String,
+        /// A user by user principal name, anything else by name, or an object id; may be repeated.
+        #[arg(long, value_name = "MEMBER")]
+        add: Vec<String>,
+        #[arg(long, value_name = "MEMBER", required_unless_present = "add")]
+        remove: Vec<String>,
+    },
+    /// Block an account, let it be used again, or delete it.
+    User {
+        /// User principal name or object id.
+        user: String,
+        #[command(flatten)]
+        state: UserState,
+    },
+    /// Delete a group, application or managed identity.
+    Delete {
+        /// Name or object id.
+        name: String,
     },
     /// Show how often each endpoint was asked.
     Requests {
@@ -211,6 +236,32 @@ pub(super) enum Order {
         #[arg(long)]
         reset: bool,
     },
+}
+
+#[derive(Args)]
+#[group(required = true, multiple = false)]
+pub(super) struct UserState {
+    #[arg(long)]
+    disable: bool,
+    #[arg(long)]
+    enable: bool,
+    #[arg(long)]
+    delete: bool,
+}
+
+impl UserState {
+    /// What is to become of `user`; clap has seen to it that one of the three was given.
+    pub(super) fn change(&self, user: &str) -> Change {
+        let user = user.to_owned();
+        if self.delete {
+            Change::Delete { name: user }
+        } else {
+            Change::User {
+                user,
+                enabled: self.enable,
+            }
+        }
+    }
 }
 
 #[derive(Clone, Copy, Default, ValueEnum)]

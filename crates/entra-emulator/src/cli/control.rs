@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::arguments::{ControlArguments, Order};
 use super::{CommandError, print};
+use crate::directory::Change;
 use crate::server::{FaultOrder, Running, ServeError};
 use crate::state::StateDirectory;
 
@@ -31,14 +32,31 @@ pub(super) fn run(arguments: &ControlArguments) -> Result<(), CommandError> {
             fault: Some(fault),
             on,
             times,
+            every,
             ..
         } => {
             let order = FaultOrder {
                 fault: fault.clone(),
                 endpoint: on.clone(),
                 times: *times,
+                every: *every,
             };
             (Method::PUT, "/faults", Some(json!(order)))
+        }
+        Order::Members { group, add, remove } => {
+            let change = Change::Members {
+                group: group.clone(),
+                add: add.clone(),
+                remove: remove.clone(),
+            };
+            (Method::POST, "/directory", Some(json!(change)))
+        }
+        Order::User { user, state } => {
+            (Method::POST, "/directory", Some(json!(state.change(user))))
+        }
+        Order::Delete { name } => {
+            let change = Change::Delete { name: name.clone() };
+            (Method::POST, "/directory", Some(json!(change)))
         }
         Order::Requests { reset: true } => (Method::DELETE, "/requests", None),
         Order::Requests { reset: false } => (Method::GET, "/requests", None),

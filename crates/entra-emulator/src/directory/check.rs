@@ -8,9 +8,10 @@ use uuid::Uuid;
 use super::file::{
     File, FileApplication, FileGroup, FileIdentity, FileResource, FileTenant, FileUser,
 };
+use super::graph::PERMISSIONS;
+use super::members::{Names, generate, generated_members};
 use super::{
-    Application, Directory, Group, Guest, Home, IdentityKind, ManagedIdentity, Resource, Tenant,
-    User,
+    Application, Directory, Guest, Home, IdentityKind, ManagedIdentity, Resource, Tenant, User,
 };
 use crate::authority::TokenVersion;
 
@@ -20,12 +21,13 @@ pub(super) struct Fault {
     pub problem: String,
 }
 
-fn fault<Value>(at: &Spanned<Value>, problem: String) -> Fault {
+pub(super) fn fault<Value>(at: &Spanned<Value>, problem: String) -> Fault {
     Fault {
         at: at.span().start,
         problem,
     }
 }
+
 /// What must be unique in the whole file, with the field that used it first.
 #[derive(Default)]
 pub(super) struct Check {
@@ -47,11 +49,13 @@ impl Check {
             .into_iter()
             .map(|tenant| self.tenant(tenant))
             .collect::<Result<_, _>>()?;
-        let resources = file
+        let mut resources = file
             .resource
             .into_iter()
             .map(|resource| self.resource(resource))
-            .collect::<Result<_, _>>()?;
+            .collect::<Result<Vec<_>, _>>()?;
+        let has_graph = resources.iter().any(Resource::is_graph);
+        resources.extend((!has_graph).then(Resource::graph));
         Ok(Directory { tenants, resources })
     }
 
@@ -67,7 +71,7 @@ impl Check {
             self.new_name("domains", &tenant.domains, domain)?;
         }
         let domains = tenant.domains.into_inner();
-        let users = tenant
+        let mut users = tenant
             .user
             .into_iter()
             .map(|user| self.user(user, &domains))
@@ -86,34 +90,28 @@ impl Check {
             self.new_id("oid", &group.oid)?;
         }
 
-        let mut members: Vec<(String, Uuid)> = Vec::new();
-        members.extend(
-            users
-                .iter()
-                .map(|user| (user.upn.to_lowercase(), user.object_id)),
-        );
-        members.extend(
-            applications
-                .iter()
-                .map(|one| (one.name.to_lowercase(), one.object_id)),
-        );
-        members.extend(
-            managed_identities
-                .iter()
-                .map(|one| (one.name.to_lowercase(), one.object_id)),
-        );
-        members.extend(
-            tenant
-                .group
-                .iter()
-                .map(|group| (group.name.to_lowercase(), *group.oid.get_ref())),
-        );
+        let generated = self.generated(&tenant.group, *tenant.id.get_ref(), &domains)?;
+
+        let mut names = Names::default();
+        for user in &users {
+            names.add(&user.upn, user.object_id);
+        }
+        for application in &applications {
+            names.add(&application.name, application.object_id);
+        }
+        for identity in &managed_identities {
+            names.add(&identity.name, identity.object_id);
+        }
+        for group in &tenant.group {
+            names.add(&group.name, *group.oid.get_ref());
+        }
         let groups = tenant
             .group
             .into_iter()
-            .map(|group| resolve(group, &members))
+            .map(|group| names.resolve(group, &generated))
             .collect::<Result<Vec<_>, _>>()?;
-        Ok(Tenant {
+        users.extend(generated);
+        let mut tenant = Tenant {
             id: tenant.id.into_inner(),
             name: tenant.name,
             domains,
@@ -121,7 +119,36 @@ impl Check {
             groups,
             applications,
             managed_identities,
-        })
+            index: Default::default(),
+        };
+        tenant.index();
+        Ok(tenant)
+    }
+
+    /// As many made-up users as the largest group wants.
+    fn generated(
+        &mut self,
+        groups: &[FileGroup],
+        tenant: Uuid,
+        domains: &[String],
+    ) -> Result<Vec<User>, Fault> {
+        let mut wanted = 0;
+        for group in groups {
+            wanted = wanted.max(generated_members(group)?);
+        }
+        let domain = domains.first().map_or("", String::as_str);
+        let users = generate(wanted, tenant, domain);
+        let Some(at) = groups
+            .iter()
+            .find_map(|group| group.generated_members.as_ref())
+        else {
+            return Ok(users);
+        };
+        for user in &users {
+            self.claim_id("generated_members", at, user.object_id)?;
+            self.new_name("generated_members", at, &user.upn)?;
+        }
+        Ok(users)
     }
 
     fn user(&mut self, user: FileUser, domains: &[String]) -> Result<User, Fault> {
@@ -160,6 +187,7 @@ impl Check {
             name: user.name,
             password: user.password,
             mfa: user.mfa,
+            enabled: user.enabled,
             guest,
         })
     }
@@ -184,6 +212,7 @@ impl Check {
                 .into_iter()
                 .map(Spanned::into_inner)
                 .collect(),
+            graph_permissions: graph_permissions(application.graph_permissions)?,
         })
     }
 
@@ -214,6 +243,7 @@ impl Check {
             name: identity.name,
             kind,
             resource_id,
+            graph_permissions: graph_permissions(identity.graph_permissions)?,
         })
     }
 
@@ -250,13 +280,19 @@ impl Check {
     }
 
     fn new_id(&mut self, field: &'static str, id: &Spanned<Uuid>) -> Result<(), Fault> {
-        match self.ids.insert(*id.get_ref(), field) {
+        self.claim_id(field, id, *id.get_ref())
+    }
+
+    fn claim_id<Value>(
+        &mut self,
+        field: &'static str,
+        at: &Spanned<Value>,
+        id: Uuid,
+    ) -> Result<(), Fault> {
+        match self.ids.insert(id, field) {
             Some(other) => Err(fault(
-                id,
-                format!(
-                    "{field}: {} is already used as {other} of another record",
-                    id.get_ref()
-                ),
+                at,
+                format!("{field}: {id} is already used as {other} of another record"),
             )),
             None => Ok(()),
         }
@@ -292,35 +328,17 @@ fn parse_home(home: &Spanned<String>) -> Result<Home, Fault> {
         })
 }
 
-fn resolve(group: FileGroup, members: &[(String, Uuid)]) -> Result<Group, Fault> {
-    let find = |name: &Spanned<String>| {
-        let id = Uuid::try_parse(name.get_ref()).ok();
-        let wanted = name.get_ref().to_lowercase();
-        let mut found = members
-            .iter()
-            .filter(|(name, own)| *name == wanted || id == Some(*own));
-        match (found.next(), found.next()) {
-            (Some((_, object_id)), None) => Ok(*object_id),
-            (Some(_), Some(_)) => Err(fault(
-                name,
-                format!(
-                    "members: \"{}\" names several; use the object id",
-                    name.get_ref()
-                ),
-            )),
-            (None, _) => Err(fault(
-                name,
-                format!(
-                    "members: the tenant has nothing named \"{}\"",
-                    name.get_ref()
-                ),
-            )),
+fn graph_permissions(permissions: Vec<Spanned<String>>) -> Result<Vec<String>, Fault> {
+    let known = |permission: Spanned<String>| {
+        if PERMISSIONS.contains(&permission.get_ref().as_str()) {
+            return Ok(permission.into_inner());
         }
+        let problem = format!(
+            "graph_permissions: \"{}\" is none of {}",
+            permission.get_ref(),
+            PERMISSIONS.join(", ")
+        );
+        Err(fault(&permission, problem))
     };
-    let ids = group.members.iter().map(find).collect::<Result<_, _>>()?;
-    Ok(Group {
-        object_id: group.oid.into_inner(),
-        name: group.name,
-        members: ids,
-    })
+    permissions.into_iter().map(known).collect()
 }

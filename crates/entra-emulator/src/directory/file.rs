@@ -87,6 +87,8 @@ pub(super) struct FileUser {
     pub password: Option<Secret>,
     #[serde(default)]
     pub mfa: bool,
+    #[serde(default = "yes")]
+    pub enabled: bool,
     pub mail: Option<String>,
     pub home: Option<Spanned<String>>,
 }
@@ -98,6 +100,7 @@ pub(super) struct FileGroup {
     pub oid: Spanned<Uuid>,
     #[serde(default)]
     pub members: Vec<Spanned<String>>,
+    pub generated_members: Option<Spanned<i64>>,
 }
 
 #[derive(Deserialize)]
@@ -108,6 +111,8 @@ pub(super) struct FileApplication {
     pub oid: Spanned<Uuid>,
     #[serde(default)]
     pub secrets: Vec<Spanned<Secret>>,
+    #[serde(default)]
+    pub graph_permissions: Vec<Spanned<String>>,
 }
 
 #[derive(Deserialize)]
@@ -118,6 +123,8 @@ pub(super) struct FileIdentity {
     pub client_id: Spanned<Uuid>,
     pub oid: Spanned<Uuid>,
     pub resource_id: Option<String>,
+    #[serde(default)]
+    pub graph_permissions: Vec<Spanned<String>>,
 }
 
 #[derive(Deserialize)]

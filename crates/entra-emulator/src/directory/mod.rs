@@ -1,9 +1,13 @@
 //! The directory: tenants and who is in them, and the resources that tokens are for.
 
+mod change;
 mod check;
 mod file;
+mod graph;
+mod index;
+mod members;
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::Path;
 
@@ -12,7 +16,12 @@ use uuid::Uuid;
 
 use crate::authority::TokenVersion;
 
+pub use change::{Change, ChangeError};
 pub use file::DirectoryError;
+pub use graph::GRAPH;
+pub use index::Object;
+
+use index::Index;
 
 /// The directory file that is used where none is named.
 pub const BUILT_IN: &str = include_str!("../../directory.toml");
@@ -33,6 +42,7 @@ pub struct Tenant {
     pub groups: Vec<Group>,
     pub applications: Vec<Application>,
     pub managed_identities: Vec<ManagedIdentity>,
+    index: Index,
 }
 
 #[derive(Clone, Debug)]
@@ -43,6 +53,8 @@ pub struct User {
     pub password: Option<Secret>,
     /// Signs in with a second factor.
     pub mfa: bool,
+    /// The account may be used.
+    pub enabled: bool,
     /// Where a guest comes from; `None` for a member of the tenant.
     pub guest: Option<Guest>,
 }
@@ -67,7 +79,7 @@ pub struct Group {
     pub object_id: Uuid,
     pub name: String,
     /// Object ids of the direct members, groups among them.
-    pub members: Vec<Uuid>,
+    pub members: BTreeSet<Uuid>,
 }
 
 #[derive(Clone, Debug)]
@@ -77,6 +89,8 @@ pub struct Application {
     pub object_id: Uuid,
     pub name: String,
     pub secrets: Vec<Secret>,
+    /// What it may do in Microsoft Graph.
+    pub graph_permissions: Vec<String>,
 }
 
 #[derive(Clone, Debug)]
@@ -87,6 +101,8 @@ pub struct ManagedIdentity {
     pub kind: IdentityKind,
     /// Azure's path of the identity, or of the machine that a system-assigned one belongs to.
     pub resource_id: String,
+    /// What it may do in Microsoft Graph.
+    pub graph_permissions: Vec<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -258,29 +274,6 @@ impl Directory {
                 .chain(managed)
                 .map(move |identity| Principal { tenant, identity })
         })
-    }
-}
-
-impl Tenant {
-    /// The groups that `object_id` is in, directly or through other groups, as the `groups` claim
-    /// counts them. Groups may contain each other.
-    pub fn groups_of(&self, object_id: Uuid) -> Vec<Uuid> {
-        let mut found = Vec::new();
-        let mut seen = HashSet::from([object_id]);
-        let mut waiting = vec![object_id];
-        while let Some(member) = waiting.pop() {
-            for group in self
-                .groups
-                .iter()
-                .filter(|group| group.members.contains(&member))
-            {
-                if seen.insert(group.object_id) {
-                    found.push(group.object_id);
-                    waiting.push(group.object_id);
-                }
-            }
-        }
-        found
     }
 }
 

@@ -1,4 +1,5 @@
-//! The control interface: rotation of keys, faults, and the count of requests. Always on loopback.
+//! The control interface: rotation of keys, faults, changes to the directory, and the count of
+//! requests. Always on loopback.
 
 use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
@@ -11,6 +12,7 @@ use serde_json::{Value, json};
 
 use super::faults::FaultOrder;
 use super::{Shared, locked};
+use crate::directory::Change;
 use crate::signing_keys::SigningKeyError;
 
 pub(super) fn routes(emulator: Shared) -> Router {
@@ -19,6 +21,7 @@ pub(super) fn routes(emulator: Shared) -> Router {
         .route("/keys/rotate", post(rotate))
         .route("/keys/retire", post(retire))
         .route("/faults", get(faults).put(set_fault).delete(clear_faults))
+        .route("/directory", post(change_directory))
         .route("/requests", get(requests).delete(reset_requests))
         .layer(from_fn(no_browsers))
         .with_state(emulator)
@@ -83,6 +86,16 @@ async fn clear_faults(State(emulator): State<Shared>) -> Json<Value> {
     let mut faults = locked(&emulator.faults);
     faults.clear();
     Json(faults.json())
+}
+
+async fn change_directory(State(emulator): State<Shared>, Json(change): Json<Change>) -> Response {
+    match emulator.change_directory(&change) {
+        Ok(object_id) => Json(json!({ "changed": object_id })).into_response(),
+        Err(problem) => {
+            let answer = json!({ "error": problem.to_string() });
+            (StatusCode::BAD_REQUEST, Json(answer)).into_response()
+        }
+    }
 }
 
 async fn requests(State(emulator): State<Shared>) -> Json<Value> {

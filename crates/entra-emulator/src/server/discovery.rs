@@ -128,7 +128,7 @@ impl Place {
                 tenant: ANY_TENANT.to_owned(),
             });
         }
-        match emulator.directory.tenant(&asked) {
+        match emulator.directory().tenant(&asked) {
             Some(tenant) => {
                 let id = tenant.id.to_string();
                 Ok(Place {

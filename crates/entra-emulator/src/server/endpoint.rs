@@ -5,10 +5,10 @@ use axum::extract::{Request, State};
 use axum::http::{Method, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{any, get, post};
 use serde::{Deserialize, Serialize};
 
-use super::{Shared, discovery, faults, locked, managed_identity, token_endpoint};
+use super::{Shared, discovery, faults, graph, locked, managed_identity, token_endpoint};
 
 /// The kinds of endpoint that are counted and disturbed apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -24,17 +24,20 @@ pub(super) enum Endpoint {
     Token,
     /// Managed identities.
     Imds,
+    /// Microsoft Graph.
+    Graph,
     /// Anything else.
     Other,
 }
 
 impl Endpoint {
-    pub(super) const ALL: [Endpoint; 6] = [
+    pub(super) const ALL: [Endpoint; 7] = [
         Endpoint::Metadata,
         Endpoint::Keys,
         Endpoint::Instance,
         Endpoint::Token,
         Endpoint::Imds,
+        Endpoint::Graph,
         Endpoint::Other,
     ];
 
@@ -50,6 +53,11 @@ impl Endpoint {
             Endpoint::Imds
         } else if path.ends_with("/oauth2/token") || path.ends_with("/oauth2/v2.0/token") {
             Endpoint::Token
+        } else if path
+            .strip_prefix(graph::ROOT)
+            .is_some_and(|rest| rest.starts_with('/'))
+        {
+            Endpoint::Graph
         } else {
             Endpoint::Other
         }
@@ -71,6 +79,7 @@ pub(super) fn authority(emulator: Shared) -> Router {
         .route("/{tenant}/discovery/v2.0/keys", get(discovery::keys_v2))
         .route("/{tenant}/oauth2/token", post(token_endpoint::v1))
         .route("/{tenant}/oauth2/v2.0/token", post(token_endpoint::v2))
+        .route(&format!("{}/{{*path}}", graph::ROOT), any(graph::answer))
         .fallback(absent)
         .layer(from_fn_with_state(emulator.clone(), observe))
         .with_state(emulator)
@@ -129,6 +138,8 @@ mod tests {
             ("/contoso.com/oauth2/v2.0/token", Endpoint::Token),
             ("/metadata/identity/oauth2/token", Endpoint::Imds),
             ("/metadata/identity/oauth2/token/", Endpoint::Imds),
+            ("/v1.0/users/alice@contoso.com", Endpoint::Graph),
+            ("/v1.0x", Endpoint::Other),
             ("/", Endpoint::Other),
         ] {
             assert_eq!(Endpoint::of(path), endpoint, "{path}");

@@ -50,7 +50,8 @@ pub enum Fault {
     WrongKeysHost,
 }
 
-/// A fault, where it strikes (everywhere, where nothing is said) and how often (until cleared).
+/// A fault, where it strikes (everywhere, where nothing is said), how often (until cleared), and
+/// which requests it strikes: each, or every second, third and so on.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FaultOrder {
@@ -59,6 +60,8 @@ pub struct FaultOrder {
     pub endpoint: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub times: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub every: Option<u64>,
 }
 
 impl std::str::FromStr for Fault {
@@ -83,9 +86,18 @@ impl std::str::FromStr for Fault {
 
 #[derive(Default)]
 pub(super) struct Faults {
-    /// For each endpoint the fault, and how often it is still to strike.
-    standing: BTreeMap<Endpoint, (Fault, Option<u64>)>,
+    standing: BTreeMap<Endpoint, Standing>,
     down: bool,
+}
+
+/// What stands between an endpoint and those who ask.
+struct Standing {
+    fault: Fault,
+    /// How often it is still to strike.
+    times: Option<u64>,
+    /// Every how many requests it strikes, and how many have come since it last did.
+    every: u64,
+    spared: u64,
 }
 
 impl Faults {
@@ -95,15 +107,23 @@ impl Faults {
             Some(name) => vec![serde_json::from_value(json!(name)).map_err(|e| e.to_string())?],
         };
         if order.fault == Fault::Down {
-            if order.times.is_some() || endpoints.len() == 1 {
+            if order.times.is_some() || order.every.is_some() || endpoints.len() == 1 {
                 return Err("\"down\" is for all endpoints, until cleared".to_owned());
             }
             self.down = true;
             return Ok(());
         }
+        if order.times == Some(0) || order.every == Some(0) {
+            return Err("\"times\" and \"every\" must be at least 1".to_owned());
+        }
         for endpoint in endpoints {
-            self.standing
-                .insert(endpoint, (order.fault.clone(), order.times));
+            let standing = Standing {
+                fault: order.fault.clone(),
+                times: order.times,
+                every: order.every.unwrap_or(1),
+                spared: 0,
+            };
+            self.standing.insert(endpoint, standing);
         }
         Ok(())
     }
@@ -116,8 +136,13 @@ impl Faults {
         let standing: Vec<Value> = self
             .standing
             .iter()
-            .map(|(endpoint, (fault, times))| {
-                json!({ "endpoint": endpoint, "fault": fault, "times": times })
+            .map(|(endpoint, standing)| {
+                json!({
+                    "endpoint": endpoint,
+                    "fault": standing.fault,
+                    "times": standing.times,
+                    "every": standing.every,
+                })
             })
             .collect();
         json!({ "down": self.down, "faults": standing })
@@ -129,9 +154,14 @@ impl Faults {
         if self.down {
             return Some(Fault::Down);
         }
-        let (fault, times) = self.standing.get_mut(&endpoint)?;
-        let fault = fault.clone();
-        if let Some(left) = times {
+        let standing = self.standing.get_mut(&endpoint)?;
+        standing.spared += 1;
+        if standing.spared < standing.every {
+            return None;
+        }
+        standing.spared = 0;
+        let fault = standing.fault.clone();
+        if let Some(left) = &mut standing.times {
             *left = left.saturating_sub(1);
             if *left == 0 {
                 self.standing.remove(&endpoint);
@@ -271,6 +301,7 @@ mod tests {
             fault: fault.parse().unwrap(),
             endpoint: endpoint.map(str::to_owned),
             times,
+            every: None,
         }
     }
 
@@ -288,6 +319,21 @@ mod tests {
         }
         faults.clear();
         assert_eq!(faults.strike(Endpoint::Imds), None);
+    }
+
+    #[test]
+    fn faults_spare_requests_in_between() {
+        let mut faults = Faults::default();
+        let mut third = order("throttled=1", Some("graph"), Some(2));
+        third.every = Some(3);
+        faults.set(&third).unwrap();
+        let struck: Vec<bool> = (0..9)
+            .map(|_| faults.strike(Endpoint::Graph).is_some())
+            .collect();
+        let expected = [false, false, true, false, false, true, false, false, false];
+        assert_eq!(struck, expected);
+        third.every = Some(0);
+        assert!(faults.set(&third).is_err());
     }
 
     #[test]

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{Emulator, Shared, locked, now};
-use crate::directory::{IdentityKind, ManagedIdentity, Subject};
+use crate::directory::{Directory, IdentityKind, ManagedIdentity, Subject};
 use crate::token::{MintError, Token, TokenRequest, mint};
 
 /// The versions in which the service has this endpoint; the first one there was.
@@ -78,8 +78,9 @@ pub(super) async fn token(
                 "Required query variable 'resource' is missing",
             )
         })?;
-    let identity = chosen_identity(&emulator, &asked)?;
-    let token = cached_token(&emulator, identity, resource)?;
+    let directory = emulator.directory();
+    let identity = chosen_identity(&directory, &asked)?;
+    let token = cached_token(&emulator, &directory, identity, resource)?;
     // Every number is text here.
     Ok(Json(json!({
         "access_token": token.text,
@@ -125,11 +126,10 @@ fn is_date(text: &str) -> bool {
 
 /// The identity that is named, else the machine's own, else the only one there is.
 fn chosen_identity<'a>(
-    emulator: &'a Emulator,
+    directory: &'a Directory,
     asked: &Asked,
 ) -> Result<&'a ManagedIdentity, Objection> {
-    let mut all = emulator
-        .directory
+    let mut all = directory
         .tenants
         .iter()
         .flat_map(|tenant| tenant.managed_identities.iter());
@@ -177,6 +177,7 @@ fn same_id(own: Uuid, asked: &str) -> bool {
 
 fn cached_token(
     emulator: &Emulator,
+    directory: &Directory,
     identity: &ManagedIdentity,
     resource: &str,
 ) -> Result<Token, Objection> {
@@ -199,7 +200,7 @@ fn cached_token(
         emulator.authority.clone(),
         now(),
     );
-    let token = mint(&emulator.directory, &keys, &request).map_err(|error| match error {
+    let token = mint(directory, &keys, &request).map_err(|error| match error {
         MintError::Resource { name, .. } => refused(
             "invalid_resource",
             &format!("AADSTS500011: The resource principal named {name} was not found."),

@@ -6,6 +6,8 @@ mod discovery;
 mod endpoint;
 mod error;
 mod faults;
+mod form;
+mod graph;
 mod managed_identity;
 mod requests;
 mod token_endpoint;
@@ -14,7 +16,7 @@ use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, TcpListener};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
@@ -27,7 +29,7 @@ use uuid::Uuid;
 
 use crate::authority::Authority;
 use crate::certificate::{CertificateAuthority, CertificateError};
-use crate::directory::Directory;
+use crate::directory::{Change, ChangeError, Directory};
 use crate::signing_keys::{SigningKeyError, SigningKeys};
 use crate::state::{CA_CERTIFICATE, RUNNING, StateDirectory, StateError};
 use crate::token::Token;
@@ -89,6 +91,8 @@ pub struct Options {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Running {
     pub authority: String,
+    /// Where Graph is: the authority's own address.
+    pub graph: String,
     pub imds: String,
     pub ca_file: PathBuf,
     pub control: String,
@@ -122,7 +126,7 @@ pub fn last_authority(state: &StateDirectory) -> Result<Authority, ServeError> {
 
 /// What the handlers share.
 struct Emulator {
-    directory: Directory,
+    directory: RwLock<Directory>,
     authority: Authority,
     keys: Mutex<SigningKeys>,
     faults: Mutex<Faults>,
@@ -135,6 +139,21 @@ struct Emulator {
 type Shared = Arc<Emulator>;
 
 impl Emulator {
+    fn directory(&self) -> RwLockReadGuard<'_, Directory> {
+        self.directory
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes a change that lasts until the emulator stops.
+    fn change_directory(&self, change: &Change) -> Result<Uuid, ChangeError> {
+        let mut directory = self
+            .directory
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        directory.apply(change)
+    }
+
     fn keys(&self) -> MutexGuard<'_, SigningKeys> {
         locked(&self.keys)
     }
@@ -167,8 +186,10 @@ async fn run(options: Options, ready: impl FnOnce(&Running)) -> Result<(), Serve
     let control_listener = listen(IpAddr::V4(Ipv4Addr::LOCALHOST), 0)?;
 
     let port = authority_listener.local_addr()?.port();
+    let address = format!("https://{}:{port}", options.host);
     let running = Running {
-        authority: format!("https://{}:{port}", options.host),
+        graph: address.clone(),
+        authority: address,
         imds: if options.address.is_loopback() {
             format!("http://{}", imds_listener.local_addr()?)
         } else {
@@ -183,7 +204,7 @@ async fn run(options: Options, ready: impl FnOnce(&Running)) -> Result<(), Serve
         pid: std::process::id(),
     };
     let emulator: Shared = Arc::new(Emulator {
-        directory: options.directory,
+        directory: RwLock::new(options.directory),
         authority: Authority::at(&running.authority),
         keys: Mutex::new(keys),
         faults: Mutex::default(),

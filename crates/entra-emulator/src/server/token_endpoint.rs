@@ -12,6 +12,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::error::Refusal;
+use super::form::form_decoded;
 use super::{Emulator, Shared, now};
 use crate::directory::{Application, Subject, Tenant};
 use crate::token::{MintError, Token, TokenRequest, mint};
@@ -99,8 +100,8 @@ fn grant_token(
     if ["common", "organizations"].contains(&tenant) {
         return Err(Refusal::TenantMissing);
     }
-    let tenant = emulator
-        .directory
+    let directory = emulator.directory();
+    let tenant = directory
         .tenant(tenant)
         .ok_or_else(|| Refusal::TenantNotFound(tenant.to_owned()))?;
     match grant.grant_type.as_deref() {
@@ -116,7 +117,7 @@ fn grant_token(
         emulator.authority.clone(),
         now(),
     );
-    match mint(&emulator.directory, &emulator.keys(), &request) {
+    match mint(&directory, &emulator.keys(), &request) {
         Ok(token) => Ok((token, resource)),
         Err(MintError::Resource { name, .. }) => Err(Refusal::ResourceNotFound {
             resource: name,
@@ -167,33 +168,4 @@ fn basic_credentials(headers: &HeaderMap) -> Option<(String, String)> {
     let text = String::from_utf8(decoded).ok()?;
     let (client_id, secret) = text.split_once(':')?;
     Some((form_decoded(client_id)?, form_decoded(secret)?))
-}
-
-fn form_decoded(text: &str) -> Option<String> {
-    let mut bytes = text.bytes();
-    let mut decoded = Vec::with_capacity(text.len());
-    while let Some(byte) = bytes.next() {
-        decoded.push(match byte {
-            b'+' => b' ',
-            b'%' => {
-                let digit = |byte: u8| char::from(byte).to_digit(16);
-                let (high, low) = (digit(bytes.next()?)?, digit(bytes.next()?)?);
-                u8::try_from(high * 16 + low).ok()?
-            }
-            other => other,
-        });
-    }
-    String::from_utf8(decoded).ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::form_decoded;
-
-    #[test]
-    fn basic_credentials_are_form_encoded() {
-        assert_eq!(form_decoded("a%2Bb+c~").as_deref(), Some("a+b c~"));
-        assert_eq!(form_decoded("100%"), None);
-        assert_eq!(form_decoded("%zz"), None);
-    }
 }

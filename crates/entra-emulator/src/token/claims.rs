@@ -69,7 +69,7 @@ fn user_claims(claims: &mut Map<String, Value>, from: &Ingredients<'_>, user: &U
     let app_id = from.resource.app_id.to_string();
     let mut set = |name: &str, value: Value| claims.insert(name.to_owned(), value);
     set("name", json!(user.name));
-    set("scp", json!("user_impersonation"));
+    set("scp", json!(scope(from.resource)));
     // Pairwise: another application sees another subject.
     set("sub", json!(opaque(&["sub", &object_id, &app_id])));
     if from.resource.idtyp {
@@ -112,6 +112,15 @@ fn user_claims(claims: &mut Map<String, Value>, from: &Ingredients<'_>, user: &U
     }
 }
 
+/// What the Azure CLI may do in a user's name: in Graph, what the user may do there.
+fn scope(resource: &Resource) -> &'static str {
+    if resource.is_graph() {
+        "Directory.AccessAsUser.All"
+    } else {
+        "user_impersonation"
+    }
+}
+
 fn home_provider(home: Home) -> String {
     match home {
         Home::MicrosoftAccount => "live.com".to_owned(),
@@ -139,6 +148,7 @@ fn application_claims(
         application.object_id,
         "1",
     );
+    graph_roles(claims, from, &application.graph_permissions);
 }
 
 fn managed_claims(
@@ -153,6 +163,7 @@ fn managed_claims(
     };
     claims.insert("xms_idrel".to_owned(), json!(relation));
     claims.insert("xms_mirid".to_owned(), json!(identity.resource_id));
+    graph_roles(claims, from, &identity.graph_permissions);
 }
 
 fn app_only_claims(
@@ -180,6 +191,14 @@ fn app_only_claims(
             set("azp", json!(client_id));
             set("azpacr", json!(proof));
         }
+    }
+}
+
+/// Graph decides by what the token says, so a permission that is granted counts from the next token
+/// on.
+fn graph_roles(claims: &mut Map<String, Value>, from: &Ingredients<'_>, permissions: &[String]) {
+    if from.resource.is_graph() && !permissions.is_empty() {
+        claims.insert("roles".to_owned(), json!(permissions));
     }
 }
 

@@ -1,12 +1,26 @@
 //! A token in the making: header, claims, key and algorithm can still be changed.
 
-use aws_lc_rs::{hmac, signature};
+use aws_lc_rs::{digest, hmac, signature};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
 
 use super::MintError;
 use crate::signing_keys::{SigningKey, SigningKeys};
+
+/// The header member of Graph's tokens that hides from others what was signed.
+pub(crate) const NONCE: &str = "nonce";
+
+/// The header that was signed. Graph's tokens show a nonce and are signed with its digest in its
+/// place, so that nobody but Graph can tell that they are genuine.
+pub(crate) fn signed_header(header: &Map<String, Value>) -> Map<String, Value> {
+    let mut signed = header.clone();
+    if let Some(nonce) = header.get(NONCE).and_then(Value::as_str) {
+        let digest = digest::digest(&digest::SHA256, nonce.as_bytes());
+        signed.insert(NONCE.to_owned(), URL_SAFE_NO_PAD.encode(digest).into());
+    }
+    signed
+}
 
 /// What makes the third part of the token.
 #[derive(Clone, Copy, Debug)]
@@ -120,7 +134,7 @@ impl<'a> Draft<'a> {
         let estimate = missing / 4 * 3 + 3;
         for length in (0..=estimate).rev() {
             self.set(NAME, "x".repeat(length));
-            if self.unsigned()?.len() + 1 + self.signature_length() <= size {
+            if self.parts(&self.header).len() + 1 + self.signature_length() <= size {
                 return Ok(());
             }
         }
@@ -136,21 +150,22 @@ impl<'a> Draft<'a> {
 
     /// JWS compact serialization, RFC 7515 section 7.1.
     fn compact(&self) -> Result<String, MintError> {
-        let unsigned = self.unsigned()?;
-        let signature = URL_SAFE_NO_PAD.encode(self.sign(unsigned.as_bytes())?);
-        Ok(format!("{unsigned}.{signature}"))
+        let signed = self.parts(&signed_header(&self.header));
+        let signature = URL_SAFE_NO_PAD.encode(self.sign(signed.as_bytes())?);
+        Ok(format!("{}.{signature}", self.parts(&self.header)))
     }
 
-    fn unsigned(&self) -> Result<String, MintError> {
+    /// Header and claims.
+    fn parts(&self, header: &Map<String, Value>) -> String {
         let text = |members: &Map<String, Value>, edits: &[Edit]| {
             let json = Value::Object(members.clone()).to_string();
             URL_SAFE_NO_PAD.encode(edits.iter().fold(json, |json, edit| edit(json)))
         };
-        Ok(format!(
+        format!(
             "{}.{}",
-            text(&self.header, &self.header_edits),
+            text(header, &self.header_edits),
             text(&self.claims, &self.claims_edits)
-        ))
+        )
     }
 
     fn signature_length(&self) -> usize {

@@ -154,7 +154,7 @@ fn slow_answers_are_late_where_ordered() {
     assert_eq!(
         standing["faults"],
         value!([
-            { "endpoint": "keys", "fault": { "slow": 700 }, "times": null }
+            { "endpoint": "keys", "fault": { "slow": 700 }, "times": null, "every": 1 }
         ])
     );
     // A slow endpoint holds nobody up at another.

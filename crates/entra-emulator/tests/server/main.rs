@@ -11,5 +11,7 @@ mod command_line;
 mod control;
 mod discovery;
 mod emulator;
+mod graph;
 mod managed_identity;
+mod members;
 mod token_endpoint;
