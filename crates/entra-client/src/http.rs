@@ -16,6 +16,7 @@ use thiserror::Error;
 use zeroize::Zeroizing;
 
 use crate::error::one_line;
+use crate::wiped::Wiped;
 
 /// For name resolution, TCP, a proxy and TLS together.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -124,6 +125,7 @@ impl fmt::Debug for Response {
 }
 
 /// One request.
+#[derive(Clone)]
 pub(crate) struct Request {
     method: Method,
     url: String,
@@ -190,6 +192,11 @@ impl Http {
         Http::build(builder, "https")
     }
 
+    /// For the endpoints of a managed identity, which are on the machine itself and speak plain HTTP.
+    pub(crate) fn plain() -> Result<Http, HttpError> {
+        Http::build(Client::builder().no_proxy(), "http")
+    }
+
     fn build(
         builder: reqwest::blocking::ClientBuilder,
         scheme: &'static str,
@@ -243,7 +250,7 @@ impl Http {
         let date = text(DATE).and_then(seconds);
         let retry_after = text(RETRY_AFTER).and_then(pause);
         let status = response.status().as_u16();
-        let mut body = Body::default();
+        let mut body = Wiped::default();
         let mut buffer = Zeroizing::new([0; 16 * 1024]);
         loop {
             let count = response
@@ -260,13 +267,13 @@ impl Http {
                 break;
             }
             body.append(buffer.get(..count).unwrap_or_default());
-            if body.0.len() > LARGEST_BODY {
+            if body.len() > LARGEST_BODY {
                 return Err(HttpError::TooLarge(LARGEST_BODY));
             }
         }
         Ok(Response {
             status,
-            body: body.0,
+            body: body.into_bytes(),
             date,
             retry_after,
         })
@@ -279,22 +286,6 @@ impl Http {
             true => Ok(url),
             false => Err(HttpError::Address),
         }
-    }
-}
-
-/// Bytes that leave no copy behind when they need more room.
-#[derive(Default)]
-struct Body(Zeroizing<Vec<u8>>);
-
-impl Body {
-    fn append(&mut self, bytes: &[u8]) {
-        let needed = self.0.len() + bytes.len();
-        if needed > self.0.capacity() {
-            let mut larger = Zeroizing::new(Vec::with_capacity(needed.next_power_of_two()));
-            larger.extend_from_slice(&self.0);
-            self.0 = larger;
-        }
-        self.0.extend_from_slice(bytes);
     }
 }
 

@@ -1,0 +1,144 @@
+//! What the server proves to Entra who it is with.
+
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+use uuid::Uuid;
+
+use crate::assertion::Certificate;
+use crate::error::{DirectoryError, ErrorKind};
+use crate::http::Request;
+use crate::managed_identity::Endpoint;
+use crate::secret_file;
+use crate::settings::{CredentialSource, DirectorySettings, graph_origin};
+use crate::wiped::Wiped;
+
+/// Hosts of Microsoft Graph other than [`graph_origin`]'s.
+/// <https://learn.microsoft.com/graph/deployments>
+const FURTHER_GRAPHS: [&str; 1] = ["https://dod-graph.microsoft.us"];
+const SUFFIX: &str = "/.default";
+
+/// How to ask for a token for Graph. Files are read anew for each.
+pub(crate) struct Credential {
+    proof: Proof,
+    token_url: String,
+    login: String,
+    scope: String,
+}
+
+enum Proof {
+    Secret(Uuid, PathBuf),
+    Certificate(Uuid, PathBuf),
+    Federated(Uuid, PathBuf),
+    Managed(Option<Uuid>, Endpoint),
+}
+
+impl Credential {
+    pub(crate) fn new(settings: &DirectorySettings) -> Result<Credential, DirectoryError> {
+        let client_id = settings.client_id;
+        let needed = || {
+            client_id.ok_or_else(|| {
+                let message = "aadauth.client_id is not set";
+                DirectoryError::new(ErrorKind::CredentialUnusable, message)
+            })
+        };
+        let proof = match &settings.credential {
+            CredentialSource::ClientSecret(path) => Proof::Secret(needed()?, path.clone()),
+            CredentialSource::ClientCertificate(path) => {
+                Proof::Certificate(needed()?, path.clone())
+            }
+            CredentialSource::WorkloadIdentity(path) => Proof::Federated(needed()?, path.clone()),
+            CredentialSource::ManagedIdentity => {
+                let endpoint = Endpoint::from_environment(|name| std::env::var(name).ok())?;
+                Proof::Managed(client_id, endpoint)
+            }
+        };
+        let login = settings.authority.login();
+        let tenant = settings.tenant.as_hyphenated();
+        Ok(Credential {
+            proof,
+            token_url: format!("{login}/{tenant}/oauth2/v2.0/token"),
+            login: login.to_owned(),
+            scope: format!("{}{SUFFIX}", resource(settings)),
+        })
+    }
+
+    /// Whether the token comes over plain HTTP from the machine itself.
+    pub(crate) fn is_local(&self) -> bool {
+        matches!(self.proof, Proof::Managed(..))
+    }
+
+    /// Who is asked, for error texts.
+    pub(crate) fn issuer(&self) -> String {
+        match &self.proof {
+            Proof::Managed(_, endpoint) => endpoint.name(),
+            _ => format!("Entra at {}", self.login),
+        }
+    }
+
+    /// The request for a token.
+    /// <https://learn.microsoft.com/entra/identity-platform/v2-oauth2-client-creds-grant-flow>
+    pub(crate) fn request(&self) -> Result<Request, DirectoryError> {
+        let mut form = Wiped::default();
+        form.append_field("grant_type", b"client_credentials");
+        form.append_field("scope", self.scope.as_bytes());
+        match &self.proof {
+            Proof::Managed(client_id, endpoint) => {
+                let resource = self.scope.strip_suffix(SUFFIX).unwrap_or(&self.scope);
+                return Ok(endpoint.request(resource, *client_id));
+            }
+            Proof::Secret(client_id, path) => {
+                append_client(&mut form, *client_id);
+                let secret = secret_file::read_line(path, "client secret")?;
+                form.append_field("client_secret", &secret);
+            }
+            Proof::Certificate(client_id, path) => {
+                append_client(&mut form, *client_id);
+                let what = "client certificate";
+                let content = secret_file::read(path, what)?;
+                let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+                let now = now.map_or(0, |now| now.as_secs() as i64);
+                let assertion = Certificate::from_pem(&content)
+                    .and_then(|certificate| certificate.assert(*client_id, &self.token_url, now))
+                    .map_err(|problem| {
+                        let message = format!("the {what} in {path:?} is not used: {problem}");
+                        DirectoryError::new(ErrorKind::CredentialUnusable, message)
+                    })?;
+                append_assertion(&mut form, &assertion);
+            }
+            Proof::Federated(client_id, path) => {
+                append_client(&mut form, *client_id);
+                append_assertion(&mut form, &secret_file::read_line(path, "federated token")?);
+            }
+        }
+        Ok(Request::post(
+            self.token_url.clone(),
+            "application/x-www-form-urlencoded",
+            form.into_bytes(),
+        ))
+    }
+}
+
+fn append_client(form: &mut Wiped, client_id: Uuid) {
+    form.append_field("client_id", client_id.to_string().as_bytes());
+}
+
+/// RFC 7523 section 2.2.
+fn append_assertion(form: &mut Wiped, assertion: &[u8]) {
+    form.append_field(
+        "client_assertion_type",
+        b"urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
+    );
+    form.append_field("client_assertion", assertion);
+}
+
+/// What the token is for: Microsoft's Graph at that host, else, where an emulator or a gateway stands
+/// in for it, the cloud's.
+fn resource(settings: &DirectorySettings) -> &str {
+    let known = entra_token::Cloud::ALL.map(graph_origin);
+    if known.contains(&settings.graph.as_str()) || FURTHER_GRAPHS.contains(&settings.graph.as_str())
+    {
+        return &settings.graph;
+    }
+    graph_origin(settings.authority.cloud)
+}

@@ -1,0 +1,139 @@
+//! The members of a group, page by page.
+
+use std::collections::HashSet;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
+
+use entra_token::PrincipalKind;
+use reqwest::header::{HeaderName, HeaderValue};
+use uuid::Uuid;
+
+use crate::answer::{self, Object, Page, permission};
+use crate::directory::properties;
+use crate::error::{DirectoryError, ErrorKind};
+use crate::graph::{Graph, Patience};
+use crate::http::Request;
+use crate::settings::Principal;
+
+/// For the whole list, pauses included. 50,000 members are 51 pages.
+const TOTAL: Duration = Duration::from_secs(30 * 60);
+/// What Graph gives at most.
+const PAGE: usize = 999;
+/// How many members one group may have; keeps the memory in bounds.
+const MOST: usize = 1_000_000;
+/// How many pages in a row may bring nobody new: a list that leads in a circle ends here.
+const BARREN: u32 = 50;
+
+/// One reading of a group's members.
+pub(crate) struct Members<'a> {
+    graph: &'a Graph,
+    group: Uuid,
+    patience: Patience<'a>,
+    page: &'a mut dyn FnMut(Vec<Principal>) -> bool,
+    seen: HashSet<Uuid>,
+}
+
+impl<'a> Members<'a> {
+    pub(crate) fn new(
+        graph: &'a Graph,
+        group: Uuid,
+        stop: &'a AtomicBool,
+        page: &'a mut dyn FnMut(Vec<Principal>) -> bool,
+    ) -> Members<'a> {
+        Members {
+            graph,
+            group,
+            patience: Patience::in_background(Instant::now() + TOTAL, stop),
+            page,
+            seen: HashSet::new(),
+        }
+    }
+
+    /// Reads two lists. That of all kinds has the users, as the directory has them at this moment,
+    /// but no service principals; those are in a list of their own, which Graph makes from an index
+    /// and only for those who say that they know.
+    /// <https://learn.microsoft.com/graph/api/group-list-transitivemembers>
+    pub(crate) fn all(mut self) -> Result<(), DirectoryError> {
+        let members = format!(
+            "{}/v1.0/groups/{}/transitiveMembers",
+            self.graph.origin, self.group
+        );
+        let users = properties(PrincipalKind::User);
+        self.list(format!("{members}?$select={users}&$top={PAGE}"), None)?;
+        let services = properties(PrincipalKind::Service);
+        let url = format!(
+            "{members}/microsoft.graph.servicePrincipal?$count=true&$select={services}&$top={PAGE}"
+        );
+        self.list(url, Some(PrincipalKind::Service))
+    }
+
+    /// Reads a list: of one kind, or of every kind, where each object names its own.
+    fn list(&mut self, first: String, kind: Option<PrincipalKind>) -> Result<(), DirectoryError> {
+        let mut url = first;
+        let mut barren = 0;
+        loop {
+            self.go_on(!self.patience.is_stopped())?;
+            let mut request = Request::get(url);
+            if kind.is_some() {
+                request = request.header(
+                    HeaderName::from_static("consistencylevel"),
+                    HeaderValue::from_static("eventual"),
+                );
+            }
+            let permission = permission(PrincipalKind::Group);
+            let response = self.graph.ask(&request, permission, &self.patience)?;
+            let page: Page<Object> =
+                answer::parse(&response).map_err(|what| self.graph.malformed(what))?;
+            let members = self.read(page.value, kind)?;
+            barren = if members.is_empty() { barren + 1 } else { 0 };
+            if !members.is_empty() {
+                let goes_on = (self.page)(members);
+                self.go_on(goes_on)?;
+            }
+            let Some(next) = page.next else {
+                return Ok(());
+            };
+            url = answer::next_page(&next, &self.graph.origin)
+                .ok_or_else(|| self.graph.malformed("goes on elsewhere"))?;
+            if barren >= BARREN {
+                return Err(self.graph.malformed("goes on without end"));
+            }
+        }
+    }
+
+    /// The members of a page that have not been seen before.
+    fn read(
+        &mut self,
+        objects: Vec<Object>,
+        kind: Option<PrincipalKind>,
+    ) -> Result<Vec<Principal>, DirectoryError> {
+        let mut members = Vec::new();
+        for object in objects {
+            let kind = match kind {
+                Some(kind) => Some(kind),
+                None => object.kind().map_err(|flaw| self.graph.flaw(flaw))?,
+            };
+            let Some(kind @ (PrincipalKind::User | PrincipalKind::Service)) = kind else {
+                continue;
+            };
+            let member = object
+                .principal(kind)
+                .map_err(|flaw| self.graph.flaw(flaw))?;
+            if self.seen.insert(member.object_id) {
+                members.push(member);
+            }
+        }
+        match self.seen.len() > MOST {
+            true => Err(self.graph.malformed("has more than 1000000 members")),
+            false => Ok(members),
+        }
+    }
+
+    fn go_on(&self, goes_on: bool) -> Result<(), DirectoryError> {
+        if goes_on {
+            return Ok(());
+        }
+        let message = format!("reading the members of group {} was stopped", self.group);
+        Err(DirectoryError::new(ErrorKind::TimedOut, message))
+    }
+}

@@ -1,0 +1,238 @@
+//! The token with which Graph is asked: fetched by one thread at a time, kept until shortly before it
+//! expires.
+
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::Bytes;
+use reqwest::header::HeaderValue;
+use serde::de::{self, Visitor};
+use serde::{Deserialize, Deserializer};
+
+use crate::credential::Credential;
+use crate::entra;
+use crate::error::ErrorKind;
+use crate::failure::{Again, Failure};
+use crate::http::{Http, Response};
+use crate::wiped::Wiped;
+
+/// A token is renewed this long before it expires, or after three quarters of a shorter life.
+const MARGIN: Duration = Duration::from_secs(300);
+/// How long a token whose renewal failed is used before the next attempt.
+const RENEWAL_PAUSE: Duration = Duration::from_secs(10);
+/// How long a credential that was refused is not tried again.
+const REFUSAL: Duration = Duration::from_secs(10);
+/// The longest that an issuer's wish for a pause is heeded without asking again.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// Microsoft documents no limit; those for Graph have some 2 kB.
+const LARGEST: usize = 32 * 1024;
+
+/// A token as it stands in a request.
+#[derive(Clone)]
+pub(crate) struct AppToken {
+    pub(crate) authorization: HeaderValue,
+    number: u64,
+    renew_at: Instant,
+    expires_at: Instant,
+}
+
+pub(crate) struct AppTokens {
+    credential: Credential,
+    http: Http,
+    state: Mutex<State>,
+    fetched: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    token: Option<AppToken>,
+    /// Why the last attempt failed, and until when there is no other.
+    failed: Option<(Failure, Instant)>,
+    is_fetching: bool,
+    number: u64,
+}
+
+impl AppTokens {
+    pub(crate) fn new(credential: Credential, http: Http) -> AppTokens {
+        AppTokens {
+            credential,
+            http,
+            state: Mutex::default(),
+            fetched: Condvar::new(),
+        }
+    }
+
+    /// The token at hand, or a new one.
+    pub(crate) fn token(&self, deadline: Instant) -> Result<AppToken, Failure> {
+        let mut waited = false;
+        let mut state = self.lock();
+        loop {
+            let now = Instant::now();
+            if let Some(token) = &state.token
+                // While somebody else renews it, it still serves.
+                && now < if state.is_fetching { token.expires_at } else { token.renew_at }
+            {
+                return Ok(token.clone());
+            }
+            if state.is_fetching {
+                let left = deadline.saturating_duration_since(now);
+                if left.is_zero() {
+                    let message = format!("{}: no token in time", self.credential.issuer());
+                    return Err(Failure::new(ErrorKind::TimedOut, message));
+                }
+                waited = true;
+                state = self
+                    .fetched
+                    .wait_timeout(state, left)
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .0;
+                continue;
+            }
+            // Those who waited for an attempt share its outcome.
+            if let Some((failure, until)) = &state.failed
+                && (waited || now < *until)
+            {
+                return Err(failure.clone());
+            }
+            state.is_fetching = true;
+            drop(state);
+            return self.renew(deadline);
+        }
+    }
+
+    /// Forgets a token that Graph refused, unless there is a newer one already.
+    pub(crate) fn discard(&self, refused: &AppToken) {
+        let mut state = self.lock();
+        if state.token.as_ref().map(|token| token.number) == Some(refused.number) {
+            state.token = None;
+        }
+    }
+
+    fn renew(&self, deadline: Instant) -> Result<AppToken, Failure> {
+        let _attempt = Attempt(self);
+        let asked = Instant::now();
+        let outcome = self.fetch(deadline);
+        let mut state = self.lock();
+        match outcome {
+            Ok((authorization, lifetime)) => {
+                state.number += 1;
+                let token = AppToken {
+                    authorization,
+                    number: state.number,
+                    renew_at: asked + lifetime.saturating_sub(MARGIN.min(lifetime / 4)),
+                    expires_at: asked + lifetime,
+                };
+                state.failed = None;
+                state.token = Some(token.clone());
+                Ok(token)
+            }
+            Err(failure) => {
+                let now = Instant::now();
+                if let Some(token) = state.token.as_mut().filter(|token| now < token.expires_at) {
+                    token.renew_at = now + RENEWAL_PAUSE;
+                    return Ok(token.clone());
+                }
+                let pause = match (failure.error.kind, failure.again) {
+                    (ErrorKind::CredentialRefused, _) => REFUSAL,
+                    (_, Again::After(Some(pause))) => pause.min(LONGEST_PAUSE),
+                    _ => Duration::ZERO,
+                };
+                state.failed = Some((failure.clone(), now + pause));
+                Err(failure)
+            }
+        }
+    }
+
+    fn fetch(&self, deadline: Instant) -> Result<(HeaderValue, Duration), Failure> {
+        let issuer = self.credential.issuer();
+        let request = self.credential.request()?;
+        let response = self
+            .http
+            .send(&request, deadline)
+            .map_err(|problem| Failure::unanswered(&issuer, &problem))?;
+        if response.status != 200 {
+            return Err(match self.credential.is_local() {
+                true => entra::machine_refusal(&issuer, &response),
+                false => entra::refusal(&issuer, &response),
+            });
+        }
+        read(&response).map_err(|what| Failure::malformed(&issuer, what))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The one attempt to fetch a token. Its end wakes those who wait for it, even if it panics.
+struct Attempt<'a>(&'a AppTokens);
+
+impl Drop for Attempt<'_> {
+    fn drop(&mut self) {
+        self.0.lock().is_fetching = false;
+        self.0.fetched.notify_all();
+    }
+}
+
+/// The answer of a token endpoint, or of a managed identity endpoint, which writes its numbers as
+/// text and App Service only when the token expires.
+#[derive(Deserialize)]
+struct Answer<'a> {
+    /// Borrowed from the body, which is wiped; a token has nothing that JSON would escape.
+    access_token: &'a str,
+    #[serde(default, deserialize_with = "seconds")]
+    expires_in: Option<i64>,
+    #[serde(default, deserialize_with = "seconds")]
+    expires_on: Option<i64>,
+}
+
+fn read(response: &Response) -> Result<(HeaderValue, Duration), &'static str> {
+    let answer: Answer<'_> =
+        serde_json::from_slice(&response.body).map_err(|_| "is not one with an access token")?;
+    let token = answer.access_token.as_bytes();
+    if token.is_empty() || token.len() > LARGEST || !token.iter().all(u8::is_ascii_graphic) {
+        return Err("has no access token that could be sent");
+    }
+    let lifetime = answer.expires_in.or_else(|| {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        Some(answer.expires_on? - i64::try_from(now.ok()?.as_secs()).ok()?)
+    });
+    // A day is what managed identities get.
+    let lifetime = lifetime
+        .and_then(|seconds| u64::try_from(seconds).ok())
+        .filter(|seconds| (1..=7 * 86_400).contains(seconds))
+        .ok_or("does not say how long its token lives")?;
+    let mut text = Wiped::default();
+    text.append(b"Bearer ");
+    text.append(token);
+    let text = Bytes::from_owner(text.into_bytes());
+    let mut authorization = HeaderValue::from_maybe_shared(text)
+        .map_err(|_| "has no access token that could be sent")?;
+    authorization.set_sensitive(true);
+    Ok((authorization, Duration::from_secs(lifetime)))
+}
+
+/// A whole number, or one in quotes.
+fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::Error> {
+    struct Seconds;
+    impl Visitor<'_> for Seconds {
+        type Value = Option<i64>;
+
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("seconds")
+        }
+
+        fn visit_u64<E: de::Error>(self, number: u64) -> Result<Self::Value, E> {
+            i64::try_from(number).map(Some).map_err(E::custom)
+        }
+
+        fn visit_i64<E: de::Error>(self, number: i64) -> Result<Self::Value, E> {
+            Ok(Some(number))
+        }
+
+        fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
+            text.parse().map(Some).map_err(E::custom)
+        }
+    }
+    deserializer.deserialize_any(Seconds)
+}
