@@ -53,7 +53,7 @@ COMMENT ON ROLE aadauth_auditor IS 'May read who signed in (aadauth.sign_ins)';
 /* </end connected objects> */
 
 /* <begin connected objects> */
--- src/audit/mod.rs:16
+-- src/audit/mod.rs:17
 -- The sign-in audit: who tried to sign in, as what, from where, and how it ended.
 -- Only the audit worker writes here.
 
@@ -157,12 +157,117 @@ SELECT pg_catalog.pg_extension_config_dump('aadauth.audit_spool', '');
 /* </end connected objects> */
 
 /* <begin connected objects> */
+-- src/principals/functions.rs:82
+-- aadauth::principals::functions::pg_catalog::pgaadauth_list_principals
+CREATE  FUNCTION pg_catalog."pgaadauth_list_principals"(
+	"isadminvalue" bool /* bool */
+) RETURNS TABLE (
+	"rolname" name,  /* Name */
+	"principaltype" TEXT,  /* String */
+	"objectid" TEXT,  /* String */
+	"tenantid" TEXT,  /* String */
+	"ismfa" INT,  /* i32 */
+	"isadmin" INT  /* i32 */
+)
+STRICT
+SET search_path TO pg_catalog, pg_temp
+LANGUAGE c /* Rust */
+AS 'MODULE_PATHNAME', 'pgaadauth_list_principals_wrapper';
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- src/principals/functions.rs:125
+-- aadauth::principals::functions::pg_catalog::pgaadauth_sync_roles_for_group_members
+CREATE  FUNCTION pg_catalog."pgaadauth_sync_roles_for_group_members"() RETURNS TABLE (
+	"group_role" name,  /* Name */
+	"member" name,  /* Name */
+	"action" TEXT,  /* String */
+	"detail" TEXT  /* String */
+)
+STRICT
+SET search_path TO pg_catalog, pg_temp
+LANGUAGE c /* Rust */
+AS 'MODULE_PATHNAME', 'pgaadauth_sync_roles_for_group_members_wrapper';
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- src/principals/functions.rs:42
+-- aadauth::principals::functions::pg_catalog::pgaadauth_create_principal_with_oid
+CREATE  FUNCTION pg_catalog."pgaadauth_create_principal_with_oid"(
+	"rolename" TEXT, /* Option < & str > */
+	"objectid" TEXT, /* Option < & str > */
+	"objecttype" TEXT, /* Option < & str > */
+	"isadmin" bool, /* Option < bool > */
+	"ismfa" bool /* Option < bool > */
+) RETURNS TEXT /* String */
+SET search_path TO pg_catalog, pg_temp
+LANGUAGE c /* Rust */
+AS 'MODULE_PATHNAME', 'pgaadauth_create_principal_with_oid_wrapper';
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- src/principals/functions.rs:61
+-- aadauth::principals::functions::pg_catalog::pgaadauth_update_principal_with_oid
+CREATE  FUNCTION pg_catalog."pgaadauth_update_principal_with_oid"(
+	"rolename" TEXT, /* Option < & str > */
+	"objectid" TEXT, /* Option < & str > */
+	"objecttype" TEXT, /* Option < & str > */
+	"isadmin" bool, /* Option < bool > */
+	"ismfa" bool /* Option < bool > */
+) RETURNS TEXT /* String */
+SET search_path TO pg_catalog, pg_temp
+LANGUAGE c /* Rust */
+AS 'MODULE_PATHNAME', 'pgaadauth_update_principal_with_oid_wrapper';
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- src/principals/functions.rs:31
+-- aadauth::principals::functions::pg_catalog::pgaadauth_create_principal
+CREATE  FUNCTION pg_catalog."pgaadauth_create_principal"(
+	"rolename" TEXT, /* Option < & str > */
+	"isadmin" bool, /* Option < bool > */
+	"ismfa" bool /* Option < bool > */
+) RETURNS TEXT /* String */
+SET search_path TO pg_catalog, pg_temp
+LANGUAGE c /* Rust */
+AS 'MODULE_PATHNAME', 'pgaadauth_create_principal_wrapper';
+/* </end connected objects> */
+
+/* <begin connected objects> */
 -- src/lib.rs:41
 CREATE SCHEMA IF NOT EXISTS aadauth; /* aadauth::aadauth */
 /* </end connected objects> */
 
 /* <begin connected objects> */
--- src/keys/view.rs:25
+-- src/audit/explain.rs:32
+-- aadauth::audit::explain::explain_sign_in
+CREATE  FUNCTION aadauth."explain_sign_in"(
+	"event" uuid /* pgrx :: Uuid */
+) RETURNS TABLE (
+	"checked" TEXT,  /* String */
+	"outcome" TEXT,  /* String */
+	"explanation" TEXT  /* Option < String > */
+)
+STRICT STABLE PARALLEL RESTRICTED 
+SET search_path TO pg_catalog, pg_temp
+LANGUAGE c /* Rust */
+AS 'MODULE_PATHNAME', 'explain_sign_in_wrapper';
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- src/audit/explain.rs:17
+-- requires:
+--   explain_sign_in
+
+
+COMMENT ON FUNCTION aadauth.explain_sign_in(uuid) IS
+    'each check of a sign-in with its outcome, and what to do about those that failed; takes an event_id of aadauth.sign_in_audit';
+REVOKE ALL ON FUNCTION aadauth.explain_sign_in(uuid) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION aadauth.explain_sign_in(uuid) TO aadauth_auditor;
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- src/keys/view.rs:26
 -- aadauth::keys::view::signing_keys
 CREATE  FUNCTION aadauth."signing_keys"() RETURNS TABLE (
 	"token_version" TEXT,  /* String */
@@ -194,83 +299,6 @@ COMMENT ON VIEW aadauth.signing_keys IS
     'The keys that token signatures are verified with, and how the last attempt to fetch them ended. A token version without keys has one row without a key_id.';
 REVOKE ALL ON aadauth.signing_keys FROM PUBLIC;
 GRANT SELECT ON aadauth.signing_keys TO aadauth_auditor;
-/* </end connected objects> */
-
-/* <begin connected objects> */
--- src/principals/functions.rs:42
--- aadauth::principals::functions::pg_catalog::pgaadauth_create_principal_with_oid
-CREATE  FUNCTION pg_catalog."pgaadauth_create_principal_with_oid"(
-	"rolename" TEXT, /* Option < & str > */
-	"objectid" TEXT, /* Option < & str > */
-	"objecttype" TEXT, /* Option < & str > */
-	"isadmin" bool, /* Option < bool > */
-	"ismfa" bool /* Option < bool > */
-) RETURNS TEXT /* String */
-SET search_path TO pg_catalog, pg_temp
-LANGUAGE c /* Rust */
-AS 'MODULE_PATHNAME', 'pgaadauth_create_principal_with_oid_wrapper';
-/* </end connected objects> */
-
-/* <begin connected objects> */
--- src/principals/functions.rs:125
--- aadauth::principals::functions::pg_catalog::pgaadauth_sync_roles_for_group_members
-CREATE  FUNCTION pg_catalog."pgaadauth_sync_roles_for_group_members"() RETURNS TABLE (
-	"group_role" name,  /* Name */
-	"member" name,  /* Name */
-	"action" TEXT,  /* String */
-	"detail" TEXT  /* String */
-)
-STRICT
-SET search_path TO pg_catalog, pg_temp
-LANGUAGE c /* Rust */
-AS 'MODULE_PATHNAME', 'pgaadauth_sync_roles_for_group_members_wrapper';
-/* </end connected objects> */
-
-/* <begin connected objects> */
--- src/principals/functions.rs:82
--- aadauth::principals::functions::pg_catalog::pgaadauth_list_principals
-CREATE  FUNCTION pg_catalog."pgaadauth_list_principals"(
-	"isadminvalue" bool /* bool */
-) RETURNS TABLE (
-	"rolname" name,  /* Name */
-	"principaltype" TEXT,  /* String */
-	"objectid" TEXT,  /* String */
-	"tenantid" TEXT,  /* String */
-	"ismfa" INT,  /* i32 */
-	"isadmin" INT  /* i32 */
-)
-STRICT
-SET search_path TO pg_catalog, pg_temp
-LANGUAGE c /* Rust */
-AS 'MODULE_PATHNAME', 'pgaadauth_list_principals_wrapper';
-/* </end connected objects> */
-
-/* <begin connected objects> */
--- src/principals/functions.rs:31
--- aadauth::principals::functions::pg_catalog::pgaadauth_create_principal
-CREATE  FUNCTION pg_catalog."pgaadauth_create_principal"(
-	"rolename" TEXT, /* Option < & str > */
-	"isadmin" bool, /* Option < bool > */
-	"ismfa" bool /* Option < bool > */
-) RETURNS TEXT /* String */
-SET search_path TO pg_catalog, pg_temp
-LANGUAGE c /* Rust */
-AS 'MODULE_PATHNAME', 'pgaadauth_create_principal_wrapper';
-/* </end connected objects> */
-
-/* <begin connected objects> */
--- src/principals/functions.rs:61
--- aadauth::principals::functions::pg_catalog::pgaadauth_update_principal_with_oid
-CREATE  FUNCTION pg_catalog."pgaadauth_update_principal_with_oid"(
-	"rolename" TEXT, /* Option < & str > */
-	"objectid" TEXT, /* Option < & str > */
-	"objecttype" TEXT, /* Option < & str > */
-	"isadmin" bool, /* Option < bool > */
-	"ismfa" bool /* Option < bool > */
-) RETURNS TEXT /* String */
-SET search_path TO pg_catalog, pg_temp
-LANGUAGE c /* Rust */
-AS 'MODULE_PATHNAME', 'pgaadauth_update_principal_with_oid_wrapper';
 /* </end connected objects> */
 
 /* <begin connected objects> */

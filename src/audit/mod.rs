@@ -1,6 +1,7 @@
 //! Sign-in events: from the backend that decides, through a spool file, to the table.
 
 pub mod event;
+mod explain;
 pub mod record;
 pub mod spool;
 pub mod writer;

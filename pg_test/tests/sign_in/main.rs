@@ -7,6 +7,7 @@
 
 mod audit;
 mod clients;
+mod explain;
 mod fail_closed;
 mod hba_lines;
 mod keys;
@@ -34,6 +35,7 @@ type Test = (&'static str, fn(&Rig) -> Result<()>);
 const MODULES: &[(&str, &[Test])] = &[
     ("audit", audit::TESTS),
     ("clients", clients::TESTS),
+    ("explain", explain::TESTS),
     ("fail_closed", fail_closed::TESTS),
     ("hba_lines", hba_lines::TESTS),
     ("keys", keys::TESTS),
