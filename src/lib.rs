@@ -5,6 +5,7 @@
 //! | [`settings`] | the settings and their typed values |
 //! | [`signin`] | one sign-in, from the role to the audit event |
 //! | [`keys`] | signing keys in shared memory |
+//! | [`directory`] | questions to Microsoft Graph, and what it said of groups |
 //! | [`principals`] | security labels and the SQL functions that write them |
 //! | [`audit`] | sign-in events, their spool and table |
 //! | [`worker`] | the background workers |
@@ -15,6 +16,7 @@ use pgrx::prelude::*;
 
 mod audit;
 mod clock;
+mod directory;
 mod keys;
 mod pg;
 mod principals;
@@ -55,7 +57,7 @@ pub extern "C-unwind" fn _PG_init() {
     pg::worker::init();
     pg::hook::init();
     pg::pam::prewarm();
-    pg::setting::reserve_prefix();
+    pg::setting::reserve_prefixes();
 }
 
 /// How `cargo pgrx test` starts its server.

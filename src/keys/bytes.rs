@@ -1,7 +1,7 @@
 //! Byte strings of a fixed capacity, for shared memory.
 
 /// At most `N` bytes.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Bytes<const N: usize> {
     length: u16,
     bytes: [u8; N],
@@ -37,5 +37,10 @@ impl<const N: usize> Bytes<N> {
     /// The text that it was made from; empty if it was not made from one.
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(self.as_slice()).unwrap_or_default()
+    }
+
+    #[cfg(test)]
+    pub fn is_zeros(&self) -> bool {
+        self.length == 0 && self.bytes.iter().all(|byte| *byte == 0)
     }
 }

@@ -37,10 +37,12 @@ pub fn define<R: Rule>(
     }
 }
 
-/// Makes settings of our prefix that we do not know an error. Called after all are defined.
-pub fn reserve_prefix() {
-    // SAFETY: a NUL-terminated constant, which guc.c copies.
-    unsafe { pg_sys::MarkGUCPrefixReserved(c"aadauth".as_ptr()) };
+/// Makes settings of our prefixes that we do not know an error. Called after all are defined.
+pub fn reserve_prefixes() {
+    for prefix in [c"aadauth", c"pgaadauth"] {
+        // SAFETY: a NUL-terminated constant, which guc.c copies.
+        unsafe { pg_sys::MarkGUCPrefixReserved(prefix.as_ptr()) };
+    }
 }
 
 #[pgrx::pg_guard]

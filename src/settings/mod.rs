@@ -3,6 +3,8 @@
 //! Texts are checked where they are set, so that a spelling mistake is refused by `ALTER SYSTEM` or
 //! named in the log on reload instead of locking people out later.
 
+mod directory;
+
 use std::ffi::{CStr, CString};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,6 +14,8 @@ use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum};
 use uuid::Uuid;
 
 use crate::pg::setting::{self, Rule};
+
+pub use directory::{directory, directory_timeout, group_cache_ttl, http, missing_for_directory};
 
 /// Who may sign in how (`aadauth.authentication`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PostgresGucEnum)]
@@ -169,6 +173,7 @@ pub fn init() {
         GucContext::Sighup,
         GucFlags::UNIT_BYTE,
     );
+    directory::init();
 }
 
 pub fn authentication() -> Authentication {

@@ -1,0 +1,245 @@
+//! The directory, as a process of the server asks it: through shared memory, since only the network
+//! worker talks to the network.
+//!
+//! A question waits in the [`table`], from where the worker takes it; the answer comes back the same
+//! way. The wait is bounded and serves interrupts, so that a cancelled query, a shutdown or the
+//! authentication timeout ends it. What the directory says of groups is kept in the [`groups`] cache.
+
+pub mod groups;
+pub mod history;
+pub mod question;
+pub mod scope;
+pub mod table;
+
+use std::time::{Duration, Instant};
+
+use entra_client::{DirectorySettings, ErrorKind, Principal};
+use entra_token::PrincipalKind;
+use uuid::Uuid;
+
+use crate::keys::bytes::Bytes;
+use crate::pg::latch::{self, Process};
+use crate::pg::shmem;
+use crate::{clock, settings};
+pub use history::{Failure, State};
+use question::{Answer, Question};
+use scope::Scope;
+use table::{Found, GRACE, Ticket};
+
+/// Why there is no answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answerless {
+    /// No credential is set, or something that it takes is missing.
+    NotConfigured,
+    /// As many questions as there is room for wait already.
+    Busy,
+    WorkerNotRunning,
+    TimedOut,
+    /// The worker has other settings than this process.
+    SettingsChanged,
+    Directory {
+        kind: ErrorKind,
+        /// One line without a full stop.
+        message: String,
+    },
+}
+
+/// What is known of a membership.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Membership {
+    pub is_member: bool,
+    /// Whether the directory had been asked before, and wasn't for this.
+    pub is_cached: bool,
+}
+
+/// Whether there is a directory to ask.
+pub fn is_configured() -> bool {
+    settings::directory().is_some()
+}
+
+/// Looks for the principal whose user principal name (users) or display name (others) this is.
+///
+/// # Errors
+/// [`Answerless`]; within [`ErrorKind`] there is none of that name, or more than one.
+pub fn find_by_name(name: &str) -> Result<Principal, Answerless> {
+    let name = Bytes::new(name.as_bytes()).ok_or_else(|| Answerless::Directory {
+        kind: ErrorKind::NotFound,
+        message: "no principal has a name as long as that".to_owned(),
+    })?;
+    find(Question::ByName(name))
+}
+
+/// Looks for the principal with this object id.
+///
+/// # Errors
+/// [`Answerless`].
+pub fn find_by_object_id(object_id: Uuid) -> Result<Principal, Answerless> {
+    find(Question::ByObjectId(object_id))
+}
+
+/// Looks for the service principal of the application with this id.
+///
+/// # Errors
+/// [`Answerless`].
+pub fn find_by_app_id(app_id: Uuid) -> Result<Principal, Answerless> {
+    find(Question::ByAppId(app_id))
+}
+
+/// Whether the principal is in the group, directly or through other groups: from the cache, else from
+/// the directory. `kind` is that of the principal, a user or a service principal.
+///
+/// # Errors
+/// [`Answerless`].
+pub fn membership(
+    kind: PrincipalKind,
+    member: Uuid,
+    group: Uuid,
+) -> Result<Membership, Answerless> {
+    let settings = settings::directory().ok_or(Answerless::NotConfigured)?;
+    let scope = Scope::of(&settings).ok_or(Answerless::NotConfigured)?;
+    let (ttl, now) = (settings::group_cache_ttl(), clock::micros());
+    let known = shmem::groups(|cache| cache.lookup(&scope, member, group, ttl, now));
+    if let Some(is_member) = known {
+        return Ok(Membership {
+            is_member,
+            is_cached: true,
+        });
+    }
+    let question = Question::Membership {
+        kind,
+        member,
+        group,
+    };
+    match ask_in(scope, question)? {
+        Answer::Member(is_member) => Ok(Membership {
+            is_member,
+            is_cached: false,
+        }),
+        _ => Err(unfitting()),
+    }
+}
+
+/// Whether the directory lets the server ask all that it may have to ask.
+///
+/// # Errors
+/// [`Answerless`].
+pub fn probe() -> Result<(), Answerless> {
+    match ask(Question::Probe)? {
+        Answer::Ready => Ok(()),
+        _ => Err(unfitting()),
+    }
+}
+
+/// Forgets who is in the group, so that the directory is asked again.
+pub fn forget_group(group: Uuid) {
+    shmem::change_groups(|cache| cache.forget(group));
+}
+
+/// How the directory has fared since the server started.
+pub fn state() -> State {
+    shmem::questions(|table| table.history.state())
+}
+
+impl Answerless {
+    /// The primary message of an error, or the beginning of a DETAIL: one line without a full stop.
+    pub fn message(&self) -> String {
+        match self {
+            Answerless::NotConfigured => match settings::missing_for_directory() {
+                None => "no directory is configured".to_owned(),
+                Some(missing) => format!("no directory is configured: {missing} is not set"),
+            },
+            Answerless::Busy => format!(
+                "{} questions to the directory wait for an answer already",
+                table::SLOTS
+            ),
+            Answerless::WorkerNotRunning => {
+                "the network worker, which asks the directory, is not running".to_owned()
+            }
+            Answerless::TimedOut => "the directory did not answer in time".to_owned(),
+            Answerless::SettingsChanged => {
+                "the settings of the directory have just changed".to_owned()
+            }
+            Answerless::Directory { message, .. } => message.clone(),
+        }
+    }
+
+    /// What to do about it, in sentences.
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Answerless::NotConfigured => {
+                "Set aadauth.credential, what it takes, and aadauth.tenant_id."
+            }
+            Answerless::Busy | Answerless::SettingsChanged => "Try again in a moment.",
+            Answerless::WorkerNotRunning => {
+                "It is started again within seconds; look in the log for why it ended, and at max_worker_processes."
+            }
+            Answerless::TimedOut => ErrorKind::TimedOut.hint(),
+            Answerless::Directory { kind, .. } => kind.hint(),
+        }
+    }
+}
+
+fn find(question: Question) -> Result<Principal, Answerless> {
+    match ask(question)? {
+        Answer::Found(principal) => Ok(principal.into()),
+        _ => Err(unfitting()),
+    }
+}
+
+fn ask(question: Question) -> Result<Answer, Answerless> {
+    let settings: DirectorySettings = settings::directory().ok_or(Answerless::NotConfigured)?;
+    let scope = Scope::of(&settings).ok_or(Answerless::NotConfigured)?;
+    ask_in(scope, question)
+}
+
+/// Puts the question and waits for the answer.
+fn ask_in(scope: Scope, question: Question) -> Result<Answer, Answerless> {
+    let own = Process::own().ok_or(Answerless::WorkerNotRunning)?;
+    let patience = settings::directory_timeout();
+    let (ticket, worker) = shmem::change_questions(|table| {
+        let ticket = table.ask(own, scope, question, clock::micros(), patience);
+        (ticket, table.worker())
+    });
+    let asked = Asked(ticket?);
+    if let Some(worker) = worker {
+        worker.wake();
+    }
+    asked.wait(patience + GRACE)?.into_result()
+}
+
+/// A question of this process in the table. Dropped, it is there no longer; a FATAL drops nothing, and
+/// then it's there until its time is over.
+struct Asked(Ticket);
+
+impl Asked {
+    fn wait(self, patience: Duration) -> Result<Answer, Answerless> {
+        let deadline = Instant::now() + patience;
+        loop {
+            match shmem::change_questions(|table| table.collect(self.0)) {
+                Found::Answer(answer) => return Ok(answer),
+                Found::Nothing => return Err(Answerless::TimedOut),
+                Found::NotYet => {}
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(Answerless::TimedOut);
+            }
+            // One millisecond more, since the latch's clock has no finer step.
+            latch::wait(left + Duration::from_millis(1));
+        }
+    }
+}
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        shmem::change_questions(|table| table.leave(self.0));
+    }
+}
+
+/// An answer to another question, which the table does not give.
+fn unfitting() -> Answerless {
+    Answerless::Directory {
+        kind: ErrorKind::BadAnswer,
+        message: "the answer does not belong to the question".to_owned(),
+    }
+}

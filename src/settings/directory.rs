@@ -1,0 +1,224 @@
+//! The settings of the directory: whom to ask, as whom, for how long, and what to keep.
+
+use std::ffi::CStr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use entra_client::{CredentialSource, DirectorySettings, HttpSettings, check_proxy, graph_origin};
+use entra_token::{Authority, guid};
+use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum};
+
+use super::{AbsolutePath, Text, authority, ca_file, duration, seconds, tenant, value};
+use crate::directory::table::LONGEST;
+use crate::pg::setting::{self, Rule};
+
+#[derive(Clone, Copy, PostgresGucEnum)]
+enum CredentialName {
+    #[name = c"none"]
+    None,
+    #[name = c"client_secret"]
+    ClientSecret,
+    #[name = c"client_certificate"]
+    ClientCertificate,
+    #[name = c"managed_identity"]
+    ManagedIdentity,
+    #[name = c"workload_identity"]
+    WorkloadIdentity,
+}
+
+static CREDENTIAL: GucSetting<CredentialName> =
+    GucSetting::<CredentialName>::new(CredentialName::None);
+static CLIENT_ID: Text = Text::new(None);
+static CLIENT_SECRET_FILE: Text = Text::new(None);
+static CLIENT_CERTIFICATE_FILE: Text = Text::new(None);
+static FEDERATED_TOKEN_FILE: Text = Text::new(None);
+static GRAPH_ENDPOINT: Text = Text::new(None);
+static HTTPS_PROXY: Text = Text::new(None);
+static GROUP_CACHE_TTL: GucSetting<i32> = GucSetting::<i32>::new(600);
+static DIRECTORY_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(5);
+static ENABLE_GROUP_SYNC: GucSetting<bool> = GucSetting::<bool>::new(false);
+static GROUP_SYNC_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(1800);
+
+/// Registers these settings.
+pub fn init() {
+    GucRegistry::define_enum_guc(
+        c"aadauth.credential",
+        c"How the server proves to Entra who it is when it asks Microsoft Graph.",
+        c"none: the directory is not asked.",
+        &CREDENTIAL,
+        GucContext::Sighup,
+        GucFlags::default(),
+    );
+    setting::define::<ApplicationId>(
+        c"aadauth.client_id",
+        c"The application id that the credential belongs to, a GUID.",
+        &CLIENT_ID,
+    );
+    for (name, summary, file) in [
+        (
+            c"aadauth.client_secret_file",
+            c"The file that holds the client secret.",
+            &CLIENT_SECRET_FILE,
+        ),
+        (
+            c"aadauth.client_certificate_file",
+            c"The file (PEM) that holds the client certificate and its private key.",
+            &CLIENT_CERTIFICATE_FILE,
+        ),
+        (
+            c"aadauth.federated_token_file",
+            c"The file that holds the token of a workload identity.",
+            &FEDERATED_TOKEN_FILE,
+        ),
+    ] as [(&CStr, &CStr, &Text); 3]
+    {
+        setting::define::<AbsolutePath>(name, summary, file);
+    }
+    setting::define::<GraphOrigin>(
+        c"aadauth.graph_endpoint",
+        c"A Microsoft Graph to ask in place of the cloud's, such as https://localhost:8443.",
+        &GRAPH_ENDPOINT,
+    );
+    setting::define::<Proxy>(
+        c"aadauth.https_proxy",
+        c"A proxy for all HTTPS requests, such as http://proxy.example.com:3128.",
+        &HTTPS_PROXY,
+    );
+    seconds(
+        c"aadauth.group_cache_ttl",
+        c"How long a group membership that the directory has confirmed is not asked for again.",
+        &GROUP_CACHE_TTL,
+        0,
+        24 * 3600,
+    );
+    seconds(
+        c"aadauth.directory_timeout",
+        c"How long a question to the directory may take.",
+        &DIRECTORY_TIMEOUT,
+        1,
+        LONGEST.as_secs() as i32,
+    );
+    GucRegistry::define_bool_guc(
+        c"pgaadauth.enable_group_sync",
+        c"Give each member of a mapped group a role of their own.",
+        c"",
+        &ENABLE_GROUP_SYNC,
+        GucContext::Sighup,
+        GucFlags::default(),
+    );
+    seconds(
+        c"aadauth.group_sync_interval",
+        c"How often the members of mapped groups are looked up.",
+        &GROUP_SYNC_INTERVAL,
+        60,
+        24 * 3600,
+    );
+}
+
+/// The directory to ask; `None` when no credential is set or something that it takes is missing.
+pub fn directory() -> Option<DirectorySettings> {
+    let credential = credential().ok().flatten()?;
+    let authority = authority();
+    let graph = value(&GRAPH_ENDPOINT).unwrap_or_else(|| graph_origin(authority.cloud).to_owned());
+    Some(DirectorySettings {
+        tenant: tenant()?,
+        authority,
+        graph,
+        client_id: client_id(),
+        credential,
+        http: http(),
+    })
+}
+
+/// Why there is no directory although a credential is chosen: the setting that is missing.
+pub fn missing_for_directory() -> Option<&'static str> {
+    match credential() {
+        Err(missing) => Some(missing),
+        Ok(Some(_)) if tenant().is_none() => Some("aadauth.tenant_id"),
+        Ok(_) => None,
+    }
+}
+
+/// The way out, for the directory and the signing keys.
+pub fn http() -> HttpSettings {
+    HttpSettings {
+        ca_file: ca_file(),
+        proxy: value(&HTTPS_PROXY),
+    }
+}
+
+/// How long a group membership is kept; zero means that it is not.
+pub fn group_cache_ttl() -> Duration {
+    duration(&GROUP_CACHE_TTL)
+}
+
+/// How long a question to the directory may take.
+pub fn directory_timeout() -> Duration {
+    duration(&DIRECTORY_TIMEOUT)
+}
+
+#[expect(dead_code, reason = "group sync comes later")]
+pub fn group_sync_is_enabled() -> bool {
+    ENABLE_GROUP_SYNC.get()
+}
+
+#[expect(dead_code, reason = "group sync comes later")]
+pub fn group_sync_interval() -> Duration {
+    duration(&GROUP_SYNC_INTERVAL)
+}
+
+/// `Err` is the setting that the chosen credential lacks.
+fn credential() -> Result<Option<CredentialSource>, &'static str> {
+    let file = |setting, name| value(setting).map(PathBuf::from).ok_or(name);
+    let source = match CREDENTIAL.get() {
+        CredentialName::None => return Ok(None),
+        // A machine has one identity, or one of several is named.
+        CredentialName::ManagedIdentity => return Ok(Some(CredentialSource::ManagedIdentity)),
+        CredentialName::ClientSecret => {
+            CredentialSource::ClientSecret(file(&CLIENT_SECRET_FILE, "aadauth.client_secret_file")?)
+        }
+        CredentialName::ClientCertificate => CredentialSource::ClientCertificate(file(
+            &CLIENT_CERTIFICATE_FILE,
+            "aadauth.client_certificate_file",
+        )?),
+        CredentialName::WorkloadIdentity => CredentialSource::WorkloadIdentity(file(
+            &FEDERATED_TOKEN_FILE,
+            "aadauth.federated_token_file",
+        )?),
+    };
+    client_id().ok_or("aadauth.client_id")?;
+    Ok(Some(source))
+}
+
+fn client_id() -> Option<uuid::Uuid> {
+    value(&CLIENT_ID).and_then(|text| guid::parse(&text))
+}
+
+struct ApplicationId;
+
+impl Rule for ApplicationId {
+    fn check(value: &str) -> Result<(), String> {
+        let refused = "An application is named by its application (client) id, a GUID.";
+        guid::parse(value)
+            .map(drop)
+            .ok_or_else(|| refused.to_owned())
+    }
+}
+
+struct GraphOrigin;
+
+impl Rule for GraphOrigin {
+    fn check(value: &str) -> Result<(), String> {
+        let refused = "Microsoft Graph is named by its origin, https://host or https://host:port in lower case, \
+                       with no path and no trailing slash.";
+        Authority::check_host(value).map_err(|_| refused.to_owned())
+    }
+}
+
+struct Proxy;
+
+impl Rule for Proxy {
+    fn check(value: &str) -> Result<(), String> {
+        check_proxy(value).map_err(|problem| format!("This is not accepted: {problem}."))
+    }
+}
