@@ -93,7 +93,8 @@ pub struct Event {
     pub token: Option<EventToken>,
     pub backend_pid: i32,
     pub decision_micros: i64,
-    /// The checks of a refusal after the signature was verified.
+    /// The checks of a refusal after the signature was verified; of an accepted sign-in to a group
+    /// role, how the membership is known.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub checks: Vec<EventCheck>,
     /// For how many attempts the event stands.
@@ -135,6 +136,27 @@ pub struct EventCheck {
     pub name: Shown,
     /// Why it failed; `None` when it passed.
     pub reason: Option<Reason>,
+    /// For a membership: the group's object id, and who was asked about it.
+    #[serde(flatten)]
+    pub membership: Option<EventMembership>,
+}
+
+/// Who was asked about a membership.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MembershipSource {
+    /// The token's `groups`.
+    Claim,
+    /// What the directory said within `aadauth.group_cache_ttl`.
+    Cache,
+    Directory,
+}
+
+/// A question about a membership.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct EventMembership {
+    pub group: Uuid,
+    pub source: MembershipSource,
 }
 
 impl Event {

@@ -10,7 +10,10 @@ use std::io;
 
 use pgrx::prelude::*;
 
-pub use event::{Event, EventCheck, EventPrincipal, EventToken, Outcome, Shown};
+pub use event::{
+    Event, EventCheck, EventMembership, EventPrincipal, EventToken, MembershipSource, Outcome,
+    Shown,
+};
 
 use crate::pg::shmem;
 

@@ -97,6 +97,10 @@ struct LineToken {
 struct LineCheck {
     name: Text,
     reason: Option<Text>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    group: Option<Uuid>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source: Option<Text>,
 }
 
 impl Record {
@@ -199,7 +203,10 @@ mod tests {
     use entra_token::{PrincipalKind, Reason};
 
     use super::*;
-    use crate::audit::event::{Event, EventCheck, EventPrincipal, EventToken, Outcome, Shown};
+    use crate::audit::event::{
+        Event, EventCheck, EventMembership, EventPrincipal, EventToken, MembershipSource, Outcome,
+        Shown,
+    };
 
     fn event() -> Event {
         Event {
@@ -232,10 +239,21 @@ mod tests {
             }),
             backend_pid: 42,
             decision_micros: 1234,
-            checks: vec![EventCheck {
-                name: Shown::from("mfa"),
-                reason: Some(Reason::MfaMissing),
-            }],
+            checks: vec![
+                EventCheck {
+                    name: Shown::from("mfa"),
+                    reason: Some(Reason::MfaMissing),
+                    membership: None,
+                },
+                EventCheck {
+                    name: Shown::from("principal"),
+                    reason: None,
+                    membership: Some(EventMembership {
+                        group: Uuid::from_u128(6),
+                        source: MembershipSource::Cache,
+                    }),
+                },
+            ],
             count: 1,
         }
     }
@@ -260,7 +278,12 @@ mod tests {
                 "client_port": 65_535, "database": "app", "application_name": r"psql \u0000",
                 "tls": true, "token_id": "uti", "issued_at": 10, "expires_at": 20,
                 "amr": ["pwd", "mfa"], "key_id": "key", "backend_pid": 42,
-                "decision_micros": 1234, "checks": [{ "name": "mfa", "reason": "mfa-missing" }],
+                "decision_micros": 1234,
+                "checks": [
+                    { "name": "mfa", "reason": "mfa-missing" },
+                    { "name": "principal", "reason": null,
+                      "group": Uuid::from_u128(6), "source": "cache" }
+                ],
                 "count": 1
             })
         );

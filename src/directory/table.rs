@@ -30,6 +30,11 @@ pub const GRACE: Duration = Duration::from_millis(500);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Ticket(u64);
 
+impl Ticket {
+    /// After every other.
+    pub const LAST: Ticket = Ticket(u64::MAX);
+}
+
 /// What an asker finds under its ticket.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Found {

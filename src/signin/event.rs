@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
-use entra_token::{Claims, Judgement, Policy, PrincipalKind, Reason, TokenKind};
+use entra_token::{Claims, Judgement, PRINCIPAL_CHECK, Policy, PrincipalKind, Reason, TokenKind};
 
 use super::gate::{Entrance, Word};
 use super::refusal::Refusal;
 use super::verdict::{Accepted, Evidence, Verdict};
-use crate::audit::{self, Event, EventCheck, EventPrincipal, EventToken, Outcome, Shown};
+use crate::audit::{
+    self, Event, EventCheck, EventMembership, EventPrincipal, EventToken, Outcome, Shown,
+};
 use crate::pg::connection::{self, Connection};
 use crate::pg::log::{self, Level};
 use crate::settings;
@@ -43,14 +45,15 @@ pub fn evidence(claims: &Claims, key_id: &str, policy: &Policy) -> Evidence {
     Evidence { principal, token }
 }
 
-/// Every check's outcome, as the audit keeps it.
-pub fn checks(judgement: &Judgement) -> Vec<EventCheck> {
+/// Every check's outcome, as the audit keeps it. `membership` is what was asked about it, and whom.
+pub fn checks(judgement: &Judgement, membership: Option<EventMembership>) -> Vec<EventCheck> {
     judgement
         .checks
         .iter()
         .map(|check| EventCheck {
             name: Shown::from(check.name),
             reason: check.outcome.err(),
+            membership: membership.filter(|_| check.name == PRINCIPAL_CHECK),
         })
         .collect()
 }
@@ -152,6 +155,7 @@ fn event(connection: &Connection, outcome: Outcome, verdict: Option<&Verdict>) -
             .map(|evidence| evidence.token.clone());
         if let Ok(Accepted::Token(mapping)) = &verdict.outcome {
             event.group_id = (mapping.kind == PrincipalKind::Group).then_some(mapping.object_id);
+            event.checks = verdict.membership.iter().cloned().collect();
         }
     }
     event

@@ -7,6 +7,7 @@
 mod attempt;
 mod event;
 mod gate;
+mod membership;
 mod password;
 mod refusal;
 mod token;

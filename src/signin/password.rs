@@ -20,6 +20,7 @@ pub fn ask(connection: &Connection, role: Option<Role>) -> Verdict {
         role,
         outcome,
         evidence: None,
+        membership: None,
         took: start.elapsed(),
     }
 }

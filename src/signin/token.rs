@@ -2,11 +2,15 @@
 
 use std::time::Instant;
 
-use entra_token::{Claims, Envelope, Mapping, Policy, Reason, SigningKey, TokenVersion, judge};
+use entra_token::{
+    Claims, Envelope, Mapping, Policy, PrincipalKind, Reason, SigningKey, TokenVersion, judge,
+};
 
 use super::event;
+use super::membership;
 use super::refusal::Refusal;
 use super::verdict::{Accepted, Verdict};
+use crate::audit::{EventCheck, EventMembership, MembershipSource};
 use crate::clock;
 use crate::keys::{self, Lookup};
 use crate::pg::connection::{self, Answer, Connection};
@@ -17,6 +21,7 @@ use crate::settings::{self, Authentication};
 pub fn ask(connection: &Connection, role: Role) -> Verdict {
     let mut start = Instant::now();
     let mut evidence = None;
+    let mut membership = None;
     let outcome = prepare(connection, &role).and_then(|(mapping, policy)| {
         let token = match connection::ask_for_token(policy.max_token_size) {
             Answer::Token(token) => token,
@@ -32,13 +37,14 @@ pub fn ask(connection: &Connection, role: Role) -> Verdict {
         // Wiped here, before anything that may end the process.
         drop(token);
         evidence = Some(event::evidence(&claims, &key.key_id, &policy));
-        compare(&mapping, &claims, &policy, now, &connection.role)?;
+        membership = compare(&mapping, &claims, &policy, now, &connection.role)?;
         Ok(Accepted::Token(mapping))
     });
     Verdict {
         role: Some(role),
         outcome,
         evidence,
+        membership,
         took: start.elapsed(),
     }
 }
@@ -109,18 +115,38 @@ fn signing_key(
     }
 }
 
-/// Steps 4 to 9: what the verified token says, against what the role's label asks for.
+/// Steps 4 to 9: what the verified token says, against what the role's label asks for. For a group role,
+/// how the membership is known.
+///
+/// The directory is asked last, when nothing else stands against the sign-in.
 fn compare(
     mapping: &Mapping,
     claims: &Claims,
     policy: &Policy,
     now: i64,
     role: &str,
-) -> Result<(), Refusal> {
-    let membership = claims.membership(mapping.object_id);
-    let judgement = judge(policy, mapping, claims, membership, now);
-    match judgement.refusal {
-        None => Ok(()),
-        Some(reason) => Err(Refusal::new(reason, role).with_checks(event::checks(&judgement))),
+) -> Result<Option<EventCheck>, Refusal> {
+    let group = mapping.object_id;
+    let claimed = claims.membership(group);
+    let mut source = MembershipSource::Claim;
+    let mut problem = None;
+    let mut judgement = judge(policy, mapping, claims, claimed, now);
+    if judgement.hinges_on_membership()
+        && let Some(known) = membership::look_up(claims, group)
+    {
+        // That may have taken a while: the token is judged as of now.
+        let now = clock::micros() / 1_000_000;
+        judgement = judge(policy, mapping, claims, known.membership, now);
+        (source, problem) = (known.source, known.problem);
     }
+    let asked = (mapping.kind == PrincipalKind::Group).then_some(EventMembership { group, source });
+    let checks = event::checks(&judgement, asked);
+    let Some(reason) = judgement.refusal else {
+        return Ok(checks.into_iter().find(|check| check.membership.is_some()));
+    };
+    let refusal = Refusal::new(reason, role).with_checks(checks);
+    Err(match problem {
+        Some(problem) => refusal.with_detail(&problem),
+        None => refusal,
+    })
 }

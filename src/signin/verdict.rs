@@ -6,7 +6,7 @@ use entra_token::Mapping;
 use pgrx::pg_sys;
 
 use super::refusal::Refusal;
-use crate::audit::{EventPrincipal, EventToken};
+use crate::audit::{EventCheck, EventPrincipal, EventToken};
 use crate::pg::role::Role;
 
 /// A decision and what it was based on.
@@ -16,6 +16,8 @@ pub struct Verdict {
     pub outcome: Result<Accepted, Refusal>,
     /// What a token with a good signature says about its owner, accepted or not.
     pub evidence: Option<Evidence>,
+    /// How the membership of an accepted sign-in to a group role is known.
+    pub membership: Option<EventCheck>,
     /// Without the time that the client took.
     pub took: Duration,
 }

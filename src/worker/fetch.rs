@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use entra_client::HttpSettings;
 use entra_token::{KeySet, KeySetError, Metadata, MetadataError, TokenVersion};
 use reqwest::Certificate;
 use reqwest::blocking::{Client, Response};
@@ -92,7 +93,7 @@ impl FetchError {
 ///
 /// # Errors
 /// The file can't be read, or holds no certificate.
-pub fn read_roots(path: PathBuf) -> Result<Vec<Certificate>, FetchError> {
+fn read_roots(path: PathBuf) -> Result<Vec<Certificate>, FetchError> {
     let content = match std::fs::read(&path) {
         Ok(content) => content,
         Err(error) => {
@@ -118,10 +119,11 @@ pub fn read_roots(path: PathBuf) -> Result<Vec<Certificate>, FetchError> {
 /// [`Metadata::parse`] refuses keys that lie elsewhere.
 pub fn fetch(
     scope: &Scope,
-    roots: Option<Vec<Certificate>>,
+    http: &HttpSettings,
     deliver: impl FnOnce(Vec<Result<KeySet, FetchError>>),
 ) {
-    let client = match client(roots) {
+    let roots = http.ca_file.clone().map(read_roots).transpose();
+    let client = match roots.and_then(client) {
         Ok(client) => client,
         Err(error) => return deliver(vec![Err(error)]),
     };

@@ -90,6 +90,8 @@ pub enum Membership {
     NotMember,
     /// It can't be told from what is at hand.
     Unknown,
+    /// It could not be found out, for that reason.
+    Unanswered(Reason),
 }
 
 impl Claims {

@@ -8,6 +8,9 @@ use crate::label::{Mapping, PrincipalKind};
 use crate::policy::Policy;
 use crate::reason::Reason;
 
+/// Name of the check whether the token's principal is the role's, or in the role's group.
+pub const PRINCIPAL_CHECK: &str = "principal";
+
 /// One rule, and whether the token keeps it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Check {
@@ -30,6 +33,14 @@ impl Judgement {
     fn of(checks: Vec<Check>) -> Judgement {
         let refusal = checks.iter().find_map(|check| check.outcome.err());
         Judgement { checks, refusal }
+    }
+
+    /// Whether all that stands against the sign-in is that nobody knows yet whether the principal is
+    /// in the role's group. Then, and only then, is a directory worth asking: of a principal whose
+    /// token fails otherwise nothing more is to be found out.
+    pub fn hinges_on_membership(&self) -> bool {
+        let failed = self.checks.iter().filter_map(|check| check.outcome.err());
+        failed.eq([Reason::GroupsUnknown])
     }
 }
 
@@ -59,7 +70,7 @@ pub fn judge(
     checks.extend([
         check("token kind suits the role", suits(mapping.kind, claims)),
         check("object id", object_id(claims)),
-        check("principal", principal(mapping, claims, membership)),
+        check(PRINCIPAL_CHECK, principal(mapping, claims, membership)),
         check("multi-factor authentication", mfa(mapping, claims)),
     ]);
     Judgement::of(checks)
@@ -206,6 +217,7 @@ fn principal(mapping: &Mapping, claims: &Claims, membership: Membership) -> Resu
                 Membership::Member => Ok(()),
                 Membership::NotMember => Err(Reason::NotAGroupMember),
                 Membership::Unknown => Err(Reason::GroupsUnknown),
+                Membership::Unanswered(reason) => Err(reason),
             };
         }
     };

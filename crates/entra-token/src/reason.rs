@@ -229,8 +229,17 @@ reasons! {
             "The token's principal is not the one in the role's label."
             "Somebody else's token, or the account was deleted and made again: then pgaadauth_update_principal_with_oid with the new object id."
         GroupsUnknown "groups-unknown"
-            "The token does not say which groups its principal is in, and no directory could be asked."
-            "Let the app registration emit the groups claim (Token configuration, Add groups claim); with more than 200 groups, only those assigned to the application."
+            "The token does not say which groups its principal is in, and no directory is configured."
+            "Let the server ask Microsoft Graph (aadauth.credential), or let the app registration emit the groups claim (Token configuration, Add groups claim); with more than 200 groups, only those assigned to the application."
+        DirectoryUnavailable "directory-unavailable"
+            "The token does not say which groups its principal is in, and the directory could not be asked or did not say."
+            "The server log has the cause beside the refusal, and what to do about it: a credential, a permission, the network. Members whom the directory has confirmed within aadauth.group_cache_ttl get in meanwhile."
+        DirectoryTimedOut "directory-timed-out"
+            "The token does not say which groups its principal is in, and the directory did not answer in time."
+            "Retry; if it goes on, look at the network from the server to Microsoft Graph, or raise aadauth.directory_timeout."
+        DirectoryBusy "directory-busy"
+            "The token does not say which groups its principal is in, and too many questions to the directory were waiting."
+            "Retry; if it goes on, the directory answers slowly, or many different members sign in at once: raise aadauth.group_cache_ttl."
         NotAGroupMember "not-a-group-member"
             "The token's principal is not a member of the role's group."
             "Add the principal to the group in Entra, and get a new token."
@@ -317,7 +326,7 @@ mod tests {
                 reason
             );
         }
-        assert_eq!(seen.len(), 53);
+        assert_eq!(seen.len(), 56);
         assert_eq!(Reason::from_code("Expired"), None);
         assert_eq!(Reason::from_code(""), None);
         assert!(serde_json::from_str::<Reason>("\"accepted\"").is_err());

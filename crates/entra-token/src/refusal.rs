@@ -80,6 +80,12 @@ pub fn client_text(reason: Reason, role: &str, audience: Option<&str>) -> String
             "The access token does not say whether its principal is a member of the group that \
              role \"{role}\" is mapped to"
         ),
+        Reason::DirectoryUnavailable | Reason::DirectoryTimedOut | Reason::DirectoryBusy => {
+            format!(
+                "The server could not find out whether the principal of the access token is a \
+                 member of the group that role \"{role}\" is mapped to. Please retry in a while"
+            )
+        }
         Reason::NotAGroupMember => format!(
             "The principal of the access token is not a member of the group that role \"{role}\" \
              is mapped to"

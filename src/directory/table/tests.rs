@@ -16,7 +16,7 @@ const SECOND: i64 = 1_000_000;
 const NOW: i64 = 1_700_000_000 * SECOND;
 /// When a slot is free again.
 const END: i64 = NOW + 5 * SECOND + SECOND / 2;
-const ANY: Ticket = Ticket(u64::MAX);
+const ANY: Ticket = Ticket::LAST;
 
 fn scope(tenant: u128) -> Scope {
     let settings = DirectorySettings {

@@ -103,13 +103,60 @@ fn membership_matters_to_group_roles_alone() {
         refusal(&group(), Membership::Unknown),
         Some(Reason::GroupsUnknown)
     );
+    let busy = Membership::Unanswered(Reason::DirectoryBusy);
+    assert_eq!(refusal(&group(), busy), Some(Reason::DirectoryBusy));
     for membership in [
         Membership::Member,
         Membership::NotMember,
         Membership::Unknown,
+        busy,
     ] {
         assert_eq!(refusal(&alice(), membership), None);
         let other = mapping(PrincipalKind::User, SERVICE);
         assert_eq!(refusal(&other, membership), Some(Reason::ObjectIdMismatch));
     }
+}
+
+/// A directory is asked about those alone who would get in if they were members.
+#[test]
+fn only_what_else_is_good_hinges_on_the_membership() {
+    let hinges = |claims: &Value, mapping: &Mapping| {
+        let claims = verified(claims);
+        let membership = claims.membership(mapping.object_id);
+        judge(&policy(), mapping, &claims, membership, NOW).hinges_on_membership()
+    };
+    let unknown = || without(user_v1(), "groups");
+    assert!(hinges(&unknown(), &group()));
+    assert!(hinges(&setting(user_v1(), "hasgroups", true), &group()));
+    // The token itself says it, or the role asks for no membership.
+    assert!(!hinges(&user_v1(), &group()));
+    assert!(!hinges(
+        &setting(user_v1(), "groups", json!([OTHER_GROUP])),
+        &group()
+    ));
+    assert!(!hinges(&unknown(), &alice()));
+    // Something else is wrong, be it checked before the membership or after.
+    for (claim, value) in [
+        ("aud", json!("api://other")),
+        ("exp", json!(NOW - 3600)),
+        ("tid", json!(OTHER_TENANT)),
+        ("scp", json!("")),
+    ] {
+        assert!(
+            !hinges(&setting(unknown(), claim, value), &group()),
+            "{claim}"
+        );
+    }
+    let with_mfa = Mapping {
+        mfa: true,
+        ..group()
+    };
+    assert!(!hinges(
+        &setting(unknown(), "amr", json!(["pwd"])),
+        &with_mfa
+    ));
+    assert!(hinges(
+        &setting(unknown(), "amr", json!(["pwd", "mfa"])),
+        &with_mfa
+    ));
 }
