@@ -4,6 +4,7 @@
 //! A question waits in the [`table`], from where the worker takes it; the answer comes back the same
 //! way. The wait is bounded and serves interrupts, so that a cancelled query, a shutdown or the
 //! authentication timeout ends it. What the directory says of groups is kept in the [`groups`] cache.
+#![allow(dead_code, reason = "functions by name and the diagnosis come next")]
 
 pub mod groups;
 pub mod history;
@@ -21,10 +22,11 @@ use crate::keys::bytes::Bytes;
 use crate::pg::latch::{self, Process};
 use crate::pg::shmem;
 use crate::{clock, settings};
+#[allow(unused_imports, reason = "the diagnosis comes next")]
 pub use history::{Failure, State};
 use question::{Answer, Question};
 use scope::Scope;
-use table::{Found, GRACE, Ticket};
+use table::{Expired, GRACE, Ticket};
 
 /// Why there is no answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -216,9 +218,9 @@ impl Asked {
         let deadline = Instant::now() + patience;
         loop {
             match shmem::change_questions(|table| table.collect(self.0)) {
-                Found::Answer(answer) => return Ok(answer),
-                Found::Nothing => return Err(Answerless::TimedOut),
-                Found::NotYet => {}
+                Ok(Some(answer)) => return Ok(answer),
+                Ok(None) => {}
+                Err(Expired) => return Err(Answerless::TimedOut),
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {

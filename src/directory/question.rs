@@ -12,6 +12,7 @@ pub type StoredName = Bytes<256>;
 type StoredMessage = Bytes<{ DirectoryError::MAX_MESSAGE }>;
 
 /// What a process wants to know of the directory.
+#[allow(clippy::large_enum_variant, reason = "shared memory holds no pointers")]
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Question {
     ByName(StoredName),

@@ -11,8 +11,6 @@
 
 use std::time::Duration;
 
-use entra_client::ErrorKind;
-
 use super::Answerless;
 use super::history::History;
 use super::question::{Answer, Question};
@@ -35,14 +33,9 @@ impl Ticket {
     pub const LAST: Ticket = Ticket(u64::MAX);
 }
 
-/// What an asker finds under its ticket.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Found {
-    Answer(Answer),
-    NotYet,
-    /// Its time is over.
-    Nothing,
-}
+/// There is nothing under a ticket: its time is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Expired;
 
 /// A question that has no answer yet, as the worker sees it.
 #[derive(Clone, Copy)]
@@ -116,16 +109,16 @@ impl QuestionTable {
         Ok(ticket)
     }
 
-    /// Takes the answer that is under the ticket, and frees its slot.
-    pub fn collect(&mut self, ticket: Ticket) -> Found {
-        match self.slot(ticket).map(|slot| slot.answer) {
-            None => Found::Nothing,
-            Some(None) => Found::NotYet,
-            Some(Some(answer)) => {
-                self.leave(ticket);
-                Found::Answer(answer)
-            }
+    /// Takes the answer that is under the ticket and frees its slot; `None` when there is none yet.
+    ///
+    /// # Errors
+    /// The ticket is no longer good.
+    pub fn collect(&mut self, ticket: Ticket) -> Result<Option<Answer>, Expired> {
+        let answer = self.slot(ticket).ok_or(Expired)?.answer;
+        if answer.is_some() {
+            self.leave(ticket);
         }
+        Ok(answer)
     }
 
     /// Frees the ticket's slot: its asker has gone.

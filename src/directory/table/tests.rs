@@ -5,7 +5,7 @@
     clippy::indexing_slicing
 )]
 
-use entra_client::{CredentialSource, DirectoryError, DirectorySettings, HttpSettings};
+use entra_client::{CredentialSource, DirectoryError, DirectorySettings, ErrorKind, HttpSettings};
 use entra_token::{Authority, PrincipalKind};
 use uuid::Uuid;
 
@@ -55,14 +55,15 @@ fn ask(table: &mut QuestionTable, asker: i32, question: Question, now: i64) -> T
 }
 
 fn collected(table: &mut QuestionTable, ticket: Ticket) -> Option<Answer> {
-    match table.collect(ticket) {
-        Found::Answer(answer) => Some(answer),
-        Found::NotYet | Found::Nothing => None,
-    }
+    table.collect(ticket).ok().flatten()
 }
 
-fn is_nothing(found: Found) -> bool {
-    matches!(found, Found::Nothing)
+fn waits(table: &mut QuestionTable, ticket: Ticket) -> bool {
+    matches!(table.collect(ticket), Ok(None))
+}
+
+fn is_over(table: &mut QuestionTable, ticket: Ticket) -> bool {
+    table.collect(ticket).is_err()
 }
 
 #[test]
@@ -74,7 +75,7 @@ fn an_answer_goes_to_those_who_asked_that() {
     assert_eq!(table.open(NOW).len(), 3);
     let woken = table.answer(&scope(1), &membership(1), ANY, Answer::Member(true));
     assert_eq!(woken, [process(1), process(3)]);
-    assert!(matches!(table.collect(other), Found::NotYet));
+    assert!(waits(&mut table, other));
     assert!(collected(&mut table, first) == Some(Answer::Member(true)));
     assert!(collected(&mut table, same) == Some(Answer::Member(true)));
     // The kind of the principal, too, is part of the question.
@@ -87,7 +88,7 @@ fn an_answer_goes_to_those_who_asked_that() {
         table.answer(&scope(1), &service, ANY, Answer::Member(true)),
         []
     );
-    assert!(matches!(table.collect(other), Found::NotYet));
+    assert!(waits(&mut table, other));
 }
 
 #[test]
@@ -98,7 +99,7 @@ fn the_answer_of_another_directory_is_for_nobody_here() {
         table.answer(&scope(2), &membership(1), ANY, Answer::Member(true)),
         []
     );
-    assert!(matches!(table.collect(ticket), Found::NotYet));
+    assert!(waits(&mut table, ticket));
     assert!(table.open(NOW)[0].scope == scope(1));
 }
 
@@ -116,13 +117,13 @@ fn a_ticket_opens_no_other_answer() {
     let next = ask(&mut table, 2, membership(2), later);
     assert!(next > tickets[SLOTS - 1]);
     table.answer(&scope(1), &membership(2), ANY, Answer::Member(true));
-    assert!(is_nothing(table.collect(slow)));
+    assert!(is_over(&mut table, slow));
     assert!(collected(&mut table, next) == Some(Answer::Member(true)));
     // What the worker brings for the first question finds nobody in the slot.
     let again = ask(&mut table, 3, membership(3), later);
     let woken = table.answer(&scope(1), &membership(1), ANY, Answer::Member(false));
     assert!(!woken.contains(&process(3)));
-    assert!(matches!(table.collect(again), Found::NotYet));
+    assert!(waits(&mut table, again));
 }
 
 #[test]
@@ -140,7 +141,7 @@ fn an_answer_is_given_once() {
     );
     assert_eq!(table.open(NOW).len(), 0);
     assert!(collected(&mut table, ticket) == Some(Answer::Member(true)));
-    assert!(is_nothing(table.collect(ticket)));
+    assert!(is_over(&mut table, ticket));
     assert_eq!(table.taken(NOW), 0);
 }
 
@@ -153,7 +154,7 @@ fn who_asked_after_the_newest_waits_on() {
     let woken = table.answer(&scope(1), &membership(1), newest, Answer::Ready);
     assert_eq!(woken, [process(1)]);
     assert!(collected(&mut table, early).is_some());
-    assert!(matches!(table.collect(late), Found::NotYet));
+    assert!(waits(&mut table, late));
 }
 
 #[test]
