@@ -12,6 +12,7 @@ mod control;
 mod discovery;
 mod emulator;
 mod graph;
+mod graph_access;
 mod managed_identity;
 mod members;
 mod token_endpoint;
