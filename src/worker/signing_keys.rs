@@ -136,7 +136,7 @@ impl SigningKeys {
                 });
             }
             Err(error) => {
-                let error = FetchError::Client(error.to_string());
+                let error = FetchError::Thread(error.to_string());
                 self.conclude(now, &scope, asked, vec![Err(error)]);
             }
         }
@@ -154,9 +154,7 @@ impl SigningKeys {
                 return;
             }
             Err(TryRecvError::Disconnected) => {
-                vec![Err(FetchError::Client(
-                    "the thread ended without a result".to_owned(),
-                ))]
+                vec![Err(FetchError::Thread("its thread panicked".to_owned()))]
             }
         };
         self.conclude(now, &fetching.scope, fetching.asked, results);
