@@ -49,14 +49,15 @@ pub(crate) fn parse<T: DeserializeOwned>(response: &Response) -> Result<T, &'sta
 }
 
 impl Object {
-    /// The kind that the object says it is of; `None` for one that is no principal of ours, a device
-    /// for example.
-    pub(crate) fn kind(&self) -> Result<Option<PrincipalKind>, Flaw> {
+    /// The kind that the object says it is of, `all` where it says nothing because all are; `None` for
+    /// one that is no principal of ours, a device for example.
+    pub(crate) fn kind(&self, all: Option<PrincipalKind>) -> Result<Option<PrincipalKind>, Flaw> {
         match self.odata_type.as_deref() {
             Some("#microsoft.graph.user") => Ok(Some(PrincipalKind::User)),
             Some("#microsoft.graph.group") => Ok(Some(PrincipalKind::Group)),
             Some("#microsoft.graph.servicePrincipal") => Ok(Some(PrincipalKind::Service)),
             Some(_) => Ok(None),
+            None if all.is_some() => Ok(all),
             None => Err(Flaw::Malformed("has a member without a type")),
         }
     }

@@ -15,7 +15,7 @@ use crate::credential::Credential;
 use crate::error::{DirectoryError, ErrorKind, one_line};
 use crate::failure::Failure;
 use crate::graph::{Graph, Patience};
-use crate::http::{Http, Request};
+use crate::http::{Http, Request, Response};
 use crate::members::Members;
 use crate::settings::{DirectorySettings, Principal};
 use crate::token::AppTokens;
@@ -138,7 +138,7 @@ impl Directory {
                 properties(kind)
             );
             let response = match self.ask(url, permission(kind), &patience) {
-                Err(error) if error.kind == ErrorKind::NotFound => return Ok(None),
+                Err(failure) if failure.error.kind == ErrorKind::NotFound => return Ok(None),
                 other => other?,
             };
             let object: Object = self.parse(&response)?;
@@ -207,7 +207,7 @@ impl Directory {
         let request = Request::post(url, "application/json", body);
         let patience = Patience::until(deadline);
         let response = match self.graph.ask(&request, permission, &patience) {
-            Err(error) if error.kind == ErrorKind::NotFound => return Ok(false),
+            Err(failure) if failure.error.kind == ErrorKind::NotFound => return Ok(false),
             other => other?,
         };
         answer::says_member(&response, group).map_err(|what| self.graph.malformed(what))
@@ -303,13 +303,13 @@ impl Directory {
         url: String,
         permission: &str,
         patience: &Patience<'_>,
-    ) -> Result<crate::http::Response, DirectoryError> {
+    ) -> Result<Response, Failure> {
         self.graph.ask(&Request::get(url), permission, patience)
     }
 
     fn parse<T: serde::de::DeserializeOwned>(
         &self,
-        response: &crate::http::Response,
+        response: &Response,
     ) -> Result<T, DirectoryError> {
         answer::parse(response).map_err(|what| self.graph.malformed(what))
     }

@@ -12,6 +12,8 @@ use crate::http::{HttpError, Response};
 pub(crate) struct Failure {
     pub(crate) error: DirectoryError,
     pub(crate) again: Again,
+    /// Graph's own code for it.
+    pub(crate) code: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +32,7 @@ impl Failure {
         Failure {
             error: DirectoryError::new(kind, message),
             again: Again::After(pause),
+            code: None,
         }
     }
 
@@ -71,7 +74,14 @@ impl From<DirectoryError> for Failure {
         Failure {
             error,
             again: Again::Never,
+            code: None,
         }
+    }
+}
+
+impl From<Failure> for DirectoryError {
+    fn from(failure: Failure) -> DirectoryError {
+        failure.error
     }
 }
 

@@ -102,7 +102,7 @@ impl Graph {
         request: &Request,
         permission: &str,
         patience: &Patience<'_>,
-    ) -> Result<Response, DirectoryError> {
+    ) -> Result<Response, Failure> {
         let mut attempt = 1;
         let mut has_new_token = false;
         loop {
@@ -119,10 +119,10 @@ impl Graph {
                 Err(failure) => failure,
             };
             let Again::After(pause) = failure.again else {
-                return Err(failure.error);
+                return Err(failure);
             };
             if !patience.pause(attempt, pause) {
-                return Err(failure.error);
+                return Err(failure);
             }
             attempt += 1;
         }
@@ -160,7 +160,7 @@ impl Graph {
         let code = graph_code(response);
         let status = response.status;
         let shown = code.as_deref().unwrap_or("no error code");
-        match (status, code.as_deref()) {
+        let failure = match (status, code.as_deref()) {
             (401, _) => Failure::new(
                 ErrorKind::CredentialRefused,
                 format!("{who} refuses the server's token ({shown})"),
@@ -177,7 +177,8 @@ impl Graph {
                 ErrorKind::BadAnswer,
                 format!("{who} answered with status {status} ({shown})"),
             ),
-        }
+        };
+        Failure { code, ..failure }
     }
 
     pub(crate) fn name(&self) -> String {

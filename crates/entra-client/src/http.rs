@@ -93,7 +93,7 @@ pub enum HttpError {
     #[error("no connection within {} s", CONNECT.as_secs())]
     SlowConnection,
     /// No complete answer in time.
-    #[error("the answer took longer than {:.0} s", .0.as_secs_f32())]
+    #[error("the answer took longer than {} s", .0.as_secs_f32().ceil())]
     Slow(Duration),
     /// More than the server reads.
     #[error("the answer is larger than {0} bytes")]

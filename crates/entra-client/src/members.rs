@@ -21,7 +21,7 @@ const TOTAL: Duration = Duration::from_secs(30 * 60);
 const PAGE: usize = 999;
 /// How many members one group may have; keeps the memory in bounds.
 const MOST: usize = 1_000_000;
-/// How many pages in a row may bring nobody new: a list that leads in a circle ends here.
+/// How many pages in a row may bring nothing new: a list that leads in a circle ends here.
 const BARREN: u32 = 50;
 
 /// One reading of a group's members.
@@ -81,11 +81,20 @@ impl<'a> Members<'a> {
                 );
             }
             let permission = permission(PrincipalKind::Group);
-            let response = self.graph.ask(&request, permission, &self.patience)?;
+            let response = match self.graph.ask(&request, permission, &self.patience) {
+                // A group that can't have members of that kind.
+                Err(failure)
+                    if kind.is_some()
+                        && failure.code.as_deref() == Some("Request_UnsupportedQuery") =>
+                {
+                    return Ok(());
+                }
+                other => other?,
+            };
             let page: Page<Object> =
                 answer::parse(&response).map_err(|what| self.graph.malformed(what))?;
-            let members = self.read(page.value, kind)?;
-            barren = if members.is_empty() { barren + 1 } else { 0 };
+            let (members, is_barren) = self.read(page.value, kind)?;
+            barren = if is_barren { barren + 1 } else { 0 };
             if !members.is_empty() {
                 let goes_on = (self.page)(members);
                 self.go_on(goes_on)?;
@@ -101,31 +110,31 @@ impl<'a> Members<'a> {
         }
     }
 
-    /// The members of a page that have not been seen before.
+    /// The members of a page that have not been seen before, and whether it had nothing else either.
     fn read(
         &mut self,
         objects: Vec<Object>,
         kind: Option<PrincipalKind>,
-    ) -> Result<Vec<Principal>, DirectoryError> {
+    ) -> Result<(Vec<Principal>, bool), DirectoryError> {
         let mut members = Vec::new();
+        let mut is_barren = true;
         for object in objects {
-            let kind = match kind {
-                Some(kind) => Some(kind),
-                None => object.kind().map_err(|flaw| self.graph.flaw(flaw))?,
-            };
+            let kind = object.kind(kind).map_err(|flaw| self.graph.flaw(flaw))?;
             let Some(kind @ (PrincipalKind::User | PrincipalKind::Service)) = kind else {
+                is_barren = false;
                 continue;
             };
             let member = object
                 .principal(kind)
                 .map_err(|flaw| self.graph.flaw(flaw))?;
             if self.seen.insert(member.object_id) {
+                is_barren = false;
                 members.push(member);
             }
         }
         match self.seen.len() > MOST {
             true => Err(self.graph.malformed("has more than 1000000 members")),
-            false => Ok(members),
+            false => Ok((members, is_barren)),
         }
     }
 
