@@ -18,7 +18,7 @@ use crate::pg::shmem;
 use crate::settings;
 use scope::Scope;
 pub use table::Lookup;
-use table::{Answer, Ask, PATIENCE, Terms};
+use table::{Answer, Ask, ClockCheck, KeyTable, PATIENCE, Terms};
 
 /// The generation of the keys at this process's last [`find`]; the largest number before the first.
 static SEEN: AtomicU64 = AtomicU64::new(u64::MAX);
@@ -82,6 +82,13 @@ pub fn are_served() -> bool {
             .into_iter();
         sets.any(|set| set.is_some_and(|(_, is_served)| is_served))
     })
+}
+
+/// How this machine's clock compared with the authority's when it last answered; `None` when it has not
+/// since the server started.
+#[allow(dead_code, reason = "the diagnosis comes next")]
+pub fn clock_check() -> Option<ClockCheck> {
+    shmem::keys(KeyTable::clock)
 }
 
 fn wait_for_answer(seen: u64, answer: Answer) -> Result<(), Reason> {

@@ -83,6 +83,24 @@ pub enum Answer {
     Attempts(u64),
 }
 
+/// How this machine's clock compared with the authority's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClockCheck {
+    pub at: i64,
+    /// Seconds by which ours was ahead; some are the way of the answer. Negative: behind.
+    pub ahead: i64,
+}
+
+impl ClockCheck {
+    /// From the time here, and the Unix seconds that the authority sent.
+    pub fn new(now: i64, theirs: i64) -> ClockCheck {
+        ClockCheck {
+            at: now,
+            ahead: now.div_euclid(1_000_000).saturating_sub(theirs),
+        }
+    }
+}
+
 /// A sign-in that waits. A place is free again when its time is over, whatever became of the process:
 /// no exit callback has to give it back, and a killed backend can't keep it.
 #[derive(Clone, Copy)]
@@ -108,6 +126,7 @@ pub struct KeyTable {
     is_trying: bool,
     waiters: [Option<Waiter>; WAITERS],
     attempted_at: Option<i64>,
+    clock: Option<ClockCheck>,
     problem: Option<Bytes<512>>,
 }
 
@@ -125,6 +144,7 @@ impl KeyTable {
         is_trying: false,
         waiters: [None; WAITERS],
         attempted_at: None,
+        clock: None,
         problem: None,
     };
 
@@ -291,6 +311,7 @@ impl KeyTable {
         self.scope = None;
         self.v1 = None;
         self.v2 = None;
+        self.clock = None;
         self.generation += 1;
     }
 
@@ -321,6 +342,15 @@ impl KeyTable {
             self.attempted_at,
             self.problem.map(|problem| problem.as_str().to_owned()),
         )
+    }
+
+    /// How our clock compared with the authority's when it last answered.
+    pub fn clock(&self) -> Option<ClockCheck> {
+        self.clock
+    }
+
+    pub fn set_clock(&mut self, check: ClockCheck) {
+        self.clock = Some(check);
     }
 
     /// A copy of the set of that version, and whether readers on these terms use it.

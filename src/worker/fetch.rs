@@ -1,6 +1,7 @@
 //! Fetching metadata and signing keys over HTTPS. Runs on a thread of its own: nothing here may call
 //! PostgreSQL.
 
+use std::sync::OnceLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -8,10 +9,20 @@ use entra_client::{Http, HttpError, HttpSettings, Response};
 use entra_token::{KeySet, KeySetError, Metadata, MetadataError, TokenVersion};
 use thiserror::Error;
 
+use crate::clock;
 use crate::keys::scope::Scope;
+use crate::keys::table::ClockCheck;
 
 /// For one document, from the first byte sent to the last one received.
 const TOTAL: Duration = Duration::from_secs(10);
+
+/// What a fetch has brought.
+pub struct Fetched {
+    /// The set of each token version, or why there is none.
+    pub sets: Vec<Result<KeySet, FetchError>>,
+    /// By the first answer that had a time, of whatever status.
+    pub clock: Option<ClockCheck>,
+}
 
 /// Why there are no new keys. Says nothing of what the authority sent.
 #[derive(Debug, Error)]
@@ -79,52 +90,79 @@ impl FetchError {
     }
 }
 
-/// Fetches the key sets of both token versions and hands over each, or why there is none.
+/// Fetches the key sets of both token versions and hands over what it has brought.
 ///
 /// Goes to the authority's own origin only: [`Http`] follows no redirects, and [`Metadata::parse`]
 /// refuses keys that lie elsewhere.
-pub fn fetch(
-    scope: &Scope,
-    settings: &HttpSettings,
-    deliver: impl FnOnce(Vec<Result<KeySet, FetchError>>),
-) {
+pub fn fetch(scope: &Scope, settings: &HttpSettings, deliver: impl FnOnce(Fetched)) {
     let http = match Http::new(settings) {
         Ok(http) => http,
-        Err(error) => return deliver(vec![Err(FetchError::Client(error))]),
+        Err(error) => return deliver(Fetched::nothing(FetchError::Client(error))),
+    };
+    let fetch = Fetch {
+        http,
+        scope,
+        clock: OnceLock::new(),
     };
     // Side by side: somebody may be waiting.
     let sets = thread::scope(|threads| {
-        let v2 = threads.spawn(|| fetch_set(&http, scope, TokenVersion::V2));
-        let v1 = fetch_set(&http, scope, TokenVersion::V1);
+        let v2 = threads.spawn(|| fetch.set(TokenVersion::V2));
+        let v1 = fetch.set(TokenVersion::V1);
         let lost = |_| Err(FetchError::Thread("its thread panicked".to_owned()));
         [v1, v2.join().unwrap_or_else(lost)]
     });
     // Before the client is dropped: that waits for its threads, one of which may hang in getaddrinfo.
-    deliver(sets.into());
+    deliver(Fetched {
+        sets: sets.into(),
+        clock: fetch.clock.get().copied(),
+    });
 }
 
-fn fetch_set(http: &Http, scope: &Scope, version: TokenVersion) -> Result<KeySet, FetchError> {
-    let issuer = scope.issuer(version);
-    let url = scope.authority.metadata_url(version, scope.tenant);
-    let document = get(http, &url)?;
-    let metadata = Metadata::parse(&document.body, &issuer, &scope.authority)
-        .map_err(|problem| FetchError::Metadata { url, problem })?;
-    let url = metadata.jwks_uri;
-    let document = get(http, &url)?;
-    KeySet::from_jwks(version, &issuer, scope.tenant, &document.body)
-        .map_err(|problem| FetchError::Keys { url, problem })
+impl Fetched {
+    /// There was no fetch at all.
+    pub fn nothing(error: FetchError) -> Fetched {
+        Fetched {
+            sets: vec![Err(error)],
+            clock: None,
+        }
+    }
 }
 
-fn get(http: &Http, url: &str) -> Result<Response, FetchError> {
-    let url = || url.to_owned();
-    let response = http
-        .get(&url(), Instant::now() + TOTAL)
-        .map_err(|problem| FetchError::Transport {
-            url: url(),
-            problem,
-        })?;
-    match response.status {
-        200 => Ok(response),
-        status => Err(FetchError::Status { url: url(), status }),
+struct Fetch<'a> {
+    http: Http,
+    scope: &'a Scope,
+    clock: OnceLock<ClockCheck>,
+}
+
+impl Fetch<'_> {
+    fn set(&self, version: TokenVersion) -> Result<KeySet, FetchError> {
+        let scope = self.scope;
+        let issuer = scope.issuer(version);
+        let url = scope.authority.metadata_url(version, scope.tenant);
+        let document = self.get(&url)?;
+        let metadata = Metadata::parse(&document.body, &issuer, &scope.authority)
+            .map_err(|problem| FetchError::Metadata { url, problem })?;
+        let url = metadata.jwks_uri;
+        let document = self.get(&url)?;
+        KeySet::from_jwks(version, &issuer, scope.tenant, &document.body)
+            .map_err(|problem| FetchError::Keys { url, problem })
+    }
+
+    fn get(&self, url: &str) -> Result<Response, FetchError> {
+        let url = || url.to_owned();
+        let response = self
+            .http
+            .get(&url(), Instant::now() + TOTAL)
+            .map_err(|problem| FetchError::Transport {
+                url: url(),
+                problem,
+            })?;
+        if let Some(date) = response.date {
+            let _ = self.clock.set(ClockCheck::new(clock::micros(), date));
+        }
+        match response.status {
+            200 => Ok(response),
+            status => Err(FetchError::Status { url: url(), status }),
+        }
     }
 }

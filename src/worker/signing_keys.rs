@@ -10,7 +10,7 @@ use entra_token::{KeySet, TokenVersion};
 
 use super::age::AgeWarning;
 use super::doorbell::Doorbell;
-use super::fetch::{self, FetchError};
+use super::fetch::{self, FetchError, Fetched};
 use super::key_file::KeyFile;
 use super::schedule::Schedule;
 use crate::keys::scope::Scope;
@@ -39,7 +39,7 @@ struct Fetching {
     scope: Scope,
     /// How many requests for new keys had been made when it began.
     asked: u64,
-    results: Receiver<Vec<Result<KeySet, FetchError>>>,
+    results: Receiver<Fetched>,
 }
 
 /// What the worker knows of the keys, and is doing about them.
@@ -137,7 +137,7 @@ impl SigningKeys {
             }
             Err(error) => {
                 let error = FetchError::Thread(error.to_string());
-                self.conclude(now, &scope, asked, vec![Err(error)]);
+                self.conclude(now, &scope, asked, Fetched::nothing(error));
             }
         }
     }
@@ -154,23 +154,20 @@ impl SigningKeys {
                 return;
             }
             Err(TryRecvError::Disconnected) => {
-                vec![Err(FetchError::Thread("its thread panicked".to_owned()))]
+                Fetched::nothing(FetchError::Thread("its thread panicked".to_owned()))
             }
         };
         self.conclude(now, &fetching.scope, fetching.asked, results);
     }
 
     /// Publishes what was fetched, and says how it went.
-    fn conclude(
-        &mut self,
-        now: Instant,
-        scope: &Scope,
-        asked: u64,
-        results: Vec<Result<KeySet, FetchError>>,
-    ) {
+    fn conclude(&mut self, now: Instant, scope: &Scope, asked: u64, results: Fetched) {
+        if let Some(check) = results.clock {
+            shmem::change_keys(|table| table.set_clock(check));
+        }
         let mut sets = Vec::new();
         let mut problem = None;
-        for result in results {
+        for result in results.sets {
             match result {
                 Ok(set) => sets.push(fetched(set, Source::Network)),
                 Err(error) => problem = problem.or(Some(error)),
@@ -313,11 +310,11 @@ fn start(
     scope: &Scope,
     http: HttpSettings,
     doorbell: &Doorbell,
-) -> std::io::Result<Receiver<Vec<Result<KeySet, FetchError>>>> {
+) -> std::io::Result<Receiver<Fetched>> {
     let (delivery, results) = doorbell.delivery();
     let scope = scope.clone();
     worker::spawn("aadauth-fetch", move || {
-        fetch::fetch(&scope, &http, move |sets| delivery.send(sets));
+        fetch::fetch(&scope, &http, move |results| delivery.send(results));
     })?;
     Ok(results)
 }

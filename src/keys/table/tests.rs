@@ -248,3 +248,18 @@ fn while_the_first_keys_are_fetched_no_request_is_made() {
     table.finish(asked, 2, None);
     assert_eq!(table.open_request(), None);
 }
+
+#[test]
+fn the_clock_is_compared_with_that_of_the_own_authority() {
+    let own = scope(1, None);
+    let mut table = table(&own, Source::Network);
+    let second = 1_000_000;
+    table.set_clock(ClockCheck::new(600 * second + second - 1, 0));
+    assert_eq!(table.clock().unwrap().ahead, 600);
+    table.set_clock(ClockCheck::new(5 * second, 605));
+    assert_eq!(table.clock().unwrap().ahead, -600);
+    table.keep_only(&own);
+    assert!(table.clock().is_some());
+    table.keep_only(&scope(2, None));
+    assert_eq!(table.clock(), None);
+}
