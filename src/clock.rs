@@ -2,10 +2,20 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use pgrx::prelude::*;
+
 /// Microseconds since the Unix epoch.
 pub fn micros() -> i64 {
     let since_epoch = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
     since_epoch.as_micros().try_into().unwrap_or(i64::MAX)
+}
+
+/// SQL's, from microseconds since the Unix epoch, to the whole second.
+pub fn timestamp(micros: i64) -> Option<TimestampWithTimeZone> {
+    // PostgreSQL counts from 1 January 2000 (datatype/timestamp.h, POSTGRES_EPOCH_JDATE).
+    const POSTGRES_EPOCH: i64 = 946_684_800;
+    let seconds = micros.div_euclid(1_000_000).checked_sub(POSTGRES_EPOCH)?;
+    TimestampWithTimeZone::try_from(seconds.checked_mul(1_000_000)?).ok()
 }

@@ -7,6 +7,7 @@
 //! | [`keys`] | signing keys in shared memory |
 //! | [`directory`] | questions to Microsoft Graph, and what it said of groups |
 //! | [`principals`] | security labels and the SQL functions that write them |
+//! | [`sync`] | a role for each member of a mapped group |
 //! | [`audit`] | sign-in events, their spool and table |
 //! | [`worker`] | the background workers |
 //! | [`pg`] | PostgreSQL and libpam, made safe |
@@ -22,6 +23,7 @@ mod pg;
 mod principals;
 mod settings;
 mod signin;
+mod sync;
 mod worker;
 
 ::pgrx::pg_module_magic!(name, version);

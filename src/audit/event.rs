@@ -19,12 +19,12 @@ impl Shown {
     pub const MAX: usize = 255;
 
     pub fn new(text: &str) -> Shown {
-        Shown(
-            text.chars()
-                .filter(|c| !is_hidden(*c))
-                .take(Self::MAX)
-                .collect(),
-        )
+        Shown::up_to(Self::MAX, text)
+    }
+
+    /// With that many characters at most.
+    pub fn up_to(most: usize, text: &str) -> Shown {
+        Shown(text.chars().filter(|c| !is_hidden(*c)).take(most).collect())
     }
 }
 

@@ -45,7 +45,7 @@ fn signing_keys() -> TableIterator<
             TokenVersion::ALL.map(|version| (version, table.snapshot(terms.as_ref(), version)));
         (table.last_attempt(), sets)
     });
-    let last_attempt_at = attempted_at.and_then(timestamp);
+    let last_attempt_at = attempted_at.and_then(clock::timestamp);
     let now = clock::micros();
     let mut rows = Vec::new();
     for (version, set) in sets {
@@ -72,7 +72,7 @@ fn signing_keys() -> TableIterator<
                 Some(key.key_id.clone()),
                 bits(&key.modulus),
                 Some(sourced.source.name()),
-                timestamp(sourced.fetched_at),
+                clock::timestamp(sourced.fetched_at),
                 interval(now.saturating_sub(sourced.fetched_at)),
                 is_served,
                 last_attempt_at,
@@ -89,14 +89,6 @@ fn bits(number: &[u8]) -> Option<i32> {
     let first = significant.clone().next()?;
     let bits = significant.count() * 8 - first.leading_zeros() as usize;
     bits.try_into().ok()
-}
-
-/// From microseconds since the Unix epoch, to the whole second.
-fn timestamp(micros: i64) -> Option<TimestampWithTimeZone> {
-    // PostgreSQL counts from 1 January 2000 (datatype/timestamp.h, POSTGRES_EPOCH_JDATE).
-    const POSTGRES_EPOCH: i64 = 946_684_800;
-    let seconds = micros.div_euclid(1_000_000).checked_sub(POSTGRES_EPOCH)?;
-    TimestampWithTimeZone::try_from(seconds.checked_mul(1_000_000)?).ok()
 }
 
 /// From microseconds, to the whole second.

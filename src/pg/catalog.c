@@ -14,6 +14,7 @@
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/rel.h"
+#include "utils/syscache.h"
 
 #include "catalog.h"
 
@@ -113,4 +114,19 @@ aad_privilege_behind(Oid role)
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
 	return found;
+}
+
+/*
+ * Keeps the role from being dropped until the transaction ends; false when
+ * there is none.
+ *
+ * GRANT takes no lock on the member, so that a membership of a role that is
+ * dropped at the same time can be left behind.  DROP ROLE takes the lock that
+ * conflicts with this one (DropRole, user.c).
+ */
+bool
+aad_lock_role(Oid role)
+{
+	LockSharedObject(AuthIdRelationId, role, 0, AccessShareLock);
+	return SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(role));
 }

@@ -20,5 +20,6 @@ typedef struct AadLabel
 extern AadLabel *aad_role_labels(int *count);
 extern void aad_lock_labels(void);
 extern Oid	aad_privilege_behind(Oid role);
+extern bool aad_lock_role(Oid role);
 
 #endif							/* AADAUTH_CATALOG_H */

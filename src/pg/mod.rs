@@ -18,5 +18,6 @@ pub mod server;
 pub mod setting;
 mod shim;
 pub mod shmem;
+pub mod snapshot;
 pub mod utility;
 pub mod worker;

@@ -15,6 +15,7 @@ pub const BOOTSTRAP_SUPERUSER: pg_sys::Oid = pg_sys::Oid::from_u32(10);
 #[pgrx::pg_guard]
 unsafe extern "C-unwind" {
     fn aad_privilege_behind(role: pg_sys::Oid) -> pg_sys::Oid;
+    fn aad_lock_role(role: pg_sys::Oid) -> bool;
 }
 
 /// The role whose rights apply: the session's, unless SET ROLE or a SECURITY DEFINER function
@@ -76,6 +77,12 @@ pub fn name_of(role: pg_sys::Oid) -> Option<String> {
         let name: *const c_char = pg_sys::GetUserNameFromId(role, true);
         (!name.is_null()).then(|| CStr::from_ptr(name).to_string_lossy().into_owned())
     }
+}
+
+/// Keeps the role from being dropped until the transaction ends; `false` when it is gone already.
+pub fn lock_role(role: pg_sys::Oid) -> bool {
+    // SAFETY: takes a lock that the lock manager releases at the end of the transaction (lmgr.c).
+    unsafe { aad_lock_role(role) }
 }
 
 /// Runs one statement as the bootstrap superuser.

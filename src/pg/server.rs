@@ -25,6 +25,27 @@ pub fn is_binary_upgrade() -> bool {
     unsafe { pg_sys::IsBinaryUpgrade }
 }
 
+/// Whether this is a standby, where nothing can be written.
+pub fn is_in_recovery() -> bool {
+    // SAFETY: reads a flag in shared memory (xlog.c).
+    unsafe { pg_sys::RecoveryInProgress() }
+}
+
+/// The name of the database that this process is connected to; `None` when it was renamed or dropped.
+pub fn current_database() -> Option<String> {
+    // SAFETY: a syscache lookup, made inside a transaction; NULL or palloc'd (dbcommands.c).
+    unsafe {
+        let name = pg_sys::get_database_name(pg_sys::MyDatabaseId);
+        (!name.is_null()).then(|| CStr::from_ptr(name).to_string_lossy().into_owned())
+    }
+}
+
+/// Whether the transaction has written something.
+pub fn has_changed_something() -> bool {
+    // SAFETY: reads the transaction's state (xact.c).
+    unsafe { pg_sys::GetTopTransactionIdIfAny() != pg_sys::InvalidTransactionId }
+}
+
 /// Ten bytes that nobody can guess.
 ///
 /// # Errors

@@ -11,10 +11,13 @@ use super::latch::Process;
 use crate::directory::groups::GroupCache;
 use crate::directory::table::QuestionTable;
 use crate::keys::table::KeyTable;
+use crate::sync::state::SyncState;
 
 // SAFETY: a KeyTable holds no pointer, reference or handle and has no Drop. All processes are forked from
 // the one postmaster that loaded this build, so that its layout is the same in all.
 unsafe impl PGRXSharedMemory for KeyTable {}
+// SAFETY: as above.
+unsafe impl PGRXSharedMemory for SyncState {}
 
 // SAFETY: as above.
 unsafe impl PGRXSharedMemory for QuestionTable {}
@@ -33,6 +36,11 @@ static AUDIT_WORKER: PgAtomic<AtomicI32> = unsafe { PgAtomic::new(c"aadauth_audi
 // SAFETY: as above.
 static AUDIT_CONNECT_FAILURES: PgAtomic<AtomicU32> =
     unsafe { PgAtomic::new(c"aadauth_audit_connect_failures") };
+// SAFETY: as above.
+static SYNC: PgLwLock<SyncState> = unsafe { PgLwLock::new(c"aadauth_group_sync") };
+// SAFETY: as above.
+static SYNC_CONNECT_FAILURES: PgAtomic<AtomicU32> =
+    unsafe { PgAtomic::new(c"aadauth_group_sync_connect_failures") };
 
 /// Asks for the memory. Called in `_PG_init`, in the postmaster.
 #[allow(
@@ -46,6 +54,8 @@ pub fn init() {
     pg_shmem_init!(GROUPS = ());
     pg_shmem_init!(AUDIT_WORKER = AtomicI32::new(-1));
     pg_shmem_init!(AUDIT_CONNECT_FAILURES);
+    pg_shmem_init!(SYNC = SyncState::EMPTY);
+    pg_shmem_init!(SYNC_CONNECT_FAILURES);
 }
 
 /// Looks at the signing keys under a shared lock. `look` must be short, and must neither wait nor call
@@ -97,14 +107,30 @@ pub fn set_audit_worker(process: Option<Process>) {
         .store(process.map_or(-1, Process::number), Ordering::Relaxed);
 }
 
-/// How often in a row the audit worker has ended while it connected to its database.
-pub fn audit_connect_failures() -> u32 {
-    AUDIT_CONNECT_FAILURES.get().load(Ordering::Relaxed)
+/// Looks at what group sync says, otherwise as [`keys`].
+pub fn sync<R>(look: impl FnOnce(&SyncState) -> R) -> R {
+    look(&SYNC.share())
 }
 
-/// Sets what [`audit_connect_failures`] returns.
-pub fn set_audit_connect_failures(count: u32) {
-    AUDIT_CONNECT_FAILURES.get().store(count, Ordering::Relaxed);
+/// Changes what group sync says, otherwise as [`change_keys`].
+pub fn change_sync<R>(change: impl FnOnce(&mut SyncState) -> R) -> R {
+    change(&mut SYNC.exclusive())
+}
+
+/// How often in a row a worker has ended while it connected to its database.
+pub struct ConnectFailures(&'static PgAtomic<AtomicU32>);
+
+impl ConnectFailures {
+    pub const OF_AUDIT: ConnectFailures = ConnectFailures(&AUDIT_CONNECT_FAILURES);
+    pub const OF_GROUP_SYNC: ConnectFailures = ConnectFailures(&SYNC_CONNECT_FAILURES);
+
+    pub fn count(&self) -> u32 {
+        self.0.get().load(Ordering::Relaxed)
+    }
+
+    pub fn set(&self, count: u32) {
+        self.0.get().store(count, Ordering::Relaxed);
+    }
 }
 
 /// A table that begins as zeros and is made where it lies: a [`PgLwLock`] would move it there through the

@@ -22,7 +22,7 @@ unsafe extern "C" {
     fn aad_worker_signals(has_database: bool);
 }
 
-/// Registers both workers. Called in `_PG_init`, in the postmaster.
+/// Registers the workers. Called in `_PG_init`, in the postmaster.
 ///
 /// The network worker has no database, so that it runs on a hot standby as well. The start times are
 /// set last: `enable_spi_access` sets one of its own.
@@ -45,6 +45,13 @@ pub fn init() {
         .set_restart_time(Some(RESTART))
         .set_start_time(BgWorkerStartTime::RecoveryFinished)
         .load();
+    BackgroundWorkerBuilder::new("aadauth group sync worker")
+        .set_library("aadauth")
+        .set_function("aadauth_group_sync_worker")
+        .enable_spi_access()
+        .set_restart_time(Some(RESTART))
+        .set_start_time(BgWorkerStartTime::RecoveryFinished)
+        .load();
 }
 
 #[pg_guard]
@@ -62,6 +69,15 @@ pub extern "C-unwind" fn aadauth_audit_worker(_argument: pg_sys::Datum) {
     // SAFETY: as above.
     unsafe { aad_worker_signals(true) };
     crate::worker::audit::run();
+    end()
+}
+
+#[pg_guard]
+#[unsafe(no_mangle)]
+pub extern "C-unwind" fn aadauth_group_sync_worker(_argument: pg_sys::Datum) {
+    // SAFETY: as above.
+    unsafe { aad_worker_signals(true) };
+    crate::worker::group_sync::run();
     end()
 }
 
@@ -138,6 +154,7 @@ pub fn connect(database: &str) {
         (c"search_path", c"pg_catalog, pg_temp"),
         // The database's owner may have set these for every session.
         (c"default_transaction_read_only", c"off"),
+        (c"default_transaction_isolation", c"read committed"),
         (c"lock_timeout", c"5s"),
         (c"statement_timeout", c"0"),
     ];

@@ -41,8 +41,6 @@ pub enum PrincipalError {
     NoDirectory,
     #[error("no Entra tenant is configured")]
     NoTenant,
-    #[error("groups can't be synchronised, since no directory is configured")]
-    NoGroupSync,
     #[error("{0} must not be null")]
     NullArgument(&'static str),
     #[error("role name is empty")]
@@ -101,9 +99,7 @@ impl PrincipalError {
                 ERRCODE_INVALID_PARAMETER_VALUE
             }
             Self::Taken { .. } => ERRCODE_UNIQUE_VIOLATION,
-            Self::NoDirectory | Self::NoTenant | Self::NoGroupSync => {
-                ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE
-            }
+            Self::NoDirectory | Self::NoTenant => ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
             Self::NullArgument(_) => ERRCODE_NULL_VALUE_NOT_ALLOWED,
             Self::EmptyName => ERRCODE_INVALID_NAME,
             Self::NameTooLong(_) => ERRCODE_NAME_TOO_LONG,
@@ -151,7 +147,6 @@ impl PrincipalError {
                  they take the principal's object id and ask nobody."
                 .into(),
             Self::NoTenant => "Set aadauth.tenant_id to your tenant's GUID.".into(),
-            Self::NoGroupSync => "Members sign in with the name of the group's role.".into(),
             Self::NameTooLong(_) => "Choose a shorter name: it need not be the principal's.".into(),
             Self::NoSuchRole(_) => {
                 "pgaadauth_create_principal_with_oid creates a role and maps it.".into()

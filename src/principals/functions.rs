@@ -120,24 +120,6 @@ mod pg_catalog {
             },
         ))
     }
-
-    /// Gives every member of a mapped group a role, and takes group roles from those who have left.
-    #[pg_extern]
-    #[search_path(pg_catalog, pg_temp)]
-    fn pgaadauth_sync_roles_for_group_members() -> TableIterator<
-        'static,
-        (
-            name!(group_role, Name),
-            name!(member, Name),
-            name!(action, String),
-            name!(detail, String),
-        ),
-    > {
-        match demand_may_map("pgaadauth_sync_roles_for_group_members") {
-            Ok(()) => PrincipalError::NoGroupSync.raise(),
-            Err(error) => error.raise(),
-        }
-    }
 }
 
 /// What a caller asks for, understood and well-formed.
@@ -170,14 +152,14 @@ impl Request {
 }
 
 /// A name that PostgreSQL keeps as it is.
-struct RoleName(String);
+pub(super) struct RoleName(String);
 
 impl RoleName {
     /// PostgreSQL truncates longer names (scansup.c, truncate_identifier); cut, two principals'
     /// names could become one.
     const LONGEST: usize = pg_sys::NAMEDATALEN as usize - 1;
 
-    fn read(name: Option<&str>) -> Result<Self, PrincipalError> {
+    pub(super) fn read(name: Option<&str>) -> Result<Self, PrincipalError> {
         let name = given("rolename", name)?;
         match name.len() {
             0 => Err(PrincipalError::EmptyName),
@@ -186,11 +168,11 @@ impl RoleName {
         }
     }
 
-    fn quoted(&self) -> String {
+    pub(super) fn quoted(&self) -> String {
         quote_identifier(&self.0)
     }
 
-    fn role(&self) -> Result<pg_sys::Oid, PrincipalError> {
+    pub(super) fn role(&self) -> Result<pg_sys::Oid, PrincipalError> {
         // Texts of PostgreSQL contain no NUL.
         let name = CString::new(self.0.as_str()).unwrap_or_default();
         rights::role_named(&name).ok_or_else(|| PrincipalError::NoSuchRole(self.0.clone()))
@@ -201,7 +183,8 @@ fn given<T>(argument: &'static str, value: Option<T>) -> Result<T, PrincipalErro
     value.ok_or(PrincipalError::NullArgument(argument))
 }
 
-fn demand_may_map(function: &'static str) -> Result<(), PrincipalError> {
+/// Refuses whoever may not map roles, with Azure's text.
+pub fn demand_may_map(function: &'static str) -> Result<(), PrincipalError> {
     if admin::may_map() {
         Ok(())
     } else {
@@ -352,7 +335,7 @@ fn revoke_all(granted: pg_sys::Oid, member: pg_sys::Oid) -> Result<(), Principal
         .try_for_each(|revoke| run_raised(&revoke))
 }
 
-fn run(statement: &str) -> Result<(), PrincipalError> {
+pub(super) fn run(statement: &str) -> Result<(), PrincipalError> {
     Ok(Spi::run(statement)?)
 }
 

@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::admin;
 use super::error::PrincipalError;
+use super::mapped::MappedRoles;
 use crate::pg::label::{self, Labels, Provider};
 use crate::pg::rights;
 use crate::settings;
@@ -110,18 +111,42 @@ fn resolve(label: &PublicLabel) -> Result<InternalLabel, PrincipalError> {
     }
 }
 
+/// Labels a role that this transaction has made as `SECURITY LABEL FOR pgaadauth` would, with both labels
+/// at hand. `mapped` was read under the lock on labels: who makes many roles need not read all labels for
+/// each.
+///
+/// # Errors
+/// The session may not label the role, or the principal has one.
+pub fn map_new(
+    role: pg_sys::Oid,
+    public: &PublicLabel,
+    internal: &InternalLabel,
+    mapped: &MappedRoles,
+) -> Result<(), PrincipalError> {
+    admin::check(role, &Labels::default(), true)?;
+    demand_free(role, internal.tenant, internal.object_id, mapped)?;
+    label::set(role, Provider::Internal, Some(&internal.to_string()));
+    label::set(role, Provider::Public, Some(&public.to_string()));
+    Ok(())
+}
+
+fn demand_unused(role: pg_sys::Oid, tenant: Uuid, object_id: Uuid) -> Result<(), PrincipalError> {
+    demand_free(role, tenant, object_id, &MappedRoles::read())
+}
+
 /// Refuses a principal that has a role already: who signs in must be one and the same role, and a
 /// mapping that somebody forgot must not outlive the one that replaced it.
-fn demand_unused(role: pg_sys::Oid, tenant: Uuid, object_id: Uuid) -> Result<(), PrincipalError> {
-    let holder = label::all().into_iter().find(|(other, labels)| {
-        *other != role
-            && parsed::<InternalLabel>(&labels.internal)
-                .is_some_and(|label| label.tenant == tenant && label.object_id == object_id)
-    });
-    match holder {
-        Some((holder, _)) => Err(PrincipalError::Taken {
+fn demand_free(
+    role: pg_sys::Oid,
+    tenant: Uuid,
+    object_id: Uuid,
+    mapped: &MappedRoles,
+) -> Result<(), PrincipalError> {
+    let mut holders = mapped.of(tenant, object_id).iter();
+    match holders.find(|holder| holder.role != role) {
+        Some(holder) => Err(PrincipalError::Taken {
             object_id,
-            role: rights::name_of(holder).unwrap_or_else(|| holder.to_string()),
+            role: rights::name_of(holder.role).unwrap_or_else(|| holder.role.to_string()),
         }),
         None => Ok(()),
     }

@@ -10,17 +10,21 @@
 //! roles. It changes no role attribute: SECURITY LABEL has nothing to say about CREATEROLE, and a
 //! dump or Terraform sets that by itself. The functions ([`functions`]) set both.
 
-mod admin;
+pub mod admin;
 mod error;
 mod functions;
 pub mod guard;
 mod label;
+pub mod mapped;
+pub mod member;
 
 use pgrx::pg_sys;
 
 use crate::pg;
 use crate::pg::label::Provider;
 use crate::pg::rights::CREATEROLE_IS_BROAD;
+pub use error::PrincipalError;
+pub use functions::demand_may_map;
 
 /// Registers the label providers and, where CREATEROLE is broad, the guard.
 pub fn init() {

@@ -157,12 +157,10 @@ pub fn directory_timeout() -> Duration {
     duration(&DIRECTORY_TIMEOUT)
 }
 
-#[expect(dead_code, reason = "group sync comes later")]
 pub fn group_sync_is_enabled() -> bool {
     ENABLE_GROUP_SYNC.get()
 }
 
-#[expect(dead_code, reason = "group sync comes later")]
 pub fn group_sync_interval() -> Duration {
     duration(&GROUP_SYNC_INTERVAL)
 }

@@ -15,7 +15,10 @@ use uuid::Uuid;
 
 use crate::pg::setting::{self, Rule};
 
-pub use directory::{directory, directory_timeout, group_cache_ttl, http, missing_for_directory};
+pub use directory::{
+    directory, directory_timeout, group_cache_ttl, group_sync_interval, group_sync_is_enabled,
+    http, missing_for_directory,
+};
 
 /// Who may sign in how (`aadauth.authentication`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PostgresGucEnum)]

@@ -22,7 +22,8 @@ pub struct Delivery<T> {
     _bell: Bell,
 }
 
-struct Bell(Arc<UnixStream>);
+/// A thread's right to ring; dropped, it rings once more.
+pub struct Bell(Arc<UnixStream>);
 
 impl Doorbell {
     /// # Errors
@@ -43,17 +44,19 @@ impl Doorbell {
         while (&self.inside).read(&mut rings).is_ok_and(|count| count > 0) {}
     }
 
+    /// For a thread that delivers by a way of its own.
+    pub fn bell(&self) -> Bell {
+        Bell(Arc::clone(&self.outside))
+    }
+
     /// What a thread is given, and where what it delivers arrives.
     pub fn delivery<T>(&self) -> (Delivery<T>, Receiver<T>) {
         let (sender, receiver) = mpsc::channel();
-        let bell = Bell(Arc::clone(&self.outside));
-        (
-            Delivery {
-                sender,
-                _bell: bell,
-            },
-            receiver,
-        )
+        let delivery = Delivery {
+            sender,
+            _bell: self.bell(),
+        };
+        (delivery, receiver)
     }
 }
 
@@ -70,10 +73,16 @@ impl<T> Delivery<T> {
     }
 }
 
-impl Drop for Bell {
-    fn drop(&mut self) {
+impl Bell {
+    pub fn ring(&self) {
         // Where there is no room, it has been rung often enough.
         let _ = (&*self.0).write(&[0]);
+    }
+}
+
+impl Drop for Bell {
+    fn drop(&mut self) {
+        self.ring();
     }
 }
 

@@ -2,9 +2,11 @@
 
 mod age;
 pub mod audit;
+mod database;
 mod directory_log;
-mod doorbell;
+pub mod doorbell;
 mod fetch;
+pub mod group_sync;
 mod key_file;
 pub mod network;
 mod questions;

@@ -1,0 +1,15 @@
+//! Snapshots other than the transaction's.
+
+use pgrx::pg_sys;
+
+/// Runs queries that see all that is committed by now, whatever the isolation level. Only in a
+/// transaction that has written nothing: otherwise pgrx takes the transaction's own snapshot.
+pub fn with_latest<T>(queries: impl FnOnce() -> T) -> T {
+    // SAFETY: called inside a transaction; the snapshot is copied (snapmgr.c). If an ERROR unwinds past
+    // this frame, the end of the transaction or subtransaction pops what is left.
+    unsafe { pg_sys::PushActiveSnapshot(pg_sys::GetLatestSnapshot()) };
+    let result = queries();
+    // SAFETY: it is the one that was pushed: SPI pops its own.
+    unsafe { pg_sys::PopActiveSnapshot() };
+    result
+}

@@ -1,0 +1,77 @@
+//! The roles of group members, as group sync makes them: many at once, by the rules that
+//! `pgaadauth_create_principal_with_oid` follows for one.
+
+use entra_client::Principal;
+use entra_token::{InternalLabel, PublicLabel};
+use pgrx::pg_sys;
+use pgrx::spi::quote_identifier;
+
+use super::admin::AZURE_PG_ADMIN;
+use super::error::PrincipalError;
+use super::functions::{RoleName, run};
+use super::label;
+use super::mapped::MappedRoles;
+use crate::pg::rights::CREATEROLE_IS_BROAD;
+use crate::sync::Terms;
+
+/// A role with the name that it has at the moment.
+pub struct NamedRole {
+    pub role: pg_sys::Oid,
+    pub name: String,
+}
+
+/// Makes a role for the member, named as the directory names them, with LOGIN and nothing else, and maps
+/// it. `mapped` was read under the lock on labels, in this transaction.
+///
+/// # Errors
+/// The name is none for a role, or the principal has one.
+///
+/// # Panics
+/// With PostgreSQL's ERROR, if it refuses.
+pub fn create(
+    member: &Principal,
+    terms: Terms,
+    mapped: &MappedRoles,
+) -> Result<pg_sys::Oid, PrincipalError> {
+    let name = RoleName::read(Some(&member.name))?;
+    run(&format!("CREATE ROLE {} LOGIN", name.quoted()))?;
+    let role = name.role()?;
+    let (kind, object_id) = (member.kind, member.object_id);
+    let public = PublicLabel::Principal {
+        kind,
+        object_id,
+        admin: false,
+        mfa: terms.mfa,
+    };
+    let internal = InternalLabel {
+        kind,
+        object_id,
+        tenant: terms.tenant,
+        admin: false,
+    };
+    label::map_new(role, &public, &internal, mapped)?;
+    Ok(role)
+}
+
+/// Lets every admin administer these roles, which this transaction has made. As for a single one, but
+/// without asking whether somebody administers it or it is privileged: a new role is not.
+///
+/// # Errors
+/// There is no `azure_pg_admin`.
+///
+/// # Panics
+/// With PostgreSQL's ERROR, if it refuses.
+pub fn entrust(roles: &[NamedRole]) -> Result<(), PrincipalError> {
+    // On 15 CREATEROLE does, and a membership would inherit.
+    if CREATEROLE_IS_BROAD || roles.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<String> = roles
+        .iter()
+        .map(|role| quote_identifier(&role.name))
+        .collect();
+    run(&format!(
+        "GRANT {} TO {AZURE_PG_ADMIN} WITH ADMIN TRUE, INHERIT FALSE, SET FALSE",
+        names.join(", ")
+    ))
+}

@@ -1,0 +1,132 @@
+//! What the workers with a database have in common: waiting before another attempt to connect, and
+//! whether the database may be trusted with what they write.
+
+use std::time::{Duration, Instant};
+
+use pgrx::datum::DatumWithOid;
+use pgrx::prelude::*;
+
+use crate::pg::log::{self, Level};
+use crate::pg::shmem::ConnectFailures;
+use crate::pg::worker::{self, Failure};
+use crate::settings;
+
+/// Why a worker can't do its work. The message is what PostgreSQL's style wants of a primary one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    pub message: String,
+    pub hint: Option<&'static str>,
+}
+
+impl From<Failure> for Problem {
+    fn from(failure: Failure) -> Problem {
+        Problem {
+            message: failure.message,
+            hint: None,
+        }
+    }
+}
+
+/// After a connection that ended the process, waits before the next: a database that isn't there would
+/// otherwise fill the log. A reload ends the wait. `false` when the worker is to end.
+///
+/// `what` completes "could not connect to database ... to".
+pub fn wait_to_connect(failures: &ConnectFailures, what: &str, detail: &str) -> bool {
+    let count = failures.count();
+    if count == 0 {
+        return true;
+    }
+    let pause = Duration::from_secs(60 * 2_u64.pow(count.min(4) - 1));
+    if count == 1 {
+        log::line(
+            Level::Warning,
+            &format!(
+                "could not connect to database \"{}\" to {what}",
+                settings::database()
+            ),
+            Some(detail),
+            Some("Create the database, or set aadauth.database, and reload the configuration."),
+        );
+    }
+    let until = Instant::now() + pause;
+    while !worker::stop_requested() {
+        if worker::reload_if_requested() {
+            return true;
+        }
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return true;
+        }
+        worker::wait(left, None);
+    }
+    false
+}
+
+/// Connects to the database, and counts the attempt while it may end the process.
+pub fn connect(database: &str, failures: &ConnectFailures) {
+    let count = failures.count();
+    failures.set(count.saturating_add(1));
+    worker::connect(database);
+    failures.set(0);
+}
+
+/// Whether the extension's tables of those names are there, and whose they are. A database's owner can do
+/// with it as they like, so that what a superuser's process writes to must be a superuser's.
+pub fn check(database: &str, tables: &[&str]) -> Result<(), Problem> {
+    let (has_extension, has_tables, is_owned) = worker::transaction(|| look_at(tables))?;
+    let problem = if !has_extension {
+        Problem {
+            message: format!("extension aadauth is not installed in database \"{database}\""),
+            hint: Some("Run CREATE EXTENSION aadauth there, or set aadauth.database."),
+        }
+    } else if !has_tables {
+        Problem {
+            message: format!("tables of extension aadauth are missing in database \"{database}\""),
+            hint: Some("Run DROP EXTENSION aadauth and CREATE EXTENSION aadauth there."),
+        }
+    } else if !is_owned {
+        Problem {
+            message: format!(
+                "database \"{database}\" or tables of extension aadauth in it are not owned by a superuser"
+            ),
+            hint: Some(
+                "Run ALTER DATABASE ... OWNER TO a superuser, or set aadauth.database to another one.",
+            ),
+        }
+    } else {
+        return Ok(());
+    };
+    Err(problem)
+}
+
+/// Whether the extension is there, its tables are, and a superuser owns them, their schema and the database.
+fn look_at(tables: &[&str]) -> Result<(bool, bool, bool), Failure> {
+    let query = "
+SELECT
+    EXISTS (SELECT FROM pg_catalog.pg_extension WHERE extname = 'aadauth'),
+    (SELECT pg_catalog.count(*) = pg_catalog.cardinality($1)
+     FROM pg_catalog.pg_class AS c
+     JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+     JOIN pg_catalog.pg_depend AS d ON d.classid = 'pg_catalog.pg_class'::regclass AND d.objid = c.oid
+         AND d.refclassid = 'pg_catalog.pg_extension'::regclass AND d.deptype = 'e'
+     JOIN pg_catalog.pg_extension AS e ON e.oid = d.refobjid AND e.extname = 'aadauth'
+     WHERE n.nspname = 'aadauth' AND c.relname = ANY ($1)),
+    NOT EXISTS (
+        SELECT FROM (
+            SELECT datdba AS owner FROM pg_catalog.pg_database
+                WHERE datname = pg_catalog.current_database()
+            UNION ALL SELECT nspowner FROM pg_catalog.pg_namespace WHERE nspname = 'aadauth'
+            UNION ALL SELECT c.relowner FROM pg_catalog.pg_class AS c
+                JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+                WHERE n.nspname = 'aadauth' AND c.relname = ANY ($1)) AS o
+        JOIN pg_catalog.pg_roles AS r ON r.oid = o.owner
+        WHERE NOT r.rolsuper)";
+    let tables: Vec<String> = tables.iter().map(|table| (*table).to_owned()).collect();
+    Spi::connect(|client| {
+        let rows = client
+            .select(query, Some(1), &[DatumWithOid::from(tables)])?
+            .first();
+        let column = |number| rows.get::<bool>(number).map(|value| value == Some(true));
+        Ok((column(1)?, column(2)?, column(3)?))
+    })
+}

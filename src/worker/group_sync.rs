@@ -1,0 +1,194 @@
+//! The group sync worker: gives each member of a mapped group a role of their own ([`crate::sync`]).
+//!
+//! While group sync is off it sits at its latch, without a connection to the database. It ends when that
+//! changes back, and when another database is configured: a process connects once.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use entra_client::DirectorySettings;
+use uuid::Uuid;
+
+use super::database::{self, Problem};
+use super::schedule::Schedule;
+use crate::pg::latch::Process;
+use crate::pg::log::{self, Level};
+use crate::pg::shmem::{self, ConnectFailures};
+use crate::pg::{server, worker};
+use crate::sync::run::{Broken, Finished, Run};
+use crate::{clock, settings, sync};
+
+/// How long the worker sleeps at most.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// How soon it looks again whether its tables are there.
+const RETRY: Duration = Duration::from_secs(10);
+
+/// Runs until SIGTERM, or until group sync is turned off or to be done in another database.
+pub fn run() {
+    worker::on_exit(|| shmem::change_sync(|state| state.leave()));
+    shmem::change_sync(|state| state.attend(Process::own()));
+    let Some(setup) = wait_until_wanted() else {
+        return;
+    };
+    database::connect(&setup.database, &ConnectFailures::OF_GROUP_SYNC);
+    let now = Instant::now();
+    let mut sync = Sync {
+        setup,
+        schedule: Schedule::new(settings::group_sync_interval(), now),
+        said: None,
+        said_of_groups: HashMap::new(),
+    };
+    while !worker::stop_requested() {
+        worker::reload_if_requested();
+        if !sync.follow_settings(Instant::now()) {
+            return;
+        }
+        let pause = sync.step();
+        if !worker::stop_requested() && !worker::reload_requested() {
+            worker::wait(pause, None);
+        }
+    }
+}
+
+/// What group sync depends on.
+#[derive(PartialEq, Eq)]
+struct Setup {
+    database: String,
+    directory: DirectorySettings,
+}
+
+impl Setup {
+    /// `None` while group sync is off or there is no directory.
+    fn current() -> Option<Setup> {
+        if !settings::group_sync_is_enabled() {
+            return None;
+        }
+        Some(Setup {
+            database: settings::database(),
+            directory: settings::directory()?,
+        })
+    }
+}
+
+/// `None` when the worker is to end.
+fn wait_until_wanted() -> Option<Setup> {
+    while !worker::stop_requested() {
+        worker::reload_if_requested();
+        if Setup::current().is_none() {
+            worker::wait(LONGEST_PAUSE, None);
+            continue;
+        }
+        let detail =
+            "Nobody gets a group role, and nobody loses one. The reason is in the log line before.";
+        let failures = ConnectFailures::OF_GROUP_SYNC;
+        if !database::wait_to_connect(&failures, "synchronise groups", detail) {
+            return None;
+        }
+        // The wait ends early by a reload.
+        if let Some(setup) = Setup::current() {
+            return Some(setup);
+        }
+    }
+    None
+}
+
+struct Sync {
+    setup: Setup,
+    schedule: Schedule,
+    /// The problem that is in the log; the same one is not written again.
+    said: Option<Problem>,
+    said_of_groups: HashMap<Uuid, String>,
+}
+
+impl Sync {
+    /// `false` when another process has to go on.
+    fn follow_settings(&mut self, now: Instant) -> bool {
+        let interval = settings::group_sync_interval();
+        match Setup::current() {
+            Some(setup) if setup == self.setup => self.schedule.set_interval(interval),
+            Some(setup) if setup.database == self.setup.database => {
+                self.setup = setup;
+                self.schedule = Schedule::new(interval, now);
+                self.said_of_groups.clear();
+            }
+            _ => return false,
+        }
+        true
+    }
+
+    /// Does what is to be done now, and returns how long there is nothing to do.
+    fn step(&mut self) -> Duration {
+        let now = Instant::now();
+        let is_asked = shmem::sync(|state| state.is_asked());
+        if !is_asked && now < self.schedule.due() {
+            return self.pause(now);
+        }
+        if let Err(problem) = database::check(&self.setup.database, &sync::TABLES) {
+            shmem::change_sync(|state| {
+                let asked = state.asked();
+                state.end(asked, Some(&problem.message));
+                state.set_ready(false);
+            });
+            self.say(problem);
+            return RETRY;
+        }
+        shmem::change_sync(|state| state.set_ready(true));
+        // Requests that come from now on are for the next run.
+        let answers = shmem::sync(|state| state.asked());
+        let outcome = Run {
+            settings: &self.setup.directory,
+            is_over: &mut || is_over(&self.setup),
+            said: &mut self.said_of_groups,
+        }
+        .perform(|number| shmem::change_sync(|state| state.begin(number)));
+        let now = Instant::now();
+        match outcome {
+            // Whoever waits, waits for the run that begins with the new settings.
+            Err(Broken::Interrupted) => return Duration::ZERO,
+            Ok(Finished { has_failed: false }) => {
+                self.said = None;
+                self.schedule.succeeded(now);
+                shmem::change_sync(|state| state.end(answers, None));
+            }
+            Ok(Finished { has_failed: true }) => {
+                self.said = None;
+                self.schedule.failed(now, chance());
+                shmem::change_sync(|state| state.end(answers, None));
+            }
+            Err(Broken::Database(failure)) => {
+                self.schedule.failed(now, chance());
+                shmem::change_sync(|state| state.end(answers, Some(&failure.message)));
+                self.say(failure.into());
+            }
+        }
+        self.pause(now)
+    }
+
+    /// Until the next run, of which the view is told.
+    fn pause(&self, now: Instant) -> Duration {
+        let pause = self.schedule.due().saturating_duration_since(now);
+        let micros = i64::try_from(pause.as_micros()).unwrap_or(i64::MAX);
+        let next_run = clock::micros().saturating_add(micros);
+        shmem::change_sync(|state| state.plan(next_run));
+        pause.min(LONGEST_PAUSE)
+    }
+
+    fn say(&mut self, problem: Problem) {
+        if self.said.as_ref() != Some(&problem) {
+            let message = format!("groups are not synchronised: {}", problem.message);
+            log::line(Level::Warning, &message, None, problem.hint);
+        }
+        self.said = Some(problem);
+    }
+}
+
+fn chance() -> u8 {
+    server::random().map_or(0, |[first, ..]| first)
+}
+
+/// Whether a run with that setup is to end: at a shutdown, and when the settings are others. A reload
+/// that changes nothing else leaves it alone.
+fn is_over(setup: &Setup) -> bool {
+    worker::stop_requested()
+        || worker::reload_if_requested() && Setup::current().as_ref() != Some(setup)
+}
