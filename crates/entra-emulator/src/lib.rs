@@ -2,8 +2,8 @@
 //!
 //! The emulator reads a [`Directory`] of tenants, users, groups, applications and managed
 //! identities, keeps a certificate authority and signing keys in a state directory, and speaks
-//! the protocols that Microsoft documents: OpenID Connect discovery, the token endpoints and the
-//! managed identity endpoint of virtual machines. It also prints tokens without a server, good
+//! the protocols that Microsoft documents: OpenID Connect discovery, the token endpoints, the
+//! managed identity endpoints and a part of Microsoft Graph. It also prints tokens without a server, good
 //! ones and ones with any single [`Deviation`], so that whoever checks tokens can test the check.
 //!
 //! Anyone who trusts its certificate authority trusts whoever can read its state directory.
@@ -15,6 +15,8 @@ pub mod authority;
 pub mod certificate;
 pub mod cli;
 pub mod directory;
+pub mod federation;
+pub mod jws;
 pub mod server;
 pub mod signing_keys;
 pub mod state;

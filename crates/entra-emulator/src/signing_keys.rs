@@ -112,7 +112,7 @@ impl SigningKey {
         .is_ok()
     }
 
-    fn generate() -> Result<SigningKey, SigningKeyError> {
+    pub(crate) fn generate() -> Result<SigningKey, SigningKeyError> {
         let key = KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, RsaKeySize::_2048)?;
         let mut parameters = CertificateParams::default();
         parameters
@@ -123,6 +123,18 @@ impl SigningKey {
             private_key: key.serialize_pem(),
             certificate: certificate.pem(),
         })
+    }
+
+    /// The key as a private file keeps it.
+    pub(crate) fn stored_text(&self) -> Result<String, SigningKeyError> {
+        serde_json::to_string_pretty(&self.stored)
+            .map_err(|error| SigningKeyError::Damaged(error.to_string()))
+    }
+
+    pub(crate) fn load_text(text: &str) -> Result<SigningKey, SigningKeyError> {
+        let stored = serde_json::from_str(text)
+            .map_err(|error| SigningKeyError::Damaged(error.to_string()))?;
+        SigningKey::load(stored)
     }
 
     fn load(stored: StoredKey) -> Result<SigningKey, SigningKeyError> {

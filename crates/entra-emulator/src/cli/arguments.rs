@@ -8,8 +8,8 @@ use serde_json::Value;
 
 use super::help;
 use crate::authority::{Authority, TokenVersion};
-use crate::directory::{Change, Subject};
-use crate::server::Fault;
+use crate::directory::{Change, Subject, TOKEN_EXCHANGE};
+use crate::server::{DeviceAnswer, Fault};
 use crate::token::Deviation;
 
 /// Microsoft Entra ID's sign-in protocols on loopback, for tests and for trying things out.
@@ -26,6 +26,8 @@ pub(super) enum Command {
     Serve(ServeArguments),
     /// Print an access token, as `az account get-access-token` would. Needs no running server.
     Token(TokenArguments),
+    /// Print a token of an issuer that applications trust (workload identity federation).
+    FederatedToken(FederatedTokenArguments),
     /// Issue a TLS server certificate from the emulator's certificate authority.
     Certificate(CertificateArguments),
     /// Print the published signing keys as a key set (JWKS).
@@ -64,6 +66,9 @@ pub(super) struct ServeArguments {
     /// The host name in the authority's address.
     #[arg(long, value_name = "NAME", default_value = "localhost")]
     pub host: String,
+    /// Let this user enter every device code at once, instead of waiting for `control device`.
+    #[arg(long, value_name = "USER")]
+    pub approve_device_codes: Option<String>,
 }
 
 #[derive(Args)]
@@ -108,6 +113,31 @@ pub(super) struct TokenArguments {
     /// The token alone, or the JSON object that the Azure CLI prints.
     #[arg(long, value_enum, default_value_t)]
     pub output: Output,
+}
+
+#[derive(Args)]
+#[command(after_help = help::FEDERATED_TOKEN)]
+pub(super) struct FederatedTokenArguments {
+    /// The state directory of the server that shall accept it.
+    #[arg(long, value_name = "DIR")]
+    pub state: PathBuf,
+    /// Who issues it, as a federated credential of the directory file says.
+    #[arg(long, value_name = "URL")]
+    pub issuer: String,
+    /// Whom it is about.
+    #[arg(long, value_name = "NAME")]
+    pub subject: String,
+    /// What it is for.
+    #[arg(long, value_name = "AUDIENCE", default_value = TOKEN_EXCHANGE)]
+    pub audience: String,
+    /// Seconds until it expires; negative for one that has expired.
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        default_value_t = 3600,
+        allow_negative_numbers = true
+    )]
+    pub expires_in: i64,
 }
 
 #[derive(Args)]
@@ -230,12 +260,43 @@ pub(super) enum Order {
         /// Name or object id.
         name: String,
     },
+    /// Answer a device code that a client shows, for the user.
+    Device {
+        user_code: String,
+        #[command(flatten)]
+        answer: DeviceChoice,
+    },
     /// Show how often each endpoint was asked.
     Requests {
         /// Begin to count from zero.
         #[arg(long)]
         reset: bool,
     },
+}
+
+#[derive(Args)]
+#[group(required = true, multiple = false)]
+pub(super) struct DeviceChoice {
+    /// Sign in as this user, by user principal name or object id.
+    #[arg(long, value_name = "USER")]
+    user: Option<String>,
+    /// Refuse.
+    #[arg(long)]
+    decline: bool,
+    /// Let the code's time be over.
+    #[arg(long)]
+    expire: bool,
+}
+
+impl DeviceChoice {
+    /// clap has seen to it that one of the three was given.
+    pub(super) fn answer(&self) -> DeviceAnswer {
+        match &self.user {
+            Some(user) => DeviceAnswer::Approve(user.clone()),
+            None if self.decline => DeviceAnswer::Decline,
+            None => DeviceAnswer::Expire,
+        }
+    }
 }
 
 #[derive(Args)]

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::arguments::{ControlArguments, Order};
 use super::{CommandError, print};
 use crate::directory::Change;
-use crate::server::{FaultOrder, Running, ServeError};
+use crate::server::{DeviceOrder, FaultOrder, Running, ServeError};
 use crate::state::StateDirectory;
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -57,6 +57,13 @@ pub(super) fn run(arguments: &ControlArguments) -> Result<(), CommandError> {
         Order::Delete { name } => {
             let change = Change::Delete { name: name.clone() };
             (Method::POST, "/directory", Some(json!(change)))
+        }
+        Order::Device { user_code, answer } => {
+            let order = DeviceOrder {
+                user_code: user_code.clone(),
+                answer: answer.answer(),
+            };
+            (Method::POST, "/device", Some(json!(order)))
         }
         Order::Requests { reset: true } => (Method::DELETE, "/requests", None),
         Order::Requests { reset: false } => (Method::GET, "/requests", None),

@@ -50,6 +50,7 @@ pub fn run() -> Result<(), CommandError> {
     match Arguments::parse().command {
         Command::Serve(arguments) => serve(arguments),
         Command::Token(arguments) => token::run(&arguments),
+        Command::FederatedToken(arguments) => token::foreign(&arguments),
         Command::Certificate(arguments) => certificate(&arguments),
         Command::Keys(arguments) => keys(&arguments),
         Command::Control(arguments) => control::run(&arguments),
@@ -66,6 +67,7 @@ fn serve(arguments: ServeArguments) -> Result<(), CommandError> {
         address: arguments.listen,
         beyond_loopback: arguments.beyond_loopback,
         host: arguments.host,
+        device_user: arguments.approve_device_codes,
     };
     server::serve(options, |running| {
         // Nobody may be reading; the server serves all the same.

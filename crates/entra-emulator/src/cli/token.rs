@@ -3,8 +3,9 @@
 use serde_json::json;
 use time::OffsetDateTime;
 
-use super::arguments::{Output, TokenArguments};
+use super::arguments::{FederatedTokenArguments, Output, TokenArguments};
 use super::{CommandError, directory, print};
+use crate::federation::{ForeignIssuers, ForeignToken};
 use crate::server::{last_authority, now};
 use crate::signing_keys::SigningKeys;
 use crate::state::StateDirectory;
@@ -52,6 +53,21 @@ pub(super) fn run(arguments: &TokenArguments) -> Result<(), CommandError> {
             })
         )),
     }
+}
+
+/// `entra-emulator federated-token`.
+pub(super) fn foreign(arguments: &FederatedTokenArguments) -> Result<(), CommandError> {
+    let state = StateDirectory::open(&arguments.state)?;
+    let expires_on = now() + arguments.expires_in;
+    let token = ForeignIssuers::open(&state)?.sign(&ForeignToken {
+        issuer: &arguments.issuer,
+        subject: &arguments.subject,
+        audience: &arguments.audience,
+        // One that has expired was good once.
+        issued_at: now().min(expires_on - 3600),
+        expires_on,
+    })?;
+    print(&token)
 }
 
 /// The form of the Azure CLI, which means local time; the emulator's is UTC.

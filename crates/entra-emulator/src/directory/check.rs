@@ -1,6 +1,7 @@
 //! What a directory file must keep to, beyond its syntax.
 
 use std::collections::HashMap;
+use std::path::Path;
 
 use toml::Spanned;
 use uuid::Uuid;
@@ -11,7 +12,8 @@ use super::file::{
 use super::graph::PERMISSIONS;
 use super::members::{Names, generate, generated_members};
 use super::{
-    Application, Directory, Guest, Home, IdentityKind, ManagedIdentity, Resource, Tenant, User,
+    Application, Certificate, Directory, Guest, Home, IdentityKind, ManagedIdentity, Resource,
+    Tenant, User,
 };
 use crate::authority::TokenVersion;
 
@@ -30,13 +32,22 @@ pub(super) fn fault<Value>(at: &Spanned<Value>, problem: String) -> Fault {
 
 /// What must be unique in the whole file, with the field that used it first.
 #[derive(Default)]
-pub(super) struct Check {
+pub(super) struct Check<'a> {
     ids: HashMap<Uuid, &'static str>,
     names: HashMap<String, &'static str>,
     system_identity: bool,
+    /// The directory that names of other files are seen from.
+    beside: Option<&'a Path>,
 }
 
-impl Check {
+impl<'a> Check<'a> {
+    pub(super) fn new(beside: Option<&'a Path>) -> Check<'a> {
+        Check {
+            beside,
+            ..Check::default()
+        }
+    }
+
     pub(super) fn directory(mut self, file: File) -> Result<Directory, Fault> {
         if file.tenant.is_empty() {
             return Err(Fault {
@@ -212,8 +223,20 @@ impl Check {
                 .into_iter()
                 .map(Spanned::into_inner)
                 .collect(),
+            certificates: application
+                .certificates
+                .iter()
+                .map(|text| self.certificate(text))
+                .collect::<Result<_, _>>()?,
+            federated_credentials: application.federated_credentials,
+            public_client: application.public_client,
             graph_permissions: graph_permissions(application.graph_permissions)?,
         })
+    }
+
+    fn certificate(&self, text: &Spanned<String>) -> Result<Certificate, Fault> {
+        Certificate::read(text.get_ref(), self.beside)
+            .map_err(|problem| fault(text, format!("certificates: {problem}")))
     }
 
     fn managed_identity(&mut self, identity: FileIdentity) -> Result<ManagedIdentity, Fault> {

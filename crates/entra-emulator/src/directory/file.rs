@@ -8,7 +8,7 @@ use toml::Spanned;
 use uuid::Uuid;
 
 use super::check::{Check, Fault};
-use super::{Directory, IdentityKind, Secret};
+use super::{Directory, FederatedCredential, IdentityKind, Secret};
 
 /// What is wrong with a directory file.
 #[derive(Debug, thiserror::Error)]
@@ -37,15 +37,20 @@ pub(super) fn read(path: &Path) -> Result<Directory, DirectoryError> {
         path: origin.clone(),
         source,
     })?;
-    parse(&text, &origin)
+    parse(&text, &origin, path.parent())
 }
 
-pub(super) fn parse(text: &str, origin: &str) -> Result<Directory, DirectoryError> {
+/// `beside` is the directory that names of other files are seen from.
+pub(super) fn parse(
+    text: &str,
+    origin: &str,
+    beside: Option<&Path>,
+) -> Result<Directory, DirectoryError> {
     let file: File = toml::from_str(text).map_err(|source| DirectoryError::Syntax {
         origin: origin.to_owned(),
         source: Box::new(source),
     })?;
-    Check::default()
+    Check::new(beside)
         .directory(file)
         .map_err(|Fault { at, problem }| DirectoryError::Content {
             origin: origin.to_owned(),
@@ -111,6 +116,12 @@ pub(super) struct FileApplication {
     pub oid: Spanned<Uuid>,
     #[serde(default)]
     pub secrets: Vec<Spanned<Secret>>,
+    #[serde(default)]
+    pub certificates: Vec<Spanned<String>>,
+    #[serde(default)]
+    pub federated_credentials: Vec<FederatedCredential>,
+    #[serde(default)]
+    pub public_client: bool,
     #[serde(default)]
     pub graph_permissions: Vec<Spanned<String>>,
 }

@@ -2,6 +2,7 @@
 
 mod change;
 mod check;
+mod credential;
 mod file;
 mod graph;
 mod index;
@@ -17,6 +18,7 @@ use uuid::Uuid;
 use crate::authority::TokenVersion;
 
 pub use change::{Change, ChangeError};
+pub use credential::{AssertionAlgorithm, Certificate, FederatedCredential, TOKEN_EXCHANGE};
 pub use file::DirectoryError;
 pub use graph::GRAPH;
 pub use index::Object;
@@ -89,6 +91,10 @@ pub struct Application {
     pub object_id: Uuid,
     pub name: String,
     pub secrets: Vec<Secret>,
+    pub certificates: Vec<Certificate>,
+    pub federated_credentials: Vec<FederatedCredential>,
+    /// Runs where no secret can be kept, and signs users in.
+    pub public_client: bool,
     /// What it may do in Microsoft Graph.
     pub graph_permissions: Vec<String>,
 }
@@ -194,12 +200,12 @@ impl Directory {
 
     /// The same for text; `origin` stands for the file's name in errors.
     pub fn parse(text: &str, origin: &str) -> Result<Directory, DirectoryError> {
-        file::parse(text, origin)
+        file::parse(text, origin, None)
     }
 
     /// The directory that ships with the emulator: tenant Contoso.
     pub fn built_in() -> Result<Directory, DirectoryError> {
-        file::parse(BUILT_IN, "the built-in directory")
+        file::parse(BUILT_IN, "the built-in directory", None)
     }
 
     /// The tenant with this GUID or domain.
@@ -235,10 +241,11 @@ impl Directory {
             Subject::ServicePrincipal(name) => ("application", name),
             Subject::ManagedIdentity(name) => ("managed identity", name),
         };
+        let id = Uuid::try_parse(name).ok();
         let found: Vec<Principal<'_>> = self
             .principals()
             .filter(|principal| {
-                principal.identity.kind() == kind && principal.identity.answers_to(name)
+                principal.identity.kind() == kind && principal.identity.answers_to(name, id)
             })
             .collect();
         match found.as_slice() {
@@ -246,12 +253,7 @@ impl Directory {
             [] => Err(LookupError::NotFound {
                 kind,
                 name: name.clone(),
-                known: self
-                    .principals()
-                    .filter(|principal| principal.identity.kind() == kind)
-                    .map(|principal| principal.identity.label())
-                    .collect::<Vec<_>>()
-                    .join(", "),
+                known: self.known(kind),
             }),
             several => Err(LookupError::Ambiguous {
                 kind,
@@ -259,6 +261,23 @@ impl Directory {
                 count: several.len(),
             }),
         }
+    }
+
+    /// Names of what there is of a kind, as far as anybody wants to read.
+    fn known(&self, kind: &'static str) -> String {
+        const TOLD: usize = 20;
+        let all = self
+            .principals()
+            .filter(|principal| principal.identity.kind() == kind);
+        let mut names: Vec<&str> = all
+            .map(|principal| principal.identity.label())
+            .take(TOLD + 1)
+            .collect();
+        if names.len() > TOLD {
+            names.truncate(TOLD);
+            names.push("and others");
+        }
+        names.join(", ")
     }
 
     fn principals(&self) -> impl Iterator<Item = Principal<'_>> {
@@ -302,8 +321,8 @@ impl<'a> Identity<'a> {
         }
     }
 
-    fn answers_to(&self, name: &str) -> bool {
-        let id = Uuid::try_parse(name).ok();
+    /// Whether `name`, which is `id` where it is a GUID, means this one.
+    fn answers_to(&self, name: &str, id: Option<Uuid>) -> bool {
         if id == Some(self.object_id()) {
             return true;
         }

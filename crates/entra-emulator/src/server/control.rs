@@ -11,6 +11,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::faults::FaultOrder;
+use super::token_endpoint::DeviceOrder;
 use super::{Shared, locked};
 use crate::directory::Change;
 use crate::signing_keys::SigningKeyError;
@@ -22,6 +23,7 @@ pub(super) fn routes(emulator: Shared) -> Router {
         .route("/keys/retire", post(retire))
         .route("/faults", get(faults).put(set_fault).delete(clear_faults))
         .route("/directory", post(change_directory))
+        .route("/device", post(answer_device_code))
         .route("/requests", get(requests).delete(reset_requests))
         .layer(from_fn(no_browsers))
         .with_state(emulator)
@@ -94,6 +96,19 @@ async fn change_directory(State(emulator): State<Shared>, Json(change): Json<Cha
         Err(problem) => {
             let answer = json!({ "error": problem.to_string() });
             (StatusCode::BAD_REQUEST, Json(answer)).into_response()
+        }
+    }
+}
+
+async fn answer_device_code(
+    State(emulator): State<Shared>,
+    Json(order): Json<DeviceOrder>,
+) -> Response {
+    let directory = emulator.directory();
+    match locked(&emulator.device_codes).answer(&directory, &order) {
+        Ok(()) => Json(json!({ "answered": order.user_code })).into_response(),
+        Err(problem) => {
+            (StatusCode::BAD_REQUEST, Json(json!({ "error": problem }))).into_response()
         }
     }
 }

@@ -32,6 +32,7 @@ pub(super) async fn metadata_v1(
         json!({
             "authorization_endpoint": format!("{host}/{path}/oauth2/authorize"),
             "token_endpoint": format!("{host}/{path}/oauth2/token"),
+            "device_authorization_endpoint": format!("{host}/{path}/oauth2/devicecode"),
             // One key set serves all tenants.
             "jwks_uri": format!("{host}/common/discovery/keys"),
             "claims_supported": ["sub", "iss", "aud", "exp", "iat", "amr", "nonce", "upn"],
@@ -54,6 +55,8 @@ pub(super) async fn metadata_v2(
         json!({
             "authorization_endpoint": format!("{host}/{path}/oauth2/v2.0/authorize"),
             "token_endpoint": format!("{host}/{path}/oauth2/v2.0/token"),
+            "device_authorization_endpoint":
+                format!("{host}/{path}/oauth2/v2.0/devicecode"),
             "jwks_uri": format!("{host}/{path}/discovery/v2.0/keys"),
             "claims_supported": [
                 "sub", "iss", "aud", "exp", "iat", "nonce", "preferred_username", "name", "tid",
@@ -144,7 +147,9 @@ impl Place {
 fn common_members(place: &Place, version: TokenVersion, emulator: &Shared) -> Value {
     json!({
         "issuer": emulator.authority.issuer(version, &place.tenant),
-        "token_endpoint_auth_methods_supported": ["client_secret_post", "client_secret_basic"],
+        "token_endpoint_auth_methods_supported": [
+            "client_secret_post", "private_key_jwt", "client_secret_basic",
+        ],
         "response_modes_supported": ["query", "fragment", "form_post"],
         "response_types_supported": ["code", "id_token", "code id_token", "id_token token"],
         "scopes_supported": ["openid", "profile", "email", "offline_access"],

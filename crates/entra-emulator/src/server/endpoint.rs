@@ -8,7 +8,9 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get, post};
 use serde::{Deserialize, Serialize};
 
-use super::{Shared, discovery, faults, graph, locked, managed_identity, token_endpoint};
+use super::{
+    Shared, discovery, faults, graph, locked, managed_identity, token_endpoint, user_realm,
+};
 
 /// The kinds of endpoint that are counted and disturbed apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -49,9 +51,9 @@ impl Endpoint {
             Endpoint::Keys
         } else if path.ends_with("/discovery/instance") {
             Endpoint::Instance
-        } else if path == "/metadata/identity/oauth2/token" {
+        } else if path == "/metadata/identity/oauth2/token" || path == APP_SERVICE {
             Endpoint::Imds
-        } else if path.ends_with("/oauth2/token") || path.ends_with("/oauth2/v2.0/token") {
+        } else if TOKENS.iter().any(|end| path.ends_with(end)) {
             Endpoint::Token
         } else if path
             .strip_prefix(graph::ROOT)
@@ -63,6 +65,16 @@ impl Endpoint {
         }
     }
 }
+
+/// Where App Service's managed identities are.
+pub(super) const APP_SERVICE: &str = "/msi/token";
+/// How the paths end on which tokens are had, and device codes on the way to them.
+const TOKENS: [&str; 4] = [
+    "/oauth2/token",
+    "/oauth2/v2.0/token",
+    "/oauth2/devicecode",
+    "/oauth2/v2.0/devicecode",
+];
 
 pub(super) fn authority(emulator: Shared) -> Router {
     Router::new()
@@ -79,6 +91,19 @@ pub(super) fn authority(emulator: Shared) -> Router {
         .route("/{tenant}/discovery/v2.0/keys", get(discovery::keys_v2))
         .route("/{tenant}/oauth2/token", post(token_endpoint::v1))
         .route("/{tenant}/oauth2/v2.0/token", post(token_endpoint::v2))
+        .route(
+            "/{tenant}/oauth2/devicecode",
+            post(token_endpoint::device_code_v1),
+        )
+        .route(
+            "/{tenant}/oauth2/v2.0/devicecode",
+            post(token_endpoint::device_code_v2),
+        )
+        .route(
+            "/common/oauth2/deviceauth",
+            get(token_endpoint::device_page),
+        )
+        .route("/{tenant}/userrealm/{user}", get(user_realm::user_realm))
         .route(&format!("{}/{{*path}}", graph::ROOT), any(graph::answer))
         .fallback(absent)
         .layer(from_fn_with_state(emulator.clone(), observe))
@@ -89,12 +114,13 @@ pub(super) fn managed_identity(emulator: Shared) -> Router {
     Router::new()
         .route(
             "/metadata/identity/oauth2/token",
-            get(managed_identity::token),
+            get(managed_identity::machine),
         )
         .route(
             "/metadata/identity/oauth2/token/",
-            get(managed_identity::token),
+            get(managed_identity::machine),
         )
+        .route(APP_SERVICE, get(managed_identity::app_service))
         .fallback(absent)
         .layer(from_fn_with_state(emulator.clone(), observe))
         .with_state(emulator)
@@ -136,7 +162,9 @@ mod tests {
             ("/common/discovery/v2.0/keys", Endpoint::Keys),
             ("/contoso.com/oauth2/token", Endpoint::Token),
             ("/contoso.com/oauth2/v2.0/token", Endpoint::Token),
+            ("/contoso.com/oauth2/v2.0/devicecode", Endpoint::Token),
             ("/metadata/identity/oauth2/token", Endpoint::Imds),
+            ("/msi/token", Endpoint::Imds),
             ("/metadata/identity/oauth2/token/", Endpoint::Imds),
             ("/v1.0/users/alice@contoso.com", Endpoint::Graph),
             ("/v1.0x", Endpoint::Other),

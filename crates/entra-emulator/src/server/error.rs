@@ -7,6 +7,8 @@ use serde_json::json;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use super::token_endpoint::Unproven;
+
 /// What Entra would object to. Microsoft's reference of authentication error codes lists these.
 #[derive(Debug)]
 pub(super) enum Refusal {
@@ -23,44 +25,46 @@ pub(super) enum Refusal {
         client_id: String,
     },
     ScopeNotDefault(String),
+    ScopeOfSeveralResources(String),
     ResourceNotFound {
         resource: String,
         tenant: String,
     },
+    /// A client that must prove itself and doesn't, in a user's grant.
+    CredentialMissing,
+    PublicClientWithCredential,
+    /// Somebody's proof of who they are is wrong.
+    Unproven(Unproven),
     /// The emulator itself failed; no code of Entra's.
     Internal(String),
 }
 
 impl Refusal {
-    fn parts(&self) -> (StatusCode, &'static str, u32, String) {
-        use StatusCode as Status;
-        match self {
+    /// OAuth's name of the error, Entra's code for it (none where Microsoft documents none), and
+    /// what it says to people.
+    fn parts(&self) -> (&'static str, Option<u32>, String) {
+        let (error, code, text) = match self {
             Refusal::TenantNotFound(tenant) => (
-                Status::BAD_REQUEST,
                 "invalid_tenant",
                 90002,
                 format!("Tenant '{tenant}' not found. Check the tenant ID and the cloud."),
             ),
             Refusal::TenantMissing => (
-                Status::BAD_REQUEST,
                 "invalid_request",
                 50059,
                 "The request names no tenant, and the credentials imply none.".to_owned(),
             ),
             Refusal::ParameterMissing(name) => (
-                Status::BAD_REQUEST,
                 "invalid_request",
                 900_144,
                 format!("The request body must contain the parameter '{name}'."),
             ),
             Refusal::UnsupportedGrant(grant) => (
-                Status::BAD_REQUEST,
                 "unsupported_grant_type",
                 70003,
                 format!("The grant type '{grant}' is not supported."),
             ),
             Refusal::ApplicationNotFound { client_id, tenant } => (
-                Status::BAD_REQUEST,
                 "unauthorized_client",
                 700_016,
                 format!(
@@ -69,14 +73,12 @@ impl Refusal {
                 ),
             ),
             Refusal::SecretMissing => (
-                Status::UNAUTHORIZED,
                 "invalid_client",
                 7_000_216,
                 "The 'client_credentials' grant needs a 'client_secret' or 'client_assertion'."
                     .to_owned(),
             ),
             Refusal::SecretWrong { client_id } => (
-                Status::UNAUTHORIZED,
                 "invalid_client",
                 7_000_215,
                 format!(
@@ -85,7 +87,6 @@ impl Refusal {
                 ),
             ),
             Refusal::ScopeNotDefault(scope) => (
-                Status::BAD_REQUEST,
                 "invalid_scope",
                 1_002_012,
                 format!(
@@ -93,8 +94,12 @@ impl Refusal {
                      the suffix /.default."
                 ),
             ),
+            Refusal::ScopeOfSeveralResources(scope) => (
+                "invalid_scope",
+                28000,
+                format!("The scope '{scope}' is not valid: it names more than one resource."),
+            ),
             Refusal::ResourceNotFound { resource, tenant } => (
-                Status::BAD_REQUEST,
                 "invalid_resource",
                 500_011,
                 format!(
@@ -102,28 +107,53 @@ impl Refusal {
                      {tenant}."
                 ),
             ),
-            Refusal::Internal(problem) => (
-                Status::INTERNAL_SERVER_ERROR,
-                "server_error",
-                90033,
-                problem.clone(),
+            Refusal::CredentialMissing => (
+                "invalid_client",
+                7_000_218,
+                "The request body must contain 'client_assertion' or 'client_secret': the \
+                 application is no public client."
+                    .to_owned(),
             ),
-        }
+            Refusal::PublicClientWithCredential => (
+                "invalid_client",
+                700_025,
+                "Client is public so neither 'client_assertion' nor 'client_secret' should be \
+                 presented."
+                    .to_owned(),
+            ),
+            Refusal::Unproven(unproven) => return unproven.parts(),
+            Refusal::Internal(problem) => ("server_error", 90033, problem.clone()),
+        };
+        (error, Some(code), text)
+    }
+}
+
+impl From<Unproven> for Refusal {
+    fn from(unproven: Unproven) -> Refusal {
+        Refusal::Unproven(unproven)
     }
 }
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        let (status, error, code, text) = self.parts();
+        let (error, code, text) = self.parts();
+        let status = match error {
+            "invalid_client" => StatusCode::UNAUTHORIZED,
+            "server_error" => StatusCode::INTERNAL_SERVER_ERROR,
+            _ => StatusCode::BAD_REQUEST,
+        };
         let (trace, correlation) = (Uuid::new_v4(), Uuid::new_v4());
         let timestamp = timestamp(OffsetDateTime::now_utc());
+        let text = match code {
+            Some(code) => format!("AADSTS{code}: {text}"),
+            None => text,
+        };
         let body = json!({
             "error": error,
             "error_description": format!(
-                "AADSTS{code}: {text} Trace ID: {trace} Correlation ID: {correlation} \
-                 Timestamp: {timestamp}"
+                "{text} Trace ID: {trace} Correlation ID: {correlation} Timestamp: {timestamp}"
             ),
-            "error_codes": [code],
+            "error_codes": code.into_iter().collect::<Vec<u32>>(),
             "timestamp": timestamp,
             "trace_id": trace,
             "correlation_id": correlation,

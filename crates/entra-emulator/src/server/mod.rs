@@ -11,6 +11,7 @@ mod graph;
 mod managed_identity;
 mod requests;
 mod token_endpoint;
+mod user_realm;
 
 use std::collections::HashMap;
 use std::io;
@@ -29,15 +30,17 @@ use uuid::Uuid;
 
 use crate::authority::Authority;
 use crate::certificate::{CertificateAuthority, CertificateError};
-use crate::directory::{Change, ChangeError, Directory};
+use crate::directory::{Change, ChangeError, Directory, LookupError, Subject};
 use crate::signing_keys::{SigningKeyError, SigningKeys};
 use crate::state::{CA_CERTIFICATE, RUNNING, StateDirectory, StateError};
-use crate::token::Token;
+use crate::token::{MintError, Token, opaque_value};
 
 use faults::{Faults, Gate};
 use requests::Requests;
+use token_endpoint::{DeviceCodes, RefreshTokens};
 
 pub use faults::{Fault, FaultOrder};
+pub use token_endpoint::{DeviceAnswer, DeviceOrder};
 
 /// The address of the last server on a state directory, for `entra-emulator token`.
 const AUTHORITY: &str = "authority";
@@ -54,6 +57,10 @@ pub enum ServeError {
     Certificate(#[from] CertificateError),
     #[error(transparent)]
     Key(#[from] SigningKeyError),
+    #[error(transparent)]
+    User(#[from] LookupError),
+    #[error(transparent)]
+    Secret(#[from] MintError),
     #[error("cannot listen on {address}: {source}")]
     Listen { address: String, source: io::Error },
     #[error("TLS: {0}")]
@@ -85,6 +92,8 @@ pub struct Options {
     pub beyond_loopback: bool,
     /// The host name in the authority's address, and in its certificate beside localhost.
     pub host: String,
+    /// The user who enters every device code at once.
+    pub device_user: Option<String>,
 }
 
 /// What `emulator.json` says while a server runs.
@@ -94,6 +103,9 @@ pub struct Running {
     /// Where Graph is: the authority's own address.
     pub graph: String,
     pub imds: String,
+    /// The endpoint of App Service, and the secret that requests there carry in a header.
+    pub identity_endpoint: String,
+    pub identity_header: String,
     pub ca_file: PathBuf,
     pub control: String,
     pub pid: u32,
@@ -126,6 +138,7 @@ pub fn last_authority(state: &StateDirectory) -> Result<Authority, ServeError> {
 
 /// What the handlers share.
 struct Emulator {
+    state: StateDirectory,
     directory: RwLock<Directory>,
     authority: Authority,
     keys: Mutex<SigningKeys>,
@@ -134,6 +147,11 @@ struct Emulator {
     /// Tokens of managed identities, by object id and resource: the endpoint hands out the same
     /// one for as long as it is good.
     managed_tokens: Mutex<HashMap<(Uuid, String), Token>>,
+    identity_header: String,
+    refresh_tokens: Mutex<RefreshTokens>,
+    device_codes: Mutex<DeviceCodes>,
+    /// Who enters every device code at once.
+    device_user: Option<Subject>,
 }
 
 type Shared = Arc<Emulator>;
@@ -186,19 +204,27 @@ async fn run(options: Options, ready: impl FnOnce(&Running)) -> Result<(), Serve
     let control_listener = listen(IpAddr::V4(Ipv4Addr::LOCALHOST), 0)?;
 
     let port = authority_listener.local_addr()?.port();
-    let address = format!("https://{}:{port}", options.host);
+    // 443 is what https means.
+    let address = match port {
+        443 => format!("https://{}", options.host),
+        port => format!("https://{}:{port}", options.host),
+    };
+    let imds = imds_listener.local_addr()?;
+    let imds = if options.address.is_loopback() {
+        format!("http://{imds}")
+    } else {
+        format!("http://{}:{}", options.host, imds.port())
+    };
+    let device_user = options.device_user.map(Subject::User);
+    if let Some(user) = &device_user {
+        options.directory.find(user)?;
+    }
     let running = Running {
         graph: address.clone(),
         authority: address,
-        imds: if options.address.is_loopback() {
-            format!("http://{}", imds_listener.local_addr()?)
-        } else {
-            format!(
-                "http://{}:{}",
-                options.host,
-                imds_listener.local_addr()?.port()
-            )
-        },
+        identity_endpoint: format!("{imds}{}", endpoint::APP_SERVICE),
+        imds,
+        identity_header: opaque_value()?,
         ca_file: state.file(CA_CERTIFICATE),
         control: format!("http://{}", control_listener.local_addr()?),
         pid: std::process::id(),
@@ -210,6 +236,11 @@ async fn run(options: Options, ready: impl FnOnce(&Running)) -> Result<(), Serve
         faults: Mutex::default(),
         requests: Mutex::default(),
         managed_tokens: Mutex::default(),
+        identity_header: running.identity_header.clone(),
+        refresh_tokens: Mutex::default(),
+        device_codes: Mutex::default(),
+        device_user,
+        state: state.clone(),
     });
 
     let (mut terminate, mut interrupt) = (

@@ -6,7 +6,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::{AZURE_CLI, GROUPS_LIMIT};
+use super::{GROUPS_LIMIT, Proof};
 use crate::authority::{Authority, TokenVersion};
 use crate::directory::{
     Application, Home, Identity, IdentityKind, ManagedIdentity, Principal, Resource, User,
@@ -17,6 +17,9 @@ pub(super) struct Ingredients<'a> {
     pub resource: &'a Resource,
     pub audience: &'a str,
     pub version: TokenVersion,
+    /// To which application a user signed in.
+    pub client: Uuid,
+    pub proof: Proof,
     pub authority: &'a Authority,
     pub not_before: i64,
     pub expires_on: i64,
@@ -80,13 +83,13 @@ fn user_claims(claims: &mut Map<String, Value>, from: &Ingredients<'_>, user: &U
             set("acr", json!("1"));
             set(
                 "amr",
-                if user.mfa {
+                if user.mfa && from.proof != Proof::PasswordAlone {
                     json!(["pwd", "mfa"])
                 } else {
                     json!(["pwd"])
                 },
             );
-            set("appid", json!(AZURE_CLI));
+            set("appid", json!(from.client));
             set("appidacr", json!("0"));
             set("ipaddr", json!("127.0.0.1"));
             match &user.guest {
@@ -102,7 +105,7 @@ fn user_claims(claims: &mut Map<String, Value>, from: &Ingredients<'_>, user: &U
             }
         }
         TokenVersion::V2 => {
-            set("azp", json!(AZURE_CLI));
+            set("azp", json!(from.client));
             set("azpacr", json!("0"));
             set(
                 "preferred_username",
@@ -121,7 +124,7 @@ fn scope(resource: &Resource) -> &'static str {
     }
 }
 
-fn home_provider(home: Home) -> String {
+pub(super) fn home_provider(home: Home) -> String {
     match home {
         Home::MicrosoftAccount => "live.com".to_owned(),
         Home::Tenant(id) => format!("https://sts.windows.net/{id}/"),
@@ -146,7 +149,11 @@ fn application_claims(
         from,
         application.client_id,
         application.object_id,
-        "1",
+        if from.proof == Proof::Assertion {
+            "2"
+        } else {
+            "1"
+        },
     );
     graph_roles(claims, from, &application.graph_permissions);
 }
@@ -225,6 +232,6 @@ pub(super) fn overflow(claims: &mut Map<String, Value>, tenant: Uuid, object_id:
 }
 
 /// A value that means nothing to anybody, the same each time.
-fn opaque(parts: &[&str]) -> String {
+pub(super) fn opaque(parts: &[&str]) -> String {
     URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, parts.join("\n").as_bytes()))
 }

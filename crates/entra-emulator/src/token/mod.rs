@@ -3,29 +3,44 @@
 mod claims;
 mod deviation;
 mod draft;
+mod id_token;
 mod table;
 
 use aws_lc_rs::rand;
 use serde_json::{Map, Value};
+use uuid::Uuid;
 
 use crate::authority::{Authority, TokenVersion};
 use crate::directory::{Directory, Identity, LookupError, Principal, Subject};
 use crate::signing_keys::{SigningKeyError, SigningKeys};
 
 pub use deviation::{Deviation, Holder};
+pub use id_token::id_token;
 
 use draft::Draft;
 
 pub(crate) use draft::{NONCE, signed_header};
 
 /// The Azure CLI's client id: user tokens are issued to it.
-pub const AZURE_CLI: &str = "04b07795-8ddb-461a-bbee-02f9e1bf7b46";
+pub const AZURE_CLI: Uuid = Uuid::from_u128(0x04b0_7795_8ddb_461a_bbee_02f9_e1bf_7b46);
 /// The one subscription of the emulator's world.
 pub const SUBSCRIPTION: &str = "5ab5c100-0000-4000-8000-0000000000aa";
 /// Entra dates tokens five minutes back, for verifiers whose clocks are slow.
 const BACKDATED: i64 = 300;
 /// Above this many groups a token carries a pointer instead of the `groups` claim.
 const GROUPS_LIMIT: usize = 200;
+
+/// How a sign-in was proved, where tokens tell.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Proof {
+    /// A user as the directory says, an application by a secret.
+    #[default]
+    Usual,
+    /// A user by password, whatever the directory says of a second factor.
+    PasswordAlone,
+    /// An application by a signed assertion.
+    Assertion,
+}
 
 /// What a token shall be.
 pub struct TokenRequest {
@@ -34,6 +49,9 @@ pub struct TokenRequest {
     pub audience: String,
     /// The version instead of the resource's own.
     pub version: Option<TokenVersion>,
+    /// The application that a user signed in to, instead of the Azure CLI.
+    pub client: Option<Uuid>,
+    pub proof: Proof,
     pub authority: Authority,
     /// Unix time at which the token is issued.
     pub now: i64,
@@ -56,6 +74,8 @@ impl TokenRequest {
             subject,
             audience: audience.to_owned(),
             version: None,
+            client: None,
+            proof: Proof::Usual,
             authority,
             now,
             expires_in: None,
@@ -72,7 +92,7 @@ impl TokenRequest {
 #[derive(Clone)]
 pub struct Token {
     pub text: String,
-    pub tenant: uuid::Uuid,
+    pub tenant: Uuid,
     /// Unix times, as a good token has them.
     pub not_before: i64,
     pub expires_on: i64,
@@ -138,6 +158,8 @@ pub fn mint(
         resource,
         audience: &request.audience,
         version,
+        client: request.client.unwrap_or(AZURE_CLI),
+        proof: request.proof,
         authority: &request.authority,
         not_before,
         expires_on,
@@ -210,6 +232,14 @@ fn validity(now: i64, lifetime: i64) -> (i64, i64) {
 fn unique_id() -> Result<String, MintError> {
     use base64::Engine as _;
     let mut bytes = [0; 16];
+    rand::fill(&mut bytes).map_err(|_| MintError::Random)?;
+    Ok(base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bytes))
+}
+
+/// A value that only says that whoever has it was given it.
+pub(crate) fn opaque_value() -> Result<String, MintError> {
+    use base64::Engine as _;
+    let mut bytes = [0; 32];
     rand::fill(&mut bytes).map_err(|_| MintError::Random)?;
     Ok(base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bytes))
 }

@@ -110,7 +110,7 @@ fn version_follows_the_resource() {
     let (_, claims) = world.mint(&v2);
     assert_eq!(claims["ver"], "2.0");
     assert_eq!(claims["aud"], "aada0000-0000-4000-8000-000000000051");
-    assert_eq!(claims["azp"], AZURE_CLI);
+    assert_eq!(claims["azp"], AZURE_CLI.to_string());
     for v1_only in ["appid", "amr", "upn", "unique_name"] {
         assert!(claims.get(v1_only).is_none(), "{v1_only}");
     }
@@ -167,7 +167,7 @@ fn more_than_200_groups_become_a_pointer() {
     let tenant = &mut directory.tenants[0];
     let alice = tenant.users[0].object_id;
     let group = |number: usize| crate::directory::Group {
-        object_id: uuid::Uuid::new_v4(),
+        object_id: Uuid::new_v4(),
         name: format!("group {number}"),
         members: [alice].into(),
     };

@@ -7,8 +7,10 @@
     clippy::indexing_slicing
 )]
 
+mod assertion;
 mod command_line;
 mod control;
+mod device_code;
 mod discovery;
 mod emulator;
 mod graph;
@@ -16,3 +18,4 @@ mod graph_access;
 mod managed_identity;
 mod members;
 mod token_endpoint;
+mod users;

@@ -169,3 +169,69 @@ fn machine_without_identity_of_its_own() {
         "{text}"
     );
 }
+
+#[test]
+fn app_service_has_an_endpoint_of_its_own() {
+    let emulator = Emulator::start();
+    let running = &emulator.running;
+    assert_eq!(
+        running.identity_endpoint,
+        format!("{}/msi/token", running.imds)
+    );
+    let ask = |header: Option<&str>, query: &str| {
+        let address = format!("{}?{query}", running.identity_endpoint);
+        let mut request = emulator.client.get(address);
+        if let Some(header) = header {
+            request = request.header("X-IDENTITY-HEADER", header);
+        }
+        request.send().unwrap()
+    };
+    let good = format!("api-version=2019-08-01&resource={AUDIENCE}");
+    let header = Some(running.identity_header.as_str());
+    let body = json(ask(header, &good));
+    assert_eq!(
+        part(body["access_token"].as_str().unwrap(), 1)["oid"],
+        SYSTEM
+    );
+    assert!(body["expires_on"].as_str().unwrap().parse::<i64>().is_ok());
+    assert_eq!(body["resource"], AUDIENCE);
+    for query in [
+        format!("client_id={BATCH_CLIENT}"),
+        format!("object_id={BATCH}"),
+        format!("principal_id={BATCH}"),
+        format!("mi_res_id={BATCH_PATH}"),
+    ] {
+        let body = json(ask(header, &format!("{good}&{query}")));
+        assert_eq!(
+            part(body["access_token"].as_str().unwrap(), 1)["oid"],
+            BATCH,
+            "{query}"
+        );
+    }
+    for (header, query, status) in [
+        (None, good.clone(), 401),
+        (Some("wrong"), good.clone(), 401),
+        (Some(""), good.clone(), 401),
+        (header, good.replace("2019-08-01", "2017-09-01"), 400),
+        (header, good.replace("resource", "x"), 400),
+        (header, format!("{good}&client_id=nobody"), 400),
+        (header, good.replace("aadauth-demo", "nothing"), 400),
+    ] {
+        let response = ask(header, &query);
+        assert_eq!(response.status(), status, "{query}");
+        let body = json(response);
+        assert_eq!(body["statusCode"], status);
+        assert!(body["message"].is_string() && body.get("access_token").is_none());
+    }
+    // The machine's own endpoint wants its own header.
+    let other = emulator
+        .client
+        .get(format!(
+            "{}/metadata/identity/oauth2/token?{good}",
+            running.imds
+        ))
+        .header("X-IDENTITY-HEADER", &running.identity_header)
+        .send()
+        .unwrap();
+    assert_eq!(other.status(), 400);
+}

@@ -9,6 +9,7 @@ use super::super::{Emulator, now};
 use super::error::GraphError;
 use crate::authority::TokenVersion;
 use crate::directory::{Directory, Tenant};
+use crate::jws::Parsed;
 use crate::token::signed_header;
 
 /// Lets a signed-in user read what members of a tenant may read.
@@ -103,30 +104,27 @@ impl<'a> Caller<'a> {
 /// The claims of a token that one of the published keys signed. Graph's own tokens are signed over
 /// another header than they show.
 fn verified(emulator: &Emulator, token: &str) -> Result<Map<String, Value>, GraphError> {
-    let malformed = || GraphError::unauthenticated("Access token is not well formed.");
-    let parts: Vec<&str> = token.split('.').collect();
-    let [header, claims, signature] = parts.as_slice() else {
-        return Err(malformed());
-    };
-    let decoded = |part: &str| URL_SAFE_NO_PAD.decode(part).map_err(|_| malformed());
-    let object = |bytes: Vec<u8>| -> Result<Map<String, Value>, GraphError> {
-        serde_json::from_slice(&bytes).map_err(|_| malformed())
-    };
-    let header = object(decoded(header)?)?;
-    let signature = decoded(signature)?;
-    let signed = URL_SAFE_NO_PAD.encode(Value::Object(signed_header(&header)).to_string());
+    let token = Parsed::read(token)
+        .ok_or_else(|| GraphError::unauthenticated("Access token is not well formed."))?;
+    let header = signed_header(&token.header);
+    let claims = token
+        .message
+        .split_once('.')
+        .map_or("", |(_, claims)| claims);
+    let signed = URL_SAFE_NO_PAD.encode(Value::Object(header).to_string());
     let message = format!("{signed}.{claims}");
     let keys = emulator.keys();
-    let genuine = header.get("alg").and_then(Value::as_str) == Some("RS256")
+    let header = |name: &str| token.header.get(name).and_then(Value::as_str);
+    let genuine = header("alg") == Some("RS256")
         && keys
             .published()
             .iter()
-            .filter(|key| header.get("kid").and_then(Value::as_str) == Some(key.key_id()))
-            .any(|key| key.has_signed(message.as_bytes(), &signature));
+            .filter(|key| header("kid") == Some(key.key_id()))
+            .any(|key| key.has_signed(message.as_bytes(), &token.signature));
     if !genuine {
         return Err(GraphError::unauthenticated(
             "Access token validation failure. Invalid signature.",
         ));
     }
-    object(decoded(claims)?)
+    Ok(token.claims)
 }

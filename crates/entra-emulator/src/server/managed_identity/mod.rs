@@ -1,22 +1,19 @@
-//! The managed identity endpoint of virtual machines, part of their instance metadata service.
-//!
-//! Microsoft: "How to use managed identities for Azure resources on an Azure VM to acquire an
-//! access token". Plain HTTP, as the real one at 169.254.169.254.
+//! The managed identity endpoints: of virtual machines, and of App Service.
 
-use axum::Json;
-use axum::extract::{Query, State};
-use axum::http::{HeaderMap, StatusCode};
-use axum::response::{IntoResponse, Response};
+mod app_service;
+mod machine;
+
+use axum::http::StatusCode;
 use serde::Deserialize;
-use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{Emulator, Shared, locked, now};
 use crate::directory::{Directory, IdentityKind, ManagedIdentity, Subject};
 use crate::token::{MintError, Token, TokenRequest, mint};
 
-/// The versions in which the service has this endpoint; the first one there was.
-const OLDEST_VERSION: &str = "2018-02-01";
+pub(super) use app_service::app_service;
+pub(super) use machine::machine;
+
 /// A cached token is handed out until this many seconds before it expires.
 const RENEWAL: i64 = 12 * 3600;
 
@@ -26,86 +23,33 @@ pub(super) struct Asked {
     api_version: Option<String>,
     resource: Option<String>,
     client_id: Option<String>,
+    #[serde(alias = "principal_id")]
     object_id: Option<String>,
     msi_res_id: Option<String>,
     /// What `msi_res_id` is called in other services of Azure.
     mi_res_id: Option<String>,
 }
 
-pub(super) async fn token(
-    State(emulator): State<Shared>,
-    headers: HeaderMap,
-    Query(asked): Query<Asked>,
-) -> Result<Json<Value>, Objection> {
-    // Both keep requests out that somebody made a server on the machine forward.
-    if headers
-        .get("metadata")
-        .is_none_or(|value| !value.as_bytes().eq_ignore_ascii_case(b"true"))
-    {
-        return Err(refused(
-            "invalid_request",
-            "Required metadata header not specified",
-        ));
-    }
-    if headers.contains_key("x-forwarded-for") {
-        return Err(refused(
-            "invalid_request",
-            "Forwarded requests are not served",
-        ));
-    }
-    match asked.api_version.as_deref() {
-        Some(version) if is_date(version) && version >= OLDEST_VERSION => {}
-        Some(_) => {
-            return Err(refused(
-                "invalid_request",
-                "The api-version is not supported",
-            ));
-        }
-        None => {
-            return Err(refused(
-                "invalid_request",
-                "Required query variable 'api-version' is missing",
-            ));
-        }
-    }
-    let resource = asked
-        .resource
-        .as_deref()
-        .filter(|resource| !resource.is_empty())
-        .ok_or_else(|| {
+impl Asked {
+    fn resource(&self) -> Result<&str, Objection> {
+        let resource = self
+            .resource
+            .as_deref()
+            .filter(|resource| !resource.is_empty());
+        resource.ok_or_else(|| {
             refused(
                 "invalid_request",
                 "Required query variable 'resource' is missing",
             )
-        })?;
-    let directory = emulator.directory();
-    let identity = chosen_identity(&directory, &asked)?;
-    let token = cached_token(&emulator, &directory, identity, resource)?;
-    // Every number is text here.
-    Ok(Json(json!({
-        "access_token": token.text,
-        "client_id": identity.client_id,
-        "expires_in": (token.expires_on - now()).to_string(),
-        "expires_on": token.expires_on.to_string(),
-        "ext_expires_in": (token.expires_on - now()).to_string(),
-        "not_before": token.not_before.to_string(),
-        "resource": resource,
-        "token_type": "Bearer",
-    })))
+        })
+    }
 }
 
-/// What the service objects to. Its errors carry no codes.
-pub(super) struct Objection {
+/// What an endpoint objects to. Errors of managed identities carry no codes.
+struct Objection {
     status: StatusCode,
     error: &'static str,
     description: String,
-}
-
-impl IntoResponse for Objection {
-    fn into_response(self) -> Response {
-        let body = json!({ "error": self.error, "error_description": self.description });
-        (self.status, Json(body)).into_response()
-    }
 }
 
 fn refused(error: &'static str, description: &str) -> Objection {
@@ -114,14 +58,6 @@ fn refused(error: &'static str, description: &str) -> Objection {
         error,
         description: description.to_owned(),
     }
-}
-
-fn is_date(text: &str) -> bool {
-    text.len() == 10
-        && text.bytes().enumerate().all(|(place, byte)| match place {
-            4 | 7 => byte == b'-',
-            _ => byte.is_ascii_digit(),
-        })
 }
 
 /// The identity that is named, else the machine's own, else the only one there is.

@@ -1,0 +1,292 @@
+//! Device codes: a client shows a short code, the user enters it elsewhere, and the client asks
+//! until that is done. In the emulator, the control interface stands for the user, or whoever runs
+//! the emulator has named one who always agrees.
+
+use std::collections::HashMap;
+
+use aws_lc_rs::rand;
+use axum::Json;
+use axum::extract::{Form, Path, State};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::super::{Emulator, Shared, locked, now};
+use super::scope::{UserScope, user_scope};
+use super::user::SignedIn;
+use super::{ANYBODY, Exchange, Issued, Refusal, Unproven};
+use crate::authority::TokenVersion;
+use crate::directory::{Directory, Principal, Subject};
+use crate::token::{AZURE_CLI, Proof, opaque_value};
+
+/// Seconds for which a code is good, and between two questions about it.
+const LIFETIME: i64 = 900;
+const INTERVAL: i64 = 5;
+/// What user codes are made of: no vowels, and nothing that looks like something else.
+const LETTERS: &[u8; 20] = b"BCDFGHJKLMNPQRSTVWXZ";
+const CODE_LENGTH: usize = 9;
+
+/// The codes that were handed out, by device code.
+#[derive(Default)]
+pub(in crate::server) struct DeviceCodes(HashMap<String, Pending>);
+
+struct Pending {
+    user_code: String,
+    client: Uuid,
+    /// The tenant that was asked, unless it was any.
+    tenant: Option<Uuid>,
+    scope: UserScope,
+    expires_on: i64,
+    asked_last: Option<i64>,
+    progress: Progress,
+}
+
+enum Progress {
+    Waiting,
+    Approved { tenant: Uuid, user: Uuid },
+    Declined,
+    Redeemed,
+}
+
+/// What the user does with a code.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DeviceOrder {
+    pub user_code: String,
+    pub answer: DeviceAnswer,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DeviceAnswer {
+    /// This user signs in, named by user principal name or object id.
+    Approve(String),
+    Decline,
+    /// The code's time is over.
+    Expire,
+}
+
+impl DeviceCodes {
+    /// # Errors
+    /// No such code waits, or the user isn't one of the tenant that was asked.
+    pub(in crate::server) fn answer(
+        &mut self,
+        directory: &Directory,
+        order: &DeviceOrder,
+    ) -> Result<(), String> {
+        let pending = self
+            .0
+            .values_mut()
+            .find(|pending| {
+                pending.user_code.eq_ignore_ascii_case(&order.user_code)
+                    && matches!(pending.progress, Progress::Waiting)
+            })
+            .ok_or_else(|| format!("no code \"{}\" waits", order.user_code))?;
+        match &order.answer {
+            DeviceAnswer::Approve(user) => {
+                let subject = Subject::User(user.clone());
+                let found = directory
+                    .find(&subject)
+                    .map_err(|error| error.to_string())?;
+                if pending
+                    .tenant
+                    .is_some_and(|tenant| tenant != found.tenant.id)
+                {
+                    return Err(format!("\"{user}\" is not of the tenant that was asked"));
+                }
+                pending.progress = approved(&found);
+            }
+            DeviceAnswer::Decline => pending.progress = Progress::Declined,
+            DeviceAnswer::Expire => pending.expires_on = now(),
+        }
+        Ok(())
+    }
+
+    /// Who signed in by this code, and for what; the code is good for nothing more then.
+    fn redeem(&mut self, code: &str, client: Uuid) -> Result<(SignedIn, UserScope), Unproven> {
+        let pending = self
+            .0
+            .get_mut(code)
+            .filter(|pending| pending.client == client);
+        let pending = pending.ok_or(Unproven::DeviceCodeUnknown)?;
+        match pending.progress {
+            Progress::Redeemed => Err(Unproven::DeviceCodeRedeemed),
+            Progress::Declined => Err(Unproven::DeviceCodeDeclined),
+            _ if pending.expires_on <= now() => Err(Unproven::DeviceCodeExpired),
+            Progress::Waiting => {
+                let asked_last = pending.asked_last.replace(now());
+                Err(match asked_last {
+                    Some(last) if now() - last < INTERVAL => Unproven::DeviceCodeTooOften,
+                    _ => Unproven::DeviceCodePending,
+                })
+            }
+            Progress::Approved { tenant, user } => {
+                pending.progress = Progress::Redeemed;
+                let signed_in = SignedIn {
+                    tenant,
+                    user,
+                    client,
+                    proof: Proof::Usual,
+                };
+                Ok((signed_in, pending.scope.clone()))
+            }
+        }
+    }
+}
+
+impl Exchange<'_> {
+    pub(super) fn device_code(&self) -> Result<Issued, Refusal> {
+        let code = self
+            .grant
+            .device_code
+            .as_deref()
+            .or(self.grant.code.as_deref());
+        let code = code.ok_or(Refusal::ParameterMissing("device_code"))?;
+        let client = client(self.directory, self.place, self.grant.client_id.as_deref())?;
+        let (signed_in, scope) = locked(&self.emulator.device_codes).redeem(code, client)?;
+        self.issue_to(signed_in, &scope)
+    }
+}
+
+#[derive(Deserialize)]
+pub(in crate::server) struct Asked {
+    client_id: Option<String>,
+    scope: Option<String>,
+    resource: Option<String>,
+}
+
+pub(in crate::server) async fn device_code_v1(
+    State(emulator): State<Shared>,
+    Path(tenant): Path<String>,
+    Form(asked): Form<Asked>,
+) -> Result<Json<Value>, Refusal> {
+    hand_out(&emulator, TokenVersion::V1, &tenant, asked).map(Json)
+}
+
+pub(in crate::server) async fn device_code_v2(
+    State(emulator): State<Shared>,
+    Path(tenant): Path<String>,
+    Form(asked): Form<Asked>,
+) -> Result<Json<Value>, Refusal> {
+    hand_out(&emulator, TokenVersion::V2, &tenant, asked).map(Json)
+}
+
+fn hand_out(
+    emulator: &Emulator,
+    version: TokenVersion,
+    place: &str,
+    asked: Asked,
+) -> Result<Value, Refusal> {
+    let internal = |error: String| Refusal::Internal(error);
+    let directory = emulator.directory();
+    let client = client(&directory, place, asked.client_id.as_deref())?;
+    let scope = match version {
+        TokenVersion::V1 => UserScope {
+            resource: asked
+                .resource
+                .ok_or(Refusal::ParameterMissing("resource"))?,
+            id_token: false,
+            refresh_token: true,
+        },
+        TokenVersion::V2 => user_scope(&asked.scope.ok_or(Refusal::ParameterMissing("scope"))?)?,
+    };
+    let progress = match &emulator.device_user {
+        None => Progress::Waiting,
+        Some(user) => {
+            let found = directory
+                .find(user)
+                .map_err(|error| internal(error.to_string()))?;
+            approved(&found)
+        }
+    };
+    let device_code = opaque_value().map_err(|error| internal(error.to_string()))?;
+    let user_code = user_code().ok_or_else(|| internal("no random numbers".to_owned()))?;
+    let pending = Pending {
+        user_code: user_code.clone(),
+        client,
+        tenant: directory.tenant(place).map(|tenant| tenant.id),
+        scope,
+        expires_on: now() + LIFETIME,
+        asked_last: None,
+        progress,
+    };
+    let mut codes = locked(&emulator.device_codes);
+    // What expired is remembered for a while, to be told apart from what never was.
+    codes.0.retain(|_, old| now() < old.expires_on + LIFETIME);
+    codes.0.insert(device_code.clone(), pending);
+
+    let page = format!("{}/common/oauth2/deviceauth", emulator.authority.address());
+    let message = format!(
+        "To sign in, use a web browser to open the page {page} and enter the code {user_code} to \
+         authenticate."
+    );
+    Ok(match version {
+        TokenVersion::V1 => json!({
+            "user_code": user_code,
+            "device_code": device_code,
+            "verification_url": page,
+            "expires_in": LIFETIME.to_string(),
+            "interval": INTERVAL.to_string(),
+            "message": message,
+        }),
+        TokenVersion::V2 => json!({
+            "user_code": user_code,
+            "device_code": device_code,
+            "verification_uri": page,
+            "expires_in": LIFETIME,
+            "interval": INTERVAL,
+            "message": message,
+        }),
+    })
+}
+
+/// What the page says that clients send users to.
+pub(in crate::server) async fn device_page() -> &'static str {
+    "The emulator asks nobody for a password. Answer for a user with\n\
+     entra-emulator control --state DIR device CODE --user USER\n"
+}
+
+/// A client that can keep no secret: the Azure CLI, or an application that says so.
+fn client(directory: &Directory, place: &str, id: Option<&str>) -> Result<Uuid, Refusal> {
+    let text = id.ok_or(Refusal::ParameterMissing("client_id"))?;
+    let tenants: Vec<_> = if ANYBODY.contains(&place) {
+        directory.tenants.iter().collect()
+    } else {
+        let found = directory.tenant(place);
+        vec![found.ok_or_else(|| Refusal::TenantNotFound(place.to_owned()))?]
+    };
+    let id = Uuid::try_parse(text).ok();
+    if id == Some(AZURE_CLI) {
+        return Ok(AZURE_CLI);
+    }
+    let mut applications = tenants.iter().flat_map(|tenant| &tenant.applications);
+    match applications.find(|application| Some(application.client_id) == id) {
+        Some(application) if application.public_client => Ok(application.client_id),
+        Some(_) => Err(Refusal::CredentialMissing),
+        None => Err(Refusal::ApplicationNotFound {
+            client_id: text.to_owned(),
+            tenant: place.to_owned(),
+        }),
+    }
+}
+
+fn approved(user: &Principal<'_>) -> Progress {
+    Progress::Approved {
+        tenant: user.tenant.id,
+        user: user.identity.object_id(),
+    }
+}
+
+fn user_code() -> Option<String> {
+    let mut bytes = [0; 64];
+    rand::fill(&mut bytes).ok()?;
+    // Only multiples of the alphabet's size, so that no letter is likelier than another.
+    let code: String = bytes
+        .iter()
+        .filter(|byte| usize::from(**byte) < 12 * LETTERS.len())
+        .filter_map(|byte| LETTERS.get(usize::from(*byte) % LETTERS.len()))
+        .map(|letter| char::from(*letter))
+        .take(CODE_LENGTH)
+        .collect();
+    (code.len() == CODE_LENGTH).then_some(code)
+}

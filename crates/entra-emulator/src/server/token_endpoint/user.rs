@@ -1,0 +1,169 @@
+//! Tokens in the name of users: by password, by a device code that they entered, by a refresh
+//! token.
+
+use std::collections::VecDeque;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
+use super::super::{locked, now};
+use super::scope::UserScope;
+use super::{ANYBODY, Exchange, Issued, Refusal, Unproven};
+use crate::authority::TokenVersion;
+use crate::directory::{Directory, Identity, Object, Subject, Tenant, User};
+use crate::token::{Proof, TokenRequest, id_token, opaque_value};
+
+/// As many refresh tokens are remembered; older ones have expired.
+const REMEMBERED: usize = 10_000;
+
+/// A user who has proved to be one, towards one client.
+#[derive(Clone)]
+pub(super) struct SignedIn {
+    pub tenant: Uuid,
+    pub user: Uuid,
+    pub client: Uuid,
+    pub proof: Proof,
+}
+
+/// The refresh tokens that were handed out. Entra doesn't take back one that was used, and neither
+/// does the emulator.
+#[derive(Default)]
+pub(in crate::server) struct RefreshTokens(VecDeque<(String, SignedIn)>);
+
+impl RefreshTokens {
+    fn issue(&mut self, signed_in: SignedIn) -> Result<String, Refusal> {
+        let token = opaque_value().map_err(|error| Refusal::Internal(error.to_string()))?;
+        if self.0.len() >= REMEMBERED {
+            self.0.pop_front();
+        }
+        self.0.push_back((token.clone(), signed_in));
+        Ok(token)
+    }
+
+    fn find(&self, token: &str) -> Option<SignedIn> {
+        let found = self.0.iter().find(|(own, _)| own == token);
+        found.map(|(_, signed_in)| signed_in.clone())
+    }
+}
+
+impl<'a> Exchange<'a> {
+    pub(super) fn password(&self) -> Result<Issued, Refusal> {
+        let parameter = |value: &'a Option<String>, name| {
+            value.as_deref().ok_or(Refusal::ParameterMissing(name))
+        };
+        let name = parameter(&self.grant.username, "username")?;
+        let password = parameter(&self.grant.password, "password")?;
+        let tenant = self.tenant_of(name)?;
+        let client = self.client_of_user(tenant)?;
+        let scope = self.scope_of_user(None)?;
+        let Some(Identity::User(user)) = tenant.user(name) else {
+            return Err(Unproven::UserNotFound {
+                name: name.to_owned(),
+                tenant: tenant.name.clone(),
+            }
+            .into());
+        };
+        if !user.password.as_ref().is_some_and(|own| own.is(password)) {
+            return Err(Unproven::PasswordWrong.into());
+        }
+        let signed_in = SignedIn {
+            tenant: tenant.id,
+            user: user.object_id,
+            client,
+            proof: Proof::PasswordAlone,
+        };
+        self.issue_to(signed_in, &scope)
+    }
+
+    pub(super) fn refresh(&self) -> Result<Issued, Refusal> {
+        let token = self.grant.refresh_token.as_deref();
+        let token = token.ok_or(Refusal::ParameterMissing("refresh_token"))?;
+        let signed_in = locked(&self.emulator.refresh_tokens)
+            .find(token)
+            .ok_or(Unproven::RefreshTokenUnknown)?;
+        let tenant = tenant_with(self.directory, signed_in.tenant)?;
+        if self.client_of_user(tenant)? != signed_in.client {
+            return Err(Unproven::RefreshTokenUnknown.into());
+        }
+        let scope = self.scope_of_user(None)?;
+        self.issue_to(signed_in, &scope)
+    }
+
+    /// Everything that a client gets for a user who signed in.
+    pub(super) fn issue_to(
+        &self,
+        signed_in: SignedIn,
+        scope: &UserScope,
+    ) -> Result<Issued, Refusal> {
+        let tenant = tenant_with(self.directory, signed_in.tenant)?;
+        let Some(Object::Principal(Identity::User(user))) = tenant.object(signed_in.user) else {
+            return Err(Unproven::UserNotFound {
+                name: signed_in.user.to_string(),
+                tenant: tenant.name.clone(),
+            }
+            .into());
+        };
+        if !user.enabled {
+            return Err(Unproven::UserDisabled.into());
+        }
+        let request = TokenRequest {
+            client: Some(signed_in.client),
+            proof: signed_in.proof,
+            ..self.request(Subject::User(user.object_id.to_string()), &scope.resource)
+        };
+        Ok(Issued {
+            token: self.mint(tenant, &request)?,
+            resource: scope.resource.clone(),
+            beside: self.beside(tenant, user, signed_in, scope)?,
+        })
+    }
+
+    fn beside(
+        &self,
+        tenant: &Tenant,
+        user: &User,
+        signed_in: SignedIn,
+        scope: &UserScope,
+    ) -> Result<Map<String, Value>, Refusal> {
+        let mut beside = Map::new();
+        let mut set = |name: &str, value: Value| beside.insert(name.to_owned(), value);
+        let resource = &scope.resource;
+        let granted = match self.version {
+            TokenVersion::V1 => "user_impersonation".to_owned(),
+            TokenVersion::V2 => format!("{resource}/user_impersonation {resource}/.default"),
+        };
+        set("scope", json!(granted));
+        if scope.id_token {
+            let (keys, authority) = (self.emulator.keys(), &self.emulator.authority);
+            let token = id_token(&keys, authority, (tenant, user), signed_in.client, now())
+                .map_err(|error| Refusal::Internal(error.to_string()))?;
+            set("id_token", json!(token));
+        }
+        if self.grant.client_info.as_deref() == Some("1") {
+            let info = json!({ "uid": user.object_id, "utid": tenant.id }).to_string();
+            set("client_info", json!(URL_SAFE_NO_PAD.encode(info)));
+        }
+        if scope.refresh_token {
+            let token = locked(&self.emulator.refresh_tokens).issue(signed_in)?;
+            set("refresh_token", json!(token));
+        }
+        Ok(beside)
+    }
+
+    /// The tenant of the path, or the one that has the user, where the path names none.
+    fn tenant_of(&self, user: &str) -> Result<&'a Tenant, Refusal> {
+        if !ANYBODY.contains(&self.place) {
+            return self.tenant();
+        }
+        let domain = user.rsplit_once('@').map_or("", |(_, domain)| domain);
+        let found = self.directory.tenant(domain);
+        found.ok_or_else(|| Refusal::TenantNotFound(domain.to_owned()))
+    }
+}
+
+fn tenant_with(directory: &Directory, id: Uuid) -> Result<&Tenant, Refusal> {
+    let found = directory.tenants.iter().find(|tenant| tenant.id == id);
+    found.ok_or_else(|| Refusal::TenantNotFound(id.to_string()))
+}
