@@ -12,7 +12,7 @@ use entra_emulator::{Authority, Deviation, Directory, SigningKeys, Subject, Toke
 use reqwest::Method;
 use reqwest::blocking::Client;
 use rustix::process::Signal;
-use serde_json::Value;
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::Result;
@@ -166,6 +166,40 @@ impl Emulator {
             .map(drop)
     }
 
+    /// Adds members to a group, and takes others out of it; all named as in the directory file.
+    ///
+    /// # Errors
+    /// The emulator isn't running, or knows no such group or member.
+    pub fn change_members(&self, group: &str, add: &[&str], remove: &[&str]) -> Result<()> {
+        let change = json!({ "members": { "group": group, "add": add, "remove": remove } });
+        self.control(Method::POST, "/directory", &change).map(drop)
+    }
+
+    /// Deletes a user, a group, an application or a managed identity.
+    ///
+    /// # Errors
+    /// The emulator isn't running, or knows nothing of that name.
+    pub fn delete(&self, name: &str) -> Result<()> {
+        let change = json!({ "delete": { "name": name } });
+        self.control(Method::POST, "/directory", &change).map(drop)
+    }
+
+    /// How often Graph was asked whether somebody is in a group.
+    ///
+    /// # Errors
+    /// The emulator isn't running.
+    pub fn membership_questions(&self) -> Result<u64> {
+        let requests = self.control(Method::GET, "/requests", &Value::Null)?;
+        let paths = requests["paths"]
+            .as_object()
+            .ok_or_else(|| format!("no paths: {requests}"))?;
+        let asked = paths
+            .iter()
+            .filter(|(path, _)| path.ends_with("/checkMemberGroups"))
+            .filter_map(|(_, count)| count.as_u64());
+        Ok(asked.sum())
+    }
+
     /// How often its key endpoints were asked.
     ///
     /// # Errors
@@ -231,6 +265,13 @@ impl Token<'_> {
     #[must_use]
     pub fn deviation(mut self, deviation: &'static Deviation) -> Self {
         self.request.deviations.push(deviation);
+        self
+    }
+
+    /// Without a claim that a good token has.
+    #[must_use]
+    pub fn without(mut self, claim: &str) -> Self {
+        self.request.without.push(claim.to_owned());
         self
     }
 

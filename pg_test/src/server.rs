@@ -173,17 +173,26 @@ impl Server {
     /// # Errors
     /// It's stopped.
     pub fn child(&self, title: &str) -> Result<Option<u32>> {
+        Ok(self.children(title)?.first().copied())
+    }
+
+    /// The process ids of all backends and workers whose process title contains `title`.
+    ///
+    /// # Errors
+    /// It's stopped.
+    pub fn children(&self, title: &str) -> Result<Vec<u32>> {
         let postmaster = self.postmaster()?;
         let children =
             fs::read_to_string(format!("/proc/{postmaster}/task/{postmaster}/children"))?;
+        let mut found = Vec::new();
         for child in children.split_whitespace() {
             // It may have ended meanwhile.
             let of_child = fs::read(format!("/proc/{child}/cmdline")).unwrap_or_default();
             if String::from_utf8_lossy(&of_child).contains(title) {
-                return Ok(Some(child.parse()?));
+                found.push(child.parse()?);
             }
         }
-        Ok(None)
+        Ok(found)
     }
 
     /// # Errors

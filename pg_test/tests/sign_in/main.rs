@@ -7,6 +7,8 @@
 
 mod audit;
 mod clients;
+mod directory;
+mod directory_server;
 mod explain;
 mod fail_closed;
 mod hba_lines;
@@ -35,6 +37,7 @@ type Test = (&'static str, fn(&Rig) -> Result<()>);
 const MODULES: &[(&str, &[Test])] = &[
     ("audit", audit::TESTS),
     ("clients", clients::TESTS),
+    ("directory", directory::TESTS),
     ("explain", explain::TESTS),
     ("fail_closed", fail_closed::TESTS),
     ("hba_lines", hba_lines::TESTS),

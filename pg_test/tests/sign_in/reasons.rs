@@ -54,6 +54,18 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ),
     ("key-refresh-timed-out", "keys::a_slow_authority_times_out"),
     ("tenant-mismatch", "reasons::another_tenants_label"),
+    (
+        "directory-unavailable",
+        "directory::a_bad_graph_is_waited_for_briefly",
+    ),
+    (
+        "directory-timed-out",
+        "directory::a_bad_graph_is_waited_for_briefly",
+    ),
+    (
+        "directory-busy",
+        "directory::too_many_questions_are_turned_away",
+    ),
     ("mfa-unprovable", "reasons::a_v2_token_cannot_prove_mfa"),
 ];
 

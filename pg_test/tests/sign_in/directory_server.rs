@@ -1,0 +1,147 @@
+//! A server that asks a directory, and the emulator that it asks.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use pg_test::Result;
+use pg_test::emulator::{Emulator, Token};
+use pg_test::place::give_to_server;
+use pg_test::process::checked;
+use pg_test::server::{Plan, Server};
+use serde_json::Value;
+
+use crate::rig::{Rig, SignIn, Subject, ensure};
+
+/// The application of the emulator's directory that servers ask Graph as.
+pub const SERVER_APPLICATION: &str = "aada5e4e-0000-4000-8000-000000000070";
+pub const SERVER_SECRET: &str = "aadauth-server-secret";
+
+pub const ALICE: &str = "alice@contoso.com";
+pub const GUEST: &str = "bob_fabrikam.com#EXT#@contoso.onmicrosoft.com";
+/// In no group of the emulator's directory.
+pub const STRANGER: &str = "mallory@contoso.com";
+
+/// Groups of the emulator's directory, each mapped to the role of its name.
+pub const GROUPS: &[(&str, &str)] = &[
+    ("dba", "dba00000-0000-4000-8000-000000000010"),
+    ("analysts", "a4a10000-0000-4000-8000-000000000011"),
+    ("loop-a", "1009a000-0000-4000-8000-000000000012"),
+    ("loop-b", "1009b000-0000-4000-8000-000000000013"),
+];
+
+/// A server and an emulator of a test's own, which it may disturb.
+pub struct DirectoryServer<'a> {
+    pub rig: &'a Rig,
+    pub server: Server,
+    pub emulator: Emulator,
+}
+
+impl Rig {
+    /// Starts a server that asks an emulator of its own, by a client secret.
+    pub fn directory_server(&self, name: &str) -> Result<DirectoryServer<'_>> {
+        self.directory_server_with(name, |plan, _| Ok(plan))
+    }
+
+    /// [`Rig::directory_server`], with what `change` makes of the plan.
+    pub fn directory_server_with(
+        &self,
+        name: &str,
+        change: impl FnOnce(Plan, &Emulator) -> Result<Plan>,
+    ) -> Result<DirectoryServer<'_>> {
+        let mut emulator = Emulator::prepare(self.run(), &format!("entra-{name}"))?;
+        emulator.start()?;
+        let secret = self.secret_file(&format!("{name}.secret"), SERVER_SECRET)?;
+        let plan = self
+            .plan(name)?
+            .set("aadauth.authority_host", &emulator.authority())
+            .set("aadauth.graph_endpoint", &emulator.authority())
+            .set(
+                "aadauth.ca_file",
+                &emulator.authorities().display().to_string(),
+            )
+            .set("aadauth.credential", "client_secret")
+            .set("aadauth.client_id", SERVER_APPLICATION)
+            .set("aadauth.client_secret_file", &secret.display().to_string());
+        let server = self.start_plan(change(plan, &emulator)?)?;
+        self.prepare(&server)?;
+        for (role, group) in GROUPS {
+            self.map(&server, role, group, "group")?;
+        }
+        Ok(DirectoryServer {
+            rig: self,
+            server,
+            emulator,
+        })
+    }
+
+    /// A file that only the server's account may read.
+    pub fn secret_file(&self, name: &str, content: &str) -> Result<PathBuf> {
+        let path = self.run().path().join(name);
+        std::fs::write(&path, content)?;
+        give_to_server(&path)?;
+        set_mode(&path, "0600")?;
+        Ok(path)
+    }
+}
+
+impl DirectoryServer<'_> {
+    /// A token that doesn't say which groups its owner is in.
+    pub fn silent(&self, subject: Subject) -> Result<String> {
+        self.token(subject).without("groups").text()
+    }
+
+    /// [`DirectoryServer::silent`] for a user.
+    pub fn silent_user(&self, upn: &str) -> Result<String> {
+        self.silent(Subject::User(upn.to_owned()))
+    }
+
+    pub fn token(&self, subject: Subject) -> Token<'_> {
+        self.emulator.token(subject)
+    }
+
+    pub fn sign_in(&self, role: &str, token: &str) -> Result<SignIn> {
+        self.rig.sign_in(&self.server, role, token)
+    }
+
+    /// Signs in, expects to get in, and returns where the membership is known from.
+    pub fn accepted(&self, role: &str, token: &str) -> Result<String> {
+        let sign_in = self.rig.accepted(&self.server, role, token)?;
+        let event = self.rig.event(&self.server, &sign_in.mark)?;
+        membership_source(&event)
+    }
+
+    /// Signs in, expects to be refused for `reason`, and returns where the membership is known from.
+    pub fn refused(&self, role: &str, token: &str, reason: &str) -> Result<String> {
+        let sign_in = self.sign_in(role, token)?;
+        self.rig
+            .expect_refused(&self.server, role, &sign_in, reason)?;
+        let event = self.rig.event(&self.server, &sign_in.mark)?;
+        membership_source(&event)
+    }
+
+    /// How often Graph is asked for memberships while `body` runs.
+    pub fn questions_during(&self, body: impl FnOnce() -> Result<()>) -> Result<u64> {
+        let before = self.emulator.membership_questions()?;
+        body()?;
+        Ok(self.emulator.membership_questions()? - before)
+    }
+}
+
+/// Who was asked about the membership, by the audit's checks.
+pub fn membership_source(event: &Value) -> Result<String> {
+    let checks = event["checks"]
+        .as_array()
+        .ok_or_else(|| format!("no checks: {event}"))?;
+    let asked: Vec<&Value> = checks
+        .iter()
+        .filter(|check| check["name"] == "principal" && check["source"].is_string())
+        .collect();
+    ensure(asked.len() == 1 && asked[0]["group"].is_string(), || {
+        format!("not one membership: {event}")
+    })?;
+    Ok(asked[0]["source"].as_str().unwrap_or_default().to_owned())
+}
+
+pub fn set_mode(path: &Path, mode: &str) -> Result<()> {
+    checked(Command::new("chmod").arg(mode).arg(path)).map(drop)
+}
