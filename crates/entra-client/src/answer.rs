@@ -124,6 +124,3 @@ pub(crate) fn says_member(response: &Response, group: Uuid) -> Result<bool, &'st
         _ => Err("names another group than the one that was asked about"),
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -110,6 +110,3 @@ fn private_key(sections: &[Section<'_>]) -> Result<KeyPair, &'static str> {
         _ => Err(MALFORMED),
     }
 }
-
-#[cfg(test)]
-mod tests;

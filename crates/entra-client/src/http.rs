@@ -2,7 +2,7 @@
 
 use std::error::Error;
 use std::fmt::{self, Write as _};
-use std::io::{self, Read as _};
+use std::io::Read as _;
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -253,16 +253,12 @@ impl Http {
         let mut body = Wiped::default();
         let mut buffer = Zeroizing::new([0; 16 * 1024]);
         loop {
-            let count = response
-                .read(&mut *buffer)
-                .map_err(|error| match error.kind() {
-                    io::ErrorKind::TimedOut => slow(),
-                    _ => HttpError::Transport(chain(&error)),
-                })?;
-            // The client's own limit starts anew with each read.
+            let read = response.read(&mut *buffer);
+            // However the client calls it: the time is over.
             if Instant::now() >= deadline {
                 return Err(slow());
             }
+            let count = read.map_err(|error| HttpError::Transport(chain(&error)))?;
             if count == 0 {
                 break;
             }

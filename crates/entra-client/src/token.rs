@@ -129,7 +129,7 @@ impl AppTokens {
             Err(failure) => {
                 let now = Instant::now();
                 if let Some(token) = state.token.as_mut().filter(|token| now < token.expires_at) {
-                    token.renew_at = now + RENEWAL_PAUSE;
+                    token.renew_at = (now + RENEWAL_PAUSE).min(token.expires_at);
                     return Ok(token.clone());
                 }
                 let pause = match (failure.error.kind, failure.again) {
