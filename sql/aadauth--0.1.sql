@@ -7,7 +7,7 @@ The ordering of items is not stable, it is driven by a dependency graph.
 /* </end connected objects> */
 
 /* <begin connected objects> */
--- src/lib.rs:27
+-- src/lib.rs:31
 -- bootstrap
 -- What everything else in the extension builds on.
 --
@@ -53,7 +53,7 @@ COMMENT ON ROLE aadauth_auditor IS 'May read who signed in (aadauth.sign_ins)';
 /* </end connected objects> */
 
 /* <begin connected objects> */
--- src/audit/mod.rs:17
+-- src/audit/mod.rs:20
 -- The sign-in audit: who tried to sign in, as what, from where, and how it ended.
 -- Only the audit worker writes here.
 
@@ -110,7 +110,7 @@ COMMENT ON COLUMN aadauth.sign_in_audit.client_address IS
 COMMENT ON COLUMN aadauth.sign_in_audit.token_id IS
     'The token''s uti claim, as in Entra''s sign-in logs.';
 COMMENT ON COLUMN aadauth.sign_in_audit.checks IS
-    'For a refusal after the signature: each check by name, with the reason of those that failed.';
+    'For a refusal after the signature: each check by name, with the reason of those that failed. Where a membership was asked for, also of those who got in: the group, and whether the token''s claim, the cache or the directory was the source.';
 COMMENT ON COLUMN aadauth.sign_in_audit.count IS
     'For how many attempts the row stands.';
 
@@ -157,113 +157,35 @@ SELECT pg_catalog.pg_extension_config_dump('aadauth.audit_spool', '');
 /* </end connected objects> */
 
 /* <begin connected objects> */
--- src/principals/functions.rs:82
--- aadauth::principals::functions::pg_catalog::pgaadauth_list_principals
-CREATE  FUNCTION pg_catalog."pgaadauth_list_principals"(
-	"isadminvalue" bool /* bool */
-) RETURNS TABLE (
-	"rolname" name,  /* Name */
-	"principaltype" TEXT,  /* String */
-	"objectid" TEXT,  /* String */
-	"tenantid" TEXT,  /* String */
-	"ismfa" INT,  /* i32 */
-	"isadmin" INT  /* i32 */
-)
-STRICT
-SET search_path TO pg_catalog, pg_temp
-LANGUAGE c /* Rust */
-AS 'MODULE_PATHNAME', 'pgaadauth_list_principals_wrapper';
-/* </end connected objects> */
-
-/* <begin connected objects> */
--- src/principals/functions.rs:125
--- aadauth::principals::functions::pg_catalog::pgaadauth_sync_roles_for_group_members
-CREATE  FUNCTION pg_catalog."pgaadauth_sync_roles_for_group_members"() RETURNS TABLE (
-	"group_role" name,  /* Name */
-	"member" name,  /* Name */
-	"action" TEXT,  /* String */
-	"detail" TEXT  /* String */
-)
-STRICT
-SET search_path TO pg_catalog, pg_temp
-LANGUAGE c /* Rust */
-AS 'MODULE_PATHNAME', 'pgaadauth_sync_roles_for_group_members_wrapper';
-/* </end connected objects> */
-
-/* <begin connected objects> */
--- src/principals/functions.rs:42
--- aadauth::principals::functions::pg_catalog::pgaadauth_create_principal_with_oid
-CREATE  FUNCTION pg_catalog."pgaadauth_create_principal_with_oid"(
-	"rolename" TEXT, /* Option < & str > */
-	"objectid" TEXT, /* Option < & str > */
-	"objecttype" TEXT, /* Option < & str > */
-	"isadmin" bool, /* Option < bool > */
-	"ismfa" bool /* Option < bool > */
-) RETURNS TEXT /* String */
-SET search_path TO pg_catalog, pg_temp
-LANGUAGE c /* Rust */
-AS 'MODULE_PATHNAME', 'pgaadauth_create_principal_with_oid_wrapper';
-/* </end connected objects> */
-
-/* <begin connected objects> */
--- src/principals/functions.rs:61
--- aadauth::principals::functions::pg_catalog::pgaadauth_update_principal_with_oid
-CREATE  FUNCTION pg_catalog."pgaadauth_update_principal_with_oid"(
-	"rolename" TEXT, /* Option < & str > */
-	"objectid" TEXT, /* Option < & str > */
-	"objecttype" TEXT, /* Option < & str > */
-	"isadmin" bool, /* Option < bool > */
-	"ismfa" bool /* Option < bool > */
-) RETURNS TEXT /* String */
-SET search_path TO pg_catalog, pg_temp
-LANGUAGE c /* Rust */
-AS 'MODULE_PATHNAME', 'pgaadauth_update_principal_with_oid_wrapper';
-/* </end connected objects> */
-
-/* <begin connected objects> */
--- src/principals/functions.rs:31
--- aadauth::principals::functions::pg_catalog::pgaadauth_create_principal
-CREATE  FUNCTION pg_catalog."pgaadauth_create_principal"(
-	"rolename" TEXT, /* Option < & str > */
-	"isadmin" bool, /* Option < bool > */
-	"ismfa" bool /* Option < bool > */
-) RETURNS TEXT /* String */
-SET search_path TO pg_catalog, pg_temp
-LANGUAGE c /* Rust */
-AS 'MODULE_PATHNAME', 'pgaadauth_create_principal_wrapper';
-/* </end connected objects> */
-
-/* <begin connected objects> */
--- src/lib.rs:41
+-- src/lib.rs:45
 CREATE SCHEMA IF NOT EXISTS aadauth; /* aadauth::aadauth */
 /* </end connected objects> */
 
 /* <begin connected objects> */
--- src/audit/explain.rs:32
--- aadauth::audit::explain::explain_sign_in
-CREATE  FUNCTION aadauth."explain_sign_in"(
-	"event" uuid /* pgrx :: Uuid */
-) RETURNS TABLE (
-	"checked" TEXT,  /* String */
-	"outcome" TEXT,  /* String */
-	"explanation" TEXT  /* Option < String > */
+-- src/diagnosis/mod.rs:36
+-- aadauth::diagnosis::check_configuration
+CREATE  FUNCTION aadauth."check_configuration"() RETURNS TABLE (
+	"severity" TEXT,  /* & '_ str */
+	"code" TEXT,  /* & '_ str */
+	"place" TEXT,  /* String */
+	"problem" TEXT,  /* String */
+	"remedy" TEXT  /* String */
 )
-STRICT STABLE PARALLEL RESTRICTED 
+STRICT PARALLEL RESTRICTED 
 SET search_path TO pg_catalog, pg_temp
 LANGUAGE c /* Rust */
-AS 'MODULE_PATHNAME', 'explain_sign_in_wrapper';
+AS 'MODULE_PATHNAME', 'check_configuration_wrapper';
 /* </end connected objects> */
 
 /* <begin connected objects> */
--- src/audit/explain.rs:17
+-- src/diagnosis/mod.rs:25
 -- requires:
---   explain_sign_in
+--   check_configuration
 
 
-COMMENT ON FUNCTION aadauth.explain_sign_in(uuid) IS
-    'each check of a sign-in with its outcome, and what to do about those that failed; takes an event_id of aadauth.sign_in_audit';
-REVOKE ALL ON FUNCTION aadauth.explain_sign_in(uuid) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION aadauth.explain_sign_in(uuid) TO aadauth_auditor;
+COMMENT ON FUNCTION aadauth.check_configuration() IS
+    'what is wrong with the configuration, the worst first, and what to change; no rows when nothing is';
+REVOKE ALL ON FUNCTION aadauth.check_configuration() FROM PUBLIC;
 /* </end connected objects> */
 
 /* <begin connected objects> */
@@ -302,7 +224,112 @@ GRANT SELECT ON aadauth.signing_keys TO aadauth_auditor;
 /* </end connected objects> */
 
 /* <begin connected objects> */
--- src/lib.rs:28
+-- src/audit/explain.rs:32
+-- aadauth::audit::explain::explain_sign_in
+CREATE  FUNCTION aadauth."explain_sign_in"(
+	"event" uuid /* pgrx :: Uuid */
+) RETURNS TABLE (
+	"checked" TEXT,  /* String */
+	"outcome" TEXT,  /* String */
+	"explanation" TEXT  /* Option < String > */
+)
+STRICT STABLE PARALLEL RESTRICTED 
+SET search_path TO pg_catalog, pg_temp
+LANGUAGE c /* Rust */
+AS 'MODULE_PATHNAME', 'explain_sign_in_wrapper';
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- src/audit/explain.rs:17
+-- requires:
+--   explain_sign_in
+
+
+COMMENT ON FUNCTION aadauth.explain_sign_in(uuid) IS
+    'each check of a sign-in with its outcome, and what to do about those that failed; takes an event_id of aadauth.sign_in_audit';
+REVOKE ALL ON FUNCTION aadauth.explain_sign_in(uuid) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION aadauth.explain_sign_in(uuid) TO aadauth_auditor;
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- src/principals/functions.rs:61
+-- aadauth::principals::functions::pg_catalog::pgaadauth_update_principal_with_oid
+CREATE  FUNCTION pg_catalog."pgaadauth_update_principal_with_oid"(
+	"rolename" TEXT, /* Option < & str > */
+	"objectid" TEXT, /* Option < & str > */
+	"objecttype" TEXT, /* Option < & str > */
+	"isadmin" bool, /* Option < bool > */
+	"ismfa" bool /* Option < bool > */
+) RETURNS TEXT /* String */
+SET search_path TO pg_catalog, pg_temp
+LANGUAGE c /* Rust */
+AS 'MODULE_PATHNAME', 'pgaadauth_update_principal_with_oid_wrapper';
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- src/principals/functions.rs:42
+-- aadauth::principals::functions::pg_catalog::pgaadauth_create_principal_with_oid
+CREATE  FUNCTION pg_catalog."pgaadauth_create_principal_with_oid"(
+	"rolename" TEXT, /* Option < & str > */
+	"objectid" TEXT, /* Option < & str > */
+	"objecttype" TEXT, /* Option < & str > */
+	"isadmin" bool, /* Option < bool > */
+	"ismfa" bool /* Option < bool > */
+) RETURNS TEXT /* String */
+SET search_path TO pg_catalog, pg_temp
+LANGUAGE c /* Rust */
+AS 'MODULE_PATHNAME', 'pgaadauth_create_principal_with_oid_wrapper';
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- src/principals/functions.rs:82
+-- aadauth::principals::functions::pg_catalog::pgaadauth_list_principals
+CREATE  FUNCTION pg_catalog."pgaadauth_list_principals"(
+	"isadminvalue" bool /* bool */
+) RETURNS TABLE (
+	"rolname" name,  /* Name */
+	"principaltype" TEXT,  /* String */
+	"objectid" TEXT,  /* String */
+	"tenantid" TEXT,  /* String */
+	"ismfa" INT,  /* i32 */
+	"isadmin" INT  /* i32 */
+)
+STRICT
+SET search_path TO pg_catalog, pg_temp
+LANGUAGE c /* Rust */
+AS 'MODULE_PATHNAME', 'pgaadauth_list_principals_wrapper';
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- src/principals/functions.rs:125
+-- aadauth::principals::functions::pg_catalog::pgaadauth_sync_roles_for_group_members
+CREATE  FUNCTION pg_catalog."pgaadauth_sync_roles_for_group_members"() RETURNS TABLE (
+	"group_role" name,  /* Name */
+	"member" name,  /* Name */
+	"action" TEXT,  /* String */
+	"detail" TEXT  /* String */
+)
+STRICT
+SET search_path TO pg_catalog, pg_temp
+LANGUAGE c /* Rust */
+AS 'MODULE_PATHNAME', 'pgaadauth_sync_roles_for_group_members_wrapper';
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- src/principals/functions.rs:31
+-- aadauth::principals::functions::pg_catalog::pgaadauth_create_principal
+CREATE  FUNCTION pg_catalog."pgaadauth_create_principal"(
+	"rolename" TEXT, /* Option < & str > */
+	"isadmin" bool, /* Option < bool > */
+	"ismfa" bool /* Option < bool > */
+) RETURNS TEXT /* String */
+SET search_path TO pg_catalog, pg_temp
+LANGUAGE c /* Rust */
+AS 'MODULE_PATHNAME', 'pgaadauth_create_principal_wrapper';
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- src/lib.rs:32
 -- finalize
 -- Comments on functions that are generated, and rights on what is in schema aadauth.
 COMMENT ON FUNCTION pg_catalog.pgaadauth_create_principal(text, boolean, boolean) IS

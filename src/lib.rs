@@ -9,6 +9,7 @@
 //! | [`principals`] | security labels and the SQL functions that write them |
 //! | [`sync`] | a role for each member of a mapped group |
 //! | [`audit`] | sign-in events, their spool and table |
+//! | [`diagnosis`] | what is wrong with the configuration |
 //! | [`worker`] | the background workers |
 //! | [`pg`] | PostgreSQL and libpam, made safe |
 #![deny(unsafe_code)]
@@ -17,6 +18,7 @@ use pgrx::prelude::*;
 
 mod audit;
 mod clock;
+mod diagnosis;
 mod directory;
 mod keys;
 mod pg;

@@ -92,12 +92,19 @@ pub fn service() -> String {
 /// Whether a PAM service is one that this library answers for, however pg_hba.conf spells it: libpam takes what
 /// follows the last slash, in lower case (`pam_start` in pam_start.c).
 pub fn is_ours(service: &str) -> bool {
-    let name = service
-        .rsplit('/')
-        .next()
-        .unwrap_or(service)
-        .to_ascii_lowercase();
+    let name = file_name(service);
     name == "aadauth" || name.starts_with("aadauth-")
+}
+
+/// The file in `/etc/pam.d` that libpam reads for a service.
+pub fn file_name(service: &str) -> String {
+    let name = service.rsplit('/').next().unwrap_or(service);
+    name.to_ascii_lowercase()
+}
+
+/// The module that a service file must name: exactly this string, for libpam tells libraries apart by it.
+pub fn library() -> String {
+    format!("{}/aadauth.so", library_directory())
 }
 
 /// Loads libpam's modules into the postmaster, once, if the service file is in order; says so if it is
@@ -105,7 +112,7 @@ pub fn is_ours(service: &str) -> bool {
 pub fn prewarm() {
     let service = service();
     let path = format!("/etc/pam.d/{service}");
-    let library = format!("{}/aadauth.so", library_directory());
+    let library = library();
     let in_order = match fs::read_to_string(&path) {
         Ok(file) => names_only(&file, &library),
         Err(_) => false,

@@ -1,5 +1,6 @@
 //! Settings whose text is checked where it is set.
 
+use std::cell::RefCell;
 use std::ffi::{CStr, CString, c_char, c_void};
 
 use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting};
@@ -14,6 +15,28 @@ pub trait Rule {
     fn check(value: &str) -> Result<(), String>;
 }
 
+type Check = fn(&str) -> Result<(), String>;
+
+thread_local! {
+    // Filled in the postmaster, from which every process has its copy.
+    static RULES: RefCell<Vec<(&'static CStr, Check)>> = const { RefCell::new(Vec::new()) };
+}
+
+/// What that setting accepts instead of `value`; `None` where it accepts the value, or where it is none of
+/// those that [`define`] has registered.
+pub fn objection(name: &str, value: &str) -> Option<String> {
+    let rule = RULES.with_borrow(|rules| {
+        let mut rules = rules.iter();
+        rules
+            .find(|(own, _)| own.to_bytes().eq_ignore_ascii_case(name.as_bytes()))
+            .map(|(_, check)| *check)
+    })?;
+    if value.is_empty() {
+        return None;
+    }
+    rule(value).err()
+}
+
 /// Registers a text setting that takes effect on reload and refuses what its rule refuses. An empty
 /// text means unset and is always accepted.
 pub fn define<R: Rule>(
@@ -21,6 +44,7 @@ pub fn define<R: Rule>(
     summary: &'static CStr,
     setting: &'static GucSetting<Option<CString>>,
 ) {
+    RULES.with_borrow_mut(|rules| rules.push((name, R::check)));
     // SAFETY: the check hook lets no panic out, as define_string_guc_with_hooks demands.
     unsafe {
         GucRegistry::define_string_guc_with_hooks(

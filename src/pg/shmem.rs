@@ -12,6 +12,7 @@ use crate::directory::groups::GroupCache;
 use crate::directory::table::QuestionTable;
 use crate::keys::table::KeyTable;
 use crate::sync::state::SyncState;
+use crate::worker::ProblemKind;
 
 // SAFETY: a KeyTable holds no pointer, reference or handle and has no Drop. All processes are forked from
 // the one postmaster that loaded this build, so that its layout is the same in all.
@@ -41,6 +42,8 @@ static SYNC: PgLwLock<SyncState> = unsafe { PgLwLock::new(c"aadauth_group_sync")
 // SAFETY: as above.
 static SYNC_CONNECT_FAILURES: PgAtomic<AtomicU32> =
     unsafe { PgAtomic::new(c"aadauth_group_sync_connect_failures") };
+// SAFETY: as above.
+static AUDIT_PROBLEM: PgAtomic<AtomicU32> = unsafe { PgAtomic::new(c"aadauth_audit_problem") };
 
 /// Asks for the memory. Called in `_PG_init`, in the postmaster.
 #[allow(
@@ -56,6 +59,7 @@ pub fn init() {
     pg_shmem_init!(AUDIT_CONNECT_FAILURES);
     pg_shmem_init!(SYNC = SyncState::EMPTY);
     pg_shmem_init!(SYNC_CONNECT_FAILURES);
+    pg_shmem_init!(AUDIT_PROBLEM);
 }
 
 /// Looks at the signing keys under a shared lock. `look` must be short, and must neither wait nor call
@@ -105,6 +109,17 @@ pub fn set_audit_worker(process: Option<Process>) {
     AUDIT_WORKER
         .get()
         .store(process.map_or(-1, Process::number), Ordering::Relaxed);
+}
+
+/// What kept the audit worker from recording sign-ins when it last tried.
+pub fn audit_problem() -> Option<ProblemKind> {
+    ProblemKind::from_number(AUDIT_PROBLEM.get().load(Ordering::Relaxed))
+}
+
+/// Sets what [`audit_problem`] returns.
+pub fn set_audit_problem(problem: Option<ProblemKind>) {
+    let number = problem.map_or(0, |problem| problem as u32);
+    AUDIT_PROBLEM.get().store(number, Ordering::Relaxed);
 }
 
 /// Looks at what group sync says, otherwise as [`keys`].

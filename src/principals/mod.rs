@@ -18,6 +18,7 @@ mod label;
 pub mod mapped;
 pub mod member;
 
+pub use admin::{AADAUTH_AUDITOR, AZURE_PG_ADMIN};
 use pgrx::pg_sys;
 
 use crate::pg;

@@ -10,8 +10,9 @@ use crate::pg::log::{self, Level};
 use crate::pg::shmem;
 use crate::{clock, settings};
 
-/// From what age on keys are warned about, and how often.
-const OLD: Duration = Duration::from_secs(24 * 3600);
+/// From what age on keys are warned about.
+pub const OLD: Duration = Duration::from_secs(24 * 3600);
+/// How often.
 const WARN_EVERY: Duration = Duration::from_secs(3600);
 
 /// Remembers when it was last given.

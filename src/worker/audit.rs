@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-use super::database::{self, Problem};
+use super::database::{self, Problem, ProblemKind};
 use crate::audit::{spool, writer};
 use crate::pg::latch::Process;
 use crate::pg::log::{self, Level};
@@ -45,7 +45,9 @@ pub fn run() {
             return;
         }
         let began = Instant::now();
-        let (least, most) = match drain.run() {
+        let outcome = drain.run();
+        shmem::set_audit_problem(outcome.as_ref().err().map(|problem| problem.kind));
+        let (least, most) = match outcome {
             Ok(()) => (LEAST_PAUSE, IDLE),
             Err(problem) => {
                 drain.say(problem);
@@ -80,6 +82,7 @@ impl Drain {
     /// Moves all there is, file by file.
     fn run(&mut self) -> Result<(), Problem> {
         let ids = spool::list().map_err(|error| Problem {
+            kind: ProblemKind::Other,
             message: format!("could not list the spool: {error}"),
             hint: Some(
                 "The directory aadauth/spool in the data directory must be there and readable.",
@@ -130,6 +133,7 @@ fn drain(id: Uuid) -> Result<(), Problem> {
         }
         if progress.is_finished {
             return spool::remove(id).map_err(|error| Problem {
+                kind: ProblemKind::Other,
                 message: format!(
                     "could not remove the spool file {id}, which has been read: {error}"
                 ),

@@ -11,9 +11,30 @@ use crate::pg::shmem::ConnectFailures;
 use crate::pg::worker::{self, Failure};
 use crate::settings;
 
+/// What kind of thing keeps a worker from its work. The numbers are for shared memory; 0 is none of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum ProblemKind {
+    /// The database lacks the extension, or its tables.
+    NoExtension = 1,
+    /// The database, the schema or a table is not a superuser's.
+    NotOwned,
+    /// The server log says what.
+    Other,
+}
+
+impl ProblemKind {
+    pub fn from_number(number: u32) -> Option<ProblemKind> {
+        [Self::NoExtension, Self::NotOwned, Self::Other]
+            .into_iter()
+            .find(|kind| *kind as u32 == number)
+    }
+}
+
 /// Why a worker can't do its work. The message is what PostgreSQL's style wants of a primary one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
+    pub kind: ProblemKind,
     pub message: String,
     pub hint: Option<&'static str>,
 }
@@ -21,6 +42,7 @@ pub struct Problem {
 impl From<Failure> for Problem {
     fn from(failure: Failure) -> Problem {
         Problem {
+            kind: ProblemKind::Other,
             message: failure.message,
             hint: None,
         }
@@ -76,16 +98,19 @@ pub fn check(database: &str, tables: &[&str]) -> Result<(), Problem> {
     let (has_extension, has_tables, is_owned) = worker::transaction(|| look_at(tables))?;
     let problem = if !has_extension {
         Problem {
+            kind: ProblemKind::NoExtension,
             message: format!("extension aadauth is not installed in database \"{database}\""),
             hint: Some("Run CREATE EXTENSION aadauth there, or set aadauth.database."),
         }
     } else if !has_tables {
         Problem {
+            kind: ProblemKind::NoExtension,
             message: format!("tables of extension aadauth are missing in database \"{database}\""),
             hint: Some("Run DROP EXTENSION aadauth and CREATE EXTENSION aadauth there."),
         }
     } else if !is_owned {
         Problem {
+            kind: ProblemKind::NotOwned,
             message: format!(
                 "database \"{database}\" or tables of extension aadauth in it are not owned by a superuser"
             ),

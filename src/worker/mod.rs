@@ -12,3 +12,6 @@ pub mod network;
 mod questions;
 mod schedule;
 mod signing_keys;
+
+pub use age::OLD as OLD_KEYS;
+pub use database::ProblemKind;

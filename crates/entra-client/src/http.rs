@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::fmt::{self, Write as _};
 use std::io::Read as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
@@ -52,6 +52,15 @@ pub fn check_proxy(proxy: &str) -> Result<(), String> {
         Ok(()) if has_port => Ok(()),
         _ => Err(accepted.to_owned()),
     }
+}
+
+/// Checks a file of certificate authorities, as [`Http::new`] reads it, and starts no thread.
+///
+/// # Errors
+///
+/// The file can't be read, holds no certificate or something that is none.
+pub fn check_ca_file(path: &Path) -> Result<(), HttpError> {
+    read_roots(path.to_owned()).map(drop)
 }
 
 /// Why there is no answer. Says nothing of what was sent or received.

@@ -33,5 +33,5 @@ mod wiped;
 
 pub use directory::Directory;
 pub use error::{DirectoryError, ErrorKind};
-pub use http::{Http, HttpError, HttpSettings, Response, check_proxy};
+pub use http::{Http, HttpError, HttpSettings, Response, check_ca_file, check_proxy};
 pub use settings::{CredentialSource, DirectorySettings, Principal, graph_origin};

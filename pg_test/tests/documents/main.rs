@@ -30,6 +30,7 @@ fn main() -> ExitCode {
     let mut trials = vec![
         trial("reasons", tables::reasons),
         trial("settings", tables::settings),
+        trial("findings", tables::findings),
         trial("links", tables::links),
         trial("tests_that_are_named", tables::tests_named),
     ];

@@ -73,6 +73,51 @@ pub fn reasons() -> Result<()> {
     Ok(())
 }
 
+/// docs/check-configuration.md has a row for each code, under its severity and in the program's words.
+pub fn findings() -> Result<()> {
+    let program = fs::read_to_string(source().join("src/diagnosis/finding.rs"))?;
+    let table = program
+        .split_once("\ncodes! {")
+        .and_then(|(_, rest)| rest.split_once("\n}\n"))
+        .ok_or("src/diagnosis/finding.rs has no table of codes")?
+        .0;
+    let mut expected = Vec::new();
+    for line in table.lines().map(str::trim) {
+        if let Some(severity) = line.strip_suffix(" {") {
+            expected.push(format!("## {severity}s"));
+        } else if let Some(meaning) = line.strip_prefix('"') {
+            if let Some(row) = expected.last_mut() {
+                row.push_str(&format!(" {}", meaning.trim_end_matches('"')));
+            }
+        } else if let Some((_, code)) = line.split_once(" \"") {
+            expected.push(code.trim_end_matches('"').to_owned());
+        }
+    }
+    expect(expected.len() > 30, format!("only {expected:?}"))?;
+    let text = fs::read_to_string(source().join("docs/check-configuration.md"))?;
+    let documented: Vec<String> = text
+        .lines()
+        .filter(|line| line.starts_with("## ") || line.starts_with("| `"))
+        .map(|line| match line.strip_prefix("## ") {
+            Some(_) => line.to_owned(),
+            None => line
+                .trim_matches(['|', ' '])
+                .replace('`', "")
+                .replacen(" | ", " ", 1),
+        })
+        .collect();
+    for (row, line) in expected.iter().zip(&documented) {
+        expect(
+            row == line,
+            format!("the program has {row:?}, the document {line:?}"),
+        )?;
+    }
+    expect(
+        expected.len() == documented.len(),
+        format!("{} rows, not {}", documented.len(), expected.len()),
+    )
+}
+
 /// docs/configuration.md has a row for each setting: its name, default, and when a change counts.
 pub fn settings() -> Result<()> {
     let run = RunDirectory::create()?;

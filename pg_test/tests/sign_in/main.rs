@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 mod audit;
+mod check_configuration;
 mod clients;
 mod directory;
 mod directory_server;
@@ -36,6 +37,7 @@ type Test = (&'static str, fn(&Rig) -> Result<()>);
 
 const MODULES: &[(&str, &[Test])] = &[
     ("audit", audit::TESTS),
+    ("check_configuration", check_configuration::TESTS),
     ("clients", clients::TESTS),
     ("directory", directory::TESTS),
     ("explain", explain::TESTS),

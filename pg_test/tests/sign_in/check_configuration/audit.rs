@@ -1,0 +1,63 @@
+use pg_test::Result;
+
+use super::{BySql, expect, expect_silence, good, good_server, plant_by_sql};
+use crate::rig::{Rig, installed_library};
+
+const MISTAKES: &[BySql] = &[
+    BySql {
+        plant: "CREATE ROLE owner; ALTER DATABASE postgres OWNER TO owner",
+        undo: "ALTER DATABASE postgres OWNER TO postgres; DROP ROLE owner",
+        code: "audit-database-owner",
+        says: &["aadauth.database", "\"postgres\"", "ALTER DATABASE"],
+    },
+    BySql {
+        plant: "CREATE ROLE owner; ALTER TABLE aadauth.sign_in_audit OWNER TO owner",
+        undo: "ALTER TABLE aadauth.sign_in_audit OWNER TO postgres; DROP ROLE owner",
+        code: "audit-database-owner",
+        says: &["A part of the audit"],
+    },
+    BySql {
+        plant: "ALTER TABLE aadauth.audit_spool RENAME COLUMN read_to TO read_up_to",
+        undo: "ALTER TABLE aadauth.audit_spool RENAME COLUMN read_up_to TO read_to",
+        code: "audit-not-recorded",
+        says: &["sign-ins are not recorded"],
+    },
+];
+
+pub fn mistakes(rig: &Rig) -> Result<()> {
+    let mut server = good_server(rig, "check-audit", |plan| plan)?;
+    plant_by_sql(&server, MISTAKES)?;
+    server.sql("CREATE DATABASE bare")?;
+    for (database, code) in [
+        ("bare", "audit-extension-missing"),
+        ("nowhere", "audit-database-missing"),
+    ] {
+        server.configure(&[("aadauth.database", Some(database))])?;
+        let quoted = format!("\"{database}\"");
+        expect(&server, database, &[(code, &["aadauth.database", &quoted])])?;
+    }
+    server.configure(&[("aadauth.database", None)])?;
+    expect_silence(&server, "with the database")
+}
+
+pub fn workers(rig: &Rig) -> Result<()> {
+    let server = rig.start_plan(good(rig, "check-workers")?.set("max_worker_processes", "0"))?;
+    server.sql("CREATE EXTENSION aadauth")?;
+    expect(
+        &server,
+        "no room for workers",
+        &[
+            ("network-worker-not-running", &["max_worker_processes"]),
+            ("audit-worker-not-running", &["max_worker_processes"]),
+        ],
+    )?;
+    let library = installed_library()?.display().to_string();
+    let plan = good(rig, "check-path")?.set("shared_preload_libraries", &library);
+    let server = rig.start_plan(plan)?;
+    server.sql("CREATE EXTENSION aadauth")?;
+    expect(
+        &server,
+        "the library by its path",
+        &[("preload-by-path", &["shared_preload_libraries", &library])],
+    )
+}

@@ -1,0 +1,125 @@
+use pg_test::Result;
+
+use super::{expect, expect_silence, good_server};
+use crate::rig::{OUR_LINES, Rig};
+
+const OURS: &str = OUR_LINES[0];
+
+/// Lines (below the tests' own, which is the first), what must be found, and what it says.
+type Mistake = (
+    &'static [&'static str],
+    &'static str,
+    &'static [&'static str],
+);
+
+const MISTAKES: &[Mistake] = &[
+    (
+        &[],
+        "hba-line-missing",
+        &["hostssl all all all pam pamservice=aadauth-15"],
+    ),
+    (
+        &["hostssl all all all scram-sha-256"],
+        "hba-line-missing",
+        &["pg_hba.conf"],
+    ),
+    (
+        &["host all all all trust", OURS],
+        "hba-line-before",
+        &["line 2", "trust", "\"someone\"", "Move line 3 above line 2"],
+    ),
+    // Debian's own, which stands above what people append.
+    (
+        &["host all all 127.0.0.1/32 scram-sha-256", OURS],
+        "hba-line-before",
+        &["scram-sha-256", "\"someone\""],
+    ),
+    (
+        &[
+            "hostssl app,postgres +staff samenet ldap ldapserver=x ldapprefix=a ldapsuffix=b",
+            OURS,
+        ],
+        "hba-line-before",
+        &["ldap", "\"someone\""],
+    ),
+    (
+        &["hostssl sameuser @listed all cert", OURS],
+        "hba-line-before",
+        &["cert", "\"someone\""],
+    ),
+    (
+        &["hostssl all all all pam pamservice=login", OURS],
+        "hba-line-before",
+        &["pam", "\"someone\""],
+    ),
+    (
+        &["hostssl all all all", OURS],
+        "hba-line-invalid",
+        &["line 2", "end-of-line before authentication method"],
+    ),
+    (
+        &["host all all all pam pamservice=aadauth-15"],
+        "hba-line-without-tls",
+        &["line 2", "hostssl"],
+    ),
+    (
+        &["hostnossl all all all pam pamservice=aadauth-15", OURS],
+        "hba-line-without-tls",
+        &["hostnossl"],
+    ),
+    (
+        &["hostssl all somebody_else all pam pamservice=aadauth-15"],
+        "hba-role-without-line",
+        &["\"someone\""],
+    ),
+    (
+        &["hostssl all all all pam pamservice=aadauth-16"],
+        "pam-service-of-another-version",
+        &["line 2", "pamservice=aadauth-15"],
+    ),
+];
+
+/// Lines that are none of aadauth's business, or meant to keep out.
+const FINE: &[&[&str]] = &[
+    &["hostnossl all all all reject", OURS],
+    &["host all local_only all scram-sha-256", OURS],
+    &["host all +nobodys_group all scram-sha-256", OURS],
+    &["local all all scram-sha-256", OURS],
+    &["hostnossl all all all scram-sha-256", OURS],
+    &["host replication all all scram-sha-256", OURS],
+    &["hostssl sameuser local_only all cert", OURS],
+    &[OURS, "host all all all trust"],
+    &["hostssl all all ::1/128 pam pamservice=AADAUTH-15", OURS],
+    &[
+        "hostssl all all 10.0.0.0/8 scram-sha-256",
+        "hostssl all all 127.0.0.1/32 pam pamservice=aadauth-15",
+    ],
+];
+
+pub fn mistakes(rig: &Rig) -> Result<()> {
+    let mut server = good_server(rig, "check-hba", |plan| plan)?;
+    server.sql("CREATE ROLE staff; GRANT staff TO someone")?;
+    std::fs::write(server.data().join("listed"), "someone\n")?;
+    for (lines, code, says) in MISTAKES {
+        server.set_hba(lines)?;
+        expect(&server, &format!("{lines:?}"), &[(code, says)])?;
+    }
+    // Whoever will be mapped will be caught.
+    server.sql("DROP ROLE someone")?;
+    server.set_hba(&["host all all all trust", OURS])?;
+    expect(
+        &server,
+        "with nobody mapped",
+        &[("hba-line-before", &["of all roles"])],
+    )
+}
+
+pub fn fine(rig: &Rig) -> Result<()> {
+    let mut server = good_server(rig, "check-hba-fine", |plan| plan)?;
+    server.sql("CREATE ROLE local_only LOGIN; CREATE ROLE nobodys_group")?;
+    for lines in FINE {
+        server.set_hba(lines)?;
+        expect_silence(&server, &format!("{lines:?}"))?;
+    }
+    Ok(())
+}

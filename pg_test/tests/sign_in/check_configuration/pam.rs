@@ -1,0 +1,86 @@
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use pg_test::Result;
+
+use super::{expect, expect_silence, good_server};
+use crate::rig::{Rig, installed_library};
+
+pub fn mistakes(rig: &Rig) -> Result<()> {
+    const FILE: &str = "aadauth-15";
+    let directory = rig.pam_directory("check")?;
+    let server = good_server(rig, "check-pam", |plan| plan.pam(&directory))?;
+    let good = fs::read_to_string(directory.path().join(FILE))?;
+    let other = fs::read_to_string(directory.path().join("other"))?;
+    let library = installed_library()?.display().to_string();
+
+    directory.remove(FILE)?;
+    expect(
+        &server,
+        "no file",
+        &[(
+            "pam-file-missing",
+            &["/etc/pam.d/aadauth-15", "No such file", &library],
+        )],
+    )?;
+    directory.write(FILE, &good)?;
+    expect_silence(&server, "the file is back")?;
+    fs::set_permissions(
+        directory.path().join(FILE),
+        PermissionsExt::from_mode(0o600),
+    )?;
+    expect(
+        &server,
+        "a file that root alone may read",
+        &[("pam-file-missing", &["Permission denied"])],
+    )?;
+
+    for (content, code, says) in [
+        (
+            "auth required pam_permit.so\naccount required pam_permit.so\n".to_owned(),
+            "pam-file-of-another-library",
+            "pam_permit.so",
+        ),
+        (
+            good.replace(&library, "/usr/lib/postgresql/16/lib/aadauth.so"),
+            "pam-file-of-another-library",
+            "/usr/lib/postgresql/16/lib/aadauth.so",
+        ),
+        (
+            format!("auth required {library}\n"),
+            "pam-file-of-another-library",
+            "For account it names no module",
+        ),
+        (
+            format!("{good}auth optional pam_permit.so\n"),
+            "pam-file-with-other-modules",
+            "pam_permit.so",
+        ),
+        (
+            format!("{good}@include common-account\n"),
+            "pam-file-with-other-modules",
+            "pam_unix.so",
+        ),
+    ] {
+        directory.write(FILE, &content)?;
+        expect(
+            &server,
+            &content,
+            &[(code, &["/etc/pam.d/aadauth-15", says])],
+        )?;
+        directory.write(FILE, &good)?;
+        expect_silence(&server, "the file is back")?;
+    }
+
+    directory.write(
+        "other",
+        "auth required pam_permit.so\naccount required pam_permit.so\n",
+    )?;
+    expect(
+        &server,
+        "other lets everybody in",
+        &[("pam-other-accepts", &["/etc/pam.d/other", "pam_deny.so"])],
+    )?;
+    directory.write("other", &other)?;
+    expect_silence(&server, "the machine's own")
+}

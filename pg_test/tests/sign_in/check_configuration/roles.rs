@@ -1,0 +1,98 @@
+use pg_test::Result;
+
+use super::{BySql, expect, expect_silence, good_server, plant_by_sql};
+use crate::rig::Rig;
+
+const MISTAKES: &[BySql] = &[
+    BySql {
+        plant: "SET allow_system_table_mods = on;
+                UPDATE pg_shseclabel SET label = label || ',x' WHERE objoid = 'someone'::regrole",
+        undo: "SELECT pgaadauth_update_principal_with_oid('someone',
+                   'e15e0000-0000-4000-8000-0000000000e1', 'user', false, false)",
+        code: "role-label-damaged",
+        says: &["role \"someone\""],
+    },
+    BySql {
+        plant: "SECURITY LABEL FOR \"pgaadauth-int\" ON ROLE someone IS
+                    'type=user,oid=e15e0000-0000-4000-8000-0000000000e1,tenant_id=fab41ca0-0000-4000-8000-00000000000f'",
+        undo: "SELECT pgaadauth_update_principal_with_oid('someone',
+                   'e15e0000-0000-4000-8000-0000000000e1', 'user', false, false)",
+        code: "role-of-another-tenant",
+        says: &["role \"someone\"", "aadauth.tenant_id"],
+    },
+    BySql {
+        plant: "ALTER ROLE someone SUPERUSER",
+        undo: "ALTER ROLE someone NOSUPERUSER",
+        code: "role-with-superuser",
+        says: &["role \"someone\""],
+    },
+    BySql {
+        plant: "ALTER ROLE someone NOLOGIN",
+        undo: "ALTER ROLE someone LOGIN",
+        code: "role-cannot-sign-in",
+        says: &["role \"someone\""],
+    },
+    BySql {
+        plant: "ALTER ROLE someone VALID UNTIL 'yesterday'",
+        undo: "ALTER ROLE someone VALID UNTIL 'infinity'",
+        code: "role-cannot-sign-in",
+        says: &["role \"someone\""],
+    },
+    BySql {
+        plant: "ALTER ROLE someone PASSWORD 'secret'",
+        undo: "ALTER ROLE someone PASSWORD NULL",
+        code: "role-with-password",
+        says: &["role \"someone\"", "PASSWORD NULL"],
+    },
+    BySql {
+        plant: "DO $$ BEGIN FOR i IN 1..7 LOOP
+                    PERFORM pgaadauth_create_principal_with_oid('many' || i, gen_random_uuid()::text, 'user', false, false);
+                    EXECUTE 'ALTER ROLE many' || i || ' NOLOGIN';
+                END LOOP; END $$",
+        undo: "DROP ROLE many1, many2, many3, many4, many5, many6, many7",
+        code: "role-cannot-sign-in",
+        says: &["roles \"many1\", \"many2\", \"many3\", \"many4\", \"many5\" and 2 more"],
+    },
+    BySql {
+        plant: "ALTER ROLE aadauth_auditor LOGIN",
+        undo: "ALTER ROLE aadauth_auditor NOLOGIN",
+        code: "own-role-changed",
+        says: &["role \"aadauth_auditor\"", "NOLOGIN"],
+    },
+    BySql {
+        plant: "ALTER ROLE azure_pg_admin CREATEROLE",
+        undo: "ALTER ROLE azure_pg_admin NOCREATEROLE",
+        code: "own-role-changed",
+        says: &["role \"azure_pg_admin\""],
+    },
+    BySql {
+        plant: "ALTER ROLE azure_pg_admin RENAME TO somebody_elses",
+        undo: "ALTER ROLE somebody_elses RENAME TO azure_pg_admin",
+        code: "own-role-changed",
+        says: &["role \"azure_pg_admin\"", "does not exist"],
+    },
+    BySql {
+        plant: "UPDATE pg_extension SET extversion = '0.0' WHERE extname = 'aadauth'",
+        undo: "UPDATE pg_extension SET extversion = '0.1' WHERE extname = 'aadauth'",
+        code: "extension-version",
+        says: &["version 0.0", "ALTER EXTENSION aadauth UPDATE"],
+    },
+];
+
+pub fn mistakes(rig: &Rig) -> Result<()> {
+    let mut server = good_server(rig, "check-roles", |plan| plan)?;
+    plant_by_sql(&server, MISTAKES)?;
+    server.sql(
+        "SELECT pgaadauth_create_principal_with_oid('careful', gen_random_uuid()::text, 'user', false, true)",
+    )?;
+    expect_silence(&server, "with an audience for v1 tokens")?;
+    server.configure(&[(
+        "aadauth.audience",
+        Some("aada0000-0000-4000-8000-000000000051"),
+    )])?;
+    expect(
+        &server,
+        "with an audience for v2 tokens alone",
+        &[("mfa-unprovable", &["role \"careful\""])],
+    )
+}

@@ -1,0 +1,150 @@
+use pg_test::Result;
+
+use super::{expect, expect_silence, good_server};
+use crate::rig::Rig;
+
+/// Settings that are changed, what must be found, and what it says.
+type Mistake = (
+    &'static [(&'static str, Option<&'static str>)],
+    &'static str,
+    &'static [&'static str],
+);
+
+const MISTAKES: &[Mistake] = &[
+    (
+        &[("aadauth.tenant_id", None)],
+        "tenant-not-set",
+        &["aadauth.tenant_id"],
+    ),
+    (
+        &[("aadauth.tenant_id", Some("common"))],
+        "setting-refused",
+        &["postgresql.conf line ", "'common'", "a GUID such as"],
+    ),
+    (
+        &[("aadauth.audience", Some("db"))],
+        "setting-refused",
+        &["'db'", "an application id URI such as"],
+    ),
+    (
+        &[("aadauth.clock_skew", Some("1h"))],
+        "setting-refused",
+        &["aadauth.clock_skew = '1h'"],
+    ),
+    (
+        &[("aadauth.tennant_id", Some("x"))],
+        "setting-refused",
+        &["aadauth.tennant_id"],
+    ),
+    (
+        &[("aadauth.audience", None)],
+        "audience-not-set",
+        &["aadauth.audience"],
+    ),
+    (
+        &[(
+            "aadauth.audience",
+            Some("https://ossrdbms-aad.database.usgovcloudapi.net/"),
+        )],
+        "audience-of-another-cloud",
+        &["usgov", "aadauth.cloud is public"],
+    ),
+    (
+        &[
+            (
+                "aadauth.audience",
+                Some("123cd850-d9df-40bd-94d5-c9f07b7fa203"),
+            ),
+            ("aadauth.cloud", Some("china")),
+        ],
+        "audience-of-another-cloud",
+        &["public", "aadauth.cloud is china"],
+    ),
+    (
+        &[("aadauth.audience", Some("api://own, ossrdbms"))],
+        "audience-shared",
+        &[
+            "https://ossrdbms-aad.database.windows.net",
+            "every Azure database",
+        ],
+    ),
+    (
+        &[("aadauth.authority_host", Some("https://localhost:8443"))],
+        "authority-not-microsoft",
+        &["https://localhost:8443 IS NOT MICROSOFT"],
+    ),
+    // Azure's audience is what an emulator is for.
+    (
+        &[
+            ("aadauth.authority_host", Some("https://localhost:8443")),
+            ("aadauth.audience", Some("ossrdbms")),
+        ],
+        "authority-not-microsoft",
+        &[],
+    ),
+    (
+        &[(
+            "aadauth.authority_host",
+            Some("https://login.microsoftonline.com"),
+        )],
+        "authority-host-of-microsoft",
+        &["version 1"],
+    ),
+    (
+        &[("aadauth.ca_file", Some("/nowhere/ca.pem"))],
+        "ca-file-unusable",
+        &["/nowhere/ca.pem", "No such file"],
+    ),
+    (
+        &[("aadauth.require_tls", Some("off"))],
+        "tokens-without-tls",
+        &["aadauth.require_tls"],
+    ),
+    (&[("ssl", Some("off"))], "tls-off", &["hostssl line 2"]),
+];
+
+pub fn mistakes(rig: &Rig) -> Result<()> {
+    let mut server = good_server(rig, "check-settings", |plan| {
+        plan.set("aadauth.cloud", "public")
+    })?;
+    let before = super::good(rig, "check-settings")?
+        .set("aadauth.cloud", "public")
+        .settings;
+    for (changes, code, says) in MISTAKES {
+        server.configure(changes)?;
+        expect(&server, &format!("{changes:?}"), &[(code, says)])?;
+        let undo: Vec<(&str, Option<&str>)> = changes
+            .iter()
+            .map(|(name, _)| (*name, before.get(*name).map(String::as_str)))
+            .collect();
+        server.configure(&undo)?;
+        expect_silence(&server, &format!("{changes:?} undone"))?;
+    }
+    Ok(())
+}
+
+pub fn ca_file(rig: &Rig) -> Result<()> {
+    let mut server = good_server(rig, "check-ca-file", |plan| plan)?;
+    let file = rig.run().path().join("no-certificates.pem");
+    let path = file.display().to_string();
+    std::fs::write(&file, "nothing\n")?;
+    server.configure(&[("aadauth.ca_file", Some(&path))])?;
+    expect(
+        &server,
+        "a file without certificates",
+        &[("ca-file-unusable", &[path.as_str(), "holds no certificate"])],
+    )?;
+    std::fs::copy(rig.emulator.authorities(), &file)?;
+    expect_silence(&server, "a file with certificates")
+}
+
+/// Who has switched tokens off needs no tenant.
+pub fn tokens_off(rig: &Rig) -> Result<()> {
+    let mut server = good_server(rig, "check-tokens-off", |plan| plan)?;
+    server.configure(&[
+        ("aadauth.authentication", Some("postgresql")),
+        ("aadauth.tenant_id", None),
+        ("aadauth.audience", None),
+    ])?;
+    expect_silence(&server, "without tokens")
+}

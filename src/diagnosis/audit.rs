@@ -1,0 +1,115 @@
+//! The database that holds the audit, and the worker that writes it.
+
+use std::error::Error;
+
+use serde::Deserialize;
+
+use super::finding::{Code, Finding};
+use crate::pg::shmem;
+use crate::settings;
+use crate::worker::ProblemKind;
+
+const PLACE: &str = "aadauth.database";
+
+/// What is known of databases and the server from any database.
+#[derive(Deserialize)]
+struct Known {
+    /// Of the audit's database; NULL when there is none of that name.
+    is_owned: Option<bool>,
+    is_standby: bool,
+    version: Option<String>,
+}
+
+pub fn check() -> Result<Vec<Finding>, Box<dyn Error>> {
+    let name = settings::database();
+    let query = format!(
+        "SELECT (SELECT r.rolsuper FROM pg_database AS d JOIN pg_roles AS r ON r.oid = d.datdba
+                 WHERE d.datname = {}) AS is_owned,
+             pg_is_in_recovery() AS is_standby,
+             (SELECT extversion FROM pg_extension WHERE extname = 'aadauth') AS version",
+        pgrx::spi::quote_literal(&name)
+    );
+    let known = super::rows::<Known>(&query)?;
+    let known = known.into_iter().next().ok_or("no answer")?;
+    let mut findings: Vec<Finding> = version(known.version.as_deref()).into_iter().collect();
+    findings.extend(database(&name, known.is_owned, known.is_standby));
+    Ok(findings)
+}
+
+fn version(installed: Option<&str>) -> Option<Finding> {
+    // As the install script is named: sql/aadauth--0.1.sql.
+    const OWN: &str = concat!(
+        env!("CARGO_PKG_VERSION_MAJOR"),
+        ".",
+        env!("CARGO_PKG_VERSION_MINOR")
+    );
+    let installed = installed.unwrap_or_default();
+    (installed != OWN).then(|| {
+        Finding::new(
+            Code::ExtensionVersion,
+            "extension aadauth",
+            format!("The SQL objects in this database are of version {installed}, the library of {OWN}."),
+            "Run ALTER EXTENSION aadauth UPDATE here; if the library is the older one, restart the server.",
+        )
+    })
+}
+
+fn database(name: &str, is_owned: Option<bool>, is_standby: bool) -> Option<Finding> {
+    let finding =
+        |code, problem: String, remedy: &str| Some(Finding::new(code, PLACE, problem, remedy));
+    let owner_remedy = "Run ALTER DATABASE ... OWNER TO a superuser, likewise for schema aadauth and its tables, or set \
+                        aadauth.database to another one.";
+    match is_owned {
+        None => {
+            return finding(
+                Code::AuditDatabaseMissing,
+                format!(
+                    "Database \"{name}\" does not exist; sign-ins wait in the spool and are not recorded."
+                ),
+                "Create it, or set aadauth.database to one that is there, and reload.",
+            );
+        }
+        Some(false) => {
+            return finding(
+                Code::AuditDatabaseOwner,
+                format!(
+                    "Database \"{name}\" is not owned by a superuser, so nothing is recorded in it."
+                ),
+                owner_remedy,
+            );
+        }
+        Some(true) => {}
+    }
+    // On a standby events wait until it is promoted.
+    if is_standby {
+        return None;
+    }
+    match shmem::audit_problem() {
+        Some(ProblemKind::NoExtension) => finding(
+            Code::AuditExtensionMissing,
+            format!(
+                "Database \"{name}\" lacks the extension or its tables; sign-ins are not recorded."
+            ),
+            "Run CREATE EXTENSION aadauth there, or set aadauth.database to a database that has it, and reload.",
+        ),
+        Some(ProblemKind::NotOwned) => finding(
+            Code::AuditDatabaseOwner,
+            format!(
+                "A part of the audit in database \"{name}\" is not owned by a superuser, so nothing is recorded in it."
+            ),
+            owner_remedy,
+        ),
+        Some(ProblemKind::Other) => finding(
+            Code::AuditNotRecorded,
+            format!("Sign-ins are not recorded in database \"{name}\"; they wait in the spool."),
+            "The server log has the cause, in the line that begins with \"sign-ins are not recorded\".",
+        ),
+        None if shmem::audit_worker().is_none() => Some(Finding::new(
+            Code::AuditWorkerNotRunning,
+            "max_worker_processes",
+            "The background worker \"aadauth audit worker\" is not running: sign-ins wait in the spool.",
+            "Raise max_worker_processes and restart; if it is high enough, the server log says why the worker ended.",
+        )),
+        None => None,
+    }
+}

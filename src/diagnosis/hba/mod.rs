@@ -1,0 +1,244 @@
+//! `pg_hba.conf`: whether mapped roles get to the line that asks for their token.
+
+mod rule;
+
+use std::collections::BTreeSet;
+use std::error::Error;
+
+use pgrx::datum::DatumWithOid;
+use pgrx::prelude::*;
+use serde::Deserialize;
+
+use super::finding::{Code, Finding, list};
+use super::pam;
+use super::roles::Roles;
+use crate::pg::pam as service;
+use crate::settings;
+pub use rule::Login;
+use rule::{Matches, Rule, transport};
+
+pub fn check(roles: &Roles) -> Result<Vec<Finding>, Box<dyn Error>> {
+    let file = File::read()?;
+    let mut findings = file.invalid();
+    let ours: Vec<&Rule> = file.lines().filter(|rule| is_ours(rule)).collect();
+    if ours.is_empty() {
+        findings.push(file.missing());
+        return Ok(findings);
+    }
+    let logins = roles.logins();
+    let matches = file.matches(&logins)?;
+    findings.extend(file.tls_off());
+    findings.extend(file.before_ours(&logins, &matches));
+    findings.extend(file.without_line(&ours, &logins, &matches));
+    findings.extend(ours.iter().filter_map(|rule| file.without_tls(rule)));
+    findings.extend(pam::check(ours.iter().filter_map(|rule| {
+        Some((rule.pam_service()?.to_owned(), file.place(rule)))
+    })));
+    Ok(findings)
+}
+
+fn is_ours(rule: &Rule) -> bool {
+    rule.pam_service().is_some_and(service::is_ours)
+}
+
+/// The lines as they stand in the file, which the server may have to be told to read.
+struct File {
+    path: String,
+    has_tls: bool,
+    rules: Vec<Rule>,
+}
+
+#[derive(Deserialize)]
+struct Server {
+    hba_file: String,
+    ssl: bool,
+}
+
+impl File {
+    fn read() -> Result<File, Box<dyn Error>> {
+        let server = super::rows::<Server>(
+            "SELECT current_setting('hba_file') AS hba_file, current_setting('ssl')::boolean AS ssl",
+        )?;
+        let server = server.into_iter().next().ok_or("no answer")?;
+        Ok(File {
+            path: server.hba_file,
+            has_tls: server.ssl,
+            rules: super::rows("SELECT * FROM pg_hba_file_rules")?,
+        })
+    }
+
+    /// Those that can be read.
+    fn lines(&self) -> impl Iterator<Item = &Rule> {
+        self.rules.iter().filter(|rule| rule.auth_method.is_some())
+    }
+
+    fn place(&self, rule: &Rule) -> String {
+        let file = rule.file_name.as_ref().unwrap_or(&self.path);
+        format!("{file} line {}", rule.line_number)
+    }
+
+    fn invalid(&self) -> Vec<Finding> {
+        let invalid = self.rules.iter().filter(|rule| rule.auth_method.is_none());
+        invalid
+            .map(|rule| {
+                let error = rule.error.as_deref().unwrap_or("it can't be read");
+                Finding::new(
+                    Code::HbaLineInvalid,
+                    self.place(rule),
+                    format!("The server can't read the line: {error}. A reload keeps the old lines, a restart fails."),
+                    "Mend the line, and reload.",
+                )
+            })
+            .collect()
+    }
+
+    fn missing(&self) -> Finding {
+        let service = service::service();
+        Finding::new(
+            Code::HbaLineMissing,
+            self.path.clone(),
+            "No line asks for a token, so mapped roles are refused on every line.",
+            format!(
+                "Add the line \"hostssl all all all pam pamservice={service}\" above the lines that take all roles, and \
+                 reload."
+            ),
+        )
+    }
+
+    fn tls_off(&self) -> Option<Finding> {
+        let rule = self
+            .lines()
+            .find(|rule| rule.kind.as_deref() == Some("hostssl"))?;
+        (!self.has_tls).then(|| {
+            Finding::new(
+                Code::TlsOff,
+                "ssl",
+                format!(
+                    "TLS is switched off, so no connection matches the hostssl line {}.",
+                    rule.line_number
+                ),
+                "Set ssl to on, with ssl_cert_file and ssl_key_file, and reload.",
+            )
+        })
+    }
+
+    /// Lines that take mapped roles before ours can. One that only refuses is meant to.
+    fn before_ours(&self, roles: &[Login], matches: &Matches) -> Vec<Finding> {
+        // By others no token comes anyway.
+        let transports = match settings::require_tls() {
+            true => transport::TLS | transport::LOCAL,
+            false => u8::MAX,
+        };
+        let lines: Vec<&Rule> = self.lines().collect();
+        let mut findings = Vec::new();
+        for (index, rule) in lines.iter().enumerate() {
+            if is_ours(rule) || rule.method() == "reject" {
+                continue;
+            }
+            let later = || lines.iter().skip(index).filter(|later| is_ours(later));
+            let taken = |role: &Login| {
+                let takes = |later: &&&Rule| {
+                    later.takes(role, matches) && rule.overlaps(later, role, transports)
+                };
+                rule.takes(role, matches)
+                    .then(|| later().find(takes))
+                    .flatten()
+            };
+            let caught: Vec<(&Login, &&Rule)> = roles
+                .iter()
+                .filter_map(|role| taken(role).map(|later| (role, later)))
+                .collect();
+            let (whom, ours) = match caught.first() {
+                Some((_, ours)) => {
+                    let names: Vec<&str> =
+                        caught.iter().map(|(role, _)| role.name.as_str()).collect();
+                    (format!("mapped roles: {}", list(&names)), **ours)
+                }
+                // Nobody is mapped yet, and whoever will be, will be caught.
+                None if roles.is_empty() && rule.takes_everybody() => {
+                    match taken(&Login::default()) {
+                        Some(ours) => ("all roles".to_owned(), *ours),
+                        None => continue,
+                    }
+                }
+                None => continue,
+            };
+            findings.push(self.before(rule, ours, &whom));
+        }
+        findings
+    }
+
+    fn before(&self, rule: &Rule, ours: &Rule, whom: &str) -> Finding {
+        let (line, later) = (rule.line_number, ours.line_number);
+        Finding::new(
+            Code::HbaLineBefore,
+            self.place(rule),
+            format!(
+                "Line {line} ({}) takes connections before line {later} can ask for a token, of {whom}. Mapped roles \
+                 are refused on it.",
+                rule.method()
+            ),
+            format!(
+                "Move line {later} above line {line}, or let line {line} name the local roles that it is for; reload."
+            ),
+        )
+    }
+
+    fn without_line(&self, ours: &[&Rule], roles: &[Login], matches: &Matches) -> Option<Finding> {
+        let names: Vec<&str> = roles
+            .iter()
+            .filter(|role| !ours.iter().any(|rule| rule.takes(role, matches)))
+            .map(|role| role.name.as_str())
+            .collect();
+        (!names.is_empty()).then(|| {
+            Finding::new(
+                Code::HbaRoleWithoutLine,
+                self.path.clone(),
+                format!("No line asks for the token of the mapped roles {}.", list(&names)),
+                "Let a line with this library's PAM service take them (\"all\" in its third field does), and reload.",
+            )
+        })
+    }
+
+    fn without_tls(&self, rule: &Rule) -> Option<Finding> {
+        let insecure = transport::PLAIN | transport::GSS;
+        (rule.transports() & insecure != 0).then(|| {
+            Finding::new(
+                Code::HbaLineWithoutTls,
+                self.place(rule),
+                format!(
+                    "The line is for {} connections: on those without TLS, mapped roles are refused, and clients are not \
+                     made to use it.",
+                    rule.kind.as_deref().unwrap_or_default()
+                ),
+                "Write hostssl in place of its first word, and reload.",
+            )
+        })
+    }
+
+    /// Which of the roles match the regular expressions in user fields, by the server's own engine.
+    fn matches(&self, roles: &[Login]) -> Result<Matches, Box<dyn Error>> {
+        let mut matches = Matches::new();
+        // Before 16 a name may begin with a slash.
+        if cfg!(feature = "pg15") {
+            return Ok(matches);
+        }
+        let names: Vec<String> = roles.iter().map(|role| role.name.clone()).collect();
+        for user in self
+            .lines()
+            .flat_map(|rule| rule.user_name.iter().flatten())
+        {
+            let Some(pattern) = user.strip_prefix('/') else {
+                continue;
+            };
+            let arguments: [DatumWithOid<'_>; 2] = [names.clone().into(), pattern.into()];
+            let found = Spi::get_one_with_args::<Vec<String>>(
+                "SELECT array_agg(name) FROM unnest($1::text[]) AS name WHERE name ~ $2 COLLATE \"C\"",
+                &arguments,
+            )?;
+            let found: BTreeSet<String> = found.into_iter().flatten().collect();
+            matches.insert(user.clone(), found);
+        }
+        Ok(matches)
+    }
+}

@@ -1,0 +1,89 @@
+//! The signing keys and the worker that fetches them.
+
+use std::time::Duration;
+
+use entra_client::check_ca_file;
+use entra_token::TokenVersion;
+
+use super::finding::{Code, Finding};
+use crate::clock;
+use crate::keys::{self, table::Source};
+use crate::pg::shmem;
+use crate::settings::{self, Authentication};
+use crate::worker::OLD_KEYS;
+
+const PLACE: &str = "aadauth.signing_keys";
+
+pub fn check() -> Option<Finding> {
+    if settings::authentication() == Authentication::Postgresql || settings::tenant().is_none() {
+        return None;
+    }
+    let (worker, sets, problem) = shmem::keys(|table| {
+        let sets = TokenVersion::ALL.map(|version| table.snapshot(None, version));
+        (table.worker(), sets, table.last_attempt().1)
+    });
+    if worker.is_none() {
+        return Some(worker_not_running());
+    }
+    // What the file spoils is reported with the file.
+    if settings::ca_file().is_some_and(|file| check_ca_file(&file).is_err()) {
+        return None;
+    }
+    let because = match &problem {
+        Some(problem) => format!(" The last attempt to get new ones failed: {problem}."),
+        None => String::new(),
+    };
+    let remedy = "Mend what the last attempt failed for: the network from this machine to the authority, \
+                  aadauth.ca_file, aadauth.jwks_file. It is tried again every few minutes, and on reload.";
+    let oldest = sets
+        .iter()
+        .flatten()
+        .filter(|(sourced, _)| sourced.source != Source::File)
+        .map(|(sourced, _)| sourced.fetched_at)
+        .min();
+    let age = oldest.map_or(Duration::ZERO, |at| {
+        Duration::from_micros(
+            clock::micros()
+                .saturating_sub(at)
+                .try_into()
+                .unwrap_or_default(),
+        )
+    });
+    let limit = settings::signing_key_max_age();
+    let hours = age.as_secs() / 3600;
+    let (code, state) = if age > limit {
+        (
+            Code::SigningKeysTooOld,
+            format!("The signing keys are {hours} hours old and serve no more.{because}"),
+        )
+    } else if !keys::are_served() {
+        (
+            Code::SigningKeysMissing,
+            format!("There are no signing keys, so every token is refused.{because}"),
+        )
+    } else if age >= OLD_KEYS {
+        let left = (limit.as_secs() / 3600).saturating_sub(hours);
+        (
+            Code::SigningKeysOld,
+            format!(
+                "The signing keys are {hours} hours old, and serve for {left} hours more.{because}"
+            ),
+        )
+    } else {
+        problem.as_ref()?;
+        (
+            Code::SigningKeysNotRenewed,
+            format!("The signing keys serve, but could not be renewed.{because}"),
+        )
+    };
+    Some(Finding::new(code, PLACE, state, remedy))
+}
+
+fn worker_not_running() -> Finding {
+    Finding::new(
+        Code::NetworkWorkerNotRunning,
+        "max_worker_processes",
+        "The background worker \"aadauth network worker\" is not running: signing keys are not renewed.",
+        "Raise max_worker_processes and restart; if it is high enough, the server log says why the worker ended.",
+    )
+}

@@ -1,0 +1,109 @@
+//! `aadauth.check_configuration`: what is wrong with the server's configuration, and the line to change.
+//!
+//! Everything is looked at as the server process sees it now: files by its own account, settings as this
+//! session has them. What follows from another finding is not reported beside it. Nothing is changed, no
+//! network is asked from here, and no secret is shown.
+
+mod audit;
+mod finding;
+mod hba;
+mod keys;
+mod pam;
+mod roles;
+mod settings;
+
+use std::error::Error;
+
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::prelude::*;
+use serde::de::DeserializeOwned;
+
+use crate::pg::rights;
+use finding::{Code, Finding};
+use roles::Roles;
+
+extension_sql!(
+    r#"
+COMMENT ON FUNCTION aadauth.check_configuration() IS
+    'what is wrong with the configuration, the worst first, and what to change; no rows when nothing is';
+REVOKE ALL ON FUNCTION aadauth.check_configuration() FROM PUBLIC;
+"#,
+    name = "check_configuration_rights",
+    requires = [check_configuration]
+);
+
+/// The findings, the worst first.
+#[pg_extern(schema = "aadauth", parallel_restricted)]
+#[search_path(pg_catalog, pg_temp)]
+fn check_configuration() -> TableIterator<
+    'static,
+    (
+        name!(severity, &'static str),
+        name!(code, &'static str),
+        name!(place, String),
+        name!(problem, String),
+        name!(remedy, String),
+    ),
+> {
+    // Also where EXECUTE was granted: it reads files and passwords' presence.
+    if !rights::is_superuser(rights::current_user()) {
+        fail(
+            PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
+            "must be superuser to check the configuration".into(),
+        );
+    }
+    let mut findings = findings().unwrap_or_else(|error| {
+        fail(
+            PgSqlErrorCode::ERRCODE_INTERNAL_ERROR,
+            format!("the configuration could not be checked: {error}"),
+        )
+    });
+    findings.sort_by_key(|finding| finding.code.severity());
+    TableIterator::new(findings.into_iter().map(|finding| {
+        let code = finding.code;
+        let Finding {
+            place,
+            problem,
+            remedy,
+            ..
+        } = finding;
+        (code.severity().name(), code.text(), place, problem, remedy)
+    }))
+}
+
+fn findings() -> Result<Vec<Finding>, Box<dyn Error>> {
+    let roles = Roles::read()?;
+    let mut findings = settings::check()?;
+    findings.extend(hba::check(&roles)?);
+    findings.extend(roles.check());
+    findings.extend(keys::check());
+    findings.extend(audit::check()?);
+    // That is why, then.
+    if findings
+        .iter()
+        .any(|finding| finding.code == Code::PreloadByPath)
+    {
+        findings.retain(|finding| {
+            !matches!(
+                finding.code,
+                Code::NetworkWorkerNotRunning | Code::AuditWorkerNotRunning
+            )
+        });
+    }
+    Ok(findings)
+}
+
+fn fail(code: PgSqlErrorCode, message: String) -> ! {
+    ErrorReport::new(code, message, "check_configuration").report(PgLogLevel::ERROR);
+    unreachable!("an ERROR unwinds")
+}
+
+/// The rows of a query, each as JSON.
+fn rows<T: DeserializeOwned>(query: &str) -> Result<Vec<T>, Box<dyn Error>> {
+    let query = format!("SELECT json_agg(r)::text FROM ({query}) AS r");
+    let json = Spi::get_one::<String>(&query)?;
+    Ok(match json {
+        Some(json) => serde_json::from_str(&json)?,
+        None => Vec::new(),
+    })
+}

@@ -1,0 +1,231 @@
+//! Mapped roles, and the roles of the extension itself.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::error::Error;
+
+use entra_token::{Audience, Mapping};
+use serde::Deserialize;
+
+use super::finding::{Code, Finding, list};
+use super::hba::Login;
+use crate::pg::label;
+use crate::pg::rights;
+use crate::principals::{AADAUTH_AUDITOR, AZURE_PG_ADMIN};
+use crate::settings;
+
+/// A row of `pg_authid`.
+#[derive(Deserialize)]
+struct Attributes {
+    name: String,
+    is_superuser: bool,
+    may_log_in: bool,
+    is_expired: bool,
+    has_password: bool,
+    /// Beyond that of a plain group.
+    has_more: bool,
+}
+
+/// A role that carries one of our labels.
+struct Mapped {
+    attributes: Attributes,
+    /// `Err` where the labels are of no use.
+    mapping: Result<Option<Mapping>, entra_token::Reason>,
+}
+
+/// Every role that matters here.
+pub struct Roles {
+    mapped: Vec<Mapped>,
+    /// `azure_pg_admin` and `aadauth_auditor`, as far as they exist.
+    own: Vec<Attributes>,
+    /// Group and member, by name.
+    memberships: Vec<(String, String)>,
+}
+
+#[derive(Deserialize)]
+struct Membership {
+    granted: String,
+    member: String,
+}
+
+impl Roles {
+    pub fn read() -> Result<Roles, Box<dyn Error>> {
+        let labels: BTreeMap<String, _> = label::all()
+            .into_iter()
+            .filter_map(|(role, labels)| Some((rights::name_of(role)?, labels)))
+            .collect();
+        let attributes = super::rows::<Attributes>(
+            "SELECT rolname AS name, rolsuper AS is_superuser, rolcanlogin AS may_log_in,
+                 coalesce(rolvaliduntil < now(), false) AS is_expired,
+                 rolpassword IS NOT NULL AS has_password,
+                 rolcanlogin OR rolsuper OR rolcreaterole OR rolcreatedb OR rolreplication OR rolbypassrls AS has_more
+             FROM pg_authid ORDER BY rolname",
+        )?;
+        let mut roles = Roles {
+            mapped: Vec::new(),
+            own: Vec::new(),
+            memberships: Vec::new(),
+        };
+        for attributes in attributes {
+            if let Some(labels) = labels.get(&attributes.name) {
+                let mapping =
+                    Mapping::from_labels(labels.public.as_deref(), labels.internal.as_deref());
+                roles.mapped.push(Mapped {
+                    attributes,
+                    mapping,
+                });
+            } else if [AZURE_PG_ADMIN, AADAUTH_AUDITOR].contains(&attributes.name.as_str()) {
+                roles.own.push(attributes);
+            }
+        }
+        let memberships = super::rows::<Membership>(
+            "SELECT DISTINCT granted.rolname AS granted, member.rolname AS member FROM pg_auth_members AS m
+             JOIN pg_authid AS granted ON granted.oid = m.roleid JOIN pg_authid AS member ON member.oid = m.member",
+        )?;
+        roles.memberships = memberships
+            .into_iter()
+            .map(|row| (row.granted, row.member))
+            .collect();
+        Ok(roles)
+    }
+
+    /// The mapped roles that may log in, as pg_hba.conf sees them.
+    pub fn logins(&self) -> Vec<Login> {
+        self.mapped
+            .iter()
+            .filter(|role| role.attributes.may_log_in)
+            .map(|role| Login {
+                name: role.attributes.name.clone(),
+                member_of: self.groups_of(&role.attributes.name),
+            })
+            .collect()
+    }
+
+    fn groups_of(&self, name: &str) -> BTreeSet<String> {
+        let mut groups = BTreeSet::from([name.to_owned()]);
+        let mut open = vec![name.to_owned()];
+        while let Some(member) = open.pop() {
+            for (group, of) in &self.memberships {
+                if *of == member && groups.insert(group.clone()) {
+                    open.push(group.clone());
+                }
+            }
+        }
+        groups
+    }
+
+    pub fn check(&self) -> Vec<Finding> {
+        let own = [AZURE_PG_ADMIN, AADAUTH_AUDITOR]
+            .into_iter()
+            .filter_map(|name| self.own_role(name));
+        let mapped = [
+            self.damaged(),
+            self.of_another_tenant(),
+            self.with_superuser(),
+            self.mfa_unprovable(),
+            self.that_cannot_sign_in(),
+            self.with_password(),
+        ];
+        own.chain(mapped.into_iter().flatten()).collect()
+    }
+
+    fn own_role(&self, name: &str) -> Option<Finding> {
+        let problem = match self.own.iter().find(|role| role.name == name) {
+            Some(role) if role.has_more => {
+                "It may log in, or has a right of its own: whoever is granted it gets more than is meant."
+            }
+            Some(_) => return None,
+            None => "It does not exist, or is mapped to a principal itself.",
+        };
+        Some(Finding::new(
+            Code::OwnRoleChanged,
+            format!("role \"{name}\""),
+            problem,
+            format!(
+                "Run CREATE ROLE {name} where it is missing; then ALTER ROLE {name} NOLOGIN NOSUPERUSER NOCREATEROLE \
+                 NOCREATEDB NOREPLICATION NOBYPASSRLS, and clear its security labels."
+            ),
+        ))
+    }
+
+    /// One finding for all mapped roles of which that is true.
+    fn those(
+        &self,
+        code: Code,
+        is_meant: impl Fn(&Mapped) -> bool,
+        problem: &str,
+        remedy: &str,
+    ) -> Option<Finding> {
+        let names: Vec<&str> = self
+            .mapped
+            .iter()
+            .filter(|role| is_meant(role))
+            .map(|role| role.attributes.name.as_str())
+            .collect();
+        let noun = if names.len() == 1 { "role" } else { "roles" };
+        let place = format!("{noun} {}", list(&names));
+        (!names.is_empty()).then(|| Finding::new(code, place, problem, remedy))
+    }
+
+    fn damaged(&self) -> Option<Finding> {
+        self.those(
+            Code::RoleLabelDamaged,
+            |role| !matches!(role.mapping, Ok(Some(_))),
+            "A label can't be read, or the two disagree: nobody can sign in.",
+            "Set the label again with pgaadauth_update_principal_with_oid, or clear it with SECURITY LABEL ... IS NULL.",
+        )
+    }
+
+    fn of_another_tenant(&self) -> Option<Finding> {
+        let tenant = settings::tenant()?;
+        self.those(
+            Code::RoleOfAnotherTenant,
+            |role| matches!(&role.mapping, Ok(Some(mapping)) if mapping.tenant != tenant),
+            "Mapped to a principal of another tenant than aadauth.tenant_id: nobody can sign in.",
+            "Map the role anew with pgaadauth_update_principal_with_oid, or mend aadauth.tenant_id.",
+        )
+    }
+
+    fn with_superuser(&self) -> Option<Finding> {
+        self.those(
+            Code::RoleWithSuperuser,
+            |role| role.attributes.is_superuser,
+            "Whoever holds a token of the principal is superuser: nothing in the server limits or protects against them.",
+            "Give the role what it needs by GRANT, and take SUPERUSER away: ALTER ROLE ... NOSUPERUSER.",
+        )
+    }
+
+    fn mfa_unprovable(&self) -> Option<Finding> {
+        let audiences = settings::audiences();
+        let is_v2 = |audience: &Audience| matches!(audience, Audience::ApplicationId(_));
+        if audiences.is_empty() || !audiences.iter().all(is_v2) {
+            return None;
+        }
+        self.those(
+            Code::MfaUnprovable,
+            |role| matches!(&role.mapping, Ok(Some(mapping)) if mapping.mfa),
+            "Multi-factor authentication is demanded, which only tokens of version 1 can prove; aadauth.audience has \
+             application ids alone, as tokens of version 2 carry them.",
+            "Let the app registration issue v1 tokens and add its application ID URI to aadauth.audience, or demand MFA \
+             by a conditional access policy in place of the label.",
+        )
+    }
+
+    fn that_cannot_sign_in(&self) -> Option<Finding> {
+        self.those(
+            Code::RoleCannotSignIn,
+            |role| !role.attributes.may_log_in || role.attributes.is_expired,
+            "NOLOGIN, or its VALID UNTIL has passed: nobody can sign in.",
+            "ALTER ROLE ... LOGIN, or ... VALID UNTIL; or clear the label if that is as it should be.",
+        )
+    }
+
+    fn with_password(&self) -> Option<Finding> {
+        self.those(
+            Code::RoleWithPassword,
+            |role| role.attributes.has_password,
+            "Has a password, which is not accepted now, and is as soon as the role is no longer mapped or the library no \
+             longer loaded.",
+            "ALTER ROLE ... PASSWORD NULL.",
+        )
+    }
+}
