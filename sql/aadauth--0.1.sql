@@ -7,7 +7,7 @@ The ordering of items is not stable, it is driven by a dependency graph.
 /* </end connected objects> */
 
 /* <begin connected objects> */
--- src/lib.rs:31
+-- src/lib.rs:33
 -- bootstrap
 -- What everything else in the extension builds on.
 --
@@ -48,7 +48,7 @@ BEGIN
     END LOOP;
 END
 $$;
-COMMENT ON ROLE azure_pg_admin IS 'Entra admins; has no rights of its own';
+COMMENT ON ROLE azure_pg_admin IS 'Entra admins; may see group sync (aadauth.group_sync_status), and nothing else';
 COMMENT ON ROLE aadauth_auditor IS 'May read who signed in (aadauth.sign_ins)';
 /* </end connected objects> */
 
@@ -157,7 +157,7 @@ SELECT pg_catalog.pg_extension_config_dump('aadauth.audit_spool', '');
 /* </end connected objects> */
 
 /* <begin connected objects> */
--- src/lib.rs:45
+-- src/lib.rs:47
 CREATE SCHEMA IF NOT EXISTS aadauth; /* aadauth::aadauth */
 /* </end connected objects> */
 
@@ -186,6 +186,46 @@ AS 'MODULE_PATHNAME', 'check_configuration_wrapper';
 COMMENT ON FUNCTION aadauth.check_configuration() IS
     'what is wrong with the configuration, the worst first, and what to change; no rows when nothing is';
 REVOKE ALL ON FUNCTION aadauth.check_configuration() FROM PUBLIC;
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- src/audit/explain.rs:32
+-- aadauth::audit::explain::explain_sign_in
+CREATE  FUNCTION aadauth."explain_sign_in"(
+	"event" uuid /* pgrx :: Uuid */
+) RETURNS TABLE (
+	"checked" TEXT,  /* String */
+	"outcome" TEXT,  /* String */
+	"explanation" TEXT  /* Option < String > */
+)
+STRICT STABLE PARALLEL RESTRICTED 
+SET search_path TO pg_catalog, pg_temp
+LANGUAGE c /* Rust */
+AS 'MODULE_PATHNAME', 'explain_sign_in_wrapper';
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- src/audit/explain.rs:17
+-- requires:
+--   explain_sign_in
+
+
+COMMENT ON FUNCTION aadauth.explain_sign_in(uuid) IS
+    'each check of a sign-in with its outcome, and what to do about those that failed; takes an event_id of aadauth.sign_in_audit';
+REVOKE ALL ON FUNCTION aadauth.explain_sign_in(uuid) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION aadauth.explain_sign_in(uuid) TO aadauth_auditor;
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- src/sync/function.rs:45
+-- aadauth::sync::function::group_sync_worker
+CREATE  FUNCTION aadauth."group_sync_worker"() RETURNS TABLE (
+	"run" bigint,  /* Option < i64 > */
+	"next_run" timestamp with time zone  /* Option < TimestampWithTimeZone > */
+)
+STRICT VOLATILE PARALLEL RESTRICTED 
+LANGUAGE c /* Rust */
+AS 'MODULE_PATHNAME', 'group_sync_worker_wrapper';
 /* </end connected objects> */
 
 /* <begin connected objects> */
@@ -224,31 +264,166 @@ GRANT SELECT ON aadauth.signing_keys TO aadauth_auditor;
 /* </end connected objects> */
 
 /* <begin connected objects> */
--- src/audit/explain.rs:32
--- aadauth::audit::explain::explain_sign_in
-CREATE  FUNCTION aadauth."explain_sign_in"(
-	"event" uuid /* pgrx :: Uuid */
-) RETURNS TABLE (
-	"checked" TEXT,  /* String */
-	"outcome" TEXT,  /* String */
-	"explanation" TEXT  /* Option < String > */
+-- src/sync/function.rs:27
+-- aadauth::sync::function::pgaadauth_sync_roles_for_group_members
+CREATE  FUNCTION pg_catalog."pgaadauth_sync_roles_for_group_members"() RETURNS TABLE (
+	"group_role" name,  /* Name */
+	"member" TEXT,  /* Option < String > */
+	"action" TEXT,  /* String */
+	"detail" TEXT  /* Option < String > */
 )
-STRICT STABLE PARALLEL RESTRICTED 
+STRICT VOLATILE PARALLEL UNSAFE 
 SET search_path TO pg_catalog, pg_temp
 LANGUAGE c /* Rust */
-AS 'MODULE_PATHNAME', 'explain_sign_in_wrapper';
+AS 'MODULE_PATHNAME', 'pgaadauth_sync_roles_for_group_members_wrapper';
 /* </end connected objects> */
 
 /* <begin connected objects> */
--- src/audit/explain.rs:17
+-- src/principals/functions.rs:31
+-- aadauth::principals::functions::pg_catalog::pgaadauth_create_principal
+CREATE  FUNCTION pg_catalog."pgaadauth_create_principal"(
+	"rolename" TEXT, /* Option < & str > */
+	"isadmin" bool, /* Option < bool > */
+	"ismfa" bool /* Option < bool > */
+) RETURNS TEXT /* String */
+SET search_path TO pg_catalog, pg_temp
+LANGUAGE c /* Rust */
+AS 'MODULE_PATHNAME', 'pgaadauth_create_principal_wrapper';
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- src/principals/functions.rs:82
+-- aadauth::principals::functions::pg_catalog::pgaadauth_list_principals
+CREATE  FUNCTION pg_catalog."pgaadauth_list_principals"(
+	"isadminvalue" bool /* bool */
+) RETURNS TABLE (
+	"rolname" name,  /* Name */
+	"principaltype" TEXT,  /* String */
+	"objectid" TEXT,  /* String */
+	"tenantid" TEXT,  /* String */
+	"ismfa" INT,  /* i32 */
+	"isadmin" INT  /* i32 */
+)
+STRICT
+SET search_path TO pg_catalog, pg_temp
+LANGUAGE c /* Rust */
+AS 'MODULE_PATHNAME', 'pgaadauth_list_principals_wrapper';
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- src/sync/mod.rs:41
 -- requires:
---   explain_sign_in
+--   function::group_sync_worker
+--   functions::pg_catalog::pgaadauth_list_principals
 
+-- Group sync: how far it is, and what it has done. Only the group sync worker writes here.
 
-COMMENT ON FUNCTION aadauth.explain_sign_in(uuid) IS
-    'each check of a sign-in with its outcome, and what to do about those that failed; takes an event_id of aadauth.sign_in_audit';
-REVOKE ALL ON FUNCTION aadauth.explain_sign_in(uuid) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION aadauth.explain_sign_in(uuid) TO aadauth_auditor;
+CREATE TABLE aadauth.group_sync_groups (
+    tenant_id     uuid NOT NULL,
+    group_id      uuid NOT NULL,
+    run           bigint NOT NULL,
+    state         text NOT NULL,
+    seen          integer NOT NULL DEFAULT 0,
+    done          integer NOT NULL DEFAULT 0,
+    created       integer NOT NULL DEFAULT 0,
+    granted       integer NOT NULL DEFAULT 0,
+    revoked       integer NOT NULL DEFAULT 0,
+    not_possible  integer NOT NULL DEFAULT 0,
+    started_at    timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+    finished_at   timestamptz,
+    problem       text,
+    PRIMARY KEY (tenant_id, group_id)
+);
+
+COMMENT ON TABLE aadauth.group_sync_groups IS
+    'How far the last run is, or was, with each group. The view aadauth.group_sync_status is easier to read.';
+COMMENT ON COLUMN aadauth.group_sync_groups.state IS
+    'listing (its members), changing (roles), done, failed or skipped.';
+COMMENT ON COLUMN aadauth.group_sync_groups.seen IS
+    'Members that the directory has listed: users and service principals, those of nested groups included.';
+COMMENT ON COLUMN aadauth.group_sync_groups.done IS
+    'Members of whom it is settled what becomes of them.';
+COMMENT ON COLUMN aadauth.group_sync_groups.created IS
+    'Roles that were made, with the group role.';
+COMMENT ON COLUMN aadauth.group_sync_groups.granted IS
+    'Roles that were there and were given the group role.';
+COMMENT ON COLUMN aadauth.group_sync_groups.revoked IS
+    'Roles that have lost the group role.';
+COMMENT ON COLUMN aadauth.group_sync_groups.not_possible IS
+    'Members who have no role for a reason that aadauth.group_sync_changes names.';
+
+CREATE TABLE aadauth.group_sync_changes (
+    run          bigint NOT NULL,
+    at           timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+    group_role   text NOT NULL,
+    tenant_id    uuid NOT NULL,
+    group_id     uuid NOT NULL,
+    member       text,
+    member_id    uuid,
+    action       text NOT NULL,
+    detail       text,
+    first_at     timestamptz
+);
+
+-- What was not possible in one run is mostly not in the next: it has one row, not one per run.
+CREATE UNIQUE INDEX group_sync_obstacles
+    ON aadauth.group_sync_changes (tenant_id, group_id, member_id, action) NULLS NOT DISTINCT
+    WHERE first_at IS NOT NULL;
+
+COMMENT ON TABLE aadauth.group_sync_changes IS
+    'What group sync has changed, and what it could not, for 30 days.';
+COMMENT ON COLUMN aadauth.group_sync_changes.run IS
+    'The run that did it; of what was not possible, the last run that found it so.';
+COMMENT ON COLUMN aadauth.group_sync_changes.member IS
+    'The member''s role, or the name that it would have. NULL where the row is about the group.';
+COMMENT ON COLUMN aadauth.group_sync_changes.member_id IS
+    'The member''s object id; of a role that was mapped by its application id, that.';
+COMMENT ON COLUMN aadauth.group_sync_changes.action IS
+    'created (with the group role), granted, revoked; anything else is what stood in the way.';
+COMMENT ON COLUMN aadauth.group_sync_changes.first_at IS
+    'Of what was not possible, when that was found first; of changes NULL.';
+
+-- For people at psql. A run that a crash or a shutdown has ended left its state behind; a standby
+-- can't tell, since the worker runs on the primary.
+CREATE VIEW aadauth.group_sync_status AS
+SELECT
+    p.rolname AS group_role,
+    p.objectid::uuid AS group_id,
+    CASE
+        WHEN g.state IS NULL THEN 'never'
+        WHEN g.finished_at IS NULL AND NOT pg_catalog.pg_is_in_recovery()
+            AND w.run IS DISTINCT FROM g.run THEN 'interrupted'
+        ELSE g.state
+    END AS state,
+    g.seen,
+    g.done,
+    g.created,
+    g.granted,
+    g.revoked,
+    g.not_possible,
+    g.started_at::timestamptz(0) AS started,
+    g.finished_at::timestamptz(0) AS finished,
+    g.problem,
+    w.next_run::timestamptz(0) AS next_run
+FROM pg_catalog.pgaadauth_list_principals(false) AS p
+CROSS JOIN aadauth.group_sync_worker() AS w
+LEFT JOIN aadauth.group_sync_groups AS g
+    ON g.tenant_id = p.tenantid::uuid AND g.group_id = p.objectid::uuid
+WHERE p.principaltype = 'group'
+ORDER BY p.rolname;
+
+COMMENT ON VIEW aadauth.group_sync_status IS
+    'One row per mapped group: how far group sync is with it, and how its last run ended. Without a next run, group sync is off or its worker is not connected.';
+
+REVOKE ALL ON FUNCTION aadauth.group_sync_worker() FROM PUBLIC;
+REVOKE ALL ON aadauth.group_sync_groups, aadauth.group_sync_changes, aadauth.group_sync_status FROM PUBLIC;
+-- Who may map groups must see what becomes of them.
+GRANT EXECUTE ON FUNCTION aadauth.group_sync_worker() TO aadauth_auditor, azure_pg_admin;
+GRANT SELECT ON aadauth.group_sync_groups, aadauth.group_sync_changes, aadauth.group_sync_status
+    TO aadauth_auditor, azure_pg_admin;
+
+-- A record, as the audit is. How far a run was says nothing on another server.
+SELECT pg_catalog.pg_extension_config_dump('aadauth.group_sync_changes', '');
 /* </end connected objects> */
 
 /* <begin connected objects> */
@@ -282,54 +457,7 @@ AS 'MODULE_PATHNAME', 'pgaadauth_create_principal_with_oid_wrapper';
 /* </end connected objects> */
 
 /* <begin connected objects> */
--- src/principals/functions.rs:82
--- aadauth::principals::functions::pg_catalog::pgaadauth_list_principals
-CREATE  FUNCTION pg_catalog."pgaadauth_list_principals"(
-	"isadminvalue" bool /* bool */
-) RETURNS TABLE (
-	"rolname" name,  /* Name */
-	"principaltype" TEXT,  /* String */
-	"objectid" TEXT,  /* String */
-	"tenantid" TEXT,  /* String */
-	"ismfa" INT,  /* i32 */
-	"isadmin" INT  /* i32 */
-)
-STRICT
-SET search_path TO pg_catalog, pg_temp
-LANGUAGE c /* Rust */
-AS 'MODULE_PATHNAME', 'pgaadauth_list_principals_wrapper';
-/* </end connected objects> */
-
-/* <begin connected objects> */
--- src/principals/functions.rs:125
--- aadauth::principals::functions::pg_catalog::pgaadauth_sync_roles_for_group_members
-CREATE  FUNCTION pg_catalog."pgaadauth_sync_roles_for_group_members"() RETURNS TABLE (
-	"group_role" name,  /* Name */
-	"member" name,  /* Name */
-	"action" TEXT,  /* String */
-	"detail" TEXT  /* String */
-)
-STRICT
-SET search_path TO pg_catalog, pg_temp
-LANGUAGE c /* Rust */
-AS 'MODULE_PATHNAME', 'pgaadauth_sync_roles_for_group_members_wrapper';
-/* </end connected objects> */
-
-/* <begin connected objects> */
--- src/principals/functions.rs:31
--- aadauth::principals::functions::pg_catalog::pgaadauth_create_principal
-CREATE  FUNCTION pg_catalog."pgaadauth_create_principal"(
-	"rolename" TEXT, /* Option < & str > */
-	"isadmin" bool, /* Option < bool > */
-	"ismfa" bool /* Option < bool > */
-) RETURNS TEXT /* String */
-SET search_path TO pg_catalog, pg_temp
-LANGUAGE c /* Rust */
-AS 'MODULE_PATHNAME', 'pgaadauth_create_principal_wrapper';
-/* </end connected objects> */
-
-/* <begin connected objects> */
--- src/lib.rs:32
+-- src/lib.rs:34
 -- finalize
 -- Comments on functions that are generated, and rights on what is in schema aadauth.
 COMMENT ON FUNCTION pg_catalog.pgaadauth_create_principal(text, boolean, boolean) IS
@@ -343,15 +471,22 @@ COMMENT ON FUNCTION
 COMMENT ON FUNCTION pg_catalog.pgaadauth_list_principals(boolean) IS
     'roles mapped to Entra principals; true lists admins, false lists all';
 COMMENT ON FUNCTION pg_catalog.pgaadauth_sync_roles_for_group_members() IS
-    'give every member of a mapped group a role of their own (needs a directory)';
+    'give every member of a mapped group a role of their own, now; what was changed, and what could not be';
 
--- Nobody reads or writes the audit by pg_read_all_data and pg_write_all_data, whoever has been given them:
+-- Nobody reads or writes these tables by pg_read_all_data and pg_write_all_data, whoever has been given them:
 -- those roles don't bypass row-level security. The worker and dumps do, being superusers.
 ALTER TABLE aadauth.sign_in_audit ENABLE ROW LEVEL SECURITY;
 CREATE POLICY auditors ON aadauth.sign_in_audit FOR SELECT TO aadauth_auditor USING (true);
 ALTER TABLE aadauth.audit_spool ENABLE ROW LEVEL SECURITY;
 CREATE POLICY auditors ON aadauth.audit_spool FOR SELECT TO aadauth_auditor USING (true);
--- The view is a superuser's: with its owner's rights it would show what the table doesn't.
+ALTER TABLE aadauth.group_sync_groups ENABLE ROW LEVEL SECURITY;
+CREATE POLICY readers ON aadauth.group_sync_groups FOR SELECT
+    TO aadauth_auditor, azure_pg_admin USING (true);
+ALTER TABLE aadauth.group_sync_changes ENABLE ROW LEVEL SECURITY;
+CREATE POLICY readers ON aadauth.group_sync_changes FOR SELECT
+    TO aadauth_auditor, azure_pg_admin USING (true);
+-- The views are a superuser's: with their owner's rights they would show what the tables don't.
 ALTER VIEW aadauth.sign_ins SET (security_invoker = true);
+ALTER VIEW aadauth.group_sync_status SET (security_invoker = true);
 /* </end connected objects> */
 
