@@ -10,6 +10,8 @@ use aws_lc_rs::signature::{RSA_PSS_2048_8192_SHA256, UnparsedPublicKey};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use entra_client::{CredentialSource, Directory, DirectoryError, DirectorySettings, ErrorKind};
+use entra_emulator::federation::{ForeignIssuers, ForeignToken};
+use entra_emulator::state::StateDirectory;
 use rcgen::{CertificateParams, KeyPair, PKCS_RSA_SHA256, PublicKeyData as _, RsaKeySize};
 use serde_json::Value;
 use uuid::Uuid;
@@ -204,6 +206,66 @@ fn a_certificate_is_proved_by_a_short_assertion() {
     UnparsedPublicKey::new(&RSA_PSS_2048_8192_SHA256, public)
         .verify(message.as_bytes(), &decode(parts[2]))
         .unwrap();
+}
+
+#[test]
+fn the_emulator_takes_a_certificate_for_what_it_is() {
+    let own = Certificate::rsa();
+    let application = |certificate: &Certificate| {
+        format!(
+            "[[tenant.application]]\nname = \"signer\"\nclient_id = \"{CLIENT}\"\n\
+             oid = \"519e4000-0000-4000-8000-000000000001\"\n\
+             graph_permissions = [\"User.Read.All\", \"GroupMember.Read.All\", \"Application.Read.All\"]\n\
+             certificates = ['''{}''']\n",
+            certificate.certificate.pem()
+        )
+    };
+    let probe_with = |emulator: &Emulator| {
+        let content = own.certificate.pem() + &own.key.serialize_pem();
+        let path = emulator.secret_file("own.pem", &content);
+        let source = CredentialSource::ClientCertificate(path);
+        probe(emulator.settings_with(Some(CLIENT), source))
+    };
+    probe_with(&Emulator::with_more(&application(&own))).unwrap();
+    let error = probe_with(&Emulator::with_more(&application(&Certificate::rsa()))).unwrap_err();
+    assert_eq!(error.kind, ErrorKind::CredentialRefused);
+    assert!(error.message.contains("AADSTS700027"), "{error}");
+}
+
+#[test]
+fn the_emulator_takes_a_token_of_an_issuer_that_it_trusts() {
+    let emulator = Emulator::start();
+    let state = StateDirectory::open(emulator.state.path()).unwrap();
+    let issuers = ForeignIssuers::open(&state).unwrap();
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap()
+        .as_secs() as i64;
+    for (subject, number) in [
+        ("system:serviceaccount:databases:postgresql", None),
+        (
+            "system:serviceaccount:databases:other",
+            Some("AADSTS700213"),
+        ),
+    ] {
+        let token = ForeignToken {
+            issuer: "https://kubernetes.example.com",
+            subject,
+            audience: "api://AzureADTokenExchange",
+            issued_at: now,
+            expires_on: now + 600,
+        };
+        let path = emulator.secret_file("federated", &issuers.sign(&token).unwrap());
+        let source = CredentialSource::WorkloadIdentity(path);
+        match (probe(emulator.settings_with(Some(SERVER), source)), number) {
+            (Ok(()), None) => {}
+            (Err(error), Some(number)) => {
+                assert_eq!(error.kind, ErrorKind::CredentialRefused);
+                assert!(error.message.contains(number), "{error}");
+            }
+            (outcome, _) => panic!("{subject}: {outcome:?}"),
+        }
+    }
 }
 
 #[test]

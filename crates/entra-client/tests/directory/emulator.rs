@@ -21,7 +21,7 @@ pub const SECRET: &str = "aadauth-server-secret";
 
 /// A running emulator with a state directory of its own. It ends with this process.
 pub struct Emulator {
-    state: TempDir,
+    pub state: TempDir,
     pub running: Running,
 }
 
@@ -33,7 +33,7 @@ impl Emulator {
 
     /// With this text after that of the built-in directory's first tenant.
     pub fn with_more(more: &str) -> Emulator {
-        let mut text = include_str!("../../../entra-emulator/directory.toml").to_owned();
+        let mut text = entra_emulator::directory::BUILT_IN.to_owned();
         let place = text.find("\n[[resource]]").unwrap();
         text.insert_str(place, &format!("\n{more}\n"));
         Emulator::with(entra_emulator::Directory::parse(&text, "the test").unwrap())
@@ -50,6 +50,7 @@ impl Emulator {
             address: [127, 0, 0, 1].into(),
             beyond_loopback: false,
             host: "localhost".to_owned(),
+            device_user: None,
         };
         thread::spawn(move || {
             server::serve(options, |running| sender.send(running.clone()).unwrap()).unwrap();
