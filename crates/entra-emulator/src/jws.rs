@@ -50,9 +50,10 @@ impl Parsed {
         }
     }
 
-    /// Whether it is good at `now`; what says nothing of its end never is.
+    /// Whether it is good at `now`; what says nothing of its end never is. Times may have fractions:
+    /// Python's library sends them.
     pub fn is_current(&self, now: i64, skew: i64) -> bool {
-        let time = |claim: &str| self.claims.get(claim).and_then(Value::as_i64);
+        let time = |claim: &str| self.claims.get(claim).and_then(seconds);
         time("exp").is_some_and(|end| now < end + skew)
             && time("nbf").is_none_or(|begin| begin - skew <= now)
     }
@@ -64,4 +65,10 @@ pub fn signed(key: &SigningKey, header: &Value, claims: &Value) -> Result<String
     let message = format!("{}.{}", part(header), part(claims));
     let signature = key.sign(&RSA_PKCS1_SHA256, message.as_bytes())?;
     Ok(format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature)))
+}
+
+/// A NumericDate (RFC 7519 section 2) in whole seconds.
+fn seconds(value: &Value) -> Option<i64> {
+    // The conversion saturates, and no clock gets there.
+    value.as_f64().map(|seconds| seconds.floor() as i64)
 }

@@ -167,6 +167,8 @@ fn certificates_prove_an_application() {
         assert_eq!(claims["appidacr"], "2");
     }
     let mut other = claims.clone();
+    // Fractions of seconds, as Python's library sends them.
+    other["exp"] = value!(600.5 + f64::from(u32::try_from(now()).unwrap()));
     other["aud"] = value!(format!("{}/{TENANT}/v2.0", emulator.running.authority));
     let answer = ask(&emulator, SIGNER, &first.sign(&first.header(), &other));
     assert!(answer["access_token"].is_string(), "{answer}");
