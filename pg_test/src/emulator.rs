@@ -33,6 +33,7 @@ pub const AUDIENCE_V2_ID: &str = "aada0000-0000-4000-8000-000000000051";
 pub struct Emulator {
     state: PathBuf,
     directory: Directory,
+    directory_file: Option<PathBuf>,
     port: u16,
     imds_port: u16,
     process: Option<Owned>,
@@ -51,10 +52,23 @@ impl Emulator {
         Ok(Emulator {
             state,
             directory: Directory::built_in()?,
+            directory_file: None,
             port: free_port()?,
             imds_port: free_port()?,
             process: None,
         })
+    }
+
+    /// Gives it a directory other than the one that is built in, as TOML; before it starts.
+    ///
+    /// # Errors
+    /// The text is no directory file.
+    pub fn with_directory(mut self, toml: &str) -> Result<Emulator> {
+        let file = self.state.with_extension("toml");
+        fs::write(&file, toml)?;
+        self.directory = Directory::read(&file)?;
+        self.directory_file = Some(file);
+        Ok(self)
     }
 
     /// Starts the server, on the same ports as before, and waits until it answers.
@@ -72,6 +86,11 @@ impl Emulator {
             .args(["--imds-port", &self.imds_port.to_string()])
             .arg("--state")
             .arg(&self.state)
+            .args(
+                self.directory_file
+                    .iter()
+                    .flat_map(|file| [Path::new("--directory"), file]),
+            )
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log);

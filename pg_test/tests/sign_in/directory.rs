@@ -55,6 +55,10 @@ pub const TESTS: &[Test] = &[
     ),
     ("every_credential_reaches_graph", credentials::all),
     ("a_secret_that_others_can_read", credentials::open_secret),
+    (
+        "the_servers_own_secrets_are_in_no_log",
+        credentials::in_no_log,
+    ),
     ("a_missing_setting_is_named", credentials::missing_setting),
     ("the_proxy_is_used", credentials::proxy),
     (

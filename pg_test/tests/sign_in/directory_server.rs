@@ -48,7 +48,17 @@ impl Rig {
         name: &str,
         change: impl FnOnce(Plan, &Emulator) -> Result<Plan>,
     ) -> Result<DirectoryServer<'_>> {
-        let mut emulator = Emulator::prepare(self.run(), &format!("entra-{name}"))?;
+        let emulator = Emulator::prepare(self.run(), &format!("entra-{name}"))?;
+        self.server_of_directory(name, emulator, change)
+    }
+
+    /// [`Rig::directory_server_with`], with an emulator that has not been started.
+    pub fn server_of_directory(
+        &self,
+        name: &str,
+        mut emulator: Emulator,
+        change: impl FnOnce(Plan, &Emulator) -> Result<Plan>,
+    ) -> Result<DirectoryServer<'_>> {
         emulator.start()?;
         let secret = self.secret_file(&format!("{name}.secret"), SERVER_SECRET)?;
         let plan = self

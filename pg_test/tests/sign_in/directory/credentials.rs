@@ -2,40 +2,123 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use entra_emulator::directory::BUILT_IN;
 use pg_test::Result;
-use pg_test::emulator::Emulator;
+use pg_test::emulator::{Emulator, program};
+use pg_test::process::checked;
 use pg_test::server::Plan;
 use pg_test::wait::until;
+use serde_json::json;
 
 use crate::directory_server::{ALICE, SERVER_APPLICATION, SERVER_SECRET, set_mode};
 use crate::rig::{Rig, ensure};
 
 pub fn all(rig: &Rig) -> Result<()> {
-    type Change = fn(&Rig, Plan, &Emulator) -> Result<Plan>;
-    let credentials: [(&str, Change); 2] = [
-        ("client-secret", |_, plan, _| Ok(plan)),
-        ("managed-identity", |_, plan, emulator| {
-            Ok(plan
-                .set("aadauth.credential", "managed_identity")
-                .unset("aadauth.client_id")
-                .unset("aadauth.client_secret_file")
-                .environment(
-                    "AZURE_POD_IDENTITY_AUTHORITY_HOST",
-                    &emulator.managed_identity_host(),
-                ))
-        }),
-    ];
-    for (name, change) in credentials {
-        let own = rig.directory_server_with(name, |plan, emulator| change(rig, plan, emulator))?;
+    let certificate = Certificate::make(rig)?;
+    // The directory knows what is public of it.
+    let secret = "secrets = [\"aadauth-server-secret\"]";
+    let both = format!("{secret}\ncertificates = ['''{}''']", certificate.public);
+    let directory = BUILT_IN.replacen(secret, &both, 1);
+    ensure(directory != BUILT_IN, || {
+        "the directory has another secret".to_owned()
+    })?;
+    for (name, credential) in [
+        ("by-secret", Credential::Secret),
+        ("by-certificate", Credential::Certificate(certificate.file)),
+        ("by-managed-identity", Credential::ManagedIdentity),
+        ("by-workload-identity", Credential::WorkloadIdentity),
+    ] {
+        let emulator =
+            Emulator::prepare(rig.run(), &format!("entra-{name}"))?.with_directory(&directory)?;
+        let own = rig.server_of_directory(name, emulator, |plan, emulator| {
+            credential.plan(rig, plan, emulator)
+        })?;
         let source = own
             .accepted("dba", &own.silent_user(ALICE)?)
             .map_err(|error| format!("{name}: {error}"))?;
         ensure(source == "directory", || source)?;
     }
     Ok(())
+}
+
+enum Credential {
+    Secret,
+    Certificate(PathBuf),
+    ManagedIdentity,
+    WorkloadIdentity,
+}
+
+impl Credential {
+    fn plan(self, rig: &Rig, plan: Plan, emulator: &Emulator) -> Result<Plan> {
+        if let Credential::Secret = self {
+            return Ok(plan);
+        }
+        let plan = plan.unset("aadauth.client_secret_file");
+        Ok(match self {
+            Credential::Secret => plan,
+            Credential::Certificate(file) => {
+                plan.set("aadauth.credential", "client_certificate").set(
+                    "aadauth.client_certificate_file",
+                    &file.display().to_string(),
+                )
+            }
+            Credential::ManagedIdentity => plan
+                .set("aadauth.credential", "managed_identity")
+                .unset("aadauth.client_id")
+                .environment(
+                    "AZURE_POD_IDENTITY_AUTHORITY_HOST",
+                    &emulator.managed_identity_host(),
+                ),
+            Credential::WorkloadIdentity => {
+                let mut command = Command::new(program());
+                command
+                    .args(["federated-token", "--state"])
+                    .arg(emulator.state())
+                    .args(["--issuer", "https://kubernetes.example.com"])
+                    .args(["--subject", "system:serviceaccount:databases:postgresql"]);
+                let token = checked(&mut command)?;
+                let file = rig.secret_file("workload.token", token.trim())?;
+                plan.set("aadauth.credential", "workload_identity")
+                    .set("aadauth.federated_token_file", &file.display().to_string())
+            }
+        })
+    }
+}
+
+/// A certificate that names nobody in particular, and its key.
+struct Certificate {
+    public: String,
+    /// Both, for the server.
+    file: PathBuf,
+}
+
+impl Certificate {
+    fn make(rig: &Rig) -> Result<Certificate> {
+        let place = |name| rig.run().path().join(name);
+        let (key, certificate) = (place("client.key"), place("client.crt"));
+        checked(
+            Command::new("openssl")
+                .args([
+                    "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2",
+                ])
+                .args(["-subj", "/CN=postgresql"])
+                .arg("-keyout")
+                .arg(&key)
+                .arg("-out")
+                .arg(&certificate),
+        )?;
+        let public = std::fs::read_to_string(certificate)?;
+        let content = public.clone() + &std::fs::read_to_string(key)?;
+        Ok(Certificate {
+            public,
+            file: rig.secret_file("client.pem", &content)?,
+        })
+    }
 }
 
 pub fn open_secret(rig: &Rig) -> Result<()> {
@@ -57,6 +140,43 @@ pub fn open_secret(rig: &Rig) -> Result<()> {
     // Mended: the next question finds it so, without a reload.
     set_mode(&secret, "0600")?;
     own.accepted("dba", &alice).map(drop)
+}
+
+pub fn in_no_log(rig: &Rig) -> Result<()> {
+    const WRONG: &str = "a-secret-that-is-wrong";
+    let mut own = rig.directory_server_with("secret-in-log", |plan, _| {
+        Ok(plan
+            .set("log_min_messages", "debug5")
+            .set("aadauth.group_cache_ttl", "0"))
+    })?;
+    let alice = own.silent_user(ALICE)?;
+    own.accepted("dba", &alice)?;
+    for fault in ["garbage", "truncated", "error"] {
+        for endpoint in ["token", "graph"] {
+            own.server.reload()?;
+            own.emulator
+                .disturb(&json!({ "fault": fault, "endpoint": endpoint }))?;
+            own.refused("dba", &alice, "directory-unavailable")?;
+            own.emulator.behave()?;
+        }
+    }
+    let secret = rig.secret_file("secret-in-log-wrong.secret", WRONG)?;
+    let secret = secret.display().to_string();
+    own.server
+        .configure(&[("aadauth.client_secret_file", Some(&secret))])?;
+    own.refused("dba", &alice, "directory-unavailable")?;
+    let log = own.server.log()?;
+    ensure(log.contains("AADSTS7000215"), || {
+        "the wrong secret was not refused as one".to_owned()
+    })?;
+    ensure(log.contains("DEBUG"), || {
+        "the log is not a full one".to_owned()
+    })?;
+    // Tokens begin with the encoded {\" of their header.
+    for text in [SERVER_SECRET, WRONG, "eyJ"] {
+        ensure(!log.contains(text), || format!("{text} is in the log"))?;
+    }
+    Ok(())
 }
 
 pub fn missing_setting(rig: &Rig) -> Result<()> {
