@@ -91,6 +91,25 @@ struct Recorded {
 struct RecordedCheck {
     name: String,
     reason: Option<String>,
+    /// Where a membership was asked for.
+    #[serde(default)]
+    group: Option<String>,
+    #[serde(default)]
+    source: Option<String>,
+}
+
+impl RecordedCheck {
+    /// What was asked about a membership, and whom.
+    fn question(&self) -> Option<String> {
+        let (group, source) = (self.group.as_deref()?, self.source.as_deref()?);
+        let asked = match source {
+            "claim" => "the token's groups",
+            "cache" => "what the directory had said a while before",
+            "directory" => "the directory",
+            other => other,
+        };
+        Some(format!("group {group}\nasked: {asked}"))
+    }
 }
 
 /// Reads the event as the caller may.
@@ -184,8 +203,9 @@ fn explain(event: &Recorded) -> Vec<Row> {
         .enumerate()
         .map(|(place, check)| {
             let (outcome, code) = outcome(place, check.name);
-            let explanation = code.map(advise).unwrap_or_default();
-            Row::new(check.name, outcome, &explanation)
+            let question = by_name(check.name).and_then(RecordedCheck::question);
+            let explanation: Vec<String> = question.into_iter().chain(code.map(advise)).collect();
+            Row::new(check.name, outcome, &explanation.join("\n"))
         })
         .collect();
     let is_shown = rows.iter().any(|row| row.outcome == "failed");
@@ -318,6 +338,8 @@ mod tests {
         let check = |name: &str, reason: Option<&str>| RecordedCheck {
             name: name.into(),
             reason: reason.map(Into::into),
+            group: None,
+            source: None,
         };
         refused.checks = Some(vec![
             check("audience", None),
@@ -336,6 +358,22 @@ mod tests {
             assert_eq!(outcome(&rows, name), expected, "{name}");
         }
         assert!(!rows[0].explanation.contains("No signature"));
+    }
+
+    #[test]
+    fn a_membership_says_who_was_asked() {
+        let mut accepted = event("entra-token", "authenticated", None);
+        accepted.checks = Some(vec![RecordedCheck {
+            name: "principal".into(),
+            reason: None,
+            group: Some("a-group".into()),
+            source: Some("cache".into()),
+        }]);
+        let rows = explain(&accepted);
+        assert!(rows[1..].iter().all(|row| row.outcome == "passed"));
+        let principal = rows.iter().find(|row| row.checked == "principal").unwrap();
+        assert!(principal.explanation.contains("a-group"));
+        assert!(principal.explanation.contains("had said a while before"));
     }
 
     #[test]

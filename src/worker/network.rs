@@ -37,6 +37,8 @@ pub fn run() {
         let pause = pause.min(keys.step(Instant::now(), &doorbell));
         worker::wait(pause, Some(doorbell.as_fd()));
     }
+    // Dropped, it would set threads tidying up while the process ends.
+    std::mem::forget(questions);
 }
 
 /// Says in shared memory who looks after keys and questions, and wakes those who wait for it.

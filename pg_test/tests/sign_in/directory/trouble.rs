@@ -279,5 +279,6 @@ pub fn stop(rig: &Rig) -> Result<()> {
         format!("the server took {long:?} to stop")
     })?;
     drop(waiting);
-    Ok(())
+    let log = own.server.log()?;
+    ensure(!log.contains("terminated by signal"), || log.clone())
 }
