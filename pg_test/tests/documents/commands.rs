@@ -30,6 +30,7 @@ pub fn run(document: &Path) -> Result<()> {
     let certificate = emulator.server_certificate()?;
     let mut plan = Plan::new("documented")?
         .set("aadauth.authority_host", &emulator.authority())
+        .set("aadauth.graph_endpoint", &emulator.authority())
         .set(
             "aadauth.ca_file",
             &emulator.authorities().display().to_string(),
