@@ -17,8 +17,6 @@ use crate::wiped::Wiped;
 
 /// Microsoft advises 5 to 10 minutes at most.
 const LIFETIME: i64 = 300;
-/// In bits; smaller keys are not secure, and Entra refuses them.
-const SMALLEST_KEY: usize = 2048;
 
 /// A certificate's thumbprint and its private key.
 pub(crate) struct Certificate {
@@ -37,9 +35,6 @@ impl Certificate {
         let text = str::from_utf8(content).map_err(|_| "it is not text")?;
         let sections = pem::sections(text)?;
         let key = private_key(&sections)?;
-        if key.public_modulus_len() * 8 < SMALLEST_KEY {
-            return Err("its private key has less than 2048 bits");
-        }
         // A certificate holds the encoded public key as it is (RFC 8017 in RFC 5280).
         let public = key.public_key().as_ref();
         let mut certificates = sections
@@ -95,7 +90,8 @@ impl Certificate {
 }
 
 fn private_key(sections: &[Section<'_>]) -> Result<KeyPair, &'static str> {
-    const MALFORMED: &str = "its private key is not an RSA key";
+    // The library takes no others.
+    const MALFORMED: &str = "its private key is not an RSA key of 2048 to 8192 bits";
     let mut keys = sections
         .iter()
         .filter(|section| section.label.ends_with("PRIVATE KEY"));

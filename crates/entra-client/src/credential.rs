@@ -142,3 +142,59 @@ fn resource(settings: &DirectorySettings) -> &str {
     }
     graph_origin(settings.authority.cloud)
 }
+
+#[cfg(test)]
+mod tests {
+    use entra_token::{Authority, Cloud};
+
+    use super::*;
+    use crate::http::HttpSettings;
+
+    #[test]
+    fn the_token_is_for_the_graph_that_is_asked() {
+        let settings = |cloud, graph: &str| DirectorySettings {
+            tenant: Uuid::from_u128(1),
+            authority: Authority { cloud, host: None },
+            graph: graph.to_owned(),
+            client_id: None,
+            credential: CredentialSource::ManagedIdentity,
+            http: HttpSettings::default(),
+        };
+        for (cloud, graph, expected) in [
+            (
+                Cloud::Public,
+                "https://graph.microsoft.com",
+                "https://graph.microsoft.com",
+            ),
+            (
+                Cloud::UsGov,
+                "https://graph.microsoft.us",
+                "https://graph.microsoft.us",
+            ),
+            (
+                Cloud::UsGov,
+                "https://dod-graph.microsoft.us",
+                "https://dod-graph.microsoft.us",
+            ),
+            // Microsoft's own, whatever the cloud is said to be.
+            (
+                Cloud::Public,
+                "https://microsoftgraph.chinacloudapi.cn",
+                "https://microsoftgraph.chinacloudapi.cn",
+            ),
+            // Somebody stands in for it.
+            (
+                Cloud::China,
+                "https://localhost:8443",
+                "https://microsoftgraph.chinacloudapi.cn",
+            ),
+            (
+                Cloud::Public,
+                "https://graph.microsoft.com.example",
+                "https://graph.microsoft.com",
+            ),
+        ] {
+            assert_eq!(resource(&settings(cloud, graph)), expected, "{graph}");
+        }
+    }
+}

@@ -20,7 +20,7 @@ const TOTAL: Duration = Duration::from_secs(30 * 60);
 /// What Graph gives at most.
 const PAGE: usize = 999;
 /// How many members one group may have; keeps the memory in bounds.
-const MOST: usize = 1_000_000;
+const MOST: usize = 500_000;
 /// How many pages in a row may bring nothing new: a list that leads in a circle ends here.
 const BARREN: u32 = 50;
 
@@ -133,7 +133,7 @@ impl<'a> Members<'a> {
             }
         }
         match self.seen.len() > MOST {
-            true => Err(self.graph.malformed("has more than 1000000 members")),
+            true => Err(self.graph.malformed("has more than 500000 members")),
             false => Ok((members, is_barren)),
         }
     }

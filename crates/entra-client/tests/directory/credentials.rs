@@ -8,7 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::signature::{RSA_PSS_2048_8192_SHA256, UnparsedPublicKey};
 use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use entra_client::{CredentialSource, Directory, DirectoryError, DirectorySettings, ErrorKind};
 use entra_emulator::federation::{ForeignIssuers, ForeignToken};
 use entra_emulator::state::StateDirectory;
@@ -209,6 +209,20 @@ fn a_certificate_is_proved_by_a_short_assertion() {
 }
 
 #[test]
+fn a_key_in_its_older_form_is_one_as_well() {
+    let own = Certificate::rsa();
+    // RFC 5208 puts that of RFC 8017 behind a head of 26 bytes.
+    let key = STANDARD.encode(&own.key.serialize_der()[26..]);
+    let label = "RSA PRIVATE KEY";
+    let content = format!(
+        "-----BEGIN {label}-----\n{key}\n-----END {label}-----\n{}",
+        own.certificate.pem()
+    );
+    let server = graph(|_| nobody());
+    probe(with_certificate(&server, &content)).unwrap();
+}
+
+#[test]
 fn the_emulator_takes_a_certificate_for_what_it_is() {
     let own = Certificate::rsa();
     let application = |certificate: &Certificate| {
@@ -316,6 +330,10 @@ fn a_certificate_file_that_is_none_is_named() {
             "is not an RSA key",
         ),
         (certificate + &key.replace('M', "*"), "not base64"),
+        (
+            include_str!("data/weak.pem").to_owned(),
+            "is not an RSA key of 2048",
+        ),
     ] {
         let error = probe(with_certificate(&server, &content)).unwrap_err();
         assert_eq!(error.kind, ErrorKind::CredentialUnusable);

@@ -67,6 +67,7 @@ fn the_machine_endpoint_gives_a_token() {
                 (TRUSTED, &emulator.running.ca_file.display().to_string()),
                 ("AZURE_POD_IDENTITY_AUTHORITY_HOST", &imds),
                 (BY_WAY_OF, &proxy.url()),
+                ("http_proxy", &proxy.url()),
                 (EXPECTED, "fine"),
             ],
         );

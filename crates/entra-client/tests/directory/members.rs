@@ -205,6 +205,23 @@ fn a_list_that_leads_in_a_circle_ends() {
 }
 
 #[test]
+fn a_group_without_end_is_not_read_to_its_end() {
+    let server = pages(|asked| {
+        let page = asked.path.strip_prefix("/v1.0/page-");
+        let page: u128 = page.map_or(0, |page| page.parse().unwrap());
+        let next = format!("https://{}/v1.0/page-{}", asked.headers["host"], page + 1);
+        let users: Vec<_> = (1..=4000)
+            .map(|number| user(page * 4000 + number))
+            .collect();
+        json!({"value": users, "@odata.nextLink": next})
+    });
+    let error = members(&rig::directory(&server), GROUP).unwrap_err();
+    assert_eq!(error.kind, ErrorKind::BadAnswer);
+    assert!(error.message.contains("500000"), "{error}");
+    assert_eq!(server.asked_at("/v1.0/").len(), 126);
+}
+
+#[test]
 fn pages_may_be_empty_and_repeat_and_name_other_things() {
     let device = json!({"@odata.type": "#microsoft.graph.device", "id": Uuid::from_u128(9)});
     let nested = json!({"@odata.type": "#microsoft.graph.group", "id": Uuid::from_u128(8), "displayName": null});
