@@ -239,6 +239,16 @@ mod tests {
         for (number, member) in members.iter().enumerate() {
             assert_eq!(look(&cache, *member, 1, NOW), Some(number % 2 == 0));
         }
+        // Another group whose place is the same.
+        let (member, set) = (
+            members[0],
+            set_of(Uuid::from_u128(members[0]), Uuid::from_u128(1)),
+        );
+        let is_there =
+            |group: &u128| set_of(Uuid::from_u128(member), Uuid::from_u128(*group)) == set;
+        let group = (2..).find(is_there).unwrap();
+        assert_eq!(look(&cache, member, 1, NOW), Some(true));
+        assert_eq!(look(&cache, member, group, NOW), None);
     }
 
     #[test]
