@@ -14,7 +14,7 @@ use pg_test::server::Plan;
 const PRELUDE: &str = r#"
 set -euo pipefail
 systemctl start postgresql
-trap 'systemctl stop postgresql' EXIT
+trap 'systemctl stop postgresql; rm -f /etc/aadauth-client-secret' EXIT
 "#;
 
 /// Runs the blocks of `document` in order.
