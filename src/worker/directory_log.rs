@@ -49,7 +49,11 @@ impl DirectoryLog {
             );
         }
         self.missing = missing;
-        self.state = State::default();
+        // That it answers again is to be said, all the more if the new settings were the cure.
+        self.state = State {
+            is_open: self.state.is_open && is_configured,
+            ..State::default()
+        };
     }
 
     /// Writes what there is to say of a question that was answered, or failed.

@@ -162,9 +162,6 @@ impl SigningKeys {
 
     /// Publishes what was fetched, and says how it went.
     fn conclude(&mut self, now: Instant, scope: &Scope, asked: u64, results: Fetched) {
-        if let Some(check) = results.clock {
-            shmem::change_keys(|table| table.set_clock(check));
-        }
         let mut sets = Vec::new();
         let mut problem = None;
         for result in results.sets {
@@ -176,6 +173,10 @@ impl SigningKeys {
         if !sets.is_empty() {
             shmem::change_keys(|table| table.publish(scope, &sets));
             self.save(scope);
+        }
+        // After the keys, which clear what is known of another authority.
+        if let Some(check) = results.clock {
+            shmem::change_keys(|table| table.set_clock(check));
         }
         match &problem {
             None => self.schedule.succeeded(now),

@@ -199,7 +199,7 @@ impl Directory {
         deadline: Instant,
     ) -> Result<bool, DirectoryError> {
         let permission = match kind {
-            PrincipalKind::User => "User.Read.All or GroupMember.Read.All",
+            PrincipalKind::User => "User.Read.All and GroupMember.Read.All",
             PrincipalKind::Group | PrincipalKind::Service => permission(kind),
         };
         let url = format!("{}/{member}/checkMemberGroups", self.list(kind));

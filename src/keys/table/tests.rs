@@ -260,6 +260,9 @@ fn the_clock_is_compared_with_that_of_the_own_authority() {
     assert_eq!(table.clock().unwrap().ahead, -600);
     table.keep_only(&own);
     assert!(table.clock().is_some());
-    table.keep_only(&scope(2, None));
+    table.publish(&own, &[sourced(&own, TokenVersion::V1, Source::Network)]);
+    assert!(table.clock().is_some());
+    let other = scope(2, None);
+    table.publish(&other, &[sourced(&other, TokenVersion::V1, Source::Network)]);
     assert_eq!(table.clock(), None);
 }
