@@ -219,13 +219,25 @@ impl Emulator {
         Ok(asked.sum())
     }
 
+    /// How often Graph was asked anything.
+    ///
+    /// # Errors
+    /// The emulator isn't running.
+    pub fn graph_requests(&self) -> Result<u64> {
+        self.requests("graph")
+    }
+
     /// How often its key endpoints were asked.
     ///
     /// # Errors
     /// The emulator isn't running.
     pub fn key_fetches(&self) -> Result<u64> {
+        self.requests("keys")
+    }
+
+    fn requests(&self, endpoint: &str) -> Result<u64> {
         let requests = self.control(Method::GET, "/requests", &Value::Null)?;
-        requests["endpoints"]["keys"]
+        requests["endpoints"][endpoint]
             .as_u64()
             .ok_or_else(|| format!("no count: {requests}").into())
     }

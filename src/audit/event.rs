@@ -147,6 +147,8 @@ pub struct EventCheck {
 pub enum MembershipSource {
     /// The token's `groups`.
     Claim,
+    /// The same, which has names in place of object ids and says nothing for that reason.
+    Names,
     /// What the directory said within `aadauth.group_cache_ttl`.
     Cache,
     Directory,

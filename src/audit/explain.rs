@@ -104,6 +104,7 @@ impl RecordedCheck {
         let (group, source) = (self.group.as_deref()?, self.source.as_deref()?);
         let asked = match source {
             "claim" => "the token's groups",
+            "names" => "the token's groups, which has names in place of object ids",
             "cache" => "what the directory had said a while before",
             "directory" => "the directory",
             other => other,

@@ -14,10 +14,35 @@ use crate::worker::OLD_KEYS;
 
 const PLACE: &str = "aadauth.signing_keys";
 
-pub fn check() -> Option<Finding> {
+pub fn check() -> Vec<Finding> {
     if settings::authentication() == Authentication::Postgresql || settings::tenant().is_none() {
+        return Vec::new();
+    }
+    clock_off().into_iter().chain(missing_or_old()).collect()
+}
+
+/// By the time that the authority's last answer had.
+fn clock_off() -> Option<Finding> {
+    // A second is lost in rounding, others on the way.
+    const ROUGH: i64 = 5;
+    let ahead = keys::clock_check()?.ahead;
+    if ahead.abs() <= settings::clock_skew().max(ROUGH) {
         return None;
     }
+    let direction = if ahead > 0 { "ahead of" } else { "behind" };
+    Some(Finding::new(
+        Code::ClockOff,
+        "clock",
+        format!(
+            "This machine's clock is {} seconds {direction} the authority's, more than aadauth.clock_skew allows: tokens \
+             are refused as expired or not valid yet.",
+            ahead.abs()
+        ),
+        "Let the machine's clock be set from the network (chrony, systemd-timesyncd).",
+    ))
+}
+
+fn missing_or_old() -> Option<Finding> {
     let (worker, sets, problem) = shmem::keys(|table| {
         let sets = TokenVersion::ALL.map(|version| table.snapshot(None, version));
         (table.worker(), sets, table.last_attempt().1)

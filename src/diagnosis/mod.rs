@@ -5,6 +5,7 @@
 //! network is asked from here, and no secret is shown.
 
 mod audit;
+mod directory;
 mod finding;
 mod hba;
 mod keys;
@@ -77,6 +78,7 @@ fn findings() -> Result<Vec<Finding>, Box<dyn Error>> {
     findings.extend(hba::check(&roles)?);
     findings.extend(roles.check());
     findings.extend(keys::check());
+    findings.extend(directory::check()?);
     findings.extend(audit::check()?);
     // That is why, then.
     if findings

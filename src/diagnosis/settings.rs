@@ -47,12 +47,15 @@ fn refused() -> Result<Vec<Finding>, Box<dyn Error>> {
                 _ => name.clone(),
             };
             let value = setting.unwrap_or_default();
-            // A proxy's address may hold a password: that is one of the things it is refused for.
-            let shown = if value.contains('@') { "..." } else { value.as_str() };
+            // It may be a secret that somebody has put in the wrong place.
+            let shown = match name.ends_with("_file") || name.ends_with("_proxy") {
+                true => String::new(),
+                false => format!(" '{value}'"),
+            };
             let (problem, remedy) = match setting::objection(&name, &value) {
-                Some(objection) => (format!("The value '{shown}' of {name} is refused."), objection),
+                Some(objection) => (format!("The value{shown} of {name} is refused."), objection),
                 None => (
-                    format!("The setting {name} = '{shown}' is refused: {error}."),
+                    format!("The setting {name} with the value{shown} is refused: {error}."),
                     "Mend or remove the line; docs/configuration.md lists the settings and what they take."
                         .to_owned(),
                 ),

@@ -86,7 +86,6 @@ pub fn are_served() -> bool {
 
 /// How this machine's clock compared with the authority's when it last answered; `None` when it has not
 /// since the server started.
-#[allow(dead_code, reason = "the diagnosis comes next")]
 pub fn clock_check() -> Option<ClockCheck> {
     shmem::keys(KeyTable::clock)
 }

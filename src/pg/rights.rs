@@ -69,6 +69,12 @@ pub fn role_named(name: &CStr) -> Option<pg_sys::Oid> {
     (role != pg_sys::InvalidOid).then_some(role)
 }
 
+/// Lets the following look-ups see what other sessions have committed meanwhile.
+pub fn accept_changes() {
+    // SAFETY: called inside a transaction, as every lock that is taken does it (inval.c).
+    unsafe { pg_sys::AcceptInvalidationMessages() }
+}
+
 /// The role's name; `None` when it has been dropped.
 pub fn name_of(role: pg_sys::Oid) -> Option<String> {
     // SAFETY: `true` makes an unknown OID NULL, else the result is palloc'd and NUL-terminated

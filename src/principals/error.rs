@@ -1,12 +1,14 @@
 //! Why something about principals was refused, as PostgreSQL reports it.
 
-use entra_token::{InternalLabel, LabelError, PublicLabel};
+use entra_client::ErrorKind;
+use entra_token::{InternalLabel, LabelError, PrincipalKind, PublicLabel};
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 use pgrx::spi::SpiError;
 use thiserror::Error;
 use uuid::Uuid;
 
+use crate::directory::Answerless;
 use crate::pg::label::Provider;
 
 /// Display is the primary message.
@@ -37,8 +39,38 @@ pub enum PrincipalError {
     },
     #[error("object id {object_id} is mapped to role \"{role}\" already")]
     Taken { object_id: Uuid, role: String },
+    /// The setting that is missing, where a credential is set.
     #[error("principals can't be looked up by name, since no directory is configured")]
-    NoDirectory,
+    NoDirectory(Option<&'static str>),
+    /// Azure's text, as far as it is known.
+    #[error("Could not validate AAD user \"{0}\" because its name is not found in the tenant")]
+    NameNotFound(String),
+    /// Azure's text, as far as it is known.
+    #[error("Cannot validate Microsoft Entra ID user \"{name}\" because its name isn't unique")]
+    NameAmbiguous { name: String, found: String },
+    #[error("object id {0} is not found in the tenant")]
+    ObjectNotFound(Uuid),
+    /// Azure's text.
+    #[error(
+        "incorrect object type provided for principal, given object type: '{given}', actual object type: '{actual}'"
+    )]
+    WrongType {
+        given: PrincipalKind,
+        actual: PrincipalKind,
+    },
+    /// Azure's text, and why.
+    #[error("An unexpected error occurred while trying to validate user \"{whom}\": {}", answerless.message())]
+    Unanswered {
+        whom: String,
+        answerless: Answerless,
+    },
+    #[error("the directory was asked for \"{asked}\" and answered about \"{answered}\"")]
+    AnotherAnswered { asked: String, answered: String },
+    #[error("role \"{0}\" was renamed while the directory was asked for it")]
+    Renamed(String),
+    /// PostgreSQL's text.
+    #[error("role \"{0}\" already exists")]
+    RoleExists(String),
     #[error("no Entra tenant is configured")]
     NoTenant,
     #[error("{0} must not be null")]
@@ -99,7 +131,15 @@ impl PrincipalError {
                 ERRCODE_INVALID_PARAMETER_VALUE
             }
             Self::Taken { .. } => ERRCODE_UNIQUE_VIOLATION,
-            Self::NoDirectory | Self::NoTenant => ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+            Self::NoDirectory(_) | Self::NoTenant | Self::Renamed(_) => {
+                ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE
+            }
+            Self::NameNotFound(_) | Self::ObjectNotFound(_) => ERRCODE_UNDEFINED_OBJECT,
+            Self::NameAmbiguous { .. } => ERRCODE_CARDINALITY_VIOLATION,
+            Self::WrongType { .. } => ERRCODE_INVALID_PARAMETER_VALUE,
+            Self::Unanswered { answerless, .. } => unanswered(answerless),
+            Self::AnotherAnswered { .. } => ERRCODE_PROTOCOL_VIOLATION,
+            Self::RoleExists(_) => ERRCODE_DUPLICATE_OBJECT,
             Self::NullArgument(_) => ERRCODE_NULL_VALUE_NOT_ALLOWED,
             Self::EmptyName => ERRCODE_INVALID_NAME,
             Self::NameTooLong(_) => ERRCODE_NAME_TOO_LONG,
@@ -113,6 +153,8 @@ impl PrincipalError {
             Self::Privileged { reason, .. }
             | Self::GrantDenied { reason, .. }
             | Self::AlterDenied { reason, .. } => Some(reason.to_string()),
+            Self::NoDirectory(Some(missing)) => Some(format!("{missing} is not set.")),
+            Self::NameAmbiguous { found, .. } => Some(format!("{found}.")),
             Self::Unmappable(_) => Some(
                 "Roles of PostgreSQL and aadauth themselves and the bootstrap superuser stand for nobody."
                     .into(),
@@ -143,11 +185,26 @@ impl PrincipalError {
             Self::Taken { .. } => "One principal has one role. To move the principal, clear the label \
                  of that role first; to share a role, map a group."
                 .into(),
-            Self::NoDirectory => "Use pgaadauth_create_principal_with_oid, or a label with oid and type: \
+            Self::NoDirectory(_) => "Use pgaadauth_create_principal_with_oid, or a label with oid and type: \
                  they take the principal's object id and ask nobody."
                 .into(),
             Self::NoTenant => "Set aadauth.tenant_id to your tenant's GUID.".into(),
-            Self::NameTooLong(_) => "Choose a shorter name: it need not be the principal's.".into(),
+            Self::NameTooLong(_) => {
+                "Choose a shorter name: with pgaadauth_create_principal_with_oid it need not be the principal's."
+                    .into()
+            }
+            Self::NameNotFound(_) => ErrorKind::NotFound.hint().into(),
+            Self::NameAmbiguous { .. } => ErrorKind::Ambiguous.hint().into(),
+            Self::ObjectNotFound(_) => "For an application, take the object id of its service principal (Enterprise \
+                 applications) or its application (client) id, not the object id of its registration."
+                .into(),
+            Self::WrongType { actual, .. } => format!("Give '{actual}' as the type if that is the principal you mean."),
+            Self::Unanswered { answerless, .. } => format!(
+                "{} pgaadauth_create_principal_with_oid and labels with oid and type need no directory.",
+                answerless.hint()
+            ),
+            Self::AnotherAnswered { .. } => ErrorKind::BadAnswer.hint().into(),
+            Self::Renamed(_) => "Try again.".into(),
             Self::NoSuchRole(_) => {
                 "pgaadauth_create_principal_with_oid creates a role and maps it.".into()
             }
@@ -156,6 +213,28 @@ impl PrincipalError {
             _ => return None,
         };
         Some(hint)
+    }
+}
+
+/// Each its own, so that scripts can tell what to do.
+fn unanswered(answerless: &Answerless) -> PgSqlErrorCode {
+    use PgSqlErrorCode::*;
+    match answerless {
+        Answerless::NotConfigured | Answerless::WorkerNotRunning | Answerless::SettingsChanged => {
+            ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE
+        }
+        Answerless::Busy => ERRCODE_INSUFFICIENT_RESOURCES,
+        Answerless::TimedOut => ERRCODE_CONNECTION_FAILURE,
+        Answerless::Directory { kind, .. } => match kind {
+            ErrorKind::PermissionMissing => ERRCODE_INSUFFICIENT_PRIVILEGE,
+            ErrorKind::CredentialUnusable => ERRCODE_CONFIG_FILE_ERROR,
+            ErrorKind::CredentialRefused => ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION,
+            ErrorKind::Unreachable => ERRCODE_SQLCLIENT_UNABLE_TO_ESTABLISH_SQLCONNECTION,
+            ErrorKind::TimedOut => ERRCODE_CONNECTION_FAILURE,
+            ErrorKind::Throttled => ERRCODE_INSUFFICIENT_RESOURCES,
+            ErrorKind::BadAnswer => ERRCODE_PROTOCOL_VIOLATION,
+            ErrorKind::NotFound | ErrorKind::Ambiguous => ERRCODE_UNDEFINED_OBJECT,
+        },
     }
 }
 

@@ -6,11 +6,13 @@
 //! `azure_pg_admin` are made as the bootstrap superuser, who is then their grantor, so that an admin
 //! can be dropped without undoing what he did for others.
 //!
+//! The directory is asked first of all, before there is a lock that others might wait for.
+//!
 //! Each call is one statement, so whatever fails leaves nothing behind.
 
 use std::ffi::CString;
 
-use entra_token::{Mapping, PrincipalKind, PublicLabel, guid};
+use entra_token::{InternalLabel, Mapping, PrincipalKind, PublicLabel, guid};
 use pgrx::iter::TableIterator;
 use pgrx::prelude::*;
 use pgrx::spi::{quote_identifier, quote_literal};
@@ -18,6 +20,7 @@ use uuid::Uuid;
 
 use super::admin::{self, AZURE_PG_ADMIN};
 use super::error::PrincipalError;
+use super::lookup;
 use crate::pg::label::{self, Labels};
 use crate::pg::log::{self, Level};
 use crate::pg::name::Name;
@@ -50,11 +53,11 @@ mod pg_catalog {
     ) -> String {
         let demand = || {
             demand_may_map("pgaadauth_create_principal_with_oid")?;
-            Request::read(rolename, objectid, objecttype, isadmin, ismfa)
+            let request = Request::read(rolename, objectid, objecttype, isadmin, ismfa)?;
+            request.name.demand_free()?;
+            create(&request.name, &request.find()?)
         };
-        demand()
-            .and_then(|request| create(&request))
-            .unwrap_or_else(|error| error.raise())
+        demand().unwrap_or_else(|error| error.raise())
     }
 
     /// Maps a role that is there to the principal with this object id; its grants and what it owns stay.
@@ -69,11 +72,11 @@ mod pg_catalog {
     ) -> String {
         let demand = || {
             demand_may_map("pgaadauth_update_principal_with_oid")?;
-            Request::read(rolename, objectid, objecttype, isadmin, ismfa)
+            let request = Request::read(rolename, objectid, objecttype, isadmin, ismfa)?;
+            request.name.role()?;
+            update(&request.name, &request.find()?)
         };
-        demand()
-            .and_then(|request| update(&request))
-            .unwrap_or_else(|error| error.raise())
+        demand().unwrap_or_else(|error| error.raise())
     }
 
     /// The mapped roles: those of admins, or with `false` all of them.
@@ -149,6 +152,32 @@ impl Request {
             mfa: given("ismfa", mfa)?,
         })
     }
+
+    /// Asks the directory, where there is one.
+    fn find(&self) -> Result<Found, PrincipalError> {
+        let Request {
+            kind,
+            object_id,
+            admin,
+            mfa,
+            ..
+        } = *self;
+        Ok(Found {
+            internal: lookup::by_object_id(kind, object_id, admin)?,
+            public: PublicLabel::Principal {
+                kind,
+                object_id,
+                admin,
+                mfa,
+            },
+        })
+    }
+}
+
+/// The labels of a principal that was found before anything is locked.
+struct Found {
+    public: PublicLabel,
+    internal: InternalLabel,
 }
 
 /// A name that PostgreSQL keeps as it is.
@@ -165,6 +194,14 @@ impl RoleName {
             0 => Err(PrincipalError::EmptyName),
             1..=Self::LONGEST => Ok(RoleName(name.to_owned())),
             length => Err(PrincipalError::NameTooLong(length)),
+        }
+    }
+
+    /// As CREATE ROLE would, but before the directory is asked.
+    fn demand_free(&self) -> Result<(), PrincipalError> {
+        match self.role() {
+            Ok(_) => Err(PrincipalError::RoleExists(self.0.clone())),
+            Err(_) => Ok(()),
         }
     }
 
@@ -198,40 +235,40 @@ fn create_by_name(
     mfa: Option<bool>,
 ) -> Result<String, PrincipalError> {
     demand_may_map("pgaadauth_create_principal")?;
-    RoleName::read(name)?;
-    given("isadmin", admin)?;
-    given("ismfa", mfa)?;
-    Err(PrincipalError::NoDirectory)
+    let name = RoleName::read(name)?;
+    let (admin, mfa) = (given("isadmin", admin)?, given("ismfa", mfa)?);
+    name.demand_free()?;
+    let found = Found {
+        internal: lookup::by_name(&name.0, admin)?,
+        // As Azure has it, by which readers tell how the role was made.
+        public: PublicLabel::ByName { admin, mfa },
+    };
+    create(&name, &found)
 }
 
-fn create(request: &Request) -> Result<String, PrincipalError> {
-    let attributes = if request.admin {
+fn create(name: &RoleName, found: &Found) -> Result<String, PrincipalError> {
+    let admin = found.internal.admin;
+    let attributes = if admin {
         "LOGIN CREATEROLE CREATEDB"
     } else {
         "LOGIN"
     };
-    run(&format!(
-        "CREATE ROLE {} {attributes}",
-        request.name.quoted()
-    ))?;
-    map(request)?;
-    let role = request.name.role()?;
-    if request.admin {
-        appoint(&request.name, role)?
+    run(&format!("CREATE ROLE {} {attributes}", name.quoted()))?;
+    map(name, found)?;
+    let role = name.role()?;
+    if admin {
+        appoint(name, role)?
     } else {
-        entrust(&request.name, role)?
+        entrust(name, role)?
     }
-    Ok(format!("Created role for \"{}\"", request.name.0))
+    Ok(format!("Created role for \"{}\"", name.0))
 }
 
-fn update(request: &Request) -> Result<String, PrincipalError> {
-    let Request { name, admin, .. } = request;
+fn update(name: &RoleName, found: &Found) -> Result<String, PrincipalError> {
     let role = name.role()?;
     let was_admin = admin::says_admin(&label::of(role));
-    // An internal label that agrees would stay, and with it the tenant that the role was mapped in.
-    relabel(name, "NULL")?;
-    map(request)?;
-    if *admin {
+    map(name, found)?;
+    if found.internal.admin {
         run(&format!("ALTER ROLE {} CREATEROLE CREATEDB", name.quoted()))?;
         appoint(name, role)?;
     } else {
@@ -248,30 +285,18 @@ fn update(request: &Request) -> Result<String, PrincipalError> {
     Ok(format!("Updated role for \"{}\"", name.0))
 }
 
-/// Labels the role, in the configured tenant.
-fn map(request: &Request) -> Result<(), PrincipalError> {
-    let Request {
-        kind,
-        object_id,
-        admin,
-        mfa,
-        ..
-    } = *request;
-    let label = PublicLabel::Principal {
-        kind,
-        object_id,
-        admin,
-        mfa,
+/// Labels the role. The internal label goes first: it asks nobody, and the public one finds that it agrees.
+fn map(name: &RoleName, found: &Found) -> Result<(), PrincipalError> {
+    for (provider, label) in [
+        ("\"pgaadauth-int\"", found.internal.to_string()),
+        ("pgaadauth", found.public.to_string()),
+    ] {
+        let (role, label) = (name.quoted(), quote_literal(label));
+        run(&format!(
+            "SECURITY LABEL FOR {provider} ON ROLE {role} IS {label}"
+        ))?;
     }
-    .to_string();
-    relabel(&request.name, &quote_literal(label))
-}
-
-fn relabel(name: &RoleName, label: &str) -> Result<(), PrincipalError> {
-    run(&format!(
-        "SECURITY LABEL FOR pgaadauth ON ROLE {} IS {label}",
-        name.quoted()
-    ))
+    Ok(())
 }
 
 /// Makes the role an administrator of others, and no longer one that they administer.

@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::admin;
 use super::error::PrincipalError;
+use super::lookup;
 use super::mapped::MappedRoles;
 use crate::pg::label::{self, Labels, Provider};
 use crate::pg::rights;
@@ -21,20 +22,42 @@ pub fn relabel(
     let role = role.ok_or(PrincipalError::NotARole)?;
     // They stay as they are: ExecSecLabelStmt has locked the role.
     let labels = label::of(role);
+    // Nobody is asked on behalf of somebody who may not.
     admin::check(role, &labels, label.is_some())?;
-    label::lock();
     let other = match label {
-        None => None,
-        Some(label) => Some(counterpart(provider, role, label, &labels)?),
+        None => Other::Cleared,
+        Some(label) => counterpart(provider, role, label, &labels)?,
     };
+    // After the directory has been asked: everybody waits for this lock who sets a label.
+    label::lock();
+    // Both may have taken a while. What this session may do can have changed, the role's labels can not.
+    admin::check(role, &labels, label.is_some())?;
+    let (text, is_mapping) = match &other {
+        Other::Kept => return Ok(()),
+        Other::Cleared => (None, None),
+        Other::Public(text, internal) => (Some(text.clone()), Some(internal)),
+        Other::Internal(internal) => (Some(internal.to_string()), Some(internal)),
+    };
+    if let Some(internal) = is_mapping {
+        demand_unused(role, internal.tenant, internal.object_id)?;
+    }
     let current = match provider {
         Provider::Public => labels.internal,
         Provider::Internal => labels.public,
     };
-    if other != current {
-        label::set(role, provider.other(), other.as_deref());
+    if text != current {
+        label::set(role, provider.other(), text.as_deref());
     }
     Ok(())
+}
+
+/// What becomes of the other provider's label.
+enum Other {
+    Kept,
+    Cleared,
+    /// The public label that goes with the internal one.
+    Public(String, InternalLabel),
+    Internal(InternalLabel),
 }
 
 /// The other provider's label that goes with `label`: the one that is there if it agrees, so that a
@@ -44,43 +67,35 @@ fn counterpart(
     role: pg_sys::Oid,
     label: &str,
     current: &Labels,
-) -> Result<String, PrincipalError> {
+) -> Result<Other, PrincipalError> {
     let refuse = |error| PrincipalError::Label { provider, error };
     match provider {
         Provider::Public => {
             let label: PublicLabel = label.parse().map_err(refuse)?;
             let internal = parsed::<InternalLabel>(&current.internal);
-            let internal = match internal.filter(|internal| label.agrees_with(internal)) {
-                Some(internal) => internal,
-                None => resolve(&label)?,
-            };
-            demand_unused(role, internal.tenant, internal.object_id)?;
-            Ok(internal.to_string())
+            match internal.filter(|internal| label.agrees_with(internal)) {
+                Some(internal) => Ok(Other::Internal(internal)),
+                None => resolve(role, &label),
+            }
         }
         Provider::Internal => {
             let label: InternalLabel = label.parse().map_err(refuse)?;
-            demand_unused(role, label.tenant, label.object_id)?;
             let public = parsed::<PublicLabel>(&current.public);
-            Ok(match (public, &current.public) {
+            let text = match (public, &current.public) {
                 (Some(public), Some(text)) if public.agrees_with(&label) => text.clone(),
                 (public, _) => {
-                    let InternalLabel {
-                        kind,
-                        object_id,
-                        admin,
-                        ..
-                    } = label;
                     // The internal label doesn't say whether MFA is demanded, so it doesn't undo it.
                     let mfa = public.is_some_and(|public| public.mfa());
                     PublicLabel::Principal {
-                        kind,
-                        object_id,
-                        admin,
+                        kind: label.kind,
+                        object_id: label.object_id,
+                        admin: label.admin,
                         mfa,
                     }
                     .to_string()
                 }
-            })
+            };
+            Ok(Other::Public(text, label))
         }
     }
 }
@@ -90,25 +105,42 @@ fn parsed<L: std::str::FromStr>(label: &Option<String>) -> Option<L> {
     label.as_deref().and_then(|label| label.parse().ok())
 }
 
-/// The principal that a public label names, in the configured tenant.
-fn resolve(label: &PublicLabel) -> Result<InternalLabel, PrincipalError> {
-    match *label {
-        PublicLabel::ByName { .. } => Err(PrincipalError::NoDirectory),
+/// The principal that a public label names, in the configured tenant; by the directory where it is known by
+/// its name alone.
+fn resolve(role: pg_sys::Oid, label: &PublicLabel) -> Result<Other, PrincipalError> {
+    let is_replay = lookup::is_replay();
+    let internal = match *label {
+        // The internal label comes next; until it does, nobody can sign in.
+        PublicLabel::ByName { .. } if is_replay => return Ok(Other::Kept),
+        PublicLabel::ByName { admin, .. } => {
+            let name = || rights::name_of(role).unwrap_or_else(|| role.to_string());
+            let asked = name();
+            let internal = lookup::by_name(&asked, admin)?;
+            rights::accept_changes();
+            if name() != asked {
+                return Err(PrincipalError::Renamed(asked));
+            }
+            internal
+        }
         PublicLabel::Principal {
             kind,
             object_id,
             admin,
             ..
-        } => {
-            let tenant = settings::tenant().ok_or(PrincipalError::NoTenant)?;
-            Ok(InternalLabel {
-                kind,
-                object_id,
-                tenant,
-                admin,
-            })
-        }
-    }
+        } if is_replay => InternalLabel {
+            kind,
+            object_id,
+            tenant: settings::tenant().ok_or(PrincipalError::NoTenant)?,
+            admin,
+        },
+        PublicLabel::Principal {
+            kind,
+            object_id,
+            admin,
+            ..
+        } => lookup::by_object_id(kind, object_id, admin)?,
+    };
+    Ok(Other::Internal(internal))
 }
 
 /// Labels a role that this transaction has made as `SECURITY LABEL FOR pgaadauth` would, with both labels

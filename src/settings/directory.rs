@@ -130,6 +130,18 @@ pub fn directory() -> Option<DirectorySettings> {
     })
 }
 
+/// The setting that names the chosen credential's file, and the file.
+pub fn credential_file() -> Option<(&'static str, PathBuf)> {
+    match credential().ok().flatten()? {
+        CredentialSource::ClientSecret(file) => Some(("aadauth.client_secret_file", file)),
+        CredentialSource::ClientCertificate(file) => {
+            Some(("aadauth.client_certificate_file", file))
+        }
+        CredentialSource::WorkloadIdentity(file) => Some(("aadauth.federated_token_file", file)),
+        CredentialSource::ManagedIdentity => None,
+    }
+}
+
 /// Why there is no directory although a credential is chosen: the setting that is missing.
 pub fn missing_for_directory() -> Option<&'static str> {
     match credential() {

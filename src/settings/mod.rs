@@ -16,8 +16,8 @@ use uuid::Uuid;
 use crate::pg::setting::{self, Rule};
 
 pub use directory::{
-    directory, directory_timeout, group_cache_ttl, group_sync_interval, group_sync_is_enabled,
-    http, missing_for_directory,
+    credential_file, directory, directory_timeout, group_cache_ttl, group_sync_interval,
+    group_sync_is_enabled, http, missing_for_directory,
 };
 
 /// Who may sign in how (`aadauth.authentication`).
@@ -216,10 +216,15 @@ pub fn policy() -> Result<Policy, Reason> {
         tenant,
         authority: authority(),
         audiences,
-        clock_skew: CLOCK_SKEW.get().into(),
+        clock_skew: clock_skew(),
         max_token_size: max_token_size(),
         max_token_lifetime: MAX_TOKEN_LIFETIME.get().into(),
     })
+}
+
+/// In seconds.
+pub fn clock_skew() -> i64 {
+    CLOCK_SKEW.get().into()
 }
 
 /// In bytes.

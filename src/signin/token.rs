@@ -3,7 +3,8 @@
 use std::time::Instant;
 
 use entra_token::{
-    Claims, Envelope, Mapping, Policy, PrincipalKind, Reason, SigningKey, TokenVersion, judge,
+    Claims, Envelope, Mapping, Membership, Policy, PrincipalKind, Reason, SigningKey, TokenVersion,
+    judge,
 };
 
 use super::event;
@@ -128,7 +129,10 @@ fn compare(
 ) -> Result<Option<EventCheck>, Refusal> {
     let group = mapping.object_id;
     let claimed = claims.membership(group);
-    let mut source = MembershipSource::Claim;
+    let mut source = match claimed {
+        Membership::Unknown if claims.has_group_names() => MembershipSource::Names,
+        _ => MembershipSource::Claim,
+    };
     let mut problem = None;
     let mut judgement = judge(policy, mapping, claims, claimed, now);
     if judgement.hinges_on_membership()

@@ -1,9 +1,10 @@
 //! What the server proves to Entra who it is with.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use uuid::Uuid;
+use zeroize::Zeroizing;
 
 use crate::assertion::Certificate;
 use crate::error::{DirectoryError, ErrorKind};
@@ -17,6 +18,7 @@ use crate::wiped::Wiped;
 /// <https://learn.microsoft.com/graph/deployments>
 const FURTHER_GRAPHS: [&str; 1] = ["https://dod-graph.microsoft.us"];
 const SUFFIX: &str = "/.default";
+const CERTIFICATE: &str = "client certificate";
 
 /// How to ask for a token for Graph. Files are read anew for each.
 pub(crate) struct Credential {
@@ -89,26 +91,21 @@ impl Credential {
             }
             Proof::Secret(client_id, path) => {
                 append_client(&mut form, *client_id);
-                let secret = secret_file::read_line(path, "client secret")?;
-                form.append_field("client_secret", &secret);
+                form.append_field("client_secret", &read_secret(path)?);
             }
             Proof::Certificate(client_id, path) => {
                 append_client(&mut form, *client_id);
-                let what = "client certificate";
-                let content = secret_file::read(path, what)?;
+                let certificate = read_certificate(path)?;
                 let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
                 let now = now.map_or(0, |now| now.as_secs() as i64);
-                let assertion = Certificate::from_pem(&content)
-                    .and_then(|certificate| certificate.assert(*client_id, &self.token_url, now))
-                    .map_err(|problem| {
-                        let message = format!("the {what} in {path:?} is not used: {problem}");
-                        DirectoryError::new(ErrorKind::CredentialUnusable, message)
-                    })?;
+                let assertion = certificate
+                    .assert(*client_id, &self.token_url, now)
+                    .map_err(|problem| unusable_certificate(path, problem))?;
                 append_assertion(&mut form, &assertion);
             }
             Proof::Federated(client_id, path) => {
                 append_client(&mut form, *client_id);
-                append_assertion(&mut form, &secret_file::read_line(path, "federated token")?);
+                append_assertion(&mut form, &read_federated(path)?);
             }
         }
         Ok(Request::post(
@@ -117,6 +114,41 @@ impl Credential {
             form.into_bytes(),
         ))
     }
+}
+
+impl CredentialSource {
+    /// Reads the credential's file by the rules for it, and asks nobody.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::CredentialUnusable`]: the file can't be read, may be read by others, or does not hold
+    /// what it should.
+    pub fn check(&self) -> Result<(), DirectoryError> {
+        match self {
+            CredentialSource::ManagedIdentity => Ok(()),
+            CredentialSource::ClientSecret(path) => read_secret(path).map(drop),
+            CredentialSource::ClientCertificate(path) => read_certificate(path).map(drop),
+            CredentialSource::WorkloadIdentity(path) => read_federated(path).map(drop),
+        }
+    }
+}
+
+fn read_secret(path: &Path) -> Result<Zeroizing<Vec<u8>>, DirectoryError> {
+    secret_file::read_line(path, "client secret")
+}
+
+fn read_federated(path: &Path) -> Result<Zeroizing<Vec<u8>>, DirectoryError> {
+    secret_file::read_line(path, "federated token")
+}
+
+fn read_certificate(path: &Path) -> Result<Certificate, DirectoryError> {
+    let content = secret_file::read(path, CERTIFICATE)?;
+    Certificate::from_pem(&content).map_err(|problem| unusable_certificate(path, problem))
+}
+
+fn unusable_certificate(path: &Path, problem: &str) -> DirectoryError {
+    let message = format!("the {CERTIFICATE} in {path:?} is not used: {problem}");
+    DirectoryError::new(ErrorKind::CredentialUnusable, message)
 }
 
 fn append_client(form: &mut Wiped, client_id: Uuid) {

@@ -160,10 +160,21 @@ impl Claims {
                 .is_some_and(|names| names.contains_key("groups"));
         match &self.0.groups {
             _ if is_overflowed => Membership::Unknown,
-            Some(Groups(groups)) if groups.contains(&group) => Membership::Member,
+            Some(groups) if groups.ids.contains(&group) => Membership::Member,
+            // Under which name the group may be among them is not for us to guess.
+            Some(groups) if groups.has_names => Membership::Unknown,
             Some(_) => Membership::NotMember,
             None => Membership::Unknown,
         }
+    }
+
+    /// Whether the token has names of groups in place of object ids, as an app registration can be set
+    /// to emit them.
+    pub fn has_group_names(&self) -> bool {
+        self.0
+            .groups
+            .as_ref()
+            .is_some_and(|groups| groups.has_names)
     }
 
     /// How the user authenticated; only v1 tokens say it.
@@ -243,7 +254,11 @@ impl fmt::Debug for Claims {
 
 /// The entries of `groups` that are GUIDs.
 #[derive(Clone)]
-struct Groups(Vec<Uuid>);
+struct Groups {
+    ids: Vec<Uuid>,
+    /// There are entries that are no object ids.
+    has_names: bool,
+}
 
 impl<'de> Deserialize<'de> for Groups {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -261,10 +276,16 @@ impl<'de> Visitor<'de> for GroupsVisitor {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Groups, A::Error> {
-        let mut groups = Vec::new();
+        let mut groups = Groups {
+            ids: Vec::new(),
+            has_names: false,
+        };
         while let Some(entry) = seq.next_element::<String>()? {
-            groups.extend(guid::parse(&entry));
+            match guid::parse(&entry) {
+                Some(id) => groups.ids.push(id),
+                None => groups.has_names = true,
+            }
         }
-        Ok(Groups(groups))
+        Ok(groups)
     }
 }

@@ -230,7 +230,7 @@ reasons! {
             "Somebody else's token, or the account was deleted and made again: then pgaadauth_update_principal_with_oid with the new object id."
         GroupsUnknown "groups-unknown"
             "The token does not say which groups its principal is in, and no directory is configured."
-            "Let the server ask Microsoft Graph (aadauth.credential), or let the app registration emit the groups claim (Token configuration, Add groups claim); with more than 200 groups, only those assigned to the application."
+            "Let the server ask Microsoft Graph (aadauth.credential), or let the app registration emit the groups claim, by Group ID and not by name (Token configuration, Add groups claim); with more than 200 groups, only those assigned to the application."
         DirectoryUnavailable "directory-unavailable"
             "The token does not say which groups its principal is in, and the directory could not be asked or did not say."
             "The server log has the cause beside the refusal, and what to do about it: a credential, a permission, the network. Members whom the directory has confirmed within aadauth.group_cache_ttl get in meanwhile."

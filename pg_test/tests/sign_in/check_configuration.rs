@@ -2,6 +2,7 @@
 //! server.
 
 mod audit;
+mod directory;
 mod hba;
 mod keys;
 mod pam;
@@ -21,6 +22,7 @@ use crate::rig::{Rig, ensure};
 
 pub const TESTS: &[Test] = &[
     ("settings", settings::mistakes),
+    ("secrets_in_the_wrong_place", settings::secrets),
     ("a_ca_file_without_certificates", settings::ca_file),
     ("nothing_while_tokens_are_off", settings::tokens_off),
     ("lines_of_pg_hba_conf", hba::mistakes),
@@ -30,6 +32,9 @@ pub const TESTS: &[Test] = &[
     ("the_database_of_the_audit", audit::mistakes),
     ("workers_that_are_not_running", audit::workers),
     ("signing_keys", keys::mistakes),
+    ("a_clock_that_is_off", keys::clock),
+    ("the_directory", directory::mistakes),
+    ("group_names_in_tokens", directory::group_names),
     ("to_superusers_alone", readers),
     ("every_code_is_shown_by_a_test", every_code),
 ];

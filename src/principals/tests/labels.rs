@@ -106,6 +106,19 @@ mod tests {
         assert_eq!(labels("r").0, "aadauth,mfa");
     }
 
+    /// Scripts of pg_dumpall begin with that setting.
+    #[pg_test]
+    fn a_dump_replays_a_bare_label_before_the_internal_one() {
+        run("CREATE ROLE r; SET default_transaction_read_only = off");
+        run(&public("r", "aadauth,admin,mfa"));
+        assert_eq!(labels("r"), ("aadauth,admin,mfa".into(), "-".into()));
+        let internal_text = format!("type=user,oid={ALICE},tenant_id={BOB},admin");
+        run(&internal("r", &internal_text));
+        assert_eq!(labels("r"), ("aadauth,admin,mfa".into(), internal_text));
+        run("RESET default_transaction_read_only; CREATE ROLE s");
+        assert_eq!(failure(&public("s", "aadauth")).sqlstate, "55000");
+    }
+
     #[pg_test]
     fn what_is_no_label_is_refused_with_what_is_accepted() {
         run("CREATE ROLE r");

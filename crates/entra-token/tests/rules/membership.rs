@@ -25,17 +25,17 @@ fn membership_is_read_from_group_ids() {
         ),
         (
             with_groups(json!([format!("{GROUP}0")])),
-            Err(Reason::NotAGroupMember),
+            Err(Reason::GroupsUnknown),
         ),
         (
             with_groups(json!([format!("x{GROUP}")])),
-            Err(Reason::NotAGroupMember),
+            Err(Reason::GroupsUnknown),
         ),
         (
             with_groups(json!([format!("{{{GROUP}}}")])),
-            Err(Reason::NotAGroupMember),
+            Err(Reason::GroupsUnknown),
         ),
-        (with_groups(json!(["dbas"])), Err(Reason::NotAGroupMember)),
+        (with_groups(json!(["dbas"])), Err(Reason::GroupsUnknown)),
         (without(user_v1(), "groups"), Err(Reason::GroupsUnknown)),
         (
             setting(user_v1(), "hasgroups", true),
@@ -86,6 +86,21 @@ fn membership_is_read_from_group_ids() {
         outcome(&user_v1(), &mapping(PrincipalKind::User, GROUP)),
         Err(Reason::ObjectIdMismatch)
     );
+}
+
+/// Names are not compared, and where there are some, ids may be missing.
+#[test]
+fn names_in_place_of_ids_are_noticed() {
+    for (groups, expected) in [
+        (json!([]), false),
+        (json!([GROUP]), false),
+        (json!([GROUP, "dbas"]), true),
+        (json!(["dbas"]), true),
+    ] {
+        let claims = verified(&setting(user_v1(), "groups", groups.clone()));
+        assert_eq!(claims.has_group_names(), expected, "{groups}");
+    }
+    assert!(!verified(&without(user_v1(), "groups")).has_group_names());
 }
 
 /// The caller's knowledge of the membership counts for group roles, and for no others.

@@ -1,6 +1,14 @@
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
 use pg_test::Result;
 use pg_test::emulator::Emulator;
 use pg_test::server::free_port;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::Value;
 
 use super::expect;
@@ -80,4 +88,75 @@ fn age(file: &std::path::Path, seconds: i64) -> Result<()> {
     }
     // In place, so that it remains the server's.
     Ok(std::fs::write(file, stored.to_string())?)
+}
+
+/// At the emulator's address somebody else answers, whose clock is ten minutes ahead.
+pub fn clock(rig: &Rig) -> Result<()> {
+    let mut emulator = Emulator::prepare(rig.run(), "entra-check-clock")?;
+    emulator.start()?;
+    let authority = emulator.authority();
+    let certificates = emulator.authorities().display().to_string();
+    let mut server = rig.server("check-clock", |plan| {
+        plan.set("aadauth.authority_host", &authority)
+            .set("aadauth.ca_file", &certificates)
+    })?;
+    expect(&server, "the same clock", &[EMULATED])?;
+    emulator.stop()?;
+    let ahead = SystemTime::now() + Duration::from_secs(600);
+    stand_in(&emulator, &httpdate::fmt_http_date(ahead))?;
+    // Another file of the same certificates makes the worker fetch at once.
+    let copy = rig.run().path().join("check-clock-ca.pem");
+    std::fs::copy(&certificates, &copy)?;
+    server.configure(&[("aadauth.ca_file", Some(&copy.display().to_string()))])?;
+    expect(
+        &server,
+        "another clock",
+        &[
+            (
+                "clock-off",
+                &["behind the authority's", "aadauth.clock_skew"],
+            ),
+            EMULATED,
+            ("signing-keys-not-renewed", &["status 503"]),
+        ],
+    )
+}
+
+/// Answers every request at the emulator's address, for as long as the tests run, with no more than the
+/// time.
+fn stand_in(emulator: &Emulator, date: &str) -> Result<()> {
+    let (certificate, key) = emulator.server_certificate()?;
+    let chain: Vec<CertificateDer<'static>> =
+        CertificateDer::pem_file_iter(certificate)?.collect::<std::result::Result<_, _>>()?;
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_single_cert(chain, PrivateKeyDer::from_pem_file(key)?)?;
+    let config = Arc::new(config);
+    let address = emulator
+        .authority()
+        .replace("https://localhost", "127.0.0.1");
+    let listener = TcpListener::bind(address)?;
+    let answer = format!(
+        "HTTP/1.1 503 Busy\r\nDate: {date}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+    );
+    std::thread::spawn(move || {
+        for socket in listener.incoming().flatten() {
+            let (config, answer) = (Arc::clone(&config), answer.clone());
+            std::thread::spawn(move || -> Result<()> {
+                let mut stream = StreamOwned::new(ServerConnection::new(config)?, socket);
+                let mut request = Vec::new();
+                while !request.ends_with(b"\r\n\r\n") {
+                    let mut byte = [0];
+                    stream.read_exact(&mut byte)?;
+                    request.extend(byte);
+                }
+                stream.write_all(answer.as_bytes())?;
+                stream.conn.send_close_notify();
+                Ok(stream.flush()?)
+            });
+        }
+    });
+    Ok(())
 }

@@ -1,7 +1,7 @@
 use pg_test::Result;
 
-use super::{expect, expect_silence, good_server};
-use crate::rig::Rig;
+use super::{expect, expect_silence, findings, good_server};
+use crate::rig::{Rig, ensure};
 
 /// Settings that are changed, what must be found, and what it says.
 type Mistake = (
@@ -34,7 +34,7 @@ const MISTAKES: &[Mistake] = &[
     (
         &[("aadauth.clock_skew", Some("1h"))],
         "setting-refused",
-        &["aadauth.clock_skew = '1h'"],
+        &["aadauth.clock_skew", "'1h'"],
     ),
     (
         &[("aadauth.tennant_id", Some("x"))],
@@ -141,6 +141,29 @@ pub fn ca_file(rig: &Rig) -> Result<()> {
     )?;
     std::fs::copy(rig.emulator.authorities(), &file)?;
     expect_silence(&server, "a file with certificates")
+}
+
+/// A secret that was put where none belongs is not shown.
+pub fn secrets(rig: &Rig) -> Result<()> {
+    let mut server = good_server(rig, "check-secrets", |plan| plan)?;
+    for (setting, value, says) in [
+        (
+            "aadauth.https_proxy",
+            "http://user:s3cret@proxy:3128",
+            "no password",
+        ),
+        ("aadauth.client_secret_file", "s3cret", "must be absolute"),
+    ] {
+        server.configure(&[(setting, Some(value))])?;
+        expect(&server, value, &[("setting-refused", &[setting, says])])?;
+        let shown: Vec<String> = findings(&server)?
+            .into_iter()
+            .map(|finding| finding.text)
+            .collect();
+        ensure(!shown.concat().contains("s3cret"), || shown.concat())?;
+        server.configure(&[(setting, None)])?;
+    }
+    expect_silence(&server, "without them")
 }
 
 /// Who has switched tokens off needs no tenant.

@@ -1,0 +1,120 @@
+//! The directory: whether it can be asked.
+
+use std::error::Error;
+
+use entra_client::{ErrorKind, check_ca_file};
+use serde::Deserialize;
+
+use super::finding::{Code, Finding};
+use crate::directory::{self, Answerless};
+use crate::settings;
+
+pub fn check() -> Result<Vec<Finding>, Box<dyn Error>> {
+    let mut findings: Vec<Finding> = access().into_iter().collect();
+    findings.extend(group_names()?);
+    Ok(findings)
+}
+
+fn access() -> Option<Finding> {
+    if let Some(missing) = settings::missing_for_directory() {
+        // Nothing works without a tenant, and that is said already.
+        return (missing != "aadauth.tenant_id").then(|| {
+            Finding::new(
+                Code::DirectoryIncomplete,
+                missing,
+                format!(
+                    "aadauth.credential is set and {missing} is not, so the directory is not asked."
+                ),
+                format!("Set {missing}, or set aadauth.credential to none; reload."),
+            )
+        });
+    }
+    let Some(settings) = settings::directory() else {
+        return settings::group_sync_is_enabled().then(|| {
+            Finding::new(
+                Code::GroupSyncWithoutDirectory,
+                "pgaadauth.enable_group_sync",
+                "Groups are to be synchronised, and there is no directory to ask for their members.",
+                "Set aadauth.credential and what it takes, or switch pgaadauth.enable_group_sync off; reload.",
+            )
+        });
+    };
+    if let Err(error) = settings.credential.check() {
+        let place = match settings::credential_file() {
+            Some((setting, _)) => setting,
+            None => "aadauth.credential",
+        };
+        return Some(finding(
+            Code::DirectoryCredentialUnusable,
+            place,
+            &error.message,
+            error.kind,
+        ));
+    }
+    // What these spoil is reported with them.
+    if settings::ca_file().is_some_and(|file| check_ca_file(&file).is_err()) {
+        return None;
+    }
+    match directory::probe() {
+        Ok(()) | Err(Answerless::WorkerNotRunning | Answerless::NotConfigured) => None,
+        Err(Answerless::Directory { kind, message }) => {
+            let (code, place) = match kind {
+                ErrorKind::PermissionMissing => (
+                    Code::DirectoryPermissionMissing,
+                    "the app registration's API permissions",
+                ),
+                ErrorKind::CredentialUnusable => {
+                    (Code::DirectoryCredentialUnusable, "aadauth.credential")
+                }
+                ErrorKind::CredentialRefused => {
+                    (Code::DirectoryCredentialRefused, "aadauth.credential")
+                }
+                _ => (Code::DirectoryNotAnswering, "aadauth.graph_endpoint"),
+            };
+            Some(finding(code, place, &message, kind))
+        }
+        Err(answerless) => Some(Finding::new(
+            Code::DirectoryNotAnswering,
+            "aadauth.graph_endpoint",
+            sentence(&answerless.message()),
+            answerless.hint(),
+        )),
+    }
+}
+
+fn finding(code: Code, place: &str, message: &str, kind: ErrorKind) -> Finding {
+    Finding::new(code, place, sentence(message), kind.hint())
+}
+
+fn sentence(message: &str) -> String {
+    let mut letters = message.chars();
+    let first = letters.next().map(|first| first.to_ascii_uppercase());
+    format!("{}{}.", first.unwrap_or_default(), letters.as_str())
+}
+
+#[derive(Deserialize)]
+struct Counted {
+    events: i64,
+}
+
+/// What the audit says, where this is the database that holds it.
+fn group_names() -> Result<Option<Finding>, Box<dyn Error>> {
+    let counted = super::rows::<Counted>(
+        "SELECT count(*) AS events FROM aadauth.sign_in_audit
+         WHERE occurred_at > now() - interval '1 day' AND outcome = 'refused'
+             AND checks @> '[{\"source\": \"names\"}]'",
+    )?;
+    let events = counted.first().map_or(0, |counted| counted.events);
+    Ok((events > 0).then(|| {
+        Finding::new(
+            Code::GroupNamesInTokens,
+            "the app registration's token configuration",
+            format!(
+                "{events} sign-ins of the last day were refused whose tokens had names of groups in place of object ids: \
+                 names decide nothing here."
+            ),
+            "Let the groups claim be emitted as Group ID (Token configuration, groups claim), or let the server ask the \
+             directory (aadauth.credential).",
+        )
+    }))
+}

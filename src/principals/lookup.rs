@@ -1,0 +1,172 @@
+//! The directory's word on the principal that a role is to be mapped to.
+//!
+//! To be asked before any lock is taken that others wait for. The wait is the directory's: it's bounded, and
+//! cancelled with the query.
+
+use entra_client::{ErrorKind, Principal};
+use entra_token::{InternalLabel, PrincipalKind};
+use pgrx::prelude::*;
+use uuid::Uuid;
+
+use super::error::PrincipalError;
+use crate::directory::{self, Answerless};
+use crate::pg::log::{self, Level};
+use crate::settings;
+
+/// The mapping to the principal that the directory knows by this name.
+///
+/// # Errors
+/// There is not exactly one, or the directory can't be asked.
+pub fn by_name(name: &str, admin: bool) -> Result<InternalLabel, PrincipalError> {
+    let tenant = settings::tenant().ok_or(PrincipalError::NoTenant)?;
+    let principal = directory::find_by_name(name).map_err(|answerless| match answerless {
+        Answerless::NotConfigured => PrincipalError::NoDirectory(settings::missing_for_directory()),
+        Answerless::Directory {
+            kind: ErrorKind::NotFound,
+            ..
+        } => PrincipalError::NameNotFound(name.to_owned()),
+        Answerless::Directory {
+            kind: ErrorKind::Ambiguous,
+            message,
+        } => PrincipalError::NameAmbiguous {
+            name: name.to_owned(),
+            found: message,
+        },
+        answerless => PrincipalError::Unanswered {
+            whom: name.to_owned(),
+            answerless,
+        },
+    })?;
+    demand_name(&principal, name)?;
+    warn_if_disabled(&principal);
+    Ok(InternalLabel {
+        kind: principal.kind,
+        object_id: principal.object_id,
+        tenant,
+        admin,
+    })
+}
+
+/// The mapping to a principal that the caller names by kind and object id (or, for a service, application
+/// id). Where a directory is configured, it must know the principal as one of that kind.
+///
+/// A directory that doesn't answer is no reason to refuse: the kind is only checked here so that a mistake
+/// shows now rather than at the first sign-in, which checks it by the token.
+///
+/// # Errors
+/// There is no such principal, or it is of another kind.
+pub fn by_object_id(
+    kind: PrincipalKind,
+    object_id: Uuid,
+    admin: bool,
+) -> Result<InternalLabel, PrincipalError> {
+    let tenant = settings::tenant().ok_or(PrincipalError::NoTenant)?;
+    match find(kind, object_id) {
+        Ok(principal) if principal.kind == kind => warn_if_disabled(&principal),
+        Ok(principal) => {
+            return Err(PrincipalError::WrongType {
+                given: kind,
+                actual: principal.kind,
+            });
+        }
+        Err(Answerless::NotConfigured) => {}
+        Err(Answerless::Directory {
+            kind: ErrorKind::NotFound,
+            ..
+        }) => {
+            return Err(PrincipalError::ObjectNotFound(object_id));
+        }
+        Err(answerless) => log::line(
+            Level::Warning,
+            &format!(
+                "could not check that object id {object_id} is that of a {kind}: {}",
+                answerless.message()
+            ),
+            Some("The role is mapped all the same."),
+            Some(answerless.hint()),
+        ),
+    }
+    Ok(InternalLabel {
+        kind,
+        object_id,
+        tenant,
+        admin,
+    })
+}
+
+/// People put either id of an application in its label.
+fn find(kind: PrincipalKind, id: Uuid) -> Result<Principal, Answerless> {
+    match directory::find_by_object_id(id) {
+        Err(Answerless::Directory {
+            kind: ErrorKind::NotFound,
+            ..
+        }) if kind == PrincipalKind::Service => directory::find_by_app_id(id),
+        found => found,
+    }
+}
+
+/// A confused answer must not map somebody else. Entra doesn't tell letters' cases apart.
+fn demand_name(principal: &Principal, name: &str) -> Result<(), PrincipalError> {
+    if principal.name.to_lowercase() == name.to_lowercase() {
+        return Ok(());
+    }
+    Err(PrincipalError::AnotherAnswered {
+        asked: name.to_owned(),
+        answered: principal.name.clone(),
+    })
+}
+
+fn warn_if_disabled(principal: &Principal) {
+    if !principal.enabled {
+        log::line(
+            Level::Warning,
+            &format!(
+                "the account of \"{}\" is disabled in the directory",
+                principal.name
+            ),
+            None,
+            Some("It gets no tokens, so nobody can sign in as the role until it is enabled."),
+        );
+    }
+}
+
+/// Whether this session replays a dump, by the setting with which the scripts of pg_dumpall begin (main in
+/// pg_dumpall.c) and which nobody has a reason to set otherwise.
+///
+/// A dump has both labels of a role, in any order, and what it says was found out when it was made: to ask
+/// for each role again would take long, and fail for those who have gone since. It only means that less is
+/// checked early: whoever may set labels may set the internal one, for which nobody is ever asked.
+pub fn is_replay() -> bool {
+    Spi::get_one(
+        "SELECT source OPERATOR(pg_catalog.=) 'session' AND setting OPERATOR(pg_catalog.=) 'off'
+         FROM pg_catalog.pg_settings WHERE name OPERATOR(pg_catalog.=) 'default_transaction_read_only'",
+    )
+    .ok()
+    .flatten()
+        == Some(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_about_somebody_else_is_refused() {
+        let principal = Principal {
+            kind: PrincipalKind::User,
+            object_id: Uuid::nil(),
+            name: "Zo\u{eb}@contoso.com".into(),
+            app_id: None,
+            enabled: true,
+        };
+        for (asked, is_fine) in [
+            ("Zo\u{eb}@contoso.com", true),
+            ("ZO\u{cb}@CONTOSO.COM", true),
+            ("zoe@contoso.com", false),
+            ("zo\u{eb}@contoso.co", false),
+            ("", false),
+        ] {
+            assert_eq!(demand_name(&principal, asked).is_ok(), is_fine, "{asked}");
+        }
+    }
+}
