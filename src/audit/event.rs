@@ -41,12 +41,15 @@ impl From<&str> for Shown {
 }
 
 /// Control characters (Unicode category Cc), line and paragraph separators, and the format characters
-/// that change the direction or the visibility of their neighbours (UTS #55, section 2).
+/// that change the direction or the visibility of their neighbours (UTS #55, section 2); and those that
+/// show nothing (Default_Ignorable_Code_Point of UAX #44, and the empty Braille pattern).
 fn is_hidden(c: char) -> bool {
     c.is_control()
         || matches!(
             c,
-            '\u{061C}' | '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{2069}' | '\u{FEFF}'
+            '\u{00AD}' | '\u{034F}' | '\u{061C}' | '\u{115F}' | '\u{1160}' | '\u{17B4}' | '\u{17B5}' | '\u{180B}'..='\u{180F}'
+                | '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{206F}' | '\u{2800}' | '\u{3164}'
+                | '\u{FE00}'..='\u{FE0F}' | '\u{FEFF}' | '\u{FFA0}' | '\u{FFF0}'..='\u{FFFB}' | '\u{E0000}'..='\u{E0FFF}'
         )
 }
 

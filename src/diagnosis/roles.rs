@@ -1,6 +1,6 @@
 //! Mapped roles, and the roles of the extension itself.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::error::Error;
 
 use entra_token::{Audience, Mapping};
@@ -90,27 +90,20 @@ impl Roles {
 
     /// The mapped roles that may log in, as pg_hba.conf sees them.
     pub fn logins(&self) -> Vec<Login> {
-        self.mapped
-            .iter()
-            .filter(|role| role.attributes.may_log_in)
-            .map(|role| Login {
-                name: role.attributes.name.clone(),
-                member_of: self.groups_of(&role.attributes.name),
+        let mut groups: HashMap<&str, Vec<&str>> = HashMap::new();
+        for (group, member) in &self.memberships {
+            groups.entry(member).or_default().push(group);
+        }
+        let may_log_in = self.mapped.iter().filter(|role| role.attributes.may_log_in);
+        may_log_in
+            .map(|role| {
+                pgrx::check_for_interrupts!();
+                Login {
+                    name: role.attributes.name.clone(),
+                    member_of: all_groups(&role.attributes.name, &groups),
+                }
             })
             .collect()
-    }
-
-    fn groups_of(&self, name: &str) -> BTreeSet<String> {
-        let mut groups = BTreeSet::from([name.to_owned()]);
-        let mut open = vec![name.to_owned()];
-        while let Some(member) = open.pop() {
-            for (group, of) in &self.memberships {
-                if *of == member && groups.insert(group.clone()) {
-                    open.push(group.clone());
-                }
-            }
-        }
-        groups
     }
 
     pub fn check(&self) -> Vec<Finding> {
@@ -227,5 +220,38 @@ impl Roles {
              longer loaded.",
             "ALTER ROLE ... PASSWORD NULL.",
         )
+    }
+}
+
+/// The role and all that it is a member of, directly or not.
+fn all_groups(role: &str, groups: &HashMap<&str, Vec<&str>>) -> BTreeSet<String> {
+    let mut all = BTreeSet::from([role.to_owned()]);
+    let mut open = vec![role];
+    while let Some(member) = open.pop() {
+        for group in groups.get(member).into_iter().flatten() {
+            if all.insert((*group).to_owned()) {
+                open.push(group);
+            }
+        }
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memberships_are_followed_and_may_be_many() {
+        let names: Vec<String> = (0..50_000).map(|number| format!("m{number}")).collect();
+        let mut groups: HashMap<&str, Vec<&str>> = HashMap::from([("g", vec!["top", "g"])]);
+        for name in &names {
+            groups.insert(name, vec!["g", "azure_pg_admin"]);
+        }
+        for name in &names {
+            let all = all_groups(name, &groups);
+            let expected = [name.as_str(), "g", "azure_pg_admin", "top"];
+            assert_eq!(all, expected.map(str::to_owned).into());
+        }
     }
 }

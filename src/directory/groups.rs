@@ -123,6 +123,12 @@ impl GroupCache {
         }
     }
 
+    /// Forgets everything.
+    pub fn clear(&mut self) {
+        self.generation += 1;
+        self.sets.as_flattened_mut().fill(Entry::NONE);
+    }
+
     /// Forgets all that is known of the group.
     pub fn forget(&mut self, group: Uuid) {
         self.generation += 1;
@@ -321,6 +327,16 @@ mod tests {
         late.generation = cache.generation();
         cache.keep(&scope(1), &late);
         assert_eq!(look(&cache, 1, 2, NOW), Some(true));
+    }
+
+    #[test]
+    fn a_cleared_cache_knows_nothing_and_takes_nothing_from_before() {
+        let mut cache = empty();
+        cache.keep(&scope(1), &learnt(1, 2, true, NOW));
+        cache.clear();
+        assert_eq!(look(&cache, 1, 2, NOW), None);
+        cache.keep(&scope(1), &learnt(1, 2, true, NOW));
+        assert_eq!(look(&cache, 1, 2, NOW), None);
     }
 
     #[test]

@@ -4,10 +4,8 @@
 //! A question waits in the [`table`], from where the worker takes it; the answer comes back the same
 //! way. The wait is bounded and serves interrupts, so that a cancelled query, a shutdown or the
 //! authentication timeout ends it. What the directory says of groups is kept in the [`groups`] cache.
-#![allow(dead_code, reason = "functions by name and the diagnosis come next")]
 
 pub mod groups;
-pub mod history;
 pub mod question;
 pub mod scope;
 pub mod table;
@@ -22,8 +20,6 @@ use crate::keys::bytes::Bytes;
 use crate::pg::latch::{self, Process};
 use crate::pg::shmem;
 use crate::{clock, settings};
-#[allow(unused_imports, reason = "the diagnosis comes next")]
-pub use history::{Failure, State};
 use question::{Answer, Question};
 use scope::Scope;
 use table::{Expired, GRACE, Ticket};
@@ -52,11 +48,6 @@ pub struct Membership {
     pub is_member: bool,
     /// Whether the directory had been asked before, and wasn't for this.
     pub is_cached: bool,
-}
-
-/// Whether there is a directory to ask.
-pub fn is_configured() -> bool {
-    settings::directory().is_some()
 }
 
 /// Looks for the principal whose user principal name (users) or display name (others) this is.
@@ -135,11 +126,6 @@ pub fn probe() -> Result<(), Answerless> {
 /// Forgets who is in the group, so that the directory is asked again.
 pub fn forget_group(group: Uuid) {
     shmem::change_groups(|cache| cache.forget(group));
-}
-
-/// How the directory has fared since the server started.
-pub fn state() -> State {
-    shmem::questions(|table| table.history.state())
 }
 
 impl Answerless {

@@ -13,6 +13,7 @@ pub struct Scope(Bytes<640>);
 
 impl Scope {
     /// The scope of no directory.
+    #[cfg(test)]
     pub const NONE: Scope = Scope(Bytes::EMPTY);
 
     /// `None` when the settings are longer than their checks let them be.

@@ -12,7 +12,6 @@
 use std::time::Duration;
 
 use super::Answerless;
-use super::history::History;
 use super::question::{Answer, Question};
 use super::scope::Scope;
 use crate::pg::latch::Process;
@@ -59,12 +58,11 @@ struct Slot {
     answer: Option<Answer>,
 }
 
-/// The questions, the worker that answers them, and how it has fared.
+/// The questions, and the worker that answers them.
 pub struct QuestionTable {
     worker: Option<Process>,
     last_ticket: Ticket,
     slots: [Option<Slot>; SLOTS],
-    pub history: History,
 }
 
 impl QuestionTable {
@@ -72,7 +70,6 @@ impl QuestionTable {
         worker: None,
         last_ticket: Ticket(0),
         slots: [None; SLOTS],
-        history: History::EMPTY,
     };
 
     /// Puts a question for which there are `patience` and [`GRACE`].
@@ -194,6 +191,7 @@ impl QuestionTable {
     }
 
     /// How many slots are taken.
+    #[cfg(any(test, feature = "fault-injection"))]
     pub fn taken(&self, now: i64) -> usize {
         let slots = self.slots.iter().flatten();
         slots.filter(|slot| slot.is_live(now)).count()

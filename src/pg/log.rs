@@ -12,6 +12,8 @@ use super::shim;
 pub enum Level {
     /// For the server log only.
     Log,
+    /// For whoever runs the command, to know what it did.
+    Notice,
     /// Something an administrator should mend.
     Warning,
 }
@@ -20,6 +22,7 @@ pub enum Level {
 pub fn line(level: Level, message: &str, detail: Option<&str>, hint: Option<&str>) {
     let level = match level {
         Level::Log => pg_sys::LOG,
+        Level::Notice => pg_sys::NOTICE,
         Level::Warning => pg_sys::WARNING,
     };
     let (message, detail, hint) = (text(message), detail.map(text), hint.map(text));

@@ -66,6 +66,12 @@ pub enum PrincipalError {
     },
     #[error("the directory was asked for \"{asked}\" and answered about \"{answered}\"")]
     AnotherAnswered { asked: String, answered: String },
+    #[error("the directory has no user named \"{name}\", but a {kind}")]
+    PassesForUser {
+        name: String,
+        kind: PrincipalKind,
+        object_id: Uuid,
+    },
     #[error("role \"{0}\" was renamed while the directory was asked for it")]
     Renamed(String),
     /// PostgreSQL's text.
@@ -139,6 +145,7 @@ impl PrincipalError {
             Self::WrongType { .. } => ERRCODE_INVALID_PARAMETER_VALUE,
             Self::Unanswered { answerless, .. } => unanswered(answerless),
             Self::AnotherAnswered { .. } => ERRCODE_PROTOCOL_VIOLATION,
+            Self::PassesForUser { .. } => ERRCODE_WRONG_OBJECT_TYPE,
             Self::RoleExists(_) => ERRCODE_DUPLICATE_OBJECT,
             Self::NullArgument(_) => ERRCODE_NULL_VALUE_NOT_ALLOWED,
             Self::EmptyName => ERRCODE_INVALID_NAME,
@@ -204,6 +211,10 @@ impl PrincipalError {
                 answerless.hint()
             ),
             Self::AnotherAnswered { .. } => ErrorKind::BadAnswer.hint().into(),
+            Self::PassesForUser { kind, object_id, .. } => format!(
+                "Applications are named by those who register them. If it is the {kind} {object_id} that is meant, \
+                 use pgaadauth_create_principal_with_oid."
+            ),
             Self::Renamed(_) => "Try again.".into(),
             Self::NoSuchRole(_) => {
                 "pgaadauth_create_principal_with_oid creates a role and maps it.".into()

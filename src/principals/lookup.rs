@@ -39,6 +39,15 @@ pub fn by_name(name: &str, admin: bool) -> Result<InternalLabel, PrincipalError>
     })?;
     demand_name(&principal, name)?;
     warn_if_disabled(&principal);
+    log::line(
+        Level::Notice,
+        &format!(
+            "\"{name}\" is the {} {}",
+            principal.kind, principal.object_id
+        ),
+        None,
+        None,
+    );
     Ok(InternalLabel {
         kind: principal.kind,
         object_id: principal.object_id,
@@ -106,14 +115,29 @@ fn find(kind: PrincipalKind, id: Uuid) -> Result<Principal, Answerless> {
 }
 
 /// A confused answer must not map somebody else. Entra doesn't tell letters' cases apart.
+///
+/// Nor must an application or a group that is named like a user: in most tenants everybody may register
+/// an application, under any name, and nobody would notice that the user meant isn't found.
 fn demand_name(principal: &Principal, name: &str) -> Result<(), PrincipalError> {
-    if principal.name.to_lowercase() == name.to_lowercase() {
-        return Ok(());
+    if principal.name.to_lowercase() != name.to_lowercase() {
+        return Err(PrincipalError::AnotherAnswered {
+            asked: name.to_owned(),
+            answered: principal.name.clone(),
+        });
     }
-    Err(PrincipalError::AnotherAnswered {
-        asked: name.to_owned(),
-        answered: principal.name.clone(),
-    })
+    if principal.kind != PrincipalKind::User && has_at_sign(name) {
+        return Err(PrincipalError::PassesForUser {
+            name: name.to_owned(),
+            kind: principal.kind,
+            object_id: principal.object_id,
+        });
+    }
+    Ok(())
+}
+
+/// Whether a name reads like a user's: it has an @, or what looks like one.
+pub fn has_at_sign(name: &str) -> bool {
+    name.contains(['@', '\u{FE6B}', '\u{FF20}'])
 }
 
 fn warn_if_disabled(principal: &Principal) {
@@ -167,6 +191,28 @@ mod tests {
             ("", false),
         ] {
             assert_eq!(demand_name(&principal, asked).is_ok(), is_fine, "{asked}");
+        }
+    }
+
+    #[test]
+    fn an_application_does_not_pass_for_a_user() {
+        for (kind, name, is_fine) in [
+            (PrincipalKind::User, "bob@fabrikam.com", true),
+            (PrincipalKind::Service, "reporting", true),
+            (PrincipalKind::Group, "analysts", true),
+            (PrincipalKind::Service, "bob@fabrikam.com", false),
+            (PrincipalKind::Group, "bob@fabrikam.com", false),
+            (PrincipalKind::Service, "bob\u{FF20}fabrikam.com", false),
+            (PrincipalKind::Service, "bob\u{FE6B}fabrikam.com", false),
+        ] {
+            let principal = Principal {
+                kind,
+                object_id: Uuid::nil(),
+                name: name.to_owned(),
+                app_id: None,
+                enabled: true,
+            };
+            assert_eq!(demand_name(&principal, name).is_ok(), is_fine, "{name}");
         }
     }
 }

@@ -80,6 +80,10 @@ impl Questions {
             settings.and_then(|settings| Scope::of(&settings).map(|scope| (settings, scope)));
         if directory != self.directory {
             self.running.clear();
+            // What was learnt by another way may be what the change is to get rid of.
+            if self.directory.is_some() {
+                shmem::change_groups(|cache| cache.clear());
+            }
             self.directory = directory;
         }
         // Its thread ends, and with it the old directory, when the last answer is there.
@@ -207,16 +211,17 @@ impl Questions {
             };
             shmem::change_groups(|cache| cache.keep(scope, &learnt));
         }
+        let (_, generation) = learnt;
+        let is_current = !settings::group_cache_ttl().is_zero()
+            && shmem::groups(|cache| cache.generation() == generation);
         let (up_to, said) = match &outcome {
+            // Who came later wants to know what is so now: a group may have been forgotten since it was asked.
+            Ok(said @ Answer::Member(_)) if !is_current => (newest, *said),
             Ok(said) => (Ticket::LAST, *said),
             // Who came later has time left, and it is asked again for them.
             Err(error) if error.kind == ErrorKind::TimedOut => (newest, error.into()),
             Err(error) => (Ticket::LAST, error.into()),
         };
-        shmem::change_questions(|table| match failure(&outcome) {
-            None => table.history.answered(clock::micros()),
-            Some(error) => table.history.failed(clock::micros(), error),
-        });
         answer(scope, question, up_to, said);
         self.log.note(now, failure(&outcome));
     }

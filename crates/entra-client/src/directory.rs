@@ -110,6 +110,8 @@ impl Directory {
             return Err(self.graph.malformed("has a principal of another name"));
         }
         match (found.pop(), found.is_empty()) {
+            // Who else has the name would be on a page that was not asked for.
+            (_, true) if !are_all => Err(self.graph.malformed("goes on without a second match")),
             (None, _) => Err(missing()),
             (Some(only), true) => Ok(only),
             (Some(last), false) => {

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use entra_token::PrincipalKind;
 use reqwest::header::{HeaderName, HeaderValue};
+use serde::Deserialize;
 use uuid::Uuid;
 
 use crate::answer::{self, Object, Page, permission};
@@ -23,6 +24,13 @@ const PAGE: usize = 999;
 const MOST: usize = 500_000;
 /// How many pages in a row may bring nothing new: a list that leads in a circle ends here.
 const BARREN: u32 = 50;
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct GroupTypes {
+    id: Uuid,
+    group_types: Vec<String>,
+}
 
 /// One reading of a group's members.
 pub(crate) struct Members<'a> {
@@ -58,8 +66,9 @@ impl<'a> Members<'a> {
             "{}/v1.0/groups/{}/transitiveMembers",
             self.graph.origin, self.group
         );
-        let users = properties(PrincipalKind::User);
-        self.list(format!("{members}?$select={users}&$top={PAGE}"), None)?;
+        // What either kind needs: should Graph begin to list service principals here, they are members.
+        let all = "id,userPrincipalName,displayName,appId,accountEnabled";
+        self.list(format!("{members}?$select={all}&$top={PAGE}"), None)?;
         let services = properties(PrincipalKind::Service);
         let url = format!(
             "{members}/microsoft.graph.servicePrincipal?$count=true&$select={services}&$top={PAGE}"
@@ -82,10 +91,10 @@ impl<'a> Members<'a> {
             }
             let permission = permission(PrincipalKind::Group);
             let response = match self.graph.ask(&request, permission, &self.patience) {
-                // A group that can't have members of that kind.
                 Err(failure)
                     if kind.is_some()
-                        && failure.code.as_deref() == Some("Request_UnsupportedQuery") =>
+                        && failure.code.as_deref() == Some("Request_UnsupportedQuery")
+                        && self.has_users_alone()? =>
                 {
                     return Ok(());
                 }
@@ -108,6 +117,23 @@ impl<'a> Members<'a> {
                 return Err(self.graph.malformed("goes on without end"));
             }
         }
+    }
+
+    /// Whether the group is one of Microsoft 365, whose members can be of no other kind. Graph refuses to
+    /// list service principals of such a group, by an error that can mean anything else as well.
+    /// <https://learn.microsoft.com/graph/api/resources/groups-overview>
+    fn has_users_alone(&self) -> Result<bool, DirectoryError> {
+        let url = format!(
+            "{}/v1.0/groups/{}?$select=id,groupTypes",
+            self.graph.origin, self.group
+        );
+        let permission = permission(PrincipalKind::Group);
+        let response = self
+            .graph
+            .ask(&Request::get(url), permission, &self.patience)?;
+        let group: GroupTypes =
+            answer::parse(&response).map_err(|what| self.graph.malformed(what))?;
+        Ok(group.id == self.group && group.group_types.iter().any(|one| one == "Unified"))
     }
 
     /// The members of a page that have not been seen before, and whether it had nothing else either.

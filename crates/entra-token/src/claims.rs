@@ -148,8 +148,8 @@ impl Claims {
     /// Whether the token says that its principal is a member of `group`.
     ///
     /// Entra leaves `groups` out where the principal is in too many groups, and says so in
-    /// `hasgroups` or `_claim_names`. The address in `_claim_sources` is never followed. Entries
-    /// that are no GUIDs (names of groups that come from an on-premises directory) are passed over.
+    /// `hasgroups` or `_claim_names`. The address in `_claim_sources` is never followed. Where
+    /// an entry is no GUID (an app registration can have names of groups emitted), none counts as an id.
     /// <https://learn.microsoft.com/entra/identity-platform/access-token-claims-reference#groups-overage-claim>
     pub fn membership(&self, group: Uuid) -> Membership {
         let is_overflowed = self.0.hasgroups == Some(true)
@@ -160,9 +160,10 @@ impl Claims {
                 .is_some_and(|names| names.contains_key("groups"));
         match &self.0.groups {
             _ if is_overflowed => Membership::Unknown,
-            Some(groups) if groups.ids.contains(&group) => Membership::Member,
-            // Under which name the group may be among them is not for us to guess.
+            // A name may be spelled like another group's id, and under which name the group is among
+            // them is not for us to guess.
             Some(groups) if groups.has_names => Membership::Unknown,
+            Some(groups) if groups.ids.contains(&group) => Membership::Member,
             Some(_) => Membership::NotMember,
             None => Membership::Unknown,
         }

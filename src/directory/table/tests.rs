@@ -238,20 +238,3 @@ fn no_question_lasts_longer_than_the_longest() {
     assert_eq!(table.open(NOW)[0].due_at, NOW + micros(LONGEST));
     assert_eq!(table.taken(NOW + micros(LONGEST) + micros(GRACE) + 1), 0);
 }
-
-#[test]
-fn the_history_counts_and_remembers() {
-    let mut table = attended();
-    assert_eq!(table.history.state().last_failure, None);
-    let error = DirectoryError {
-        kind: ErrorKind::Throttled,
-        message: "too many".to_owned(),
-    };
-    table.history.failed(NOW, &error);
-    table.history.answered(NOW + 1);
-    let state = table.history.state();
-    assert_eq!((state.asked, state.failed), (2, 1));
-    assert_eq!(state.answered_at, Some(NOW + 1));
-    let failure = state.last_failure.unwrap();
-    assert_eq!((failure.at, failure.error), (NOW, error));
-}

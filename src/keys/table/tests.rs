@@ -263,6 +263,9 @@ fn the_clock_is_compared_with_that_of_the_own_authority() {
     table.publish(&own, &[sourced(&own, TokenVersion::V1, Source::Network)]);
     assert!(table.clock().is_some());
     let other = scope(2, None);
-    table.publish(&other, &[sourced(&other, TokenVersion::V1, Source::Network)]);
+    table.publish(
+        &other,
+        &[sourced(&other, TokenVersion::V1, Source::Network)],
+    );
     assert_eq!(table.clock(), None);
 }

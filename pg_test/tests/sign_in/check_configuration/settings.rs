@@ -27,7 +27,10 @@ const MISTAKES: &[Mistake] = &[
         &["'db'", "an application id URI such as"],
     ),
     (
-        &[("aadauth.https_proxy", Some("http://user:password@proxy:3128"))],
+        &[(
+            "aadauth.https_proxy",
+            Some("http://user:password@proxy:3128"),
+        )],
         "setting-refused",
         &["aadauth.https_proxy", "'...'", "no password"],
     ),
