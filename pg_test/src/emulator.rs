@@ -227,6 +227,15 @@ impl Emulator {
         self.requests("graph")
     }
 
+    /// Blocks a user's account, or lets it be used again.
+    ///
+    /// # Errors
+    /// The emulator isn't running, or knows no such user.
+    pub fn enable_user(&self, user: &str, enabled: bool) -> Result<()> {
+        let change = json!({ "user": { "user": user, "enabled": enabled } });
+        self.control(Method::POST, "/directory", &change).map(drop)
+    }
+
     /// How often its key endpoints were asked.
     ///
     /// # Errors

@@ -224,18 +224,25 @@ impl Connection {
     /// Runs a query; the first column of each row.
     ///
     /// # Errors
-    /// The server refuses it.
+    /// The server refuses it; another one can be run then, unless the connection is closed.
     pub fn query(&mut self, sql: &str) -> Result<Vec<String>> {
         let mut body = sql.as_bytes().to_vec();
         body.push(0);
         self.send(Some(b'Q'), &body)?;
         let mut rows = Vec::new();
+        let mut failure = None;
         loop {
             match self.message()? {
-                None => return Err("the server closed the connection".into()),
-                Some((b'E', body)) => return Err(refusal(&body).message.into()),
+                None => {
+                    let closed = || "the server closed the connection".to_owned();
+                    return Err(failure.unwrap_or_else(closed).into());
+                }
+                Some((b'E', body)) => failure = Some(refusal(&body).message),
                 Some((b'D', body)) => rows.push(first_column(&body)),
-                Some((b'Z', _)) => return Ok(rows),
+                Some((b'Z', _)) => match failure {
+                    Some(message) => return Err(message.into()),
+                    None => return Ok(rows),
+                },
                 Some(_) => {}
             }
         }

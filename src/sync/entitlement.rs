@@ -171,9 +171,8 @@ pub fn unfit(role: &MappedRole, member: &Principal, terms: Terms) -> Option<Obst
 fn name_obstacle(member: &Principal) -> Option<Obstacle> {
     let name = member.name.as_str();
     let is_shown = Shown::new(name).to_string() == name && name.trim() == name;
-    if name.is_empty() || !is_shown {
-        Some(Obstacle::NameUnusable)
-    } else if member.kind == PrincipalKind::Service && name.contains('@') {
+    let passes_for_user = member.kind == PrincipalKind::Service && name.contains('@');
+    if name.is_empty() || !is_shown || passes_for_user {
         Some(Obstacle::NameUnusable)
     } else if name.len() >= pg_sys::NAMEDATALEN as usize {
         Some(Obstacle::NameTooLong)
@@ -186,6 +185,7 @@ fn name_obstacle(member: &Principal) -> Option<Obstacle> {
 }
 
 #[cfg(test)]
+#[allow(clippy::panic)]
 mod tests {
     use super::*;
 
@@ -249,15 +249,15 @@ mod tests {
         assert_eq!(roles(&user(7)), [70]);
         assert_eq!(roles(&principal(PrincipalKind::Service, 8, "s")), [80]);
         assert_eq!(roles(&principal(PrincipalKind::Service, 9, "s")), [90]);
-        assert_eq!(roles(&user(6)), []);
+        assert!(roles(&user(6)).is_empty());
         // That tenant's principal is another one.
-        assert_eq!(roles(&user(5)), []);
+        assert!(roles(&user(5)).is_empty());
         // A user has no application id.
         let odd = Principal {
             app_id: Some(Uuid::from_u128(1009)),
             ..user(6)
         };
-        assert_eq!(roles(&odd), []);
+        assert!(roles(&odd).is_empty());
     }
 
     #[test]

@@ -167,18 +167,12 @@ impl Thread {
     }
 
     fn list(&self, directory: &Directory, group: Uuid) -> Listed {
-        let mut is_there = false;
-        let mut page = |members| {
-            is_there = true;
-            self.tell(News::Page(members))
-        };
+        let mut page = |members| self.tell(News::Page(members));
         match directory.members(group, &self.stop, &mut page) {
             Ok(()) => Listed::Whole,
-            // Whoever takes this for an answer takes the group role from everybody. So a group that
-            // has had a page is there, and one that hasn't is looked for in another way.
-            Err(error) if error.kind == ErrorKind::NotFound && !is_there => {
-                look_for(directory, group)
-            }
+            // Whoever takes this for an answer takes the group role from everybody, so that it is asked
+            // for in another way as well.
+            Err(error) if error.kind == ErrorKind::NotFound => look_for(directory, group),
             Err(error) => Listed::Failed(error.into()),
         }
     }

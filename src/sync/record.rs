@@ -114,15 +114,15 @@ impl Change {
 }
 
 /// Begins a run: forgets groups that are not mapped any more and changes of more than 30 days ago, and
-/// returns the run's number.
-pub fn begin(mapped: &[(Uuid, Uuid)]) -> Result<i64, Failure> {
+/// returns the run's number, which is above `last`: a run that did nothing has left no trace here.
+pub fn begin(mapped: &[(Uuid, Uuid)], last: i64) -> Result<i64, Failure> {
     let json = serde_json::to_string(mapped).map_err(unexpected)?;
     Spi::connect_mut(|client| {
-        let number = "SELECT pg_catalog.greatest(
+        let number = "SELECT GREATEST(
                 (SELECT pg_catalog.max(run) FROM aadauth.group_sync_groups),
-                (SELECT pg_catalog.max(run) FROM aadauth.group_sync_changes), 0) + 1";
+                (SELECT pg_catalog.max(run) FROM aadauth.group_sync_changes), $1) + 1";
         let run = client
-            .update(number, Some(1), &[])?
+            .update(number, Some(1), &[DatumWithOid::from(last)])?
             .first()
             .get_one::<i64>()?;
         let unmapped = "DELETE FROM aadauth.group_sync_groups AS g WHERE NOT EXISTS (
@@ -132,7 +132,7 @@ pub fn begin(mapped: &[(Uuid, Uuid)]) -> Result<i64, Failure> {
         let old = "DELETE FROM aadauth.group_sync_changes
                 WHERE at < pg_catalog.now() - interval '30 days'";
         client.update(old, None, &[])?;
-        Ok(run.unwrap_or(1))
+        Ok(run.unwrap_or(last + 1))
     })
 }
 

@@ -52,6 +52,8 @@ impl From<Failure> for Broken {
 /// What a run needs of its surroundings.
 pub struct Run<'a> {
     pub settings: &'a DirectorySettings,
+    /// The number of the run before.
+    pub last: i64,
     /// Whether the run is to end, at a point where nothing is half done.
     pub is_over: &'a mut dyn FnMut() -> bool,
     /// The problem of each group that is in the log; the same one is not written again.
@@ -70,7 +72,7 @@ impl Run<'_> {
                 .iter()
                 .map(|group| (group.tenant(), group.id()))
                 .collect();
-            Ok((groups, record::begin(&keys)?))
+            Ok((groups, record::begin(&keys, self.last)?))
         })?;
         begun(number);
         let mut has_failed = false;
@@ -89,9 +91,14 @@ impl Run<'_> {
                 tally: Tally::default(),
             };
             let tenant = self.settings.tenant;
-            if let Some((obstacle, detail)) =
-                worker::transaction(|| group::obstacle(group, tenant))?
-            {
+            let obstacle = worker::transaction(|| group::obstacle(group, tenant))?;
+            if let Some((obstacle, mut detail)) = obstacle {
+                match settle::survey(group, &Members::none())?.leavers.len() {
+                    0 => {}
+                    count => {
+                        detail.push_str(&format!(" {count} mapped roles have it and keep it."))
+                    }
+                }
                 task.close(State::Skipped, Some(obstacle), Some(&detail))?;
                 continue;
             }

@@ -100,6 +100,11 @@ impl SyncState {
         (self.current_run, self.next_run)
     }
 
+    /// The number of the last run that was begun.
+    pub fn last_run(&self) -> i64 {
+        self.last_run
+    }
+
     /// Whether there are requests that no run has begun after.
     pub fn is_asked(&self) -> bool {
         self.asked > self.answered

@@ -35,6 +35,7 @@ pub fn run() {
     let mut sync = Sync {
         setup,
         schedule: Schedule::new(settings::group_sync_interval(), now),
+        is_ready: false,
         said: None,
         said_of_groups: HashMap::new(),
     };
@@ -95,6 +96,8 @@ fn wait_until_wanted() -> Option<Setup> {
 struct Sync {
     setup: Setup,
     schedule: Schedule,
+    /// The database was fit to be written to when it was looked at last.
+    is_ready: bool,
     /// The problem that is in the log; the same one is not written again.
     said: Option<Problem>,
     said_of_groups: HashMap<Uuid, String>,
@@ -120,23 +123,22 @@ impl Sync {
     fn step(&mut self) -> Duration {
         let now = Instant::now();
         let is_asked = shmem::sync(|state| state.is_asked());
-        if !is_asked && now < self.schedule.due() {
+        if self.is_ready && !is_asked && now < self.schedule.due() {
             return self.pause(now);
         }
-        if let Err(problem) = database::check(&self.setup.database, &sync::TABLES) {
-            shmem::change_sync(|state| {
-                let asked = state.asked();
-                state.end(asked, Some(&problem.message));
-                state.set_ready(false);
-            });
+        // Requests that come from now on are for the next run.
+        let (answers, last) = shmem::sync(|state| (state.asked(), state.last_run()));
+        let fit = database::check(&self.setup.database, &sync::TABLES);
+        self.is_ready = fit.is_ok();
+        shmem::change_sync(|state| state.set_ready(fit.is_ok()));
+        if let Err(problem) = fit {
+            shmem::change_sync(|state| state.end(answers, Some(&problem.message)));
             self.say(problem);
             return RETRY;
         }
-        shmem::change_sync(|state| state.set_ready(true));
-        // Requests that come from now on are for the next run.
-        let answers = shmem::sync(|state| state.asked());
         let outcome = Run {
             settings: &self.setup.directory,
+            last,
             is_over: &mut || is_over(&self.setup),
             said: &mut self.said_of_groups,
         }

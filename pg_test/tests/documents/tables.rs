@@ -204,6 +204,16 @@ pub fn links() -> Result<()> {
     Ok(())
 }
 
+/// The text of a module of the sign-in tests, with that of the modules in it.
+fn sign_in_module(name: &str) -> Result<String> {
+    let place = source().join("pg_test/tests/sign_in").join(name);
+    let mut text = fs::read_to_string(place.with_extension("rs"))?;
+    for part in fs::read_dir(place).into_iter().flatten() {
+        text += &fs::read_to_string(part?.path())?;
+    }
+    Ok(text)
+}
+
 /// docs/security.md names a test for each threat: `module::test` of the sign-in tests, or
 /// `token: test` of the token rules.
 pub fn tests_named() -> Result<()> {
@@ -222,9 +232,8 @@ pub fn tests_named() -> Result<()> {
                     format!("docs/security.md: there is no deviation {name}"),
                 )?;
             } else {
-                let file = source().join(format!("pg_test/tests/sign_in/{module}.rs"));
                 let tests =
-                    fs::read_to_string(&file).map_err(|_| format!("{test}: no such module"))?;
+                    sign_in_module(module).map_err(|_| format!("{test}: no such module"))?;
                 expect(
                     tests.contains(&format!("\"{name}\"")),
                     format!("docs/security.md: there is no test {test}"),

@@ -60,18 +60,7 @@ impl Rig {
         change: impl FnOnce(Plan, &Emulator) -> Result<Plan>,
     ) -> Result<DirectoryServer<'_>> {
         emulator.start()?;
-        let secret = self.secret_file(&format!("{name}.secret"), SERVER_SECRET)?;
-        let plan = self
-            .plan(name)?
-            .set("aadauth.authority_host", &emulator.authority())
-            .set("aadauth.graph_endpoint", &emulator.authority())
-            .set(
-                "aadauth.ca_file",
-                &emulator.authorities().display().to_string(),
-            )
-            .set("aadauth.credential", "client_secret")
-            .set("aadauth.client_id", SERVER_APPLICATION)
-            .set("aadauth.client_secret_file", &secret.display().to_string());
+        let plan = self.plan_asking(name, &emulator)?;
         let server = self.start_plan(change(plan, &emulator)?)?;
         self.prepare(&server)?;
         for (role, group) in GROUPS {
@@ -82,6 +71,20 @@ impl Rig {
             server,
             emulator,
         })
+    }
+
+    /// A plan for a server that asks this emulator, by a client secret.
+    pub fn plan_asking(&self, name: &str, emulator: &Emulator) -> Result<Plan> {
+        let secret = self.secret_file(&format!("{name}.secret"), SERVER_SECRET)?;
+        let authorities = emulator.authorities().display().to_string();
+        Ok(self
+            .plan(name)?
+            .set("aadauth.authority_host", &emulator.authority())
+            .set("aadauth.graph_endpoint", &emulator.authority())
+            .set("aadauth.ca_file", &authorities)
+            .set("aadauth.credential", "client_secret")
+            .set("aadauth.client_id", SERVER_APPLICATION)
+            .set("aadauth.client_secret_file", &secret.display().to_string()))
     }
 
     /// A file that only the server's account may read.

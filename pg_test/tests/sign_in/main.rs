@@ -13,6 +13,7 @@ mod directory;
 mod directory_server;
 mod explain;
 mod fail_closed;
+mod group_sync;
 mod hba_lines;
 mod keys;
 mod local_roles;
@@ -44,6 +45,13 @@ const MODULES: &[(&str, &[Test])] = &[
     ("directory", directory::TESTS),
     ("explain", explain::TESTS),
     ("fail_closed", fail_closed::TESTS),
+    ("group_sync", group_sync::members::TESTS),
+    ("group_sync", group_sync::names::TESTS),
+    ("group_sync", group_sync::unsynchronised::TESTS),
+    ("group_sync", group_sync::failures::TESTS),
+    ("group_sync", group_sync::races::TESTS),
+    ("group_sync", group_sync::asking::TESTS),
+    ("group_sync", group_sync::large::TESTS),
     ("hba_lines", hba_lines::TESTS),
     ("keys", keys::TESTS),
     ("local_roles", local_roles::TESTS),
