@@ -15,7 +15,7 @@ mod error;
 mod functions;
 pub mod guard;
 mod label;
-mod lookup;
+pub mod lookup;
 pub mod mapped;
 pub mod member;
 

@@ -8,6 +8,7 @@ use pgrx::pg_sys;
 use uuid::Uuid;
 
 use crate::audit::Shown;
+use crate::principals::lookup;
 use crate::principals::mapped::{MappedRole, MappedRoles};
 
 /// What keeps a member from having a role, or a group from being synchronised. The codes are stable.
@@ -171,7 +172,7 @@ pub fn unfit(role: &MappedRole, member: &Principal, terms: Terms) -> Option<Obst
 fn name_obstacle(member: &Principal) -> Option<Obstacle> {
     let name = member.name.as_str();
     let is_shown = Shown::new(name).to_string() == name && name.trim() == name;
-    let passes_for_user = member.kind == PrincipalKind::Service && name.contains('@');
+    let passes_for_user = member.kind == PrincipalKind::Service && lookup::has_at_sign(name);
     if name.is_empty() || !is_shown || passes_for_user {
         Some(Obstacle::NameUnusable)
     } else if name.len() >= pg_sys::NAMEDATALEN as usize {

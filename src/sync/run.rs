@@ -92,14 +92,8 @@ impl Run<'_> {
             };
             let tenant = self.settings.tenant;
             let obstacle = worker::transaction(|| group::obstacle(group, tenant))?;
-            if let Some((obstacle, mut detail)) = obstacle {
-                match settle::survey(group, &Members::none())?.leavers.len() {
-                    0 => {}
-                    count => {
-                        detail.push_str(&format!(" {count} mapped roles have it and keep it."))
-                    }
-                }
-                task.close(State::Skipped, Some(obstacle), Some(&detail))?;
+            if let Some((obstacle @ Obstacle::OtherTenant, detail)) = &obstacle {
+                task.close(State::Skipped, Some(*obstacle), Some(detail))?;
                 continue;
             }
             let listed = match &unreachable {
@@ -111,7 +105,7 @@ impl Run<'_> {
             {
                 unreachable = Some(trouble.clone());
             }
-            has_failed |= self.conclude(&mut task, listed)?;
+            has_failed |= self.conclude(&mut task, listed, obstacle)?;
         }
         Ok(Finished { has_failed })
     }
@@ -165,27 +159,28 @@ impl Run<'_> {
     }
 
     /// Does what the listing asks for; `true` when trying again soon may help.
+    ///
+    /// With an obstacle nobody is given the group role, and those who have left lose it all the same.
     fn conclude(
         &mut self,
         task: &mut Task<'_>,
         listed: Result<Members, Listed>,
+        obstacle: Option<(Obstacle, String)>,
     ) -> Result<bool, Broken> {
-        let (members, obstacle) = match listed {
-            Ok(members) => (members, None),
+        let (members, is_gone) = match listed {
+            Ok(members) => (members, false),
             Err(Listed::Failed(trouble)) => {
                 let problem = &trouble.message;
                 task.close(State::Failed, Some(Obstacle::ListingFailed), Some(problem))?;
                 self.warn(task.group, problem, trouble.hint());
                 return Ok(trouble.is_passing());
             }
-            Err(Listed::NoGroup | Listed::Whole) => {
-                (Members::none(), Some(Obstacle::GroupNotFound))
-            }
+            Err(Listed::NoGroup | Listed::Whole) => (Members::none(), true),
         };
         // What sign-ins remember of the group is older than this.
         directory::forget_group(task.group.id());
         task.tally.seen = members.as_slice().len();
-        let problem = match self.settle(task, &members) {
+        let problem = match self.settle(task, &members, obstacle.is_none()) {
             Ok(()) => None,
             Err(Broken::Database(failure)) => Some(failure.message),
             Err(interrupted) => return Err(interrupted),
@@ -196,8 +191,16 @@ impl Run<'_> {
             self.warn(task.group, &problem, Some(hint));
             return Ok(true);
         }
-        let detail = obstacle.map(|_| "The directory has no group with this object id.");
-        task.close(State::Done, obstacle, detail)?;
+        match obstacle {
+            _ if is_gone => {
+                let detail = "The directory has no group with this object id.";
+                task.close(State::Done, Some(Obstacle::GroupNotFound), Some(detail))?;
+            }
+            Some((obstacle, detail)) => {
+                task.close(State::Skipped, Some(obstacle), Some(&detail))?;
+            }
+            None => task.close(State::Done, None, None)?,
+        }
         self.said.remove(&task.group.id());
         task.tell();
         Ok(false)
@@ -217,8 +220,13 @@ impl Run<'_> {
         self.said.insert(group.id(), problem.to_owned());
     }
 
-    /// Takes the group role from those who have left, then provides for members.
-    fn settle(&mut self, task: &mut Task<'_>, members: &Members) -> Result<(), Broken> {
+    /// Takes the group role from those who have left, then provides for members, if that is wanted.
+    fn settle(
+        &mut self,
+        task: &mut Task<'_>,
+        members: &Members,
+        provides: bool,
+    ) -> Result<(), Broken> {
         let survey = settle::survey(task.group, members)?;
         task.tally.done = members.as_slice().len() - survey.wanting.len();
         task.progress(State::Changing)?;
@@ -229,6 +237,9 @@ impl Run<'_> {
                 Ok(settled) => task.take(settled)?,
                 Err(_) => self.revoke_singly(task, members, leavers)?,
             }
+        }
+        if !provides {
+            return Ok(());
         }
         for wanting in survey.wanting.chunks(CHUNK) {
             self.go_on()?;

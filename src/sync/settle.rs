@@ -11,7 +11,7 @@ use std::ffi::CString;
 use entra_client::Principal;
 use pgrx::datum::DatumWithOid;
 use pgrx::prelude::*;
-use pgrx::spi::{quote_identifier, quote_literal};
+use pgrx::spi::quote_identifier;
 
 use super::entitlement::{self, Due, Obstacle};
 use super::group::{self, Group};
@@ -83,7 +83,7 @@ pub fn revoke(
     tally: &Tally,
 ) -> Result<Settled, Failure> {
     worker::transaction(|| {
-        if !begin(group)? {
+        if !begin_revoking(group) {
             return Ok(Settled::GroupChanged);
         }
         let holders = holders(group.role, Some(leavers))?;
@@ -239,10 +239,16 @@ impl Work {
     }
 }
 
-/// Locks the labels, and looks whether the group is still one to synchronise.
+/// Locks the labels, and looks whether members of the group are still to be given its role.
 fn begin(group: &Group) -> Result<bool, Failure> {
+    Ok(begin_revoking(group) && group::obstacle(group, group.tenant())?.is_none())
+}
+
+/// Locks the labels, and looks whether the group is still what it was. Its rights don't matter: the more
+/// it has, the less may those who left it keep it.
+fn begin_revoking(group: &Group) -> bool {
     label::lock();
-    Ok(group::is_unchanged(group) && group::obstacle(group, group.tenant())?.is_none())
+    group::is_unchanged(group)
 }
 
 fn finish(entry: &Entry, changes: &[Change], tally: Tally) -> Result<Settled, Failure> {
@@ -251,7 +257,7 @@ fn finish(entry: &Entry, changes: &[Change], tally: Tally) -> Result<Settled, Fa
     Ok(Settled::Changed(tally))
 }
 
-/// Who has the name that the member's role would get, and what can be done about it; `None` when nobody.
+/// Who has the name that the member's role would get; `None` when nobody.
 fn name_holder(member: &Principal) -> Option<String> {
     // A name with a NUL has been refused.
     let name = CString::new(member.name.as_str()).unwrap_or_default();
@@ -261,11 +267,10 @@ fn name_holder(member: &Principal) -> Option<String> {
         None => "The role of that name is a local one.".to_owned(),
         Some(label) => format!("The role of that name is mapped to another principal ({label})."),
     };
+    // No statement that would map it: whoever names an application chooses whose role that would be.
     Some(format!(
-        "{is} If it is to be this member's: SELECT pgaadauth_update_principal_with_oid({}, '{}', '{}', false, false)",
-        quote_literal(&member.name),
-        member.object_id,
-        member.kind
+        "{is} The member is the {} {}.",
+        member.kind, member.object_id
     ))
 }
 

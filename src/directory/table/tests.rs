@@ -5,7 +5,7 @@
     clippy::indexing_slicing
 )]
 
-use entra_client::{CredentialSource, DirectoryError, DirectorySettings, ErrorKind, HttpSettings};
+use entra_client::{CredentialSource, DirectorySettings, HttpSettings};
 use entra_token::{Authority, PrincipalKind};
 use uuid::Uuid;
 
