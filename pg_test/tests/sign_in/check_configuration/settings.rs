@@ -27,14 +27,6 @@ const MISTAKES: &[Mistake] = &[
         &["'db'", "an application id URI such as"],
     ),
     (
-        &[(
-            "aadauth.https_proxy",
-            Some("http://user:password@proxy:3128"),
-        )],
-        "setting-refused",
-        &["aadauth.https_proxy", "'...'", "no password"],
-    ),
-    (
         &[("aadauth.clock_skew", Some("1h"))],
         "setting-refused",
         &["aadauth.clock_skew", "'1h'"],
