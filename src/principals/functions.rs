@@ -285,18 +285,14 @@ fn update(name: &RoleName, found: &Found) -> Result<String, PrincipalError> {
     Ok(format!("Updated role for \"{}\"", name.0))
 }
 
-/// Labels the role. The internal label goes first: it asks nobody, and the public one finds that it agrees.
+/// Labels the role, asking nobody again.
 fn map(name: &RoleName, found: &Found) -> Result<(), PrincipalError> {
-    for (provider, label) in [
-        ("\"pgaadauth-int\"", found.internal.to_string()),
-        ("pgaadauth", found.public.to_string()),
-    ] {
-        let (role, label) = (name.quoted(), quote_literal(label));
-        run(&format!(
-            "SECURITY LABEL FOR {provider} ON ROLE {role} IS {label}"
-        ))?;
-    }
-    Ok(())
+    let label = quote_literal(found.public.to_string());
+    let statement = format!(
+        "SECURITY LABEL FOR pgaadauth ON ROLE {} IS {label}",
+        name.quoted()
+    );
+    super::label::with_found(&found.internal, || run(&statement))
 }
 
 /// Makes the role an administrator of others, and no longer one that they administer.

@@ -1,5 +1,7 @@
 //! What happens when a security label is set or cleared.
 
+use std::cell::RefCell;
+
 use entra_token::{InternalLabel, PublicLabel};
 use pgrx::pg_sys;
 use uuid::Uuid;
@@ -51,6 +53,26 @@ pub fn relabel(
     Ok(())
 }
 
+thread_local! {
+    // Set for the time of one statement.
+    static FOUND: RefCell<Option<InternalLabel>> = const { RefCell::new(None) };
+}
+
+/// Runs a `SECURITY LABEL FOR pgaadauth` for a principal that has been found already, so that its role gets
+/// this internal label.
+pub fn with_found<T>(internal: &InternalLabel, statement: impl FnOnce() -> T) -> T {
+    struct Forget;
+    /// Also while an ERROR unwinds.
+    impl Drop for Forget {
+        fn drop(&mut self) {
+            FOUND.take();
+        }
+    }
+    let _forget = Forget;
+    FOUND.set(Some(internal.clone()));
+    statement()
+}
+
 /// What becomes of the other provider's label.
 enum Other {
     Kept,
@@ -72,8 +94,12 @@ fn counterpart(
     match provider {
         Provider::Public => {
             let label: PublicLabel = label.parse().map_err(refuse)?;
-            let internal = parsed::<InternalLabel>(&current.internal);
-            match internal.filter(|internal| label.agrees_with(internal)) {
+            let known = [
+                FOUND.with_borrow(Clone::clone),
+                parsed::<InternalLabel>(&current.internal),
+            ];
+            let mut known = known.into_iter().flatten();
+            match known.find(|internal| label.agrees_with(internal)) {
                 Some(internal) => Ok(Other::Internal(internal)),
                 None => resolve(role, &label),
             }
