@@ -171,7 +171,14 @@ impl Sync {
         let pause = self.schedule.due().saturating_duration_since(now);
         let micros = i64::try_from(pause.as_micros()).unwrap_or(i64::MAX);
         let next_run = clock::micros().saturating_add(micros);
-        shmem::change_sync(|state| state.plan(next_run));
+        let is_asked = shmem::change_sync(|state| {
+            state.plan(next_run);
+            state.is_asked()
+        });
+        // Who asked while a run was under way has woken a worker that was awake.
+        if is_asked {
+            return Duration::ZERO;
+        }
         pause.min(LONGEST_PAUSE)
     }
 

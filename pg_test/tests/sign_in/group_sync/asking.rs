@@ -2,6 +2,7 @@
 //! read what was done.
 
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use pg_test::Result;
 use pg_test::place::{give_to_server, pg_config_says};
@@ -154,6 +155,7 @@ fn under_way(rig: &Rig) -> Result<()> {
     synced
         .emulator
         .disturb(&json!({ "fault": { "slow": 1000 }, "endpoint": "graph" }))?;
+    let began = Instant::now();
     std::thread::scope(|scope| {
         let first = scope.spawn(|| synced.sync());
         until("the changes are made", || {
@@ -169,6 +171,9 @@ fn under_way(rig: &Rig) -> Result<()> {
             let rows = later.join().map_err(|_| "panicked")??;
             ensure(rows.is_empty(), || format!("{rows:?}"))?;
         }
+        ensure(began.elapsed() < Duration::from_secs(30), || {
+            format!("the answers took {:?}", began.elapsed())
+        })?;
         let last: i64 = synced.server.sql(run)?.parse()?;
         ensure(last > under_way, || format!("run {last} answered all"))
     })
