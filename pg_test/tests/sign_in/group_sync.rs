@@ -9,7 +9,7 @@ pub mod races;
 pub mod unsynchronised;
 
 use pg_test::Result;
-use pg_test::emulator::Emulator;
+use pg_test::emulator::{Emulator, TENANT};
 use pg_test::server::{Plan, Server};
 use serde::Deserialize;
 use uuid::Uuid;
@@ -104,6 +104,17 @@ impl Synced<'_> {
             self.rig.map(&self.server, role, id, "group")?;
         }
         Ok(())
+    }
+
+    /// Maps a role to a principal whom the directory doesn't know as such, as it may have been before:
+    /// nobody is asked for this label. `more` is what it says beyond type, object id and tenant.
+    pub fn map_unasked(&self, role: &str, id: &str, kind: &str, more: &str) -> Result<()> {
+        self.server
+            .sql(&format!(
+                "CREATE ROLE \"{role}\" LOGIN; SECURITY LABEL FOR \"pgaadauth-int\" ON ROLE \"{role}\"
+                     IS 'type={kind},oid={id},tenant_id={TENANT}{more}'"
+            ))
+            .map(drop)
     }
 
     /// Has groups synchronised, and waits.

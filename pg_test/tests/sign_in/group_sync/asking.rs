@@ -43,9 +43,7 @@ fn askers(rig: &Rig) -> Result<()> {
     let synced = Synced::start(rig, "sync-askers", "")?;
     synced.map(&[DBA])?;
     let chief = uuid::Uuid::new_v4();
-    synced.server.sql(&format!(
-        "SELECT pgaadauth_create_principal_with_oid('chief', '{chief}', 'user', true, false)"
-    ))?;
+    synced.map_unasked("chief", &chief.to_string(), "user", ",admin")?;
     rig.map(
         &synced.server,
         STRANGER,
@@ -62,8 +60,7 @@ fn askers(rig: &Rig) -> Result<()> {
             ),
         || format!("{printed:?}"),
     )?;
-    // An admin, even one who lacks azure_pg_admin.
-    synced.server.sql("REVOKE azure_pg_admin FROM chief")?;
+    // An admin, even one who lacks azure_pg_admin, as this one does.
     let token = synced.token_about(chief)?;
     let printed = ask(
         "chief",

@@ -127,7 +127,12 @@ fn credential(rig: &Rig) -> Result<()> {
 fn no_group(rig: &Rig) -> Result<()> {
     let synced = Synced::start(rig, "sync-no-group", "")?;
     // As a superuser's mistake: Graph has no group with that id, but it has the id.
-    synced.map(&[("carols", "ca401000-0000-4000-8000-000000000003")])?;
+    synced.map_unasked(
+        "carols",
+        "ca401000-0000-4000-8000-000000000003",
+        "group",
+        "",
+    )?;
     rig.map(&synced.server, "ally", ALICE_ID, "user")?;
     synced.server.sql("GRANT carols TO ally")?;
     synced.sync_and_expect(&[("carols", "listing-failed")])?;
