@@ -214,6 +214,27 @@ fn a_name_of_several_is_ambiguous() {
     );
 }
 
+/// Who else has the name may be on the next page, which is not asked for.
+#[test]
+fn a_match_on_half_a_list_is_none() {
+    for value in [
+        json!([]),
+        json!([{"id": Uuid::from_u128(1), "displayName": "batch", "appId": Uuid::from_u128(2)}]),
+    ] {
+        let answer = json!({"value": value, "@odata.nextLink": "https://anywhere"});
+        let server = graph(
+            move |asked| match asked.path.starts_with("/v1.0/servicePrincipals?") {
+                true => Reply::json(answer.to_string()),
+                false => Reply::json(r#"{"value":[]}"#),
+            },
+        );
+        let error = directory(&server)
+            .find_by_name("batch", soon())
+            .unwrap_err();
+        assert_eq!(error.kind, ErrorKind::BadAnswer, "{value}");
+    }
+}
+
 #[test]
 fn membership_reaches_through_groups() {
     let emulator = Emulator::start();
