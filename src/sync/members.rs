@@ -10,7 +10,7 @@ use super::entitlement::{self, Obstacle, Terms};
 use crate::principals::mapped::MappedRole;
 
 /// More are not synchronised: every one is a role, and PostgreSQL reads all roles now and then.
-pub const MOST: usize = 200_000;
+pub const MOST: usize = 100_000;
 
 /// The members, each of them once: users first, in the order of their object ids, so that of two with
 /// the same name it is always the same one who gets it.
