@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use pg_test::Result;
-use pg_test::emulator::{Emulator, Token};
+use pg_test::emulator::{Emulator, TENANT, Token};
 use pg_test::place::give_to_server;
 use pg_test::process::checked;
 use pg_test::server::{Plan, Server};
@@ -64,13 +64,32 @@ impl Rig {
         let server = self.start_plan(change(plan, &emulator)?)?;
         self.prepare(&server)?;
         for (role, group) in GROUPS {
-            self.map(&server, role, group, "group")?;
+            self.map_unasked(&server, role, group, "group", "")?;
         }
         Ok(DirectoryServer {
             rig: self,
             server,
             emulator,
         })
+    }
+
+    /// Maps a new role by the label for which the directory is never asked: so that nothing has been
+    /// asked yet, or because it doesn't know the principal. `more` is what the label says beyond type,
+    /// object id and tenant.
+    pub fn map_unasked(
+        &self,
+        server: &Server,
+        role: &str,
+        id: &str,
+        kind: &str,
+        more: &str,
+    ) -> Result<()> {
+        server
+            .sql(&format!(
+                "CREATE ROLE \"{role}\" LOGIN; SECURITY LABEL FOR \"pgaadauth-int\" ON ROLE \"{role}\"
+                     IS 'type={kind},oid={id},tenant_id={TENANT}{more}'"
+            ))
+            .map(drop)
     }
 
     /// A plan for a server that asks this emulator, by a client secret.

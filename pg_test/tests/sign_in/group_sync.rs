@@ -9,7 +9,7 @@ pub mod races;
 pub mod unsynchronised;
 
 use pg_test::Result;
-use pg_test::emulator::{Emulator, TENANT};
+use pg_test::emulator::Emulator;
 use pg_test::server::{Plan, Server};
 use serde::Deserialize;
 use uuid::Uuid;
@@ -106,15 +106,9 @@ impl Synced<'_> {
         Ok(())
     }
 
-    /// Maps a role to a principal whom the directory doesn't know as such, as it may have been before:
-    /// nobody is asked for this label. `more` is what it says beyond type, object id and tenant.
+    /// [`Rig::map_unasked`], on this server.
     pub fn map_unasked(&self, role: &str, id: &str, kind: &str, more: &str) -> Result<()> {
-        self.server
-            .sql(&format!(
-                "CREATE ROLE \"{role}\" LOGIN; SECURITY LABEL FOR \"pgaadauth-int\" ON ROLE \"{role}\"
-                     IS 'type={kind},oid={id},tenant_id={TENANT}{more}'"
-            ))
-            .map(drop)
+        self.rig.map_unasked(&self.server, role, id, kind, more)
     }
 
     /// Has groups synchronised, and waits.

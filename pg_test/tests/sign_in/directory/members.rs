@@ -4,6 +4,7 @@ use std::net::TcpListener;
 
 use pg_test::Result;
 use serde_json::json;
+use uuid::Uuid;
 
 use crate::directory_server::{ALICE, DirectoryServer, GUEST, STRANGER};
 use crate::rig::{Rig, Subject, ensure};
@@ -111,7 +112,8 @@ pub fn stranger(rig: &Rig) -> Result<()> {
     let source = own.refused("analysts", &stranger, "not-a-group-member")?;
     ensure(source == "directory", || source)?;
     // A user role is no group role of the same id, and nobody is asked about it.
-    rig.person(&own.server, "someone")?;
+    let nobody = Uuid::new_v4().to_string();
+    rig.map_unasked(&own.server, "someone", &nobody, "user", "")?;
     let sign_in = own.sign_in("someone", &stranger)?;
     rig.expect_refused(&own.server, "someone", &sign_in, "object-id-mismatch")
 }
