@@ -389,7 +389,7 @@ fn no_workers_in_upgrade(rig: &Rig) -> Result<()> {
 fn library_deleted(rig: &Rig) -> Result<()> {
     let libraries = library_directory(rig.run(), "lib-deleted", &[])?;
     let place = library_place()?;
-    let mut server = rig.server("deleted", |plan| plan.mount(&libraries, &place))?;
+    let mut server = rig.server("library-deleted", |plan| plan.mount(&libraries, &place))?;
     let person = rig.person(&server, "someone")?;
     let token = rig.token_of(&person)?;
     rig.accepted(&server, "someone", &token)?;
