@@ -165,6 +165,9 @@ fn every_reason_of_a_token_has_a_deviation() {
         "worker-not-running",
         "key-refresh-cooling-down",
         "key-refresh-timed-out",
+        "directory-unavailable",
+        "directory-timed-out",
+        "directory-busy",
     ];
     let covered: HashSet<&str> = Deviation::all().iter().map(|one| one.expected).collect();
     for reason in Reason::ALL {
