@@ -1,5 +1,6 @@
 //! Roles that are mapped by a name in the directory, and types that it is asked about.
 
+mod meanwhile;
 mod outcomes;
 mod refused;
 mod replay;
@@ -27,6 +28,11 @@ pub const TESTS: &[Test] = &[
         refused::not_allowed,
     ),
     ("a_cancelled_question_leaves_nothing", refused::cancelled),
+    ("a_role_that_is_renamed_meanwhile", meanwhile::renamed),
+    (
+        "an_administrator_who_is_none_when_the_answer_comes",
+        meanwhile::dismissed,
+    ),
     ("a_dump_replays_without_asking", replay::dump),
 ];
 
