@@ -53,12 +53,15 @@ COMMENT ON ROLE aadauth_auditor IS 'May read who signed in (aadauth.sign_ins)';
 /* </end connected objects> */
 
 /* <begin connected objects> */
--- src/audit/mod.rs:20
+-- src/audit/mod.rs:22
 -- The sign-in audit: who tried to sign in, as what, from where, and how it ended.
 -- Only the audit worker writes here.
 
+-- A partition per week, which the worker makes when it has something for that week (audit/partition.rs).
+-- Keys and indexes are each partition's own, and partitions are no members of the extension: so pg_dump
+-- dumps each as a table that can be restored below this one, or beside it.
 CREATE TABLE aadauth.sign_in_audit (
-    event_id          uuid PRIMARY KEY,
+    event_id          uuid NOT NULL,
     occurred_at       timestamptz NOT NULL,
     role              text NOT NULL,
     outcome           text NOT NULL,
@@ -85,12 +88,10 @@ CREATE TABLE aadauth.sign_in_audit (
     decision_time     interval NOT NULL,
     checks            jsonb,
     count             bigint NOT NULL
-);
-
-CREATE INDEX ON aadauth.sign_in_audit (occurred_at);
+) PARTITION BY RANGE (occurred_at);
 
 COMMENT ON TABLE aadauth.sign_in_audit IS
-    'One row per attempt to sign in. The view aadauth.sign_ins is easier to read.';
+    'One row per attempt to sign in, in a partition per week. The view aadauth.sign_ins is easier to read.';
 COMMENT ON COLUMN aadauth.sign_in_audit.event_id IS
     'Made where the sign-in was decided; no event is recorded twice.';
 COMMENT ON COLUMN aadauth.sign_in_audit.role IS
@@ -139,7 +140,8 @@ SELECT
     a.outcome,
     a.reason,
     COALESCE(pg_catalog.host(a.client_address), 'local') AS client,
-    a.database
+    a.database,
+    a.count
 FROM aadauth.sign_in_audit AS a
 WHERE a.reason IS DISTINCT FROM 'no-password'
 ORDER BY a.occurred_at DESC, a.event_id DESC;
@@ -150,70 +152,14 @@ COMMENT ON VIEW aadauth.sign_ins IS
 REVOKE ALL ON aadauth.sign_in_audit, aadauth.audit_spool, aadauth.sign_ins FROM PUBLIC;
 GRANT SELECT ON aadauth.sign_in_audit, aadauth.audit_spool, aadauth.sign_ins TO aadauth_auditor;
 
--- The rows belong into dumps. (The offsets as well, lest a restored server that still has its spool
--- files reads them again from their beginning after retention has removed the rows.)
-SELECT pg_catalog.pg_extension_config_dump('aadauth.sign_in_audit', '');
+-- The partitions' rows are in every dump. The offsets belong there as well, lest a restored server that
+-- still has its spool files reads them again from their beginning after retention has removed the rows.
 SELECT pg_catalog.pg_extension_config_dump('aadauth.audit_spool', '');
 /* </end connected objects> */
 
 /* <begin connected objects> */
 -- src/lib.rs:47
 CREATE SCHEMA IF NOT EXISTS aadauth; /* aadauth::aadauth */
-/* </end connected objects> */
-
-/* <begin connected objects> */
--- src/diagnosis/mod.rs:36
--- aadauth::diagnosis::check_configuration
-CREATE  FUNCTION aadauth."check_configuration"() RETURNS TABLE (
-	"severity" TEXT,  /* & '_ str */
-	"code" TEXT,  /* & '_ str */
-	"place" TEXT,  /* String */
-	"problem" TEXT,  /* String */
-	"remedy" TEXT  /* String */
-)
-STRICT PARALLEL RESTRICTED 
-SET search_path TO pg_catalog, pg_temp
-LANGUAGE c /* Rust */
-AS 'MODULE_PATHNAME', 'check_configuration_wrapper';
-/* </end connected objects> */
-
-/* <begin connected objects> */
--- src/diagnosis/mod.rs:25
--- requires:
---   check_configuration
-
-
-COMMENT ON FUNCTION aadauth.check_configuration() IS
-    'what is wrong with the configuration, the worst first, and what to change; no rows when nothing is';
-REVOKE ALL ON FUNCTION aadauth.check_configuration() FROM PUBLIC;
-/* </end connected objects> */
-
-/* <begin connected objects> */
--- src/audit/explain.rs:32
--- aadauth::audit::explain::explain_sign_in
-CREATE  FUNCTION aadauth."explain_sign_in"(
-	"event" uuid /* pgrx :: Uuid */
-) RETURNS TABLE (
-	"checked" TEXT,  /* String */
-	"outcome" TEXT,  /* String */
-	"explanation" TEXT  /* Option < String > */
-)
-STRICT STABLE PARALLEL RESTRICTED 
-SET search_path TO pg_catalog, pg_temp
-LANGUAGE c /* Rust */
-AS 'MODULE_PATHNAME', 'explain_sign_in_wrapper';
-/* </end connected objects> */
-
-/* <begin connected objects> */
--- src/audit/explain.rs:17
--- requires:
---   explain_sign_in
-
-
-COMMENT ON FUNCTION aadauth.explain_sign_in(uuid) IS
-    'each check of a sign-in with its outcome, and what to do about those that failed; takes an event_id of aadauth.sign_in_audit';
-REVOKE ALL ON FUNCTION aadauth.explain_sign_in(uuid) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION aadauth.explain_sign_in(uuid) TO aadauth_auditor;
 /* </end connected objects> */
 
 /* <begin connected objects> */
@@ -264,6 +210,61 @@ GRANT SELECT ON aadauth.signing_keys TO aadauth_auditor;
 /* </end connected objects> */
 
 /* <begin connected objects> */
+-- src/audit/explain.rs:32
+-- aadauth::audit::explain::explain_sign_in
+CREATE  FUNCTION aadauth."explain_sign_in"(
+	"event" uuid /* pgrx :: Uuid */
+) RETURNS TABLE (
+	"checked" TEXT,  /* String */
+	"outcome" TEXT,  /* String */
+	"explanation" TEXT  /* Option < String > */
+)
+STRICT STABLE PARALLEL RESTRICTED 
+SET search_path TO pg_catalog, pg_temp
+LANGUAGE c /* Rust */
+AS 'MODULE_PATHNAME', 'explain_sign_in_wrapper';
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- src/audit/explain.rs:17
+-- requires:
+--   explain_sign_in
+
+
+COMMENT ON FUNCTION aadauth.explain_sign_in(uuid) IS
+    'each check of a sign-in with its outcome, and what to do about those that failed; takes an event_id of aadauth.sign_in_audit';
+REVOKE ALL ON FUNCTION aadauth.explain_sign_in(uuid) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION aadauth.explain_sign_in(uuid) TO aadauth_auditor;
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- src/diagnosis/mod.rs:37
+-- aadauth::diagnosis::check_configuration
+CREATE  FUNCTION aadauth."check_configuration"() RETURNS TABLE (
+	"severity" TEXT,  /* & '_ str */
+	"code" TEXT,  /* & '_ str */
+	"place" TEXT,  /* String */
+	"problem" TEXT,  /* String */
+	"remedy" TEXT  /* String */
+)
+STRICT PARALLEL RESTRICTED 
+SET search_path TO pg_catalog, pg_temp
+LANGUAGE c /* Rust */
+AS 'MODULE_PATHNAME', 'check_configuration_wrapper';
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- src/diagnosis/mod.rs:26
+-- requires:
+--   check_configuration
+
+
+COMMENT ON FUNCTION aadauth.check_configuration() IS
+    'what is wrong with the configuration, the worst first, and what to change; no rows when nothing is';
+REVOKE ALL ON FUNCTION aadauth.check_configuration() FROM PUBLIC;
+/* </end connected objects> */
+
+/* <begin connected objects> */
 -- src/sync/function.rs:27
 -- aadauth::sync::function::pgaadauth_sync_roles_for_group_members
 CREATE  FUNCTION pg_catalog."pgaadauth_sync_roles_for_group_members"() RETURNS TABLE (
@@ -279,20 +280,7 @@ AS 'MODULE_PATHNAME', 'pgaadauth_sync_roles_for_group_members_wrapper';
 /* </end connected objects> */
 
 /* <begin connected objects> */
--- src/principals/functions.rs:31
--- aadauth::principals::functions::pg_catalog::pgaadauth_create_principal
-CREATE  FUNCTION pg_catalog."pgaadauth_create_principal"(
-	"rolename" TEXT, /* Option < & str > */
-	"isadmin" bool, /* Option < bool > */
-	"ismfa" bool /* Option < bool > */
-) RETURNS TEXT /* String */
-SET search_path TO pg_catalog, pg_temp
-LANGUAGE c /* Rust */
-AS 'MODULE_PATHNAME', 'pgaadauth_create_principal_wrapper';
-/* </end connected objects> */
-
-/* <begin connected objects> */
--- src/principals/functions.rs:82
+-- src/principals/functions.rs:85
 -- aadauth::principals::functions::pg_catalog::pgaadauth_list_principals
 CREATE  FUNCTION pg_catalog."pgaadauth_list_principals"(
 	"isadminvalue" bool /* bool */
@@ -427,7 +415,22 @@ SELECT pg_catalog.pg_extension_config_dump('aadauth.group_sync_changes', '');
 /* </end connected objects> */
 
 /* <begin connected objects> */
--- src/principals/functions.rs:61
+-- src/principals/functions.rs:45
+-- aadauth::principals::functions::pg_catalog::pgaadauth_create_principal_with_oid
+CREATE  FUNCTION pg_catalog."pgaadauth_create_principal_with_oid"(
+	"rolename" TEXT, /* Option < & str > */
+	"objectid" TEXT, /* Option < & str > */
+	"objecttype" TEXT, /* Option < & str > */
+	"isadmin" bool, /* Option < bool > */
+	"ismfa" bool /* Option < bool > */
+) RETURNS TEXT /* String */
+SET search_path TO pg_catalog, pg_temp
+LANGUAGE c /* Rust */
+AS 'MODULE_PATHNAME', 'pgaadauth_create_principal_with_oid_wrapper';
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- src/principals/functions.rs:64
 -- aadauth::principals::functions::pg_catalog::pgaadauth_update_principal_with_oid
 CREATE  FUNCTION pg_catalog."pgaadauth_update_principal_with_oid"(
 	"rolename" TEXT, /* Option < & str > */
@@ -442,18 +445,16 @@ AS 'MODULE_PATHNAME', 'pgaadauth_update_principal_with_oid_wrapper';
 /* </end connected objects> */
 
 /* <begin connected objects> */
--- src/principals/functions.rs:42
--- aadauth::principals::functions::pg_catalog::pgaadauth_create_principal_with_oid
-CREATE  FUNCTION pg_catalog."pgaadauth_create_principal_with_oid"(
+-- src/principals/functions.rs:34
+-- aadauth::principals::functions::pg_catalog::pgaadauth_create_principal
+CREATE  FUNCTION pg_catalog."pgaadauth_create_principal"(
 	"rolename" TEXT, /* Option < & str > */
-	"objectid" TEXT, /* Option < & str > */
-	"objecttype" TEXT, /* Option < & str > */
 	"isadmin" bool, /* Option < bool > */
 	"ismfa" bool /* Option < bool > */
 ) RETURNS TEXT /* String */
 SET search_path TO pg_catalog, pg_temp
 LANGUAGE c /* Rust */
-AS 'MODULE_PATHNAME', 'pgaadauth_create_principal_with_oid_wrapper';
+AS 'MODULE_PATHNAME', 'pgaadauth_create_principal_wrapper';
 /* </end connected objects> */
 
 /* <begin connected objects> */

@@ -1,8 +1,11 @@
 -- The sign-in audit: who tried to sign in, as what, from where, and how it ended.
 -- Only the audit worker writes here.
 
+-- A partition per week, which the worker makes when it has something for that week (audit/partition.rs).
+-- Keys and indexes are each partition's own, and partitions are no members of the extension: so pg_dump
+-- dumps each as a table that can be restored below this one, or beside it.
 CREATE TABLE aadauth.sign_in_audit (
-    event_id          uuid PRIMARY KEY,
+    event_id          uuid NOT NULL,
     occurred_at       timestamptz NOT NULL,
     role              text NOT NULL,
     outcome           text NOT NULL,
@@ -29,12 +32,10 @@ CREATE TABLE aadauth.sign_in_audit (
     decision_time     interval NOT NULL,
     checks            jsonb,
     count             bigint NOT NULL
-);
-
-CREATE INDEX ON aadauth.sign_in_audit (occurred_at);
+) PARTITION BY RANGE (occurred_at);
 
 COMMENT ON TABLE aadauth.sign_in_audit IS
-    'One row per attempt to sign in. The view aadauth.sign_ins is easier to read.';
+    'One row per attempt to sign in, in a partition per week. The view aadauth.sign_ins is easier to read.';
 COMMENT ON COLUMN aadauth.sign_in_audit.event_id IS
     'Made where the sign-in was decided; no event is recorded twice.';
 COMMENT ON COLUMN aadauth.sign_in_audit.role IS
@@ -83,7 +84,8 @@ SELECT
     a.outcome,
     a.reason,
     COALESCE(pg_catalog.host(a.client_address), 'local') AS client,
-    a.database
+    a.database,
+    a.count
 FROM aadauth.sign_in_audit AS a
 WHERE a.reason IS DISTINCT FROM 'no-password'
 ORDER BY a.occurred_at DESC, a.event_id DESC;
@@ -94,7 +96,6 @@ COMMENT ON VIEW aadauth.sign_ins IS
 REVOKE ALL ON aadauth.sign_in_audit, aadauth.audit_spool, aadauth.sign_ins FROM PUBLIC;
 GRANT SELECT ON aadauth.sign_in_audit, aadauth.audit_spool, aadauth.sign_ins TO aadauth_auditor;
 
--- The rows belong into dumps. (The offsets as well, lest a restored server that still has its spool
--- files reads them again from their beginning after retention has removed the rows.)
-SELECT pg_catalog.pg_extension_config_dump('aadauth.sign_in_audit', '');
+-- The partitions' rows are in every dump. The offsets belong there as well, lest a restored server that
+-- still has its spool files reads them again from their beginning after retention has removed the rows.
 SELECT pg_catalog.pg_extension_config_dump('aadauth.audit_spool', '');

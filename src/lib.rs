@@ -56,6 +56,7 @@ pub extern "C-unwind" fn _PG_init() {
     #[cfg(feature = "fault-injection")]
     pg::fault::init();
     principals::init();
+    pg::utility::init();
     pg::shmem::init();
     audit::spool::init();
     pg::worker::init();

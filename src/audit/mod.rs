@@ -2,6 +2,8 @@
 
 pub mod event;
 mod explain;
+pub mod guard;
+pub mod partition;
 pub mod record;
 pub mod spool;
 pub mod writer;

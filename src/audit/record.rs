@@ -17,7 +17,8 @@ const LONGEST_LINE: usize = 64 * 1024;
 #[derive(Debug, Serialize)]
 pub struct Record {
     pub event_id: Uuid,
-    at: i64,
+    /// Microseconds since the Unix epoch.
+    pub at: i64,
     role: Text,
     outcome: Text,
     reason: Option<Text>,

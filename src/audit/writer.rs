@@ -4,6 +4,7 @@
 //! The statements run with the search path that [`worker::connect`] pins, where only pg_catalog is
 //! searched; our own tables are named by their schema.
 
+use std::collections::BTreeMap;
 use std::io;
 
 use pgrx::datum::DatumWithOid;
@@ -11,6 +12,7 @@ use pgrx::prelude::*;
 use pgrx::spi::SpiClient;
 use uuid::Uuid;
 
+use super::partition::{self, Week};
 use super::record::Record;
 use super::spool;
 use crate::pg::worker::{self, Failure};
@@ -146,22 +148,27 @@ fn move_offset(
     Ok(())
 }
 
-/// The primary key makes an event that is there already stay as it is: after a restore, a spool file
-/// may be older than the table.
+/// Into the partition of each event's week. The primary key makes an event that is there already stay as it
+/// is: after a restore, a spool file may be older than the table.
 fn insert(client: &mut SpiClient<'_>, records: &[Record]) -> Result<(), Failure> {
-    if records.is_empty() {
-        return Ok(());
+    let mut weeks: BTreeMap<Week, Vec<&Record>> = BTreeMap::new();
+    for record in records {
+        weeks.entry(Week::of(record.at)).or_default().push(record);
     }
-    let json = serde_json::to_string(records).map_err(|error| Failure {
-        message: error.to_string(),
-        is_data: true,
-    })?;
-    client.update(INSERT, None, &[DatumWithOid::from(json)])?;
+    for (week, records) in weeks {
+        let table = partition::ensure(client, week)?;
+        let json = serde_json::to_string(&records).map_err(|error| Failure {
+            message: error.to_string(),
+            is_data: true,
+        })?;
+        let statement = format!("INSERT INTO {table} {COLUMNS_AND_SOURCE}");
+        client.update(&statement, None, &[DatumWithOid::from(json)])?;
+    }
     Ok(())
 }
 
-const INSERT: &str = "\
-INSERT INTO aadauth.sign_in_audit (
+const COLUMNS_AND_SOURCE: &str = "\
+(
     event_id, occurred_at, role, outcome, reason, method,
     principal_type, object_id, tenant_id, upn, app_id, display_name, group_id,
     client_address, client_port, database, application_name, tls,

@@ -1,6 +1,7 @@
 /*
  * utility.c
- *	  Shows the guard (principals/guard.rs) every statement that changes roles.
+ *	  Shows the guards every statement that changes roles (principals/guard.rs),
+ *	  and those that drop this extension (audit/guard.rs).
  *
  * The hook is in C so that PostgreSQL's own errors pass it untouched: through
  * a Rust frame, each ERROR of a utility statement would be taken apart and put
@@ -16,6 +17,7 @@
 
 static AadRoleCheck granting;
 static AadRoleCheck altering;
+static AadDropCheck dropping;
 static ProcessUtility_hook_type next_hook;
 
 static void process_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
@@ -23,19 +25,22 @@ static void process_utility(PlannedStmt *pstmt, const char *queryString, bool re
 							QueryEnvironment *queryEnv, DestReceiver *dest,
 							QueryCompletion *qc);
 static void check_statement(Node *statement);
+static void check_drop(DropStmt *statement);
 static void check_name(AadRoleCheck check, const char *name);
 static void check_spec(AadRoleCheck check, RoleSpec *spec);
 
 /*
  * Installs the hook.  `on_grant` is called with each role that is about to get
  * new members, `on_alter` with each that is about to be altered, renamed or
- * dropped; both raise an ERROR to refuse.
+ * dropped, `on_drop` when this extension is about to be dropped without CASCADE;
+ * all raise an ERROR to refuse.  The first two may be NULL.
  */
 void
-aad_guard_role_statements(AadRoleCheck on_grant, AadRoleCheck on_alter)
+aad_guard_statements(AadRoleCheck on_grant, AadRoleCheck on_alter, AadDropCheck on_drop)
 {
 	granting = on_grant;
 	altering = on_alter;
+	dropping = on_drop;
 	next_hook = ProcessUtility_hook;
 	ProcessUtility_hook = process_utility;
 }
@@ -110,16 +115,32 @@ check_statement(Node *statement)
 				check_spec(altering, lfirst_node(RoleSpec, cell));
 			break;
 
+		case T_DropStmt:
+			check_drop((DropStmt *) statement);
+			break;
+
 		default:
 			break;
 	}
 }
 
 static void
+check_drop(DropStmt *statement)
+{
+	ListCell   *cell;
+
+	if (statement->removeType != OBJECT_EXTENSION || statement->behavior == DROP_CASCADE)
+		return;
+	foreach(cell, statement->objects)
+		if (strcmp(strVal(lfirst(cell)), "aadauth") == 0)
+			dropping();
+}
+
+static void
 check_name(AadRoleCheck check, const char *name)
 {
 	/* What isn't there, or isn't a role's name at all, is for PostgreSQL to complain of. */
-	Oid			role = name ? get_role_oid(name, true) : InvalidOid;
+	Oid			role = check && name ? get_role_oid(name, true) : InvalidOid;
 
 	if (OidIsValid(role))
 		check(role);
@@ -128,8 +149,10 @@ check_name(AadRoleCheck check, const char *name)
 static void
 check_spec(AadRoleCheck check, RoleSpec *spec)
 {
-	Oid			role = spec->roletype == ROLESPEC_PUBLIC ? InvalidOid : get_rolespec_oid(spec, true);
+	Oid			role = InvalidOid;
 
+	if (check && spec->roletype != ROLESPEC_PUBLIC)
+		role = get_rolespec_oid(spec, true);
 	if (OidIsValid(role))
 		check(role);
 }

@@ -10,6 +10,10 @@
 /* Raises an ERROR if the statement must not do this to the role. */
 typedef void (*AadRoleCheck) (Oid role);
 
-extern void aad_guard_role_statements(AadRoleCheck on_grant, AadRoleCheck on_alter);
+/* Raises an ERROR if the extension must not be dropped. */
+typedef void (*AadDropCheck) (void);
+
+extern void aad_guard_statements(AadRoleCheck on_grant, AadRoleCheck on_alter,
+								 AadDropCheck on_drop);
 
 #endif							/* AADAUTH_UTILITY_H */

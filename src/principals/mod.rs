@@ -24,16 +24,12 @@ use pgrx::pg_sys;
 
 use crate::pg;
 use crate::pg::label::Provider;
-use crate::pg::rights::CREATEROLE_IS_BROAD;
 pub use error::PrincipalError;
 pub use functions::demand_may_map;
 
-/// Registers the label providers and, where CREATEROLE is broad, the guard.
+/// Registers the label providers.
 pub fn init() {
     pg::label::init();
-    if CREATEROLE_IS_BROAD {
-        pg::utility::init();
-    }
 }
 
 /// Called by SECURITY LABEL before the label of this provider is written.

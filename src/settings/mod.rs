@@ -65,6 +65,8 @@ static MAX_TOKEN_LIFETIME: GucSetting<i32> =
 static SIGNING_KEY_MAX_AGE: GucSetting<i32> = GucSetting::<i32>::new(7 * 24 * 3600);
 static SIGNING_KEY_REFRESH_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(3600);
 static SIGNING_KEY_REFRESH_COOLDOWN: GucSetting<i32> = GucSetting::<i32>::new(30);
+// In minutes.
+static AUDIT_RETENTION: GucSetting<i32> = GucSetting::<i32>::new(400 * 24 * 60);
 static AUDIT_LOCAL_SIGN_INS: GucSetting<bool> = GucSetting::<bool>::new(true);
 
 /// Registers every setting. Called first in `_PG_init`.
@@ -176,6 +178,16 @@ pub fn init() {
         GucContext::Sighup,
         GucFlags::UNIT_BYTE,
     );
+    GucRegistry::define_int_guc(
+        c"aadauth.audit_retention",
+        c"How long sign-ins stay in the audit, in whole weeks; 0 keeps them for ever.",
+        c"",
+        &AUDIT_RETENTION,
+        0,
+        100 * 366 * 24 * 60,
+        GucContext::Sighup,
+        GucFlags::UNIT_MIN,
+    );
     directory::init();
 }
 
@@ -259,6 +271,12 @@ pub fn signing_key_refresh_cooldown() -> Duration {
 /// The database that holds the audit.
 pub fn database() -> String {
     value(&DATABASE).unwrap_or_else(|| "postgres".to_owned())
+}
+
+/// `None`: for ever.
+pub fn audit_retention() -> Option<Duration> {
+    let minutes = u64::try_from(AUDIT_RETENTION.get()).unwrap_or_default();
+    (minutes > 0).then(|| Duration::from_secs(minutes * 60))
 }
 
 pub fn audit_local_sign_ins() -> bool {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 use super::database::{self, Problem, ProblemKind};
-use crate::audit::{spool, writer};
+use crate::audit::{partition, spool, writer};
 use crate::pg::latch::Process;
 use crate::pg::log::{self, Level};
 use crate::pg::shmem::{self, ConnectFailures};
@@ -19,6 +19,10 @@ const LEAST_PAUSE: Duration = Duration::from_millis(100);
 /// The same after a failure.
 const RETRY: Duration = Duration::from_secs(5);
 const LEAST_RETRY: Duration = Duration::from_secs(1);
+
+/// How often old weeks are looked for, and how soon again when one could not be dropped.
+const RETENTION_INTERVAL: Duration = Duration::from_secs(3600);
+const RETENTION_RETRY: Duration = Duration::from_secs(60);
 
 /// The tables that the worker writes.
 const TABLES: [&str; 2] = ["sign_in_audit", "audit_spool"];
@@ -40,12 +44,19 @@ pub fn run() {
         database,
         said: None,
     };
+    let mut retention = Retention::due(Instant::now());
     while !worker::stop_requested() {
-        if worker::reload_if_requested() && settings::database() != drain.database {
-            return;
+        if worker::reload_if_requested() {
+            if settings::database() != drain.database {
+                return;
+            }
+            retention = Retention::due(Instant::now());
         }
         let began = Instant::now();
         let outcome = drain.run();
+        if outcome.is_ok() {
+            retention.apply(began);
+        }
         shmem::set_audit_problem(outcome.as_ref().err().map(|problem| problem.kind));
         let (least, most) = match outcome {
             Ok(()) => (LEAST_PAUSE, IDLE),
@@ -69,6 +80,39 @@ fn rest(pause: Duration) {
             return;
         }
         worker::wait(left, None);
+    }
+}
+
+/// When to look for weeks that `aadauth.audit_retention` has passed.
+struct Retention {
+    due: Instant,
+}
+
+impl Retention {
+    fn due(due: Instant) -> Retention {
+        Retention { due }
+    }
+
+    fn apply(&mut self, now: Instant) {
+        let Some(retention) = settings::audit_retention().filter(|_| now >= self.due) else {
+            return;
+        };
+        match partition::drop_expired(retention) {
+            Ok(dropped) => {
+                self.due = now + RETENTION_INTERVAL;
+                for name in dropped {
+                    let message = format!("dropped the sign-ins in table \"aadauth.{name}\"");
+                    let detail = "They are older than aadauth.audit_retention says.";
+                    log::line(Level::Log, &message, Some(detail), None);
+                }
+            }
+            Err(failure) => {
+                self.due = now + RETENTION_RETRY;
+                let message = format!("could not drop old sign-ins: {}", failure.message);
+                let detail = "It is tried again in a minute.";
+                log::line(Level::Log, &message, Some(detail), None);
+            }
+        }
     }
 }
 

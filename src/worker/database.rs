@@ -106,7 +106,7 @@ pub fn check(database: &str, tables: &[&str]) -> Result<(), Problem> {
         Problem {
             kind: ProblemKind::NoExtension,
             message: format!("tables of extension aadauth are missing in database \"{database}\""),
-            hint: Some("Run DROP EXTENSION aadauth and CREATE EXTENSION aadauth there."),
+            hint: Some("Run DROP EXTENSION aadauth CASCADE and CREATE EXTENSION aadauth there."),
         }
     } else if !is_owned {
         Problem {
@@ -142,6 +142,11 @@ SELECT
                 WHERE datname = pg_catalog.current_database()
             UNION ALL SELECT nspowner FROM pg_catalog.pg_namespace WHERE nspname = 'aadauth'
             UNION ALL SELECT c.relowner FROM pg_catalog.pg_class AS c
+                JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+                WHERE n.nspname = 'aadauth' AND c.relname = ANY ($1)
+            UNION ALL SELECT p.relowner FROM pg_catalog.pg_class AS p
+                JOIN pg_catalog.pg_inherits AS i ON i.inhrelid = p.oid
+                JOIN pg_catalog.pg_class AS c ON c.oid = i.inhparent
                 JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
                 WHERE n.nspname = 'aadauth' AND c.relname = ANY ($1)) AS o
         JOIN pg_catalog.pg_roles AS r ON r.oid = o.owner

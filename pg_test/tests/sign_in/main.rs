@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 mod audit;
+mod audit_table;
 mod by_name;
 mod check_configuration;
 mod clients;
@@ -39,6 +40,7 @@ type Test = (&'static str, fn(&Rig) -> Result<()>);
 
 const MODULES: &[(&str, &[Test])] = &[
     ("audit", audit::TESTS),
+    ("audit_table", audit_table::TESTS),
     ("by_name", by_name::TESTS),
     ("check_configuration", check_configuration::TESTS),
     ("clients", clients::TESTS),

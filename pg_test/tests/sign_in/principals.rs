@@ -153,7 +153,7 @@ fn shim(rig: &Rig) -> Result<()> {
     let both = server.sql("SELECT string_agg(extname, ',' ORDER BY extname) FROM pg_extension WHERE extname LIKE '%aadauth'")?;
     ensure(both == "aadauth,pgaadauth", || both)?;
     server
-        .sql("DROP EXTENSION pgaadauth; DROP EXTENSION aadauth; CREATE EXTENSION aadauth")
+        .sql("DROP EXTENSION pgaadauth; DROP EXTENSION aadauth CASCADE; CREATE EXTENSION aadauth")
         .map(drop)
 }
 

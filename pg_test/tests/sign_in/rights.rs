@@ -216,14 +216,39 @@ fn no_audit(rig: &Rig) -> Result<()> {
     ensure(printed.output == "0", || {
         format!("an admin sees {} events", printed.output)
     })?;
-    let insert = "INSERT INTO aadauth.sign_in_audit DEFAULT VALUES";
-    denied(&run(rig, &server, &chief, insert)?, insert)?;
-    // Nor are there fewer events than before.
-    for sql in [
-        "DELETE FROM aadauth.sign_in_audit",
-        "UPDATE aadauth.sign_in_audit SET role = 'nobody'",
-    ] {
-        run(rig, &server, &chief, sql)?;
+    // Nor around the table, in the partition of a week.
+    let week = server.sql(
+        "SELECT inhrelid::regclass FROM pg_inherits WHERE inhparent = 'aadauth.sign_in_audit'::regclass",
+    )?;
+    ensure(week.starts_with("aadauth.sign_in_audit_"), || week.clone())?;
+    let printed = run(
+        rig,
+        &server,
+        &chief,
+        &format!("SELECT count(*) FROM {week}"),
+    )?;
+    ensure(printed.output == "0", || {
+        format!("an admin sees {} events of a week", printed.output)
+    })?;
+    for table in ["aadauth.sign_in_audit", &week] {
+        for sql in [
+            format!(
+                "INSERT INTO {table} (event_id, occurred_at, role, outcome, method, tls, backend_pid, decision_time, count)
+                 VALUES (gen_random_uuid(), now(), 'x', 'refused', 'password', true, 1, '1 ms', 1)"
+            ),
+            format!("TRUNCATE {table}"),
+            format!("DROP TABLE {table}"),
+            format!("ALTER TABLE {table} DISABLE ROW LEVEL SECURITY"),
+        ] {
+            denied(&run(rig, &server, &chief, &sql)?, &sql)?;
+        }
+        // Nor are there fewer events than before.
+        for sql in [
+            format!("DELETE FROM {table}"),
+            format!("UPDATE {table} SET role = 'nobody'"),
+        ] {
+            allowed(&run(rig, &server, &chief, &sql)?, &sql)?;
+        }
     }
     let event = rig.event(&server, &sign_in.mark)?;
     ensure(event["role"] == "chief", || event.to_string())

@@ -304,6 +304,7 @@ mod tests {
         let insert = "INSERT INTO aadauth.sign_in_audit
             (event_id, occurred_at, role, outcome, method, tls, backend_pid, decision_time, count)
             VALUES (gen_random_uuid(), now(), 'x', 'refused', 'password', true, 1, '1 ms', 1)";
+        run("CREATE TABLE weeks PARTITION OF aadauth.sign_in_audit DEFAULT");
         run(insert);
         run("INSERT INTO aadauth.audit_spool VALUES (gen_random_uuid(), 1, 0)");
         let seen = |relation: &str| {

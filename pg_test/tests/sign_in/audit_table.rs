@@ -1,0 +1,363 @@
+//! The audit's table: its weeks, how long they are kept, and what becomes of them when the extension or
+//! the database goes, or comes back from a dump.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use pg_test::Result;
+use pg_test::place::{give_to_server, pg_config_says};
+use pg_test::process::{as_postgres, checked};
+use pg_test::server::Server;
+use pg_test::wait::until;
+use serde_json::json;
+use uuid::Uuid;
+
+use crate::Test;
+use crate::rig::{Rig, ensure};
+
+pub const TESTS: &[Test] = &[
+    ("each_week_is_a_table", weeks),
+    ("old_weeks_are_dropped", retention),
+    ("a_detached_week_is_taken_in_again", detached),
+    ("an_auditors_questions_have_an_index", indexes),
+    ("the_extension_is_not_dropped_unasked", drop_extension),
+    ("a_database_dropped_and_made_again", database_dropped),
+    ("a_dump_is_restored_without_an_error", restored_at_rest),
+    (
+        "a_dump_is_restored_while_sign_ins_are_recorded",
+        restored_at_work,
+    ),
+];
+
+const WEEKS: &str =
+    "SELECT string_agg(inhrelid::regclass::text, ' ' ORDER BY inhrelid::regclass::text)
+    FROM pg_inherits WHERE inhparent = 'aadauth.sign_in_audit'::regclass";
+
+/// Leaves events of roles, each so many days old, for the worker to find in the spool.
+fn plant(server: &Server, events: &[(&str, i64)]) -> Result<()> {
+    let now: i64 = server
+        .sql("SELECT (extract(epoch FROM now()) * 1000000)::bigint")?
+        .parse()?;
+    let lines: String = events
+        .iter()
+        .map(|(role, days)| {
+            let event = json!({
+                "id": Uuid::new_v4(), "at": now - days * 86_400_000_000, "role": role,
+                "outcome": "refused", "reason": "token-expired", "method": "entra-token",
+                "tls": true, "backend_pid": 1, "decision_micros": 1, "count": 1,
+            });
+            format!("{event}\n")
+        })
+        .collect();
+    let id = Uuid::new_v4();
+    let spool = server.data().join("aadauth/spool");
+    let hidden = spool.join(format!("{id}.part"));
+    fs::write(&hidden, lines)?;
+    give_to_server(&hidden)?;
+    Ok(fs::rename(hidden, spool.join(format!("{id}.jsonl")))?)
+}
+
+/// Waits until the audit has exactly those of the roles `old-1`, `old-2`.
+fn await_roles(server: &Server, roles: &str) -> Result<()> {
+    let query = "SELECT coalesce(string_agg(role, ' ' ORDER BY role), '')
+        FROM aadauth.sign_in_audit WHERE role LIKE 'old-%'";
+    until(&format!("the audit has {roles:?}"), || {
+        Ok((server.sql(query)? == roles).then_some(()))
+    })
+}
+
+fn weeks(rig: &Rig) -> Result<()> {
+    let server = rig.server("audit-weeks", |plan| {
+        // What a database's owner sets for every session must not lead the worker astray.
+        plan.set("datestyle", "German")
+            .set("timezone", "Asia/Tokyo")
+    })?;
+    plant(&server, &[("old-1", 0), ("old-2", 7)])?;
+    await_roles(&server, "old-1 old-2")?;
+    let expected = server.sql(
+        "SELECT string_agg('aadauth.sign_in_audit_' || to_char(monday, 'YYYYMMDD'), ' ' ORDER BY monday)
+         FROM unnest(ARRAY[0, 7]) AS ago,
+             date_trunc('week', now() AT TIME ZONE 'UTC' - make_interval(days => ago)) AS monday",
+    )?;
+    let weeks = server.sql(WEEKS)?;
+    ensure(weeks == expected, || format!("{weeks}, not {expected}"))
+}
+
+fn retention(rig: &Rig) -> Result<()> {
+    let mut server = rig.server("audit-retention", |plan| plan)?;
+    let auditor = rig.person(&server, "auditor")?;
+    server.sql("GRANT aadauth_auditor TO auditor")?;
+    // Nothing is dropped before the configuration is read again, or an hour has passed.
+    plant(
+        &server,
+        &[
+            ("old-1", 500),
+            ("old-2", 410),
+            ("old-3", 390),
+            ("old-4", 20),
+        ],
+    )?;
+    await_roles(&server, "old-1 old-2 old-3 old-4")?;
+
+    // Somebody who reads holds that up, and nobody else.
+    let (mut reader, _) = rig.connect(&server, "auditor")?;
+    reader.request()?;
+    reader.password(rig.token_of(&auditor)?.as_bytes())?;
+    ensure(reader.outcome()?.is_in(), || "not let in".to_owned())?;
+    reader.query("BEGIN")?;
+    reader.query("SELECT count(*) FROM aadauth.sign_ins")?;
+    let mark = server.log()?.len();
+    server.reload()?;
+    server.wait_for_log(
+        mark,
+        "could not drop old sign-ins: canceling statement due to lock timeout",
+    )?;
+    let sign_in = rig.accepted(&server, "auditor", &rig.token_of(&auditor)?)?;
+    rig.event(&server, &sign_in.mark)?;
+    reader.query("COMMIT")?;
+
+    server.reload()?;
+    await_roles(&server, "old-3 old-4")?;
+    server.wait_for_log(
+        mark,
+        "dropped the sign-ins in table \"aadauth.sign_in_audit_",
+    )?;
+    server.configure(&[("aadauth.audit_retention", Some("0"))])?;
+    plant(&server, &[("old-5", 9_000)])?;
+    await_roles(&server, "old-3 old-4 old-5")?;
+    server.configure(&[("aadauth.audit_retention", Some("1d"))])?;
+    await_roles(&server, "")?;
+    // This week is kept whatever is set.
+    rig.event(&server, &sign_in.mark).map(drop)
+}
+
+fn detached(rig: &Rig) -> Result<()> {
+    let server = rig.server("audit-detached", |plan| plan)?;
+    plant(&server, &[("old-1", 30)])?;
+    await_roles(&server, "old-1")?;
+    let week =
+        server.sql("SELECT tableoid::regclass FROM aadauth.sign_in_audit WHERE role = 'old-1'")?;
+    server.sql(&format!(
+        "ALTER TABLE aadauth.sign_in_audit DETACH PARTITION {week}"
+    ))?;
+    await_roles(&server, "")?;
+    plant(&server, &[("old-2", 30)])?;
+    await_roles(&server, "old-1 old-2")
+}
+
+fn indexes(rig: &Rig) -> Result<()> {
+    let server = &rig.server;
+    let sign_in = rig.accepted(server, "alice@contoso.com", &rig.alice()?)?;
+    rig.event(server, &sign_in.mark)?;
+    for question in [
+        "principal = 'alice@contoso.com'",
+        "role = 'alice@contoso.com'",
+        "client = '127.0.0.1'",
+        "outcome = 'refused'",
+    ] {
+        let plan = server.sql(&format!(
+            "SET enable_seqscan = off; SET enable_bitmapscan = off; SET role aadauth_auditor;
+             EXPLAIN SELECT * FROM aadauth.sign_ins WHERE {question} LIMIT 20"
+        ))?;
+        ensure(
+            plan.contains("Index Scan") && !plan.contains("Seq Scan"),
+            || format!("{question}: {plan}"),
+        )?;
+        let filters = plan.lines().filter(|line| line.contains("Filter:"));
+        for filter in filters {
+            ensure(
+                !filter.contains("127.0.0.1") && !filter.contains("alice"),
+                || format!("{question} is no condition of the index: {plan}"),
+            )?;
+        }
+    }
+    Ok(())
+}
+
+fn drop_extension(rig: &Rig) -> Result<()> {
+    let server = rig.server("audit-drop", |plan| plan)?;
+    let person = rig.person(&server, "someone")?;
+    let sign_in = rig.accepted(&server, "someone", &rig.token_of(&person)?)?;
+    rig.event(&server, &sign_in.mark)?;
+    for drop in [
+        "DROP EXTENSION aadauth",
+        "DROP EXTENSION IF EXISTS plpgsql_check, aadauth RESTRICT",
+        "DO $$ BEGIN EXECUTE 'DROP EXTENSION aadauth'; END $$",
+    ] {
+        match server.sql(drop) {
+            Ok(_) => return Err(format!("allowed: {drop}").into()),
+            Err(error) => {
+                let error = error.to_string();
+                ensure(
+                    error.contains("2BP01: cannot drop extension aadauth without deleting the sign-ins recorded since 2")
+                        && error.contains("CASCADE"),
+                    || error,
+                )?;
+            }
+        }
+    }
+    // Others are told what PostgreSQL tells them.
+    server.sql("CREATE ROLE nobody")?;
+    match server.sql("SET ROLE nobody; DROP EXTENSION aadauth") {
+        Ok(_) => return Err("dropped by nobody".into()),
+        Err(error) => ensure(
+            error.to_string().contains("must be owner of extension"),
+            || error.to_string(),
+        )?,
+    }
+    server.sql("DROP EXTENSION aadauth CASCADE")?;
+    // What comes meanwhile waits; then it goes on.
+    let meanwhile = rig.accepted(&server, "someone", &rig.token_of(&person)?)?;
+    server.sql("CREATE EXTENSION aadauth")?;
+    rig.event(&server, &meanwhile.mark).map(drop)
+}
+
+fn database_dropped(rig: &Rig) -> Result<()> {
+    let mut server = rig.server("audit-database", |plan| plan)?;
+    let create = "CREATE DATABASE audit";
+    server.sql(create)?;
+    server.sql_in("audit", "CREATE EXTENSION aadauth")?;
+    server.configure(&[("aadauth.database", Some("audit"))])?;
+    let person = rig.person(&server, "someone")?;
+    let token = rig.token_of(&person)?;
+    let stranger = rig.alice()?;
+    // A sign-in and a refusal, which are decided before this returns.
+    let both = || -> Result<[String; 2]> {
+        let accepted = rig.accepted(&server, "someone", &token)?;
+        let refused = rig.sign_in(&server, "someone", &stranger)?;
+        ensure(!refused.outcome.is_in(), || "a stranger got in".to_owned())?;
+        Ok([accepted.mark, refused.mark])
+    };
+    let recorded = || -> Result<Vec<String>> {
+        let marks = server.sql_in(
+            "audit",
+            "SELECT application_name FROM aadauth.sign_in_audit WHERE role = 'someone'",
+        )?;
+        Ok(marks.lines().map(str::to_owned).collect())
+    };
+    let before: BTreeSet<String> = both()?.into_iter().chain(both()?).collect();
+    until("the sign-ins are recorded", || {
+        Ok((recorded()?.len() == before.len()).then_some(()))
+    })?;
+    server.sql("DROP DATABASE audit WITH (FORCE)")?;
+    let mut after = BTreeSet::new();
+    for _ in 0..10 {
+        after.extend(both()?);
+    }
+    server.wait_for_log(
+        0,
+        "could not connect to database \"audit\" to record sign-ins",
+    )?;
+    after.extend(both()?);
+    server.sql(create)?;
+    server.sql_in("audit", "CREATE EXTENSION aadauth")?;
+    server.reload()?;
+    after.extend(both()?);
+    until("what came since is recorded", || {
+        let recorded: BTreeSet<String> = recorded()?.into_iter().collect();
+        Ok(after.is_subset(&recorded).then_some(()))
+    })?;
+    let rows = recorded()?;
+    let different: BTreeSet<&String> = rows.iter().collect();
+    ensure(different.len() == rows.len(), || {
+        format!("{} rows of {} sign-ins", rows.len(), different.len())
+    })?;
+    ensure(
+        rows.iter()
+            .all(|mark| after.contains(mark) || before.contains(mark)),
+        || "rows of sign-ins that nobody made".to_owned(),
+    )
+}
+
+/// A dump of a server that has recorded something this week and long ago, and the ids of these events.
+fn dump(rig: &Rig, name: &str) -> Result<(PathBuf, BTreeSet<String>)> {
+    let server = rig.server(&format!("{name}-dumped"), |plan| plan)?;
+    let person = rig.person(&server, "someone")?;
+    plant(&server, &[("old-1", 50)])?;
+    await_roles(&server, "old-1")?;
+    let sign_in = rig.accepted(&server, "someone", &rig.token_of(&person)?)?;
+    rig.event(&server, &sign_in.mark)?;
+    let file = server.socket().join("dump.sql");
+    let mut pg_dump = as_postgres(PathBuf::from(pg_config_says("--bindir")?).join("pg_dump"))?;
+    let port = server.port().to_string();
+    pg_dump
+        .arg("-h")
+        .arg(server.socket())
+        .args(["-p", &port, "-U", "postgres", "-f"]);
+    checked(pg_dump.arg(&file).arg("postgres"))?;
+    Ok((file, ids(&server, "role IN ('someone', 'old-1')")?))
+}
+
+fn ids(server: &Server, condition: &str) -> Result<BTreeSet<String>> {
+    let query = format!("SELECT event_id FROM aadauth.sign_in_audit WHERE {condition}");
+    Ok(server.sql(&query)?.lines().map(str::to_owned).collect())
+}
+
+/// Restores a dump, going on after errors, and returns what psql said.
+fn restore(server: &Server, file: &PathBuf) -> Result<String> {
+    let mut psql: Command = as_postgres(PathBuf::from(pg_config_says("--bindir")?).join("psql"))?;
+    let port = server.port().to_string();
+    psql.arg("-h")
+        .arg(server.socket())
+        .args(["-XAtq", "-p", &port, "-U", "postgres", "-f"]);
+    let output = psql.arg(file).stdin(Stdio::null()).output()?;
+    Ok(String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+fn restored_at_rest(rig: &Rig) -> Result<()> {
+    let (file, events) = dump(rig, "at-rest")?;
+    ensure(events.len() == 2, || format!("{events:?}"))?;
+    // The audit is to be elsewhere meanwhile, as the documents say.
+    let mut server = rig.start_plan(rig.plan("at-rest")?.set("aadauth.database", "template1"))?;
+    let said = restore(&server, &file)?;
+    ensure(said.is_empty(), || said)?;
+    server.configure(&[("aadauth.database", None)])?;
+    await_local(&server)?;
+    let restored = ids(&server, "true")?;
+    ensure(events.is_subset(&restored), || format!("{restored:?}"))?;
+    let tables = server.sql(WEEKS)?;
+    let guarded = server.sql(
+        "SELECT count(*) FILTER (WHERE relrowsecurity) = 2 FROM pg_inherits
+         JOIN pg_class ON oid = inhrelid WHERE inhparent = 'aadauth.sign_in_audit'::regclass",
+    )?;
+    ensure(guarded == "t", || tables)
+}
+
+fn restored_at_work(rig: &Rig) -> Result<()> {
+    let (file, events) = dump(rig, "at-work")?;
+    let server = rig.start_plan(rig.plan("at-work")?)?;
+    let said = restore(&server, &file)?;
+    // The week that this server has begun already is there, and is filled.
+    for error in said.lines().filter(|line| line.contains("ERROR:")) {
+        ensure(
+            [
+                "already exists",
+                "already a partition",
+                "multiple primary keys",
+            ]
+            .iter()
+            .any(|harmless| error.contains(harmless)),
+            || said.clone(),
+        )?;
+    }
+    await_local(&server)?;
+    let all = server.sql("SELECT event_id FROM aadauth.sign_in_audit")?;
+    let restored: BTreeSet<String> = all.lines().map(str::to_owned).collect();
+    ensure(restored.len() == all.lines().count(), || {
+        "events are there twice".to_owned()
+    })?;
+    ensure(events.is_subset(&restored), || {
+        format!("{said}\n{restored:?}")
+    })
+}
+
+/// Waits until the server has recorded something of its own.
+fn await_local(server: &Server) -> Result<()> {
+    let own = "SELECT count(*) > 0 FROM aadauth.sign_in_audit WHERE role = 'postgres'
+        AND occurred_at > pg_postmaster_start_time()";
+    until("the server records its own sign-ins", || {
+        Ok((server.sql(own)? == "t").then_some(()))
+    })
+}

@@ -1,0 +1,144 @@
+//! The partitions of the audit: a table per week, made when there is something for it and dropped when
+//! `aadauth.audit_retention` has passed.
+//!
+//! The statements run as those of [`super::writer`].
+
+use std::time::Duration;
+
+use pgrx::datum::DatumWithOid;
+use pgrx::prelude::*;
+use pgrx::spi::SpiClient;
+
+use crate::pg::worker::{self, Failure};
+
+/// A week from Monday 00:00 UTC to the next, counted from the one that the Unix epoch is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Week(i32);
+
+impl Week {
+    /// The week of that many microseconds since the Unix epoch, which was a Thursday.
+    pub fn of(micros: i64) -> Week {
+        const MICROS_PER_DAY: i64 = 86_400_000_000;
+        let days = micros.div_euclid(MICROS_PER_DAY);
+        Week(i32::try_from((days + 3).div_euclid(7)).unwrap_or_default())
+    }
+}
+
+/// What each partition has: the key, by which no event is recorded twice, and an index for each question
+/// of an auditor. The expressions are those of the view `aadauth.sign_ins`.
+const KEYS: [&str; 7] = [
+    "ALTER TABLE {} ADD PRIMARY KEY (event_id)",
+    "CREATE INDEX ON {} (occurred_at)",
+    "CREATE INDEX ON {} (occurred_at) WHERE outcome = 'refused'",
+    "CREATE INDEX ON {} (role, occurred_at)",
+    "CREATE INDEX ON {} (object_id, occurred_at)",
+    "CREATE INDEX ON {} ((COALESCE(upn, display_name, app_id::text, object_id::text)), occurred_at)",
+    "CREATE INDEX ON {} ((COALESCE(pg_catalog.host(client_address), 'local')), occurred_at)",
+];
+
+/// The name of the week's partition, schema included, which is made if it isn't there.
+///
+/// A table of that name that stands beside the audit is taken in: a dump that is being restored has
+/// made it, or somebody has detached a week for which an event has now come.
+///
+/// # Errors
+/// It can't be made, for example because somebody holds a lock.
+pub fn ensure(client: &mut SpiClient<'_>, week: Week) -> Result<String, Failure> {
+    let query = "
+WITH week AS (
+    SELECT date '1969-12-29' + 7 * $1 AS monday
+), partition AS (
+    SELECT 'sign_in_audit_' || pg_catalog.to_char(monday, 'YYYYMMDD') AS name,
+        pg_catalog.format('FROM (''%s 00:00+00'') TO (''%s 00:00+00'')',
+            pg_catalog.to_char(monday, 'YYYY-MM-DD'), pg_catalog.to_char(monday + 7, 'YYYY-MM-DD')) AS bounds
+    FROM week
+)
+SELECT p.name, p.bounds, c.oid IS NOT NULL, COALESCE(c.relispartition, false)
+FROM partition AS p
+LEFT JOIN pg_catalog.pg_class AS c
+    ON c.relname = p.name AND c.relnamespace = 'aadauth'::regnamespace";
+    let rows = client.update(query, Some(1), &[DatumWithOid::from(week.0)])?;
+    let row = rows.first();
+    let text = |number| row.get::<String>(number).map(Option::unwrap_or_default);
+    let is = |number| row.get::<bool>(number).map(|value| value == Some(true));
+    let (name, bounds, exists, is_attached) = (text(1)?, text(2)?, is(3)?, is(4)?);
+    let table = format!("aadauth.{name}");
+    if !exists {
+        let mut run = |statement: &str| client.update(statement, None, &[]).map(drop);
+        run(&format!(
+            "CREATE TABLE {table} (LIKE aadauth.sign_in_audit INCLUDING COMMENTS)"
+        ))?;
+        for key in KEYS {
+            run(&key.replace("{}", &table))?;
+        }
+        // Whoever may read all data reads the whole table by its policy only, and so no part of it.
+        run(&format!("ALTER TABLE {table} ENABLE ROW LEVEL SECURITY"))?;
+    }
+    if !is_attached {
+        // Takes a lesser lock than CREATE TABLE ... PARTITION OF, so that readers don't hold it up.
+        let attach = format!(
+            "ALTER TABLE aadauth.sign_in_audit ATTACH PARTITION {table} FOR VALUES {bounds}"
+        );
+        client.update(&attach, None, &[])?;
+    }
+    Ok(table)
+}
+
+/// Drops the partitions that ended longer ago than that, each in a transaction of its own, and returns
+/// their names.
+///
+/// # Errors
+/// One can't be dropped now, for example because somebody is reading; those before it are.
+pub fn drop_expired(retention: Duration) -> Result<Vec<String>, Failure> {
+    let mut dropped = Vec::new();
+    for name in worker::transaction(|| expired(retention))? {
+        worker::transaction(|| {
+            Spi::connect_mut(|client| {
+                // Whoever reads the audit waits behind this statement while it waits for its lock.
+                client.update("SET LOCAL lock_timeout = '1s'", None, &[])?;
+                client.update(&format!("DROP TABLE aadauth.{name}"), None, &[])?;
+                Ok(())
+            })
+        })?;
+        dropped.push(name);
+    }
+    Ok(dropped)
+}
+
+/// The names of partitions of ours that ended longer ago than that, oldest first.
+fn expired(retention: Duration) -> Result<Vec<String>, Failure> {
+    let query = "
+SELECT c.relname::text
+FROM pg_catalog.pg_inherits AS i JOIN pg_catalog.pg_class AS c ON c.oid = i.inhrelid
+WHERE i.inhparent = 'aadauth.sign_in_audit'::regclass
+    AND c.relnamespace = 'aadauth'::regnamespace
+    AND c.relname ~ '^sign_in_audit_[0-9]{8}$'
+    AND pg_catalog.to_date(pg_catalog.right(c.relname, 8), 'YYYYMMDD') + 7
+        <= (pg_catalog.now() - pg_catalog.make_interval(secs => $1)) AT TIME ZONE 'UTC'
+ORDER BY c.relname";
+    Spi::connect(|client| {
+        let retention = DatumWithOid::from(retention.as_secs_f64());
+        let rows = client.select(query, None, &[retention])?;
+        let mut names = Vec::new();
+        for row in rows {
+            names.extend(row.get::<String>(1)?);
+        }
+        Ok(names)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Week;
+
+    #[test]
+    fn a_week_begins_on_monday() {
+        const DAY: i64 = 86_400_000_000;
+        assert_eq!(Week::of(0), Week(0));
+        assert_eq!(Week::of(4 * DAY - 1), Week(0));
+        // Monday, 5 January 1970.
+        assert_eq!(Week::of(4 * DAY), Week(1));
+        assert_eq!(Week::of(-3 * DAY), Week(0));
+        assert_eq!(Week::of(-3 * DAY - 1), Week(-1));
+    }
+}
