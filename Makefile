@@ -24,7 +24,7 @@ export CARGO_TARGET_DIR RUSTFLAGS
 export PGRX_PG_CONFIG_PATH = $(PG_CONFIG)
 export PGRX_HOME = $(CARGO_TARGET_DIR)/pgrx
 
-.PHONY: help build install demo demo-stop test lint
+.PHONY: help build install demo demo-stop test nightly lint
 
 help: ## print this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -125,6 +125,9 @@ demo-stop: ## stop what `make demo` left running, and remove it
 
 test: ## run every check and test there is (as root, on Debian; installs what is missing)
 	@.ci/test
+
+nightly: ## the crash test for ten minutes (AADAUTH_CRASH_SECONDS), after `make test`
+	@.ci/nightly
 
 lint: ## formatting, clippy and the dependency rules
 	@.ci/test lint

@@ -4,10 +4,12 @@
 //! Everything runs on 127.0.0.1, below one temporary directory, and ends when its owner is dropped.
 
 pub mod client;
+pub mod directory_server;
 pub mod emulator;
 pub mod pam;
 pub mod place;
 pub mod process;
+pub mod rig;
 pub mod server;
 pub mod tls;
 pub mod wait;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::{ErrorKind, Read, Seek, SeekFrom};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -206,7 +207,7 @@ impl Server {
     /// # Errors
     /// It doesn't start; the error ends with its log.
     pub fn start(&mut self) -> Result<()> {
-        let mark = self.log()?.len();
+        let mark = self.log_length()?;
         let log = fs::OpenOptions::new()
             .create(true)
             .append(true)
@@ -363,9 +364,17 @@ impl Server {
     /// # Errors
     /// The file can't be read.
     pub fn log(&self) -> Result<String> {
-        match fs::read(self.log_file()) {
-            Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(String::new()),
+        self.log_since(0)
+    }
+
+    /// How many bytes it has logged so far.
+    ///
+    /// # Errors
+    /// The file is there and can't be looked at.
+    pub fn log_length(&self) -> Result<usize> {
+        match fs::metadata(self.log_file()) {
+            Ok(file) => Ok(usize::try_from(file.len())?),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(0),
             Err(error) => Err(error.into()),
         }
     }
@@ -375,7 +384,15 @@ impl Server {
     /// # Errors
     /// The file can't be read.
     pub fn log_since(&self, mark: usize) -> Result<String> {
-        Ok(self.log()?.get(mark..).unwrap_or_default().to_owned())
+        let mut file = match fs::File::open(self.log_file()) {
+            Ok(file) => file,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(String::new()),
+            Err(error) => return Err(error.into()),
+        };
+        let mut bytes = Vec::new();
+        file.seek(SeekFrom::Start(u64::try_from(mark)?))?;
+        file.read_to_end(&mut bytes)?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 
     /// Waits for a line that contains `text`, logged since the log was `mark` bytes long.
@@ -397,8 +414,16 @@ impl Server {
     /// # Errors
     /// It doesn't recover.
     pub fn crash(&mut self, process: u32) -> Result<()> {
-        let mark = self.log()?.len();
+        let mark = self.log_length()?;
         signal(process, Signal::KILL)?;
+        self.recovered(mark)
+    }
+
+    /// Waits until the server has recovered from a crash that the log has after `mark` bytes.
+    ///
+    /// # Errors
+    /// It doesn't recover.
+    pub fn recovered(&mut self, mark: usize) -> Result<()> {
         self.wait_until_ready(mark)
     }
 

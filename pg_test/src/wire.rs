@@ -84,7 +84,18 @@ impl Connection {
         tls: Option<&Arc<ClientConfig>>,
         parameters: &[(&str, &str)],
     ) -> Result<Connection> {
-        let mut socket = TcpStream::connect(("127.0.0.1", port))?;
+        Connection::over_tcp(TcpStream::connect(("127.0.0.1", port))?, tls, parameters)
+    }
+
+    /// [`Connection::open`] over a socket that is connected already.
+    ///
+    /// # Errors
+    /// The other side hangs up, or TLS fails.
+    pub fn over_tcp(
+        mut socket: TcpStream,
+        tls: Option<&Arc<ClientConfig>>,
+        parameters: &[(&str, &str)],
+    ) -> Result<Connection> {
         socket.set_read_timeout(Some(READ_TIMEOUT))?;
         let stream: Box<dyn Stream> = match tls {
             None => Box::new(socket),
@@ -108,7 +119,14 @@ impl Connection {
     /// # Errors
     /// Nobody listens there.
     pub fn open_local(path: &Path, parameters: &[(&str, &str)]) -> Result<Connection> {
-        let socket = UnixStream::connect(path)?;
+        Connection::over_unix(UnixStream::connect(path)?, parameters)
+    }
+
+    /// [`Connection::open_local`] over a socket that is connected already.
+    ///
+    /// # Errors
+    /// The other side hangs up.
+    pub fn over_unix(socket: UnixStream, parameters: &[(&str, &str)]) -> Result<Connection> {
         socket.set_read_timeout(Some(READ_TIMEOUT))?;
         Connection::start(Box::new(socket), parameters)
     }
@@ -165,6 +183,21 @@ impl Connection {
         password: &[u8],
         before_the_proof: impl FnOnce() -> Result<()>,
     ) -> Result<Outcome> {
+        match self.prove(password, before_the_proof)? {
+            Some(outcome) => Ok(outcome),
+            None => self.outcome(),
+        }
+    }
+
+    /// [`Connection::scram`] up to the client's proof; the outcome if the exchange has ended before.
+    ///
+    /// # Errors
+    /// As [`Connection::scram`].
+    pub fn prove(
+        &mut self,
+        password: &[u8],
+        before_the_proof: impl FnOnce() -> Result<()>,
+    ) -> Result<Option<Outcome>> {
         let mut scram = ScramSha256::new(password, ChannelBinding::unsupported());
         let mut first = b"SCRAM-SHA-256\0".to_vec();
         first.extend_from_slice(&u32::try_from(scram.message().len())?.to_be_bytes());
@@ -174,14 +207,14 @@ impl Connection {
             Some((b'R', body)) if authentication_code(&body)? == 11 => {
                 scram.update(body.get(4..).unwrap_or_default())?;
             }
-            Some((b'E', body)) => return Ok(Outcome::Refused(refusal(&body))),
-            None => return Ok(Outcome::Closed),
+            Some((b'E', body)) => return Ok(Some(Outcome::Refused(refusal(&body)))),
+            None => return Ok(Some(Outcome::Closed)),
             Some(_) => return Err("the server did not go on with SCRAM".into()),
         }
         before_the_proof()?;
         let proof = scram.message().to_vec();
         self.send(Some(b'p'), &proof)?;
-        self.outcome()
+        Ok(None)
     }
 
     /// Sends a message of any kind.
@@ -204,6 +237,21 @@ impl Connection {
     pub fn send_raw(&mut self, bytes: &[u8]) -> Result<()> {
         self.0.write_all(bytes)?;
         Ok(self.0.flush()?)
+    }
+
+    /// Reads on until the server has decided: it says that the client is authenticated, or refuses.
+    ///
+    /// # Errors
+    /// As [`Connection::request`].
+    pub fn decision(&mut self) -> Result<Outcome> {
+        loop {
+            match self.message()? {
+                None => return Ok(Outcome::Closed),
+                Some((b'E', body)) => return Ok(Outcome::Refused(refusal(&body))),
+                Some((b'R', body)) if authentication_code(&body)? == 0 => return Ok(Outcome::In),
+                Some(_) => {}
+            }
+        }
     }
 
     /// Reads on until the server is ready for queries, or refuses.

@@ -7,10 +7,9 @@ mod replay;
 
 use pg_test::Result;
 use pg_test::server::Server;
-use pg_test::wait::until;
 
 use crate::Test;
-use crate::directory_server::{ALICE, DirectoryServer, GUEST};
+use crate::directory_server::{ALICE, GUEST};
 use crate::rig::{Rig, ensure};
 
 pub const TESTS: &[Test] = &[
@@ -302,25 +301,4 @@ fn offline(rig: &Rig) -> Result<()> {
         .server
         .sql("SELECT count(*) FROM pgaadauth_list_principals(false) WHERE rolname IN ('unchecked', 'labelled', 'never_asked')")?;
     ensure(roles == "3", || roles)
-}
-
-impl DirectoryServer<'_> {
-    /// Signs alice in as a role, with a token that says all that tokens say.
-    fn accepted_with_claims(&self, role: &str) -> Result<()> {
-        let token = self
-            .token(crate::rig::Subject::User(ALICE.to_owned()))
-            .text()?;
-        self.rig.accepted(&self.server, role, &token).map(drop)
-    }
-
-    /// Waits until a session of the superuser's waits for the directory.
-    fn wait_for_question(&self, statement: &str) -> Result<()> {
-        until("a session waits for the directory", || {
-            let waiting = self.server.sql(&format!(
-                "SELECT count(*) FROM pg_stat_activity
-                 WHERE state = 'active' AND wait_event_type = 'Extension' AND query LIKE '{statement}%'"
-            ))?;
-            Ok((waiting == "1").then_some(()))
-        })
-    }
 }

@@ -11,7 +11,6 @@ mod by_name;
 mod check_configuration;
 mod clients;
 mod directory;
-mod directory_server;
 mod explain;
 mod fail_closed;
 mod group_sync;
@@ -22,7 +21,6 @@ mod pam;
 mod principals;
 mod prompt;
 mod reasons;
-mod rig;
 mod rights;
 mod sentinel;
 mod without_pam;
@@ -31,9 +29,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use libtest_mimic::{Arguments, Trial};
-use pg_test::Result;
-
-use rig::Rig;
+use pg_test::rig::Rig;
+use pg_test::{Result, directory_server, rig};
 
 /// One test: a name that says what must hold, and what tries it.
 type Test = (&'static str, fn(&Rig) -> Result<()>);

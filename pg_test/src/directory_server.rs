@@ -3,14 +3,15 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use pg_test::Result;
-use pg_test::emulator::{Emulator, TENANT, Token};
-use pg_test::place::give_to_server;
-use pg_test::process::checked;
-use pg_test::server::{Plan, Server};
 use serde_json::Value;
 
+use crate::Result;
+use crate::emulator::{Emulator, TENANT, Token};
+use crate::place::give_to_server;
+use crate::process::checked;
 use crate::rig::{Rig, SignIn, Subject, ensure};
+use crate::server::{Plan, Server};
+use crate::wait::until;
 
 /// The application of the emulator's directory that servers ask Graph as.
 pub const SERVER_APPLICATION: &str = "aada5e4e-0000-4000-8000-000000000070";
@@ -156,6 +157,23 @@ impl DirectoryServer<'_> {
         let before = self.emulator.membership_questions()?;
         body()?;
         Ok(self.emulator.membership_questions()? - before)
+    }
+
+    /// Signs alice in as a role, with a token that says all that tokens say.
+    pub fn accepted_with_claims(&self, role: &str) -> Result<()> {
+        let token = self.token(Subject::User(ALICE.to_owned())).text()?;
+        self.rig.accepted(&self.server, role, &token).map(drop)
+    }
+
+    /// Waits until a session of the superuser's waits for the directory.
+    pub fn wait_for_question(&self, statement: &str) -> Result<()> {
+        until("a session waits for the directory", || {
+            let waiting = self.server.sql(&format!(
+                "SELECT count(*) FROM pg_stat_activity
+                 WHERE state = 'active' AND wait_event_type = 'Extension' AND query LIKE '{statement}%'"
+            ))?;
+            Ok((waiting == "1").then_some(()))
+        })
     }
 }
 

@@ -1,24 +1,24 @@
-//! What the tests of this suite share: one emulator, one server that nobody reconfigures, and the
-//! means to start more.
+//! What the test suites share: one emulator, one server that nobody reconfigures, and the means to start
+//! more.
 
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 
-use pg_test::Result;
-use pg_test::client::Attempt;
-use pg_test::emulator::{AUDIENCE, AUDIENCE_V2_ID, Emulator, TENANT};
-use pg_test::pam;
-use pg_test::place::{RunDirectory, pg_config, pg_config_says, source, target};
-use pg_test::process::checked;
-use pg_test::server::{Plan, Server};
-use pg_test::wait::until;
-use pg_test::wire::{Connection, Outcome, Request};
+pub use entra_emulator::Subject;
 use rustls::ClientConfig;
 use serde_json::Value;
 use uuid::Uuid;
 
-pub use entra_emulator::Subject;
+use crate::Result;
+use crate::client::Attempt;
+use crate::emulator::{AUDIENCE, AUDIENCE_V2_ID, Emulator, TENANT, Token};
+use crate::pam;
+use crate::place::{RunDirectory, pg_config, pg_config_says, source, target};
+use crate::process::checked;
+use crate::server::{Plan, Server};
+use crate::wait::until;
+use crate::wire::{Connection, Outcome, Request};
 
 /// The one line of the design, as `make install` serves it on 15.
 pub const OUR_LINES: [&str; 2] = [
@@ -56,7 +56,7 @@ impl Rig {
         let mut emulator = Emulator::prepare(&run, "entra")?;
         let certificate = emulator.server_certificate()?;
         emulator.start()?;
-        let tls = pg_test::tls::trusting(&emulator.authorities())?;
+        let tls = crate::tls::trusting(&emulator.authorities())?;
         let plan = plan(&emulator, &certificate, "main")?;
         let server = plan.start(&run)?;
         let rig = Rig {
@@ -166,7 +166,7 @@ impl Rig {
             .text()
     }
 
-    pub fn user(&self, name: &str) -> pg_test::emulator::Token<'_> {
+    pub fn user(&self, name: &str) -> Token<'_> {
         self.emulator.token(Subject::User(name.to_owned()))
     }
 

@@ -1,0 +1,200 @@
+//! Clients that sign in and are refused, as fast as the server lets them.
+
+use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use entra_emulator::Deviation;
+use fastrand::Rng;
+use pg_test::Result;
+use pg_test::rig::Rig;
+use pg_test::server::Server;
+use pg_test::wire::{Connection, Outcome, Request};
+use rustls::ClientConfig;
+use socket2::{Domain, Socket, Type};
+
+use crate::ledger::{Answer, Attempt};
+
+/// How many sign in at the same time.
+pub const CLIENTS: u64 = 8;
+
+/// The lines of `pg_hba.conf`, so that clients come by TCP and by the local socket.
+pub const LINES: [&str; 2] = [
+    "local all all pam pamservice=aadauth-15",
+    "hostssl all all all pam pamservice=aadauth-15",
+];
+
+/// Clients come from 127.0.0.2 and the next ones. With these few, the refusals of one minute fall into far
+/// fewer kinds than the server can count by themselves.
+const ADDRESSES: u8 = 4;
+
+/// What the clients need to know of the server.
+pub struct Door {
+    port: u16,
+    socket: PathBuf,
+    tls: Arc<ClientConfig>,
+    keys: Vec<Key>,
+}
+
+/// A role, and what to sign in to it with.
+struct Key {
+    role: String,
+    secret: Secret,
+}
+
+enum Secret {
+    Token(String),
+    Password(String),
+    /// Nothing: the client leaves when it's asked.
+    Leave,
+}
+
+impl Door {
+    /// Makes roles, and secrets that are right, and wrong in several ways.
+    ///
+    /// # Errors
+    /// A role can't be made.
+    pub fn open(rig: &Rig, server: &Server) -> Result<Door> {
+        let mut keys = Vec::new();
+        let mut key = |role: &str, secret: Secret| {
+            keys.push(Key {
+                role: role.to_owned(),
+                secret,
+            });
+        };
+        let people = (0..4)
+            .map(|number| rig.person(server, &format!("person{number}")))
+            .collect::<Result<Vec<_>>>()?;
+        let foreign = Deviation::named("foreign-key-known-kid").ok_or("no such deviation")?;
+        for (number, person) in people.iter().enumerate() {
+            let other = &people[(number + 1) % people.len()];
+            let token = || rig.user("alice@contoso.com").object_id(person.object_id);
+            // Twice, since most should get in.
+            for _ in 0..2 {
+                key(&person.role, Secret::Token(token().text()?));
+            }
+            key(&person.role, Secret::Token(rig.token_of(other)?));
+            key(
+                &person.role,
+                Secret::Token(token().audience("api://aadauth-demo-v2").text()?),
+            );
+            key(
+                &person.role,
+                Secret::Token(token().deviation(foreign).text()?),
+            );
+            key(&person.role, Secret::Token("no token".to_owned()));
+        }
+        for number in 0..2 {
+            let role = format!("local{number}");
+            server.sql(&format!("CREATE ROLE {role} LOGIN PASSWORD 'right'"))?;
+            key(&role, Secret::Password("right".to_owned()));
+            key(&role, Secret::Password("wrong".to_owned()));
+            key(
+                &format!("nobody{number}"),
+                Secret::Password("any".to_owned()),
+            );
+        }
+        // A role of its own: how its attempts end is never told, and others' sums shall be exact.
+        rig.person(server, "hesitant")?;
+        key("hesitant", Secret::Leave);
+        Ok(Door {
+            port: server.port(),
+            socket: server.socket().join(format!(".s.PGSQL.{}", server.port())),
+            tls: Arc::clone(&rig.tls),
+            keys,
+        })
+    }
+
+    /// Makes attempts until it's told to stop.
+    pub fn besiege(&self, name: &str, seed: u64, stop: &AtomicBool) -> Vec<Attempt> {
+        let mut rng = Rng::with_seed(seed);
+        let mut attempts = Vec::new();
+        while !stop.load(Ordering::Relaxed) {
+            let key = rng.choice(&self.keys);
+            let host = rng.u8(0..=ADDRESSES);
+            let address = (host > 0).then(|| Ipv4Addr::new(127, 0, 0, 1 + host));
+            let mark = format!("crash-{name}-{}", attempts.len());
+            match key.and_then(|key| self.attempt(key, address, mark)) {
+                Some(attempt) => attempts.push(attempt),
+                // Nobody listens: the server was killed. Not every moment of its start is to be
+                // spent on refused connections.
+                None => std::thread::sleep(Duration::from_millis(10)),
+            }
+        }
+        attempts
+    }
+
+    /// One attempt that is to get in, from a client by the local socket.
+    pub fn knock(&self, mark: &str) -> Option<Attempt> {
+        self.attempt(self.keys.first()?, None, mark.to_owned())
+    }
+
+    /// `None` when nobody listens, so that the server has not heard of it.
+    fn attempt(&self, key: &Key, address: Option<Ipv4Addr>, mark: String) -> Option<Attempt> {
+        let parameters = [
+            ("user", key.role.as_str()),
+            ("database", "postgres"),
+            ("application_name", mark.as_str()),
+        ];
+        let answer = match address {
+            Some(address) => {
+                let socket = connect(address, self.port).ok()?;
+                Connection::over_tcp(socket, Some(&self.tls), &parameters)
+            }
+            None => {
+                let socket = UnixStream::connect(&self.socket).ok()?;
+                Connection::over_unix(socket, &parameters)
+            }
+        }
+        .and_then(|connection| key.secret.tell(connection));
+        Some(Attempt {
+            mark,
+            role: key.role.clone(),
+            address: address.map_or_else(String::new, |address| address.to_string()),
+            // A connection that breaks is no answer.
+            answer: answer.unwrap_or(Answer::Nothing),
+        })
+    }
+}
+
+impl Secret {
+    /// Goes as far as to the server's decision.
+    fn tell(&self, mut connection: Connection) -> Result<Answer> {
+        let outcome = match (connection.request()?, self) {
+            (Request::Refused(refusal), _) => Outcome::Refused(refusal),
+            (Request::Password, Secret::Token(token)) => {
+                connection.password(token.as_bytes())?;
+                connection.decision()?
+            }
+            (Request::Sasl(_), Secret::Password(password)) => {
+                match connection.prove(password.as_bytes(), || Ok(()))? {
+                    Some(outcome) => outcome,
+                    None => connection.decision()?,
+                }
+            }
+            (Request::Password, Secret::Leave) | (Request::Closed, _) => Outcome::Closed,
+            (other, _) => return Err(format!("the server asked for {other:?}").into()),
+        };
+        Ok(match outcome {
+            Outcome::In => Answer::Accepted,
+            Outcome::Closed => Answer::Nothing,
+            Outcome::Refused(refusal) => match refusal.sqlstate.as_str() {
+                // cannot_connect_now, too_many_connections (postmaster.c, canAcceptConnections).
+                "57P03" | "53300" => Answer::TurnedAway,
+                // The server ends: sent before the event of an interrupted attempt is written.
+                code if code.starts_with("57") => Answer::Nothing,
+                _ => Answer::Refused(refusal.message),
+            },
+        })
+    }
+}
+
+fn connect(from: Ipv4Addr, port: u16) -> std::io::Result<TcpStream> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    socket.bind(&SocketAddrV4::new(from, 0).into())?;
+    socket.connect(&SocketAddrV4::new(Ipv4Addr::LOCALHOST, port).into())?;
+    Ok(socket.into())
+}

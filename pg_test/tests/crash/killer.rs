@@ -1,0 +1,101 @@
+//! Who kills the server's processes.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use fastrand::Rng;
+use pg_test::Result;
+use pg_test::process::signal;
+use pg_test::server::Server;
+use pg_test::wait::until;
+use rustix::process::Signal;
+
+/// What is killed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Victim {
+    Backend,
+    AuditWorker,
+    NetworkWorker,
+    Postmaster,
+    /// The postmaster and all its children.
+    Everything,
+}
+
+impl Victim {
+    pub const ALL: [Victim; 5] = [
+        Victim::Backend,
+        Victim::AuditWorker,
+        Victim::NetworkWorker,
+        Victim::Postmaster,
+        Victim::Everything,
+    ];
+}
+
+/// How often each was killed.
+pub type Kills = BTreeMap<Victim, u64>;
+
+/// The pause between a recovery and the next kill, in milliseconds: some strike while the server has hardly
+/// begun, others when it has been at work for a while.
+const PAUSE: std::ops::Range<u64> = 0..2000;
+
+/// Kills each in turn, in random order, and brings the server back, until the time is over.
+///
+/// # Errors
+/// The server doesn't come back.
+pub fn rage(server: &mut Server, mut rng: Rng, time: Duration) -> Result<Kills> {
+    let start = Instant::now();
+    let mut kills = Kills::new();
+    let mut turn = Vec::new();
+    while start.elapsed() < time {
+        std::thread::sleep(Duration::from_millis(rng.u64(PAUSE)));
+        if turn.is_empty() {
+            turn.extend(Victim::ALL);
+            rng.shuffle(&mut turn);
+        }
+        let Some(victim) = turn.pop() else { continue };
+        kill(server, victim, &mut rng)?;
+        *kills.entry(victim).or_default() += 1;
+    }
+    Ok(kills)
+}
+
+fn kill(server: &mut Server, victim: Victim, rng: &mut Rng) -> Result<()> {
+    let title = match victim {
+        Victim::Postmaster => {
+            server.stop_with(Signal::KILL)?;
+            return start(server);
+        }
+        Victim::Everything => {
+            let children = server.children("")?;
+            server.stop_with(Signal::KILL)?;
+            for child in children {
+                // It may have noticed that the postmaster has gone.
+                let _ = signal(child, Signal::KILL);
+            }
+            return start(server);
+        }
+        // A client's backend: its title has the client's address.
+        Victim::Backend if rng.bool() => "(",
+        Victim::Backend => "[local]",
+        Victim::AuditWorker => "aadauth audit worker",
+        Victim::NetworkWorker => "aadauth network worker",
+    };
+    // Backends come and go: one that is gone when it's to be killed is no kill.
+    let mark = server.log_length()?;
+    until(&format!("a {victim:?} is killed"), || {
+        let found = server.children(title)?;
+        Ok(rng
+            .choice(found)
+            .and_then(|process| signal(process, Signal::KILL).ok()))
+    })?;
+    server.recovered(mark)
+}
+
+/// Starts the server anew. It won't while a process of the last one is there.
+fn start(server: &mut Server) -> Result<()> {
+    until("the server starts again", || match server.start() {
+        Ok(()) => Ok(Some(())),
+        Err(error) if error.to_string().contains("pre-existing shared memory") => Ok(None),
+        Err(error) => Err(error),
+    })
+}

@@ -1,0 +1,211 @@
+//! What clients saw against what the audit has.
+
+use std::collections::BTreeMap;
+
+use entra_token::{Reason, client_text};
+use pg_test::Result;
+use pg_test::emulator::AUDIENCE;
+
+/// What a client knows of one attempt.
+#[derive(Debug, Clone)]
+pub struct Attempt {
+    /// The application name, which no other attempt has.
+    pub mark: String,
+    pub role: String,
+    /// The client's address; empty for a local socket.
+    pub address: String,
+    pub answer: Answer,
+}
+
+/// What the server said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    Accepted,
+    /// Refused with that text.
+    Refused(String),
+    /// PostgreSQL itself sent the client away before anybody looked at who it was.
+    TurnedAway,
+    /// Nothing, or that the server is about to end.
+    Nothing,
+}
+
+/// A row of the audit.
+#[derive(Debug, Clone)]
+pub struct Row {
+    pub mark: String,
+    pub role: String,
+    pub address: String,
+    pub outcome: String,
+    pub reason: String,
+    pub count: u64,
+}
+
+/// All that a run of the test recorded, from the table as the superuser sees it. The test's own psql signs
+/// in as `postgres`.
+pub const ROWS: &str = "\
+SELECT coalesce(application_name, ''), role, coalesce(host(client_address), ''), outcome,
+       coalesce(reason, ''), count
+FROM aadauth.sign_in_audit WHERE role <> 'postgres'";
+
+impl Row {
+    /// Reads what psql prints for [`ROWS`].
+    ///
+    /// # Errors
+    /// It isn't that.
+    pub fn parse(line: &str) -> Result<Row> {
+        match line.split('|').collect::<Vec<_>>()[..] {
+            [mark, role, address, outcome, reason, count] => Ok(Row {
+                mark: mark.to_owned(),
+                role: role.to_owned(),
+                address: address.to_owned(),
+                outcome: outcome.to_owned(),
+                reason: reason.to_owned(),
+                count: count.parse()?,
+            }),
+            _ => Err(format!("not a row: {line}").into()),
+        }
+    }
+
+    /// What a client was told, if it was told anything.
+    fn text(&self) -> Option<String> {
+        let reason = Reason::from_code(&self.reason)?;
+        (self.outcome == "refused").then(|| client_text(reason, &self.role, Some(AUDIENCE)))
+    }
+}
+
+/// How attempts and rows agree.
+#[derive(Debug, Default)]
+pub struct Balance {
+    /// Attempts with an answer that have a row of their own.
+    pub recorded: u64,
+    /// Attempts with an answer that are in the count of a row for several.
+    pub counted: u64,
+    /// Attempts without an answer.
+    pub unanswered: u64,
+    /// Those among them that have a row of their own.
+    pub unanswered_recorded: u64,
+    pub turned_away: u64,
+    /// Rows for several attempts.
+    pub aggregates: u64,
+    /// Attempts with an answer that are nowhere.
+    pub lost: Vec<String>,
+    /// Attempts that are there twice, and counts that are too high.
+    pub doubled: Vec<String>,
+    /// Rows that say something else than the client was told, or are nobody's.
+    pub wrong: Vec<String>,
+}
+
+/// Role and address: what all attempts that share a row have in common, beside the reason.
+type Origin<'a> = (&'a str, &'a str);
+
+impl Balance {
+    /// Compares them.
+    ///
+    /// An attempt is recorded by a row of its own, which bears its mark; a refusal otherwise by the count
+    /// of a row for its role, address and text. Of attempts without an answer, such counts may have any
+    /// number.
+    pub fn strike(attempts: &[Attempt], rows: &[Row]) -> Balance {
+        let mut balance = Balance::default();
+        let mut own: BTreeMap<&str, Vec<&Row>> = BTreeMap::new();
+        let mut counts: BTreeMap<Origin<'_>, BTreeMap<Option<String>, u64>> = BTreeMap::new();
+        for row in rows {
+            if row.count == 1 && !row.mark.is_empty() {
+                own.entry(&row.mark).or_default().push(row);
+                continue;
+            }
+            balance.aggregates += 1;
+            if row.outcome == "authenticated" {
+                balance
+                    .wrong
+                    .push(format!("several sign-ins in one row: {row:?}"));
+            }
+            let of_origin = counts.entry((&row.role, &row.address)).or_default();
+            *of_origin.entry(row.text()).or_default() += row.count;
+        }
+        let mut missing: BTreeMap<Origin<'_>, BTreeMap<&str, Vec<&str>>> = BTreeMap::new();
+        let mut open: BTreeMap<Origin<'_>, u64> = BTreeMap::new();
+        for attempt in attempts {
+            let rows = own.remove(attempt.mark.as_str()).unwrap_or_default();
+            let origin = (attempt.role.as_str(), attempt.address.as_str());
+            match (&attempt.answer, &rows[..]) {
+                (_, [_, _, ..]) => balance.doubled.push(format!("{attempt:?}: {rows:?}")),
+                (Answer::TurnedAway, []) => balance.turned_away += 1,
+                (Answer::Nothing, []) => {
+                    balance.unanswered += 1;
+                    *open.entry(origin).or_default() += 1;
+                }
+                (Answer::Nothing, [_]) => {
+                    balance.unanswered += 1;
+                    balance.unanswered_recorded += 1;
+                }
+                (Answer::Accepted, []) => balance.lost.push(format!("{attempt:?}")),
+                (Answer::Refused(text), []) => {
+                    let of_origin = missing.entry(origin).or_default();
+                    of_origin.entry(text).or_default().push(&attempt.mark);
+                }
+                (Answer::Accepted, [row]) if row.outcome == "authenticated" => {
+                    balance.recorded += 1;
+                }
+                (Answer::Refused(text), [row]) if row.text().as_ref() == Some(text) => {
+                    balance.recorded += 1;
+                }
+                (_, [row]) => balance.wrong.push(format!("{attempt:?}: {row:?}")),
+            }
+        }
+        for rows in own.into_values() {
+            balance.wrong.push(format!("nobody's: {rows:?}"));
+        }
+        for (origin, texts) in missing {
+            for (text, marks) in texts {
+                let counted = counts
+                    .get_mut(&origin)
+                    .and_then(|counts| counts.get_mut(&Some(text.to_owned())));
+                let wanted = marks.len() as u64;
+                let found = counted.as_ref().map_or(0, |counted| wanted.min(**counted));
+                if let Some(counted) = counted {
+                    *counted -= found;
+                }
+                balance.counted += found;
+                if found < wanted {
+                    balance.lost.push(format!(
+                        "{} of {wanted} attempts from {origin:?} that were told {text:?}: {marks:?}",
+                        wanted - found
+                    ));
+                }
+            }
+        }
+        for (origin, counts) in counts {
+            let left: u64 = counts.values().sum();
+            let open = open.get(&origin).copied().unwrap_or_default();
+            if left > open {
+                balance.doubled.push(format!(
+                    "counted {left} more from {origin:?} than were answered, {open} had no answer: {counts:?}"
+                ));
+            }
+        }
+        balance
+    }
+
+    /// # Errors
+    /// Something is lost, doubled or wrong: what, the first few of each.
+    pub fn check(&self) -> Result<()> {
+        let mut problems = String::new();
+        for (name, found) in [
+            ("lost", &self.lost),
+            ("doubled", &self.doubled),
+            ("wrong", &self.wrong),
+        ] {
+            if !found.is_empty() {
+                problems.push_str(&format!("{} {name}:\n", found.len()));
+                for line in found.iter().take(10) {
+                    problems.push_str(&format!("  {line}\n"));
+                }
+            }
+        }
+        if problems.is_empty() {
+            Ok(())
+        } else {
+            Err(problems.into())
+        }
+    }
+}

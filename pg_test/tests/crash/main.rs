@@ -1,0 +1,184 @@
+//! The audit through crashes: clients sign in and are refused at full speed while processes of the server,
+//! or all of it, are killed with SIGKILL. Whoever got an answer must be in the table exactly once; whoever
+//! got none, at most once.
+//!
+//! `AADAUTH_CRASH_SECONDS` says for how long (60), `AADAUTH_CRASH_SEED` what chance decides: who tries what,
+//! who is killed when. The same seed doesn't bring the same run, since processes run as they like, but one
+//! of the same kind.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
+
+mod balance;
+mod clients;
+mod killer;
+mod ledger;
+
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use fastrand::Rng;
+use libtest_mimic::{Arguments, Trial};
+use pg_test::Result;
+use pg_test::rig::{Rig, ensure};
+use pg_test::server::Server;
+use pg_test::wait::until;
+
+use clients::{CLIENTS, Door};
+use killer::{Kills, Victim};
+use ledger::{Answer, Attempt, Balance, Row};
+
+fn main() -> ExitCode {
+    let mut trials = vec![Trial::test(
+        "crash::nothing_is_lost_and_nothing_twice",
+        || run().map_err(|error| error.to_string().into()),
+    )];
+    for (name, test) in balance::TESTS {
+        trials.push(Trial::test(format!("ledger::notices_{name}"), move || {
+            test().map_err(|error| error.to_string().into())
+        }));
+    }
+    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+}
+
+fn run() -> Result<()> {
+    let seconds = setting("AADAUTH_CRASH_SECONDS")?.unwrap_or(60);
+    let seed = setting("AADAUTH_CRASH_SEED")?.unwrap_or_else(|| Rng::new().u64(..));
+    println!("{seconds} s, seed {seed} (AADAUTH_CRASH_SECONDS, AADAUTH_CRASH_SEED)");
+    let rig = Rig::start()?;
+    let mut server = rig.start_plan(
+        rig.plan("crash")?
+            .hba(&clients::LINES)
+            .set("max_connections", "200")
+            .set("aadauth.audit_local_sign_ins", "on")
+            // Nothing may depend on when other transactions get to the disk.
+            .set("synchronous_commit", "off")
+            .set("log_connections", "off"),
+    )?;
+    rig.prepare(&server)?;
+    let door = Door::open(&rig, &server)?;
+
+    let began = Instant::now();
+    let (kills, mut attempts) = besiege(&door, &mut server, Duration::from_secs(seconds), seed)?;
+    let took = began.elapsed();
+    let mut problem = None;
+    let settled = until("the table agrees with what clients saw", || {
+        drain(&door, &server, &mut attempts)?;
+        let balance = Balance::strike(&attempts, &rows(&server)?);
+        problem = balance.check().err();
+        Ok(problem.is_none().then_some(()))
+    });
+    if let (Err(error), Some(problem)) = (settled, problem) {
+        return Err(format!("{error}\n{problem}").into());
+    }
+    // Nor does anything come again.
+    server.restart()?;
+    rig.await_keys(&server)?;
+    drain(&door, &server, &mut attempts)?;
+    let balance = Balance::strike(&attempts, &rows(&server)?);
+    report(&server, &attempts, &kills, &balance, took)?;
+    balance.check()?;
+    ensure(
+        Victim::ALL.iter().all(|victim| kills.contains_key(victim)),
+        || format!("not everything was killed: {kills:?}"),
+    )?;
+    let answers = |of: fn(&Answer) -> bool| attempts.iter().any(|attempt| of(&attempt.answer));
+    ensure(
+        answers(|answer| *answer == Answer::Accepted)
+            && answers(|answer| matches!(answer, Answer::Refused(_))),
+        || "nobody got in, or nobody was refused".to_owned(),
+    )
+}
+
+/// Lets the clients at the server while its processes are killed.
+fn besiege(
+    door: &Door,
+    server: &mut Server,
+    time: Duration,
+    seed: u64,
+) -> Result<(Kills, Vec<Attempt>)> {
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let clients: Vec<_> = (0..CLIENTS)
+            .map(|number| {
+                let (stop, seed) = (&stop, seed.wrapping_add(number + 1));
+                scope.spawn(move || door.besiege(&number.to_string(), seed, stop))
+            })
+            .collect();
+        let kills = killer::rage(server, Rng::with_seed(seed), time);
+        stop.store(true, Ordering::Relaxed);
+        let mut attempts = Vec::new();
+        for client in clients {
+            attempts.extend(client.join().map_err(|_| "a client panicked")?);
+        }
+        Ok((kills?, attempts))
+    })
+}
+
+/// Waits until the spool has been read to its end. One more sign-in ends a line that was torn.
+fn drain(door: &Door, server: &Server, attempts: &mut Vec<Attempt>) -> Result<()> {
+    let mark = format!("crash-last-{}", attempts.len());
+    attempts.push(door.knock(&mark).ok_or("nobody listens any more")?);
+    until("the spool is in the table", || {
+        Ok((server.sql(UNREAD)? == "f").then_some(()))
+    })
+}
+
+/// Whether there is something in the spool that the worker has not read.
+const UNREAD: &str = "\
+SELECT EXISTS (
+    SELECT FROM pg_ls_dir('aadauth/spool') AS file
+    LEFT JOIN aadauth.audit_spool AS s ON file = s.spool_id || '.jsonl'
+    WHERE file LIKE '%.jsonl'
+        AND (pg_stat_file('aadauth/spool/' || file, true)).size > coalesce(s.read_to, 0))";
+
+fn rows(server: &Server) -> Result<Vec<Row>> {
+    server.sql(ledger::ROWS)?.lines().map(Row::parse).collect()
+}
+
+fn report(
+    server: &Server,
+    attempts: &[Attempt],
+    kills: &Kills,
+    balance: &Balance,
+    took: Duration,
+) -> Result<()> {
+    let count = |of: fn(&Answer) -> bool| {
+        attempts
+            .iter()
+            .filter(|attempt| of(&attempt.answer))
+            .count()
+    };
+    let torn = server.sql("SELECT coalesce(sum(skipped_lines), 0) FROM aadauth.audit_spool")?;
+    println!(
+        "{} attempts in {} s: {} accepted, {} refused, {} turned away by PostgreSQL, {} without an answer\n\
+         killed: {kills:?}\n\
+         of those with an answer, {} have a row and {} are in the counts of {} rows; of those without, {} have a row\n\
+         torn lines: {torn}\n\
+         lost: {}, twice: {}, wrong: {}",
+        attempts.len(),
+        took.as_secs(),
+        count(|answer| *answer == Answer::Accepted),
+        count(|answer| matches!(answer, Answer::Refused(_))),
+        balance.turned_away,
+        balance.unanswered,
+        balance.recorded,
+        balance.counted,
+        balance.aggregates,
+        balance.unanswered_recorded,
+        balance.lost.len(),
+        balance.doubled.len(),
+        balance.wrong.len(),
+    );
+    Ok(())
+}
+
+/// A number from the environment.
+fn setting(name: &str) -> Result<Option<u64>> {
+    match std::env::var(name) {
+        Ok(text) => Ok(Some(
+            text.parse().map_err(|_| format!("{name}: not a number"))?,
+        )),
+        Err(_) => Ok(None),
+    }
+}
