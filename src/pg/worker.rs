@@ -155,6 +155,9 @@ pub fn connect(database: &str) {
         // The database's owner may have set these for every session.
         (c"default_transaction_read_only", c"off"),
         (c"default_transaction_isolation", c"read committed"),
+        // What follows a commit, such as removing a spool file, must not outlive it in a crash. (Not
+        // "on", which would wait for a standby.)
+        (c"synchronous_commit", c"local"),
         (c"lock_timeout", c"5s"),
         (c"statement_timeout", c"0"),
     ];
