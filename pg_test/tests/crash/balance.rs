@@ -7,7 +7,9 @@ use pg_test::rig::ensure;
 use crate::ledger::{Answer, Attempt, Balance, Row};
 
 /// Every test of the ledger, by name.
-pub const TESTS: &[(&str, fn() -> Result<()>)] = &[
+type Test = (&'static str, fn() -> Result<()>);
+
+pub const TESTS: &[Test] = &[
     ("an_agreement", agreement),
     ("a_lost_sign_in", lost_sign_in),
     ("a_lost_refusal", lost_refusal),
