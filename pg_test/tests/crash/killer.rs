@@ -7,7 +7,7 @@ use fastrand::Rng;
 use pg_test::Result;
 use pg_test::process::signal;
 use pg_test::server::Server;
-use pg_test::wait::until;
+use pg_test::wait::{until, until_within};
 use rustix::process::Signal;
 
 /// What is killed.
@@ -80,13 +80,21 @@ fn kill(server: &mut Server, victim: Victim, rng: &mut Rng) -> Result<()> {
         Victim::AuditWorker => "aadauth audit worker",
         Victim::NetworkWorker => "aadauth network worker",
     };
-    // Backends come and go: one that is gone when it's to be killed is no kill.
+    // Backends come and go: one that was about to end when the signal came is no kill.
     let mark = server.log_length()?;
     until(&format!("a {victim:?} is killed"), || {
         let found = server.children(title)?;
-        Ok(rng
+        let Some(process) = rng
             .choice(found)
-            .and_then(|process| signal(process, Signal::KILL).ok()))
+            .filter(|process| signal(*process, Signal::KILL).is_ok())
+        else {
+            return Ok(None);
+        };
+        let death = format!("(PID {process}) was terminated by signal 9");
+        let noticed = until_within(Duration::from_secs(5), "the server notices", || {
+            Ok(server.log_since(mark)?.contains(&death).then_some(()))
+        });
+        Ok(noticed.ok())
     })?;
     server.recovered(mark)
 }
