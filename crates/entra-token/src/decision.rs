@@ -7,6 +7,7 @@ use crate::claims::{Claims, Membership, TokenKind};
 use crate::label::{Mapping, PrincipalKind};
 use crate::policy::Policy;
 use crate::reason::Reason;
+use crate::revocation::REVOCATION_CHECK;
 
 /// Name of the check whether the token's principal is the role's, or in the role's group.
 pub const PRINCIPAL_CHECK: &str = "principal";
@@ -35,6 +36,21 @@ impl Judgement {
         Judgement { checks, refusal }
     }
 
+    /// Adds the last check: that nobody has revoked the sign-in ([`crate::RevocableIds`]).
+    ///
+    /// To be asked before [`Judgement::hinges_on_membership`]: about who is revoked, no directory is
+    /// asked.
+    #[must_use]
+    pub fn with_revocation(mut self, is_revoked: bool) -> Judgement {
+        let outcome = if is_revoked {
+            Err(Reason::Revoked)
+        } else {
+            Ok(())
+        };
+        self.checks.push(check(REVOCATION_CHECK, outcome));
+        Judgement::of(self.checks)
+    }
+
     /// Whether all that stands against the sign-in is that nobody knows yet whether the principal is
     /// in the role's group. Then, and only then, is a directory worth asking: of a principal whose
     /// token fails otherwise nothing more is to be found out.
@@ -50,7 +66,7 @@ impl Judgement {
 /// ([`Claims::membership`]) or from the directory; it matters to group roles alone. `now` is in Unix
 /// seconds.
 ///
-/// Revocations are not judged here: they are the server's to know.
+/// Revocations are the server's to know, which adds them ([`Judgement::with_revocation`]).
 pub fn judge(
     policy: &Policy,
     mapping: &Mapping,

@@ -8,7 +8,8 @@
 //! 3. [`keys`] holds the signing keys of one issuer, one of which must have made the signature;
 //! 4. [`claims`] are what a verified token says, typed;
 //! 5. [`decision`] compares them with the [`policy`] and the role's mapping;
-//! 6. [`reason`] names what was wrong, [`refusal`] is what the client is told of it.
+//! 6. [`revocation`] has the ids by which the server finds out whether somebody has revoked it;
+//! 7. [`reason`] names what was wrong, [`refusal`] is what the client is told of it.
 //!
 //! ```
 //! use entra_token::{Envelope, KeySet, Mapping, Policy, Reason, judge};
@@ -51,6 +52,7 @@ pub mod metadata;
 pub mod policy;
 pub mod reason;
 pub mod refusal;
+pub mod revocation;
 mod roca;
 
 pub use authority::{Authority, AuthorityError, Cloud, TokenVersion};
@@ -64,3 +66,4 @@ pub use metadata::{Metadata, MetadataError};
 pub use policy::{Audience, AudienceError, Policy};
 pub use reason::{Reason, Step};
 pub use refusal::{client_text, sqlstate};
+pub use revocation::{REVOCATION_CHECK, RevocableIds};

@@ -99,7 +99,7 @@ reasons! {
             "The client must connect with TLS: sslmode=verify-full."
         RevocationsUnavailable "revocations-unavailable"
             "The list of revoked principals has not been loaded yet."
-            "Not used yet: there is no list of revoked principals, and no sign-in is refused for this."
+            "It is loaded from the database that aadauth.database names when the server starts. Look that this database is there and a superuser's; aadauth.check_configuration() and the log say what is wrong."
         NoPassword "no-password"
             "The client left when it was asked for the token or password."
             "Nothing: psql and others connect once without a password before they ask for it."
@@ -254,8 +254,8 @@ reasons! {
     }
     Revocation {
         Revoked "revoked"
-            "The principal or the token has been revoked."
-            "Not used yet: nothing can be revoked on this server, and no sign-in is refused for this."
+            "The principal, or the group or application that it signs in as, has been revoked."
+            "The view aadauth.revocations says by whom, until when and why. aadauth.restore ends it."
     }
 }
 

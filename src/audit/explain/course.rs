@@ -42,6 +42,7 @@ const TOKEN: &[Check] = &[
     check("role may log in", &[Reason::RoleNotLogin]),
     check("role has not expired", &[Reason::RoleExpired]),
     check("connection is safe", &[Reason::TlsRequired]),
+    check("revocations loaded", &[Reason::RevocationsUnavailable]),
     check("client sent a token", &[Reason::NoPassword]),
     check("token size", &[Reason::TokenTooLarge]),
     check("token form", &[Reason::TokenMalformed]),
@@ -79,6 +80,7 @@ const TOKEN: &[Check] = &[
     check("object id", &[]),
     check("principal", &[]),
     check("multi-factor", &[]),
+    check("not revoked", &[]),
     check("last look", &[Reason::MappingChanged, Reason::NoVerdict]),
 ];
 
@@ -112,13 +114,8 @@ mod tests {
 
     use super::*;
 
-    /// Reasons that no check can show: something went wrong at a place that isn't known, or the list of
-    /// revocations, which does not exist yet.
-    const WITHOUT_CHECK: &[Reason] = &[
-        Reason::InternalError,
-        Reason::Interrupted,
-        Reason::RevocationsUnavailable,
-    ];
+    /// Reasons that no check can show: something went wrong at a place that isn't known.
+    const WITHOUT_CHECK: &[Reason] = &[Reason::InternalError, Reason::Interrupted];
 
     #[test]
     fn every_reason_before_the_signature_has_its_check() {

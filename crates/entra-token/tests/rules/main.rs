@@ -17,6 +17,7 @@ mod keys;
 mod membership;
 mod principal;
 mod properties;
+mod revocation;
 mod signature;
 mod times;
 mod vectors;
