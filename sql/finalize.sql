@@ -24,6 +24,10 @@ CREATE POLICY readers ON aadauth.group_sync_groups FOR SELECT
 ALTER TABLE aadauth.group_sync_changes ENABLE ROW LEVEL SECURITY;
 CREATE POLICY readers ON aadauth.group_sync_changes FOR SELECT
     TO aadauth_auditor, azure_pg_admin USING (true);
+ALTER TABLE aadauth.revoked_principals ENABLE ROW LEVEL SECURITY;
+CREATE POLICY readers ON aadauth.revoked_principals FOR SELECT
+    TO aadauth_auditor, azure_pg_admin USING (true);
 -- The views are a superuser's: with their owner's rights they would show what the tables don't.
 ALTER VIEW aadauth.sign_ins SET (security_invoker = true);
+ALTER VIEW aadauth.revocations SET (security_invoker = true);
 ALTER VIEW aadauth.group_sync_status SET (security_invoker = true);

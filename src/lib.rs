@@ -7,6 +7,7 @@
 //! | [`keys`] | signing keys in shared memory |
 //! | [`directory`] | questions to Microsoft Graph, and what it said of groups |
 //! | [`principals`] | security labels and the SQL functions that write them |
+//! | [`sessions`] | who is behind every backend, and what ends them |
 //! | [`sync`] | a role for each member of a mapped group |
 //! | [`audit`] | sign-in events, their spool and table |
 //! | [`diagnosis`] | what is wrong with the configuration |
@@ -23,6 +24,7 @@ mod directory;
 mod keys;
 mod pg;
 mod principals;
+mod sessions;
 mod settings;
 mod signin;
 mod sync;
@@ -61,6 +63,7 @@ pub extern "C-unwind" fn _PG_init() {
     audit::spool::init();
     pg::worker::init();
     pg::hook::init();
+    pg::ending::init();
     pg::pam::prewarm();
     pg::setting::reserve_prefixes();
 }

@@ -101,6 +101,8 @@ codes! {
             "The background worker that records sign-ins is not running."
         AuditNotRecorded "audit-not-recorded"
             "The background worker can't record sign-ins."
+        RevocationsNotLoaded "revocations-not-loaded"
+            "The list of revoked principals has not been loaded, so that nobody signs in with a token."
         ExtensionVersion "extension-version"
             "The SQL objects in this database are of another version than the library."
         RoleLabelDamaged "role-label-damaged"
@@ -133,6 +135,8 @@ codes! {
             "Tokens of the last day had names in the groups claim, where object ids are looked for."
         GroupSyncWithoutDirectory "group-sync-without-directory"
             "pgaadauth.enable_group_sync is on, and no directory is configured."
+        RevocationsNotRenewed "revocations-not-renewed"
+            "The list of revoked principals is not kept up to date."
         RoleWithSuperuser "role-with-superuser"
             "A mapped role has SUPERUSER."
     }

@@ -11,6 +11,7 @@ mod hba;
 mod keys;
 mod pam;
 mod roles;
+mod sessions;
 mod settings;
 
 use std::error::Error;
@@ -80,6 +81,7 @@ fn findings() -> Result<Vec<Finding>, Box<dyn Error>> {
     findings.extend(keys::check());
     findings.extend(directory::check()?);
     findings.extend(audit::check()?);
+    findings.extend(sessions::check());
     // That is why, then.
     if findings
         .iter()
@@ -88,7 +90,9 @@ fn findings() -> Result<Vec<Finding>, Box<dyn Error>> {
         findings.retain(|finding| {
             !matches!(
                 finding.code,
-                Code::NetworkWorkerNotRunning | Code::AuditWorkerNotRunning
+                Code::NetworkWorkerNotRunning
+                    | Code::AuditWorkerNotRunning
+                    | Code::RevocationsNotLoaded
             )
         });
     }

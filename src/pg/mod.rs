@@ -2,6 +2,7 @@
 #![allow(unsafe_code, reason = "this is the one place that calls C")]
 
 pub mod connection;
+pub mod ending;
 pub mod exit;
 #[cfg(feature = "fault-injection")]
 pub mod fault;

@@ -51,6 +51,12 @@ pub fn is_admin_of(member: pg_sys::Oid, role: pg_sys::Oid) -> bool {
     unsafe { pg_sys::is_admin_of_role(member, role) }
 }
 
+/// Whether `member` has the rights of `role`: is it, is a superuser, or inherits them.
+pub fn has_rights_of(member: pg_sys::Oid, role: pg_sys::Oid) -> bool {
+    // SAFETY: as above.
+    unsafe { pg_sys::has_privs_of_role(member, role) }
+}
+
 /// The privileged role that `role` is, or is a direct or indirect member of.
 ///
 /// Privileged is what reaches beyond the rights that databases are granted with: SUPERUSER,

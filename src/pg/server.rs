@@ -31,6 +31,12 @@ pub fn is_in_recovery() -> bool {
     unsafe { pg_sys::RecoveryInProgress() }
 }
 
+/// How far a standby has replayed what the primary wrote (a position in the write-ahead log).
+pub fn replay_position() -> u64 {
+    // SAFETY: reads a number in shared memory (xlogrecovery.c); NULL: the timeline is not wanted.
+    unsafe { pg_sys::GetXLogReplayRecPtr(std::ptr::null_mut()) }
+}
+
 /// The name of the database that this process is connected to; `None` when it was renamed or dropped.
 pub fn current_database() -> Option<String> {
     // SAFETY: a syscache lookup, made inside a transaction; NULL or palloc'd (dbcommands.c).

@@ -2,7 +2,7 @@
 
 use std::ffi::CStr;
 use std::ptr;
-use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use pgrx::prelude::*;
 use pgrx::{PGRXSharedMemory, PgAtomic, PgLwLock, PgSharedMemoryInitialization, pg_shmem_init};
@@ -11,6 +11,7 @@ use super::latch::Process;
 use crate::directory::groups::GroupCache;
 use crate::directory::table::QuestionTable;
 use crate::keys::table::KeyTable;
+use crate::sessions::{Ending, Place, RevocationList};
 use crate::sync::state::SyncState;
 use crate::worker::ProblemKind;
 
@@ -24,6 +25,10 @@ unsafe impl PGRXSharedMemory for SyncState {}
 unsafe impl PGRXSharedMemory for QuestionTable {}
 // SAFETY: as above.
 unsafe impl PGRXSharedMemory for GroupCache {}
+// SAFETY: as above.
+unsafe impl PGRXSharedMemory for RevocationList {}
+// SAFETY: as above.
+unsafe impl PGRXSharedMemory for Place {}
 
 // SAFETY: no other structure of this server bears the name; `init` is its only use before start-up.
 static KEYS: PgLwLock<KeyTable> = unsafe { PgLwLock::new(c"aadauth_signing_keys") };
@@ -44,6 +49,23 @@ static SYNC_CONNECT_FAILURES: PgAtomic<AtomicU32> =
     unsafe { PgAtomic::new(c"aadauth_group_sync_connect_failures") };
 // SAFETY: as above.
 static AUDIT_PROBLEM: PgAtomic<AtomicU32> = unsafe { PgAtomic::new(c"aadauth_audit_problem") };
+// SAFETY: as above.
+static SESSIONS_LOCK: PgLwLock<()> = unsafe { PgLwLock::new(c"aadauth_sessions") };
+static SESSIONS: PerProcess<Place> = PerProcess::new(c"aadauth_session_table");
+static ENDINGS: PerProcess<AtomicU8> = PerProcess::new(c"aadauth_endings");
+// SAFETY: as above.
+static REVOCATIONS_LOCK: PgLwLock<()> = unsafe { PgLwLock::new(c"aadauth_revocations") };
+static REVOCATIONS: Zeroed<RevocationList> = Zeroed::new(c"aadauth_revocation_list");
+// SAFETY: as above.
+static REVOCATIONS_ASKED: PgAtomic<AtomicU64> =
+    unsafe { PgAtomic::new(c"aadauth_revocations_asked") };
+// SAFETY: as above.
+static SESSION_WORKER: PgAtomic<AtomicI32> = unsafe { PgAtomic::new(c"aadauth_session_worker") };
+// SAFETY: as above.
+static SESSION_CONNECT_FAILURES: PgAtomic<AtomicU32> =
+    unsafe { PgAtomic::new(c"aadauth_session_connect_failures") };
+// SAFETY: as above.
+static SESSION_PROBLEM: PgAtomic<AtomicU32> = unsafe { PgAtomic::new(c"aadauth_session_problem") };
 
 /// Asks for the memory. Called in `_PG_init`, in the postmaster.
 #[allow(
@@ -60,6 +82,15 @@ pub fn init() {
     pg_shmem_init!(SYNC = SyncState::EMPTY);
     pg_shmem_init!(SYNC_CONNECT_FAILURES);
     pg_shmem_init!(AUDIT_PROBLEM);
+    pg_shmem_init!(SESSIONS_LOCK = ());
+    pg_shmem_init!(SESSIONS = ());
+    pg_shmem_init!(ENDINGS = ());
+    pg_shmem_init!(REVOCATIONS_LOCK = ());
+    pg_shmem_init!(REVOCATIONS = ());
+    pg_shmem_init!(REVOCATIONS_ASKED);
+    pg_shmem_init!(SESSION_WORKER = AtomicI32::new(-1));
+    pg_shmem_init!(SESSION_CONNECT_FAILURES);
+    pg_shmem_init!(SESSION_PROBLEM);
 }
 
 /// Looks at the signing keys under a shared lock. `look` must be short, and must neither wait nor call
@@ -97,6 +128,79 @@ pub fn change_groups<R>(change: impl FnOnce(&mut GroupCache) -> R) -> R {
     // SAFETY: as above; the exclusive lock keeps out every other reference, and this process has no
     // second one: the functions that are passed here don't come back here.
     change(unsafe { &mut *GROUPS.place() })
+}
+
+/// Looks at the sessions; otherwise as [`keys`].
+pub fn sessions<R>(look: impl FnOnce(&[Place]) -> R) -> R {
+    let _lock = SESSIONS_LOCK.share();
+    // SAFETY: as in `groups`.
+    look(unsafe { &*SESSIONS.places() })
+}
+
+/// Changes the sessions; otherwise as [`change_keys`].
+pub fn change_sessions<R>(change: impl FnOnce(&mut [Place]) -> R) -> R {
+    let _lock = SESSIONS_LOCK.exclusive();
+    // SAFETY: as in `change_groups`.
+    change(unsafe { &mut *SESSIONS.places() })
+}
+
+/// Why that process's session is being ended. Takes no lock and doesn't panic.
+pub fn ending_of(process: Process) -> Option<Ending> {
+    Ending::from_number(ENDINGS.atomic(process.number())?.load(Ordering::Relaxed))
+}
+
+/// Sets what [`ending_of`] returns. To be called under the lock of the sessions.
+pub fn set_ending(process: Process, ending: Option<Ending>) {
+    if let Some(place) = ENDINGS.atomic(process.number()) {
+        place.store(ending.map_or(0, |ending| ending as u8), Ordering::Relaxed);
+    }
+}
+
+/// Looks at the revocations; otherwise as [`keys`].
+pub fn revocations<R>(look: impl FnOnce(&RevocationList) -> R) -> R {
+    let _lock = REVOCATIONS_LOCK.share();
+    // SAFETY: as in `groups`.
+    look(unsafe { &*REVOCATIONS.place() })
+}
+
+/// Changes the revocations; otherwise as [`change_keys`].
+pub fn change_revocations<R>(change: impl FnOnce(&mut RevocationList) -> R) -> R {
+    let _lock = REVOCATIONS_LOCK.exclusive();
+    // SAFETY: as in `change_groups`.
+    change(unsafe { &mut *REVOCATIONS.place() })
+}
+
+/// How often the table of revocations has been changed by our functions since the server started.
+pub fn revocation_changes() -> u64 {
+    REVOCATIONS_ASKED.get().load(Ordering::Acquire)
+}
+
+/// Counts such a change, for the session worker to see.
+pub fn count_revocation_change() {
+    REVOCATIONS_ASKED.get().fetch_add(1, Ordering::Release);
+}
+
+/// The session worker, while it is connected.
+pub fn session_worker() -> Option<Process> {
+    Process::from_number(SESSION_WORKER.get().load(Ordering::Relaxed))
+}
+
+/// Notes that the session worker runs as that process, or not at all.
+pub fn set_session_worker(process: Option<Process>) {
+    SESSION_WORKER
+        .get()
+        .store(process.map_or(-1, Process::number), Ordering::Relaxed);
+}
+
+/// What kept the session worker from reading the revocations when it last tried.
+pub fn session_problem() -> Option<ProblemKind> {
+    ProblemKind::from_number(SESSION_PROBLEM.get().load(Ordering::Relaxed))
+}
+
+/// Sets what [`session_problem`] returns.
+pub fn set_session_problem(problem: Option<ProblemKind>) {
+    let number = problem.map_or(0, |problem| problem as u32);
+    SESSION_PROBLEM.get().store(number, Ordering::Relaxed);
 }
 
 /// The audit worker, while it runs.
@@ -138,6 +242,7 @@ pub struct ConnectFailures(&'static PgAtomic<AtomicU32>);
 impl ConnectFailures {
     pub const OF_AUDIT: ConnectFailures = ConnectFailures(&AUDIT_CONNECT_FAILURES);
     pub const OF_GROUP_SYNC: ConnectFailures = ConnectFailures(&SYNC_CONNECT_FAILURES);
+    pub const OF_SESSIONS: ConnectFailures = ConnectFailures(&SESSION_CONNECT_FAILURES);
 
     pub fn count(&self) -> u32 {
         self.0.get().load(Ordering::Relaxed)
@@ -161,6 +266,8 @@ unsafe trait BeginsAsZeros: PGRXSharedMemory {}
 
 // SAFETY: numbers, arrays of bytes and `false` are all that it has.
 unsafe impl BeginsAsZeros for GroupCache {}
+// SAFETY: as above.
+unsafe impl BeginsAsZeros for RevocationList {}
 
 impl<T> Zeroed<T> {
     const fn new(name: &'static CStr) -> Zeroed<T> {
@@ -198,6 +305,87 @@ impl<T: BeginsAsZeros> PgSharedMemoryInitialization for Zeroed<T> {
                 ptr::write_bytes(place.cast::<u8>(), 0, size_of::<T>());
             }
             self.place.store(place.cast(), Ordering::Relaxed);
+        }
+    }
+}
+
+/// One value for each process that may have a client, under its number.
+struct PerProcess<T> {
+    name: &'static CStr,
+    first: AtomicPtr<T>,
+}
+
+impl<T> PerProcess<T> {
+    const fn new(name: &'static CStr) -> PerProcess<T> {
+        PerProcess {
+            name,
+            first: AtomicPtr::new(ptr::null_mut()),
+        }
+    }
+
+    /// As many as there are backends: the server numbers them before its other processes (proc.c,
+    /// InitProcGlobal). The number is fixed before shared memory is made (postinit.c,
+    /// InitializeMaxBackends).
+    fn count() -> usize {
+        // SAFETY: a plain read of a number that doesn't change any more.
+        usize::try_from(unsafe { pg_sys::MaxBackends }).unwrap_or_default()
+    }
+
+    /// # Panics
+    /// Where the server has not made its shared memory.
+    fn places(&self) -> *mut [T] {
+        let first = self.first.load(Ordering::Relaxed);
+        assert!(!first.is_null(), "there is no shared memory");
+        ptr::slice_from_raw_parts_mut(first, Self::count())
+    }
+}
+
+impl PerProcess<AtomicU8> {
+    /// That of the process with this number; `None` where there is none.
+    fn atomic(&self, number: i32) -> Option<&'static AtomicU8> {
+        let first = self.first.load(Ordering::Relaxed);
+        let index = usize::try_from(number).ok()?;
+        // SAFETY: the memory has that many, all filled when the server started, and outlives the
+        // process; atomics are only ever shared.
+        (!first.is_null() && index < Self::count()).then(|| unsafe { &*first.add(index) })
+    }
+}
+
+/// What a process's value is before it has one.
+trait Vacant: PGRXSharedMemory {
+    fn vacant() -> Self;
+}
+
+impl Vacant for Place {
+    fn vacant() -> Place {
+        Place::EMPTY
+    }
+}
+
+impl Vacant for AtomicU8 {
+    fn vacant() -> AtomicU8 {
+        AtomicU8::new(0)
+    }
+}
+
+impl<T: Vacant> PgSharedMemoryInitialization for PerProcess<T> {
+    type Value = ();
+
+    unsafe fn on_shmem_request(&'static self) {
+        // SAFETY: called in shmem_request_hook, as the trait demands.
+        unsafe { pg_sys::RequestAddinShmemSpace(size_of::<T>() * Self::count()) };
+    }
+
+    unsafe fn on_shmem_startup(&'static self, _: ()) {
+        let mut found = false;
+        // SAFETY: as for Zeroed; each place is written before anybody reads it.
+        unsafe {
+            let size = size_of::<T>() * Self::count();
+            let first = pg_sys::ShmemInitStruct(self.name.as_ptr(), size, &mut found).cast::<T>();
+            if !found {
+                (0..Self::count()).for_each(|index| first.add(index).write(T::vacant()));
+            }
+            self.first.store(first, Ordering::Relaxed);
         }
     }
 }

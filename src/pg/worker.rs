@@ -24,8 +24,8 @@ unsafe extern "C" {
 
 /// Registers the workers. Called in `_PG_init`, in the postmaster.
 ///
-/// The network worker has no database, so that it runs on a hot standby as well. The start times are
-/// set last: `enable_spi_access` sets one of its own.
+/// The network and the session worker run on a hot standby as well. The start times are set last:
+/// `enable_spi_access` sets one of its own.
 pub fn init() {
     // pg_upgrade drops and creates databases, which a connected worker would hold up.
     if server::is_binary_upgrade() {
@@ -51,6 +51,13 @@ pub fn init() {
         .enable_spi_access()
         .set_restart_time(Some(RESTART))
         .set_start_time(BgWorkerStartTime::RecoveryFinished)
+        .load();
+    BackgroundWorkerBuilder::new("aadauth session worker")
+        .set_library("aadauth")
+        .set_function("aadauth_session_worker")
+        .enable_spi_access()
+        .set_restart_time(Some(RESTART))
+        .set_start_time(BgWorkerStartTime::ConsistentState)
         .load();
 }
 
@@ -78,6 +85,15 @@ pub extern "C-unwind" fn aadauth_group_sync_worker(_argument: pg_sys::Datum) {
     // SAFETY: as above.
     unsafe { aad_worker_signals(true) };
     crate::worker::group_sync::run();
+    end()
+}
+
+#[pg_guard]
+#[unsafe(no_mangle)]
+pub extern "C-unwind" fn aadauth_session_worker(_argument: pg_sys::Datum) {
+    // SAFETY: as above.
+    unsafe { aad_worker_signals(true) };
+    crate::worker::sessions::run();
     end()
 }
 

@@ -4,6 +4,7 @@
 //! named in the log on reload instead of locking people out later.
 
 mod directory;
+mod sessions;
 
 use std::ffi::{CStr, CString};
 use std::path::PathBuf;
@@ -14,6 +15,8 @@ use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum};
 use uuid::Uuid;
 
 use crate::pg::setting::{self, Rule};
+
+pub use sessions::{SessionExpiry, session_expiry};
 
 pub use directory::{
     credential_file, directory, directory_timeout, group_cache_ttl, group_sync_interval,
@@ -189,6 +192,7 @@ pub fn init() {
         GucFlags::UNIT_MIN,
     );
     directory::init();
+    sessions::init();
 }
 
 pub fn authentication() -> Authentication {

@@ -12,7 +12,7 @@ use crate::audit::{
 };
 use crate::pg::connection::{self, Connection};
 use crate::pg::log::{self, Level};
-use crate::settings;
+use crate::{sessions, settings};
 
 /// Who a verified token belongs to, as the audit keeps it.
 pub fn evidence(claims: &Claims, key_id: &str, policy: &Policy) -> Evidence {
@@ -112,11 +112,8 @@ pub fn announce(connection: &Connection, verdict: Option<&Verdict>) {
     else {
         return;
     };
-    let person = match (principal.kind, &principal.upn, principal.app_id) {
-        (PrincipalKind::Service, _, Some(app_id)) => format!("appid={app_id}"),
-        (_, Some(upn), _) => format!("UPN={upn}"),
-        _ => "UPN=".to_owned(),
-    };
+    let upn = principal.upn.as_ref().map(ToString::to_string);
+    let person = sessions::person(principal.kind, upn.as_deref(), principal.app_id);
     log::line(
         Level::Log,
         &format!(

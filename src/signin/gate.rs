@@ -6,15 +6,18 @@
 
 use std::ffi::c_int;
 
-use entra_token::Reason;
+use entra_token::{Mapping, REVOCATION_CHECK, Reason};
 
 use super::attempt;
 use super::event;
 use super::refusal::Refusal;
+use super::session;
 use super::verdict::{Accepted, Verdict};
+use crate::audit::{EventCheck, Shown};
 use crate::pg::connection::{self, Connection, STATUS_EOF, STATUS_OK};
 use crate::pg::pam;
 use crate::pg::role::{self, Role};
+use crate::sessions;
 use crate::settings::{self, Authentication};
 
 /// What the hook does with a sign-in.
@@ -69,11 +72,35 @@ fn with_verdict(
     }
     let mapped = role.is_some_and(Role::is_mapped);
     match (accepted, mapped, status) {
-        (Accepted::Token(_), true, STATUS_OK) => Word::Accepted(Entrance::Token),
+        (Accepted::Token(mapping), true, STATUS_OK) => admit(verdict, mapping, connection),
         (Accepted::Password, false, STATUS_OK) => Word::Accepted(Entrance::Password),
         // Another module of the service file has refused what we accepted.
         _ => refused(Reason::NoVerdict),
     }
+}
+
+/// Enters the session, and then looks whether its principal was revoked while the client sat at the prompt.
+///
+/// In this order: whoever revokes the principal now either has it in the list that is looked at, or finds
+/// the session in the table.
+fn admit(verdict: &Verdict, mapping: &Mapping, connection: &Connection) -> Word {
+    let refused = |reason| Refusal::new(reason, &connection.role);
+    let Some(session) = session::of(verdict, mapping, connection) else {
+        return Word::Refused(refused(Reason::InternalError));
+    };
+    let outcome = sessions::enter(session).and_then(|()| sessions::is_revoked(&session.ids));
+    let refusal = match outcome {
+        Ok(false) => return Word::Accepted(Entrance::Token),
+        Ok(true) => refused(Reason::Revoked).with_checks(vec![EventCheck {
+            name: Shown::from(REVOCATION_CHECK),
+            reason: Some(Reason::Revoked),
+            membership: None,
+        }]),
+        Err(reason) => refused(reason),
+    };
+    // Other libraries' hooks may take their time with a refused one.
+    sessions::leave();
+    Word::Refused(refusal)
 }
 
 fn without_verdict(connection: &Connection, role: Option<&Role>, status: c_int) -> Word {
@@ -123,6 +150,7 @@ pub fn conclude(word: Word) -> Option<Refusal> {
     match word {
         Word::Accepted(Entrance::Token) => {
             attempt::verdict(|verdict| event::announce(&connection, verdict));
+            sessions::announced();
             None
         }
         Word::Accepted(Entrance::Password) => {

@@ -10,6 +10,7 @@ mod gate;
 mod membership;
 mod password;
 mod refusal;
+mod session;
 mod token;
 mod verdict;
 

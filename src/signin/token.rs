@@ -3,8 +3,8 @@
 use std::time::Instant;
 
 use entra_token::{
-    Claims, Envelope, Mapping, Membership, Policy, PrincipalKind, Reason, SigningKey, TokenVersion,
-    judge,
+    Claims, Envelope, Judgement, Mapping, Membership, Policy, PrincipalKind, Reason, RevocableIds,
+    SigningKey, TokenVersion, judge,
 };
 
 use super::event;
@@ -16,6 +16,7 @@ use crate::clock;
 use crate::keys::{self, Lookup};
 use crate::pg::connection::{self, Answer, Connection};
 use crate::pg::role::Role;
+use crate::sessions;
 use crate::settings::{self, Authentication};
 
 /// Asks the client for a token and judges it.
@@ -69,6 +70,7 @@ fn prepare(connection: &Connection, role: &Role) -> Result<(Mapping, Policy), Re
         if settings::require_tls() && !connection.tls && !connection.local_socket {
             return Err(Reason::TlsRequired);
         }
+        sessions::await_revocations()?;
         Ok((mapping, policy))
     };
     checked().map_err(|reason| Refusal::new(reason, &connection.role))
@@ -116,7 +118,7 @@ fn signing_key(
     }
 }
 
-/// Steps 4 to 9: what the verified token says, against what the role's label asks for. For a group role,
+/// Steps 4 to 10: what the verified token says, against what the role's label asks for. For a group role,
 /// how the membership is known.
 ///
 /// The directory is asked last, when nothing else stands against the sign-in.
@@ -134,13 +136,21 @@ fn compare(
         _ => MembershipSource::Claim,
     };
     let mut problem = None;
-    let mut judgement = judge(policy, mapping, claims, claimed, now);
+    let judge = |membership, now| -> Result<Judgement, Refusal> {
+        let is_revoked = match RevocableIds::of(mapping, claims) {
+            Some(ids) => sessions::is_revoked(&ids).map_err(|reason| Refusal::new(reason, role))?,
+            None => false,
+        };
+        let judgement = judge(policy, mapping, claims, membership, now);
+        Ok(judgement.with_revocation(is_revoked))
+    };
+    let mut judgement = judge(claimed, now)?;
     if judgement.hinges_on_membership()
         && let Some(known) = membership::look_up(claims, group)
     {
         // That may have taken a while: the token is judged as of now.
         let now = clock::micros() / 1_000_000;
-        judgement = judge(policy, mapping, claims, known.membership, now);
+        judgement = judge(known.membership, now)?;
         (source, problem) = (known.source, known.problem);
     }
     let asked = (mapping.kind == PrincipalKind::Group).then_some(EventMembership { group, source });

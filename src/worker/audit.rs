@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-use super::database::{self, Problem, ProblemKind};
+use super::database::{self, Pauses, Problem, ProblemKind};
 use crate::audit::{partition, spool, writer};
 use crate::pg::latch::Process;
 use crate::pg::log::{self, Level};
@@ -31,7 +31,8 @@ const TABLES: [&str; 2] = ["sign_in_audit", "audit_spool"];
 pub fn run() {
     let failures = ConnectFailures::OF_AUDIT;
     let detail = "Events wait in the spool; sign-ins go on. The reason is in the log line before.";
-    if !database::wait_to_connect(&failures, "record sign-ins", detail) {
+    let idle = || IDLE;
+    if !database::wait_to_connect(&failures, Pauses::LONG, "record sign-ins", detail, idle) {
         return;
     }
     // After the wait, which a reload that names another database ends.

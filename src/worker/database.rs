@@ -49,16 +49,43 @@ impl From<Failure> for Problem {
     }
 }
 
+/// How long to wait before another attempt to connect: doubled after each that failed.
+#[derive(Clone, Copy)]
+pub struct Pauses {
+    pub first: Duration,
+    pub longest: Duration,
+}
+
+impl Pauses {
+    /// For work that can wait.
+    pub const LONG: Pauses = Pauses {
+        first: Duration::from_secs(60),
+        longest: Duration::from_secs(480),
+    };
+
+    fn after(self, failures: u32) -> Duration {
+        let doubled = self.first * 2_u32.pow(failures.clamp(1, 16) - 1);
+        doubled.min(self.longest)
+    }
+}
+
 /// After a connection that ended the process, waits before the next: a database that isn't there would
 /// otherwise fill the log. A reload ends the wait. `false` when the worker is to end.
 ///
-/// `what` completes "could not connect to database ... to".
-pub fn wait_to_connect(failures: &ConnectFailures, what: &str, detail: &str) -> bool {
+/// `what` completes "could not connect to database ... to". What `meanwhile` has to do is done all the
+/// time; it returns when it wants to be called again.
+pub fn wait_to_connect(
+    failures: &ConnectFailures,
+    pauses: Pauses,
+    what: &str,
+    detail: &str,
+    meanwhile: impl Fn() -> Duration,
+) -> bool {
     let count = failures.count();
     if count == 0 {
         return true;
     }
-    let pause = Duration::from_secs(60 * 2_u64.pow(count.min(4) - 1));
+    let pause = pauses.after(count);
     if count == 1 {
         log::line(
             Level::Warning,
@@ -79,7 +106,7 @@ pub fn wait_to_connect(failures: &ConnectFailures, what: &str, detail: &str) -> 
         if left.is_zero() {
             return true;
         }
-        worker::wait(left, None);
+        worker::wait(left.min(meanwhile()), None);
     }
     false
 }
@@ -95,7 +122,15 @@ pub fn connect(database: &str, failures: &ConnectFailures) {
 /// Whether the extension's tables of those names are there, and whose they are. A database's owner can do
 /// with it as they like, so that what a superuser's process writes to must be a superuser's.
 pub fn check(database: &str, tables: &[&str]) -> Result<(), Problem> {
-    let (has_extension, has_tables, is_owned) = worker::transaction(|| look_at(tables))?;
+    worker::transaction(|| Ok(fitness(database, tables)?))?
+}
+
+/// [`check`] inside a transaction, a session's own for instance.
+///
+/// # Errors
+/// The catalogs can't be read.
+pub fn fitness(database: &str, tables: &[&str]) -> spi::Result<Result<(), Problem>> {
+    let (has_extension, has_tables, is_owned) = look_at(tables)?;
     let problem = if !has_extension {
         Problem {
             kind: ProblemKind::NoExtension,
@@ -119,13 +154,13 @@ pub fn check(database: &str, tables: &[&str]) -> Result<(), Problem> {
             ),
         }
     } else {
-        return Ok(());
+        return Ok(Ok(()));
     };
-    Err(problem)
+    Ok(Err(problem))
 }
 
 /// Whether the extension is there, its tables are, and a superuser owns them, their schema and the database.
-fn look_at(tables: &[&str]) -> Result<(bool, bool, bool), Failure> {
+fn look_at(tables: &[&str]) -> spi::Result<(bool, bool, bool)> {
     let query = "
 SELECT
     EXISTS (SELECT FROM pg_catalog.pg_extension WHERE extname = 'aadauth'),

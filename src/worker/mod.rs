@@ -2,7 +2,7 @@
 
 mod age;
 pub mod audit;
-mod database;
+pub mod database;
 mod directory_log;
 pub mod doorbell;
 mod fetch;
@@ -11,6 +11,7 @@ mod key_file;
 pub mod network;
 mod questions;
 mod schedule;
+pub mod sessions;
 mod signing_keys;
 
 pub use age::OLD as OLD_KEYS;

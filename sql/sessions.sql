@@ -1,0 +1,114 @@
+-- Live sessions, and who may not have one.
+
+CREATE VIEW aadauth.sessions AS
+SELECT
+    s.pid,
+    s.role,
+    s.principal,
+    s.principal_type AS type,
+    s.object_id,
+    s.group_id,
+    s.database,
+    s.client,
+    s.signed_in_at::timestamptz(0) AS signed_in_at,
+    s.token_expires_at::timestamptz(0) AS token_expires_at,
+    s.application
+FROM aadauth.sessions() AS s
+ORDER BY s.signed_in_at, s.pid;
+
+COMMENT ON VIEW aadauth.sessions IS
+    'Who is behind each session that a token has opened. Superusers, pg_read_all_stats and aadauth_auditor see all, others their own.';
+COMMENT ON COLUMN aadauth.sessions.group_id IS
+    'The object id of the group that the principal signed in through.';
+COMMENT ON COLUMN aadauth.sessions.client IS
+    'The client''s address, or local.';
+COMMENT ON COLUMN aadauth.sessions.application IS
+    'As the client named itself when it connected.';
+GRANT SELECT ON aadauth.sessions TO PUBLIC;
+
+CREATE TYPE aadauth.principal AS (
+    type              text,
+    object_id         uuid,
+    tenant_id         uuid,
+    principal         text,
+    app_id            uuid,
+    role              name,
+    group_id          uuid,
+    token_id          text,
+    signed_in_at      timestamptz,
+    token_expires_at  timestamptz
+);
+
+COMMENT ON TYPE aadauth.principal IS
+    'Who signed in to a session. Compare object_id, never principal: that is a name for people to read.';
+
+-- One value, not a set, so that it may stand in a DEFAULT and in a policy.
+CREATE FUNCTION aadauth.current_principal() RETURNS aadauth.principal
+    LANGUAGE sql STABLE PARALLEL RESTRICTED
+BEGIN ATOMIC
+    SELECT
+        p.principal_type,
+        p.object_id,
+        p.tenant_id,
+        p.principal,
+        p.app_id,
+        p.role,
+        p.group_id,
+        p.token_id,
+        p.signed_in_at::timestamptz(0),
+        p.token_expires_at::timestamptz(0)
+    FROM aadauth.own_principal() AS p;
+END;
+
+COMMENT ON FUNCTION aadauth.current_principal() IS
+    'who signed in to this session with a token, whatever role it acts as by now; NULL where nobody did';
+
+-- Only aadauth.revoke and aadauth.restore write here.
+CREATE TABLE aadauth.revoked_principals (
+    object_id      uuid PRIMARY KEY,
+    until          timestamptz NOT NULL,
+    reason         text,
+    revoked_at     timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+    revoked_by     text NOT NULL,
+    revoked_by_id  uuid
+);
+
+COMMENT ON TABLE aadauth.revoked_principals IS
+    'Principals who may not sign in. The view aadauth.revocations has their roles as well; aadauth.revoke and aadauth.restore change it.';
+COMMENT ON COLUMN aadauth.revoked_principals.object_id IS
+    'Of a user, a group or a service principal; or an application id.';
+COMMENT ON COLUMN aadauth.revoked_principals.revoked_by IS
+    'The person, or the local role.';
+COMMENT ON COLUMN aadauth.revoked_principals.revoked_by_id IS
+    'The person''s object id; NULL for a local role.';
+
+CREATE VIEW aadauth.revocations AS
+SELECT
+    r.object_id,
+    ARRAY(
+        SELECT p.rolname FROM pg_catalog.pgaadauth_list_principals(false) AS p
+        WHERE p.objectid::uuid = r.object_id
+        ORDER BY p.rolname
+    ) AS roles,
+    r.until::timestamptz(0) AS until,
+    r.reason,
+    r.revoked_at::timestamptz(0) AS revoked_at,
+    r.revoked_by
+FROM aadauth.revoked_principals AS r
+WHERE r.until > pg_catalog.now()
+ORDER BY r.revoked_at, r.object_id;
+
+COMMENT ON VIEW aadauth.revocations IS
+    'Principals who may not sign in, and the roles that are mapped to them.';
+
+COMMENT ON FUNCTION aadauth.revoke(uuid, timestamptz, text) IS
+    'shut a principal out until that time and end its sessions; also a group with all who come through it, and an application';
+COMMENT ON FUNCTION aadauth.restore(uuid) IS
+    'let a principal sign in again';
+
+REVOKE ALL ON aadauth.revoked_principals, aadauth.revocations FROM PUBLIC;
+-- Who may revoke must see who is revoked.
+GRANT SELECT ON aadauth.revoked_principals, aadauth.revocations TO aadauth_auditor, azure_pg_admin;
+
+-- Somebody who is shut out is not to be let in by a restored dump.
+SELECT pg_catalog.pg_extension_config_dump('aadauth.revoked_principals', '');

@@ -1,0 +1,41 @@
+//! The list of revoked principals, and the worker that loads it.
+
+use super::finding::{Code, Finding};
+use crate::pg::shmem;
+use crate::sessions::RevocationList;
+use crate::settings;
+
+const PLACE: &str = "aadauth.database";
+
+pub fn check() -> Option<Finding> {
+    let database = settings::database();
+    let runs = shmem::session_worker().is_some();
+    if runs && shmem::session_problem().is_none() {
+        return None;
+    }
+    let cause = if runs {
+        "The server log has the cause, in the line that begins with \"revocations are not read\"."
+    } else {
+        "The aadauth session worker is not connected to it: create the database or set aadauth.database, and reload; \
+         max_worker_processes must leave room for the worker. The server log has the cause."
+    };
+    Some(if shmem::revocations(RevocationList::is_loaded) {
+        Finding::new(
+            Code::RevocationsNotRenewed,
+            PLACE,
+            format!(
+                "The list of revoked principals can't be read from database \"{database}\" any more; the one that was read last is in force."
+            ),
+            cause,
+        )
+    } else {
+        Finding::new(
+            Code::RevocationsNotLoaded,
+            PLACE,
+            format!(
+                "The list of revoked principals could not be read from database \"{database}\"; sign-ins with tokens are refused."
+            ),
+            cause,
+        )
+    })
+}

@@ -1,0 +1,185 @@
+//! The SQL functions that shut principals out, and let them in again.
+//!
+//! Everybody may call them, and each asks itself whether this session may map roles, as those that map
+//! them do. The table is written as the bootstrap superuser, who is the only one that may.
+
+use pgrx::callbacks::{PgXactCallbackEvent, register_xact_callback};
+use pgrx::datum::DatumWithOid;
+use pgrx::prelude::*;
+use uuid::Uuid;
+
+use super::error::RevocationError;
+use super::{MOST, TABLES};
+use crate::pg::log::{self, Level};
+use crate::pg::{rights, server, shmem};
+use crate::principals::{self, mapped::MappedRoles};
+use crate::settings;
+use crate::worker::database;
+
+/// Shuts a principal out until that time: a user, a group with all who come through it, or a service by
+/// either of its ids. Its sessions end when the transaction commits.
+#[pg_extern(schema = "aadauth", volatile, parallel_unsafe)]
+#[search_path(pg_catalog, pg_temp)]
+pub(super) fn revoke(
+    object_id: Option<pgrx::Uuid>,
+    until: default!(Option<TimestampWithTimeZone>, "'infinity'"),
+    reason: default!(Option<&str>, "NULL"),
+) {
+    let revoke = || {
+        let object_id = prepare("revoke", object_id)?;
+        let roles = demand_manageable(object_id)?;
+        add(
+            object_id,
+            until.ok_or(RevocationError::Null("until"))?,
+            reason,
+        )?;
+        if roles.is_empty() {
+            log::line(
+                Level::Notice,
+                &format!("object id {object_id} is mapped to no role"),
+                Some("Whoever comes with it through a group is shut out all the same."),
+                None,
+            );
+        }
+        tell("revoked", object_id);
+        Ok(())
+    };
+    revoke().unwrap_or_else(|error: RevocationError| error.raise())
+}
+
+/// Lets a principal sign in again.
+#[pg_extern(schema = "aadauth", volatile, parallel_unsafe)]
+#[search_path(pg_catalog, pg_temp)]
+pub(super) fn restore(object_id: Option<pgrx::Uuid>) {
+    let restore = || {
+        let object_id = prepare("restore", object_id)?;
+        demand_manageable(object_id)?;
+        let is_own = super::own().is_some_and(|session| session.ids.contain(object_id));
+        if is_own && !rights::is_superuser(rights::current_user()) {
+            return Err(RevocationError::OwnPrincipal);
+        }
+        remove(object_id)?;
+        tell("restored", object_id);
+        Ok(())
+    };
+    restore().unwrap_or_else(|error: RevocationError| error.raise())
+}
+
+/// Refuses whoever may not, and wherever it would not count.
+fn prepare(function: &'static str, object_id: Option<pgrx::Uuid>) -> Result<Uuid, RevocationError> {
+    principals::demand_may_map(function)?;
+    let object_id = object_id.ok_or(RevocationError::Null("object_id"))?;
+    if server::is_in_recovery() {
+        return Err(RevocationError::Standby);
+    }
+    let database = settings::database();
+    if server::current_database() != Some(database.clone()) {
+        return Err(RevocationError::OtherDatabase(database));
+    }
+    // What the bootstrap superuser is about to write to must be a superuser's.
+    match database::fitness(&database, &TABLES)? {
+        Ok(()) => Ok(Uuid::from_bytes(*object_id.as_bytes())),
+        Err(problem) => Err(RevocationError::Unfit(problem.message, problem.hint)),
+    }
+}
+
+/// The roles that are mapped to the principal, unless this session must leave it alone.
+fn demand_manageable(object_id: Uuid) -> Result<Vec<pg_sys::Oid>, RevocationError> {
+    let mapped = MappedRoles::read();
+    let mut roles = Vec::new();
+    for role in mapped.iter().filter(|role| role.object_id == object_id) {
+        if role.admin && !rights::is_superuser(rights::current_user()) {
+            let name = rights::name_of(role.role).unwrap_or_else(|| role.role.to_string());
+            return Err(RevocationError::AdminPrincipal(name));
+        }
+        roles.push(role.role);
+    }
+    Ok(roles)
+}
+
+fn add(
+    object_id: Uuid,
+    until: TimestampWithTimeZone,
+    reason: Option<&str>,
+) -> Result<(), RevocationError> {
+    let query = "SELECT $1 > pg_catalog.clock_timestamp()";
+    if Spi::get_one_with_args::<bool>(query, &[until.into()])? != Some(true) {
+        return Err(RevocationError::Past);
+    }
+    let (by, by_id) = whoever_calls();
+    rights::as_bootstrap_superuser(|| {
+        Spi::run("DELETE FROM aadauth.revoked_principals WHERE until <= pg_catalog.now()")?;
+        let query =
+            "SELECT pg_catalog.count(*) FROM aadauth.revoked_principals WHERE object_id <> $1";
+        let others = Spi::get_one_with_args::<i64>(query, &[id(object_id)])?.unwrap_or_default();
+        if usize::try_from(others).is_ok_and(|others| others >= MOST) {
+            return Err(RevocationError::TooMany);
+        }
+        let statement = "
+INSERT INTO aadauth.revoked_principals (object_id, until, reason, revoked_by, revoked_by_id)
+VALUES ($1, $2, $3, $4, $5)
+ON CONFLICT (object_id) DO UPDATE SET
+    until = excluded.until,
+    reason = excluded.reason,
+    revoked_at = excluded.revoked_at,
+    revoked_by = excluded.revoked_by,
+    revoked_by_id = excluded.revoked_by_id";
+        let by_id = by_id.map(|id| pgrx::Uuid::from_bytes(id.into_bytes()));
+        let values = [
+            id(object_id),
+            until.into(),
+            reason.map(str::to_owned).into(),
+            by.into(),
+            by_id.into(),
+        ];
+        Ok(Spi::run_with_args(statement, &values)?)
+    })
+}
+
+fn remove(object_id: Uuid) -> Result<(), RevocationError> {
+    let statement =
+        "DELETE FROM aadauth.revoked_principals WHERE object_id = $1 RETURNING object_id";
+    let removed = rights::as_bootstrap_superuser(|| {
+        Spi::connect_mut(|client| {
+            let rows = client.update(statement, None, &[id(object_id)])?;
+            Ok::<_, spi::Error>(rows.len())
+        })
+    })?;
+    if removed == 0 {
+        return Err(RevocationError::NotRevoked(object_id));
+    }
+    Ok(())
+}
+
+/// Leaves a line in the log, and wakes the session worker when the transaction commits.
+fn tell(what: &str, object_id: Uuid) {
+    let (by, _) = whoever_calls();
+    log::line(
+        Level::Log,
+        &format!("Microsoft Entra ID principal {what}: oid={object_id} by=\"{by}\""),
+        None,
+        None,
+    );
+    register_xact_callback(PgXactCallbackEvent::Commit, || {
+        shmem::count_revocation_change();
+        if let Some(worker) = shmem::session_worker() {
+            worker.wake();
+        }
+    });
+}
+
+/// The person who has signed in, with the object id, or the session's role.
+fn whoever_calls() -> (String, Option<Uuid>) {
+    match super::own() {
+        Some(session) => (session.principal(), Some(session.object_id)),
+        None => {
+            let role = rights::session_user();
+            let name = rights::name_of(role).unwrap_or_else(|| role.to_string());
+            (name, None)
+        }
+    }
+}
+
+fn id(id: Uuid) -> DatumWithOid<'static> {
+    DatumWithOid::from(pgrx::Uuid::from_bytes(id.into_bytes()))
+}

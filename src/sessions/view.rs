@@ -1,0 +1,112 @@
+//! `aadauth.sessions` and `aadauth.current_principal`.
+
+use pgrx::prelude::*;
+use uuid::Uuid;
+
+use super::table::Session;
+use crate::clock;
+use crate::pg::name::Name;
+use crate::pg::{rights, shmem};
+
+/// The roles that see everybody's sessions, beside superusers.
+const WHO_SEES_ALL: [&std::ffi::CStr; 2] = [c"pg_read_all_stats", c"aadauth_auditor"];
+
+/// The sessions that tokens have opened: all of them, or those of the caller's own principal.
+#[allow(clippy::type_complexity, reason = "pgrx must see the columns here")]
+#[pg_extern(schema = "aadauth", volatile, parallel_restricted)]
+pub(super) fn sessions() -> TableIterator<
+    'static,
+    (
+        name!(pid, i32),
+        name!(role, Name),
+        name!(principal, String),
+        name!(principal_type, &'static str),
+        name!(object_id, pgrx::Uuid),
+        name!(group_id, Option<pgrx::Uuid>),
+        name!(database, Option<Name>),
+        name!(client, String),
+        name!(signed_in_at, Option<TimestampWithTimeZone>),
+        name!(token_expires_at, Option<TimestampWithTimeZone>),
+        name!(application, Option<String>),
+    ),
+> {
+    let is_shown: Box<dyn Fn(&Session) -> bool> = match (sees_all(), super::own()) {
+        (true, _) => Box::new(|_| true),
+        (false, Some(own)) => Box::new(move |session| session.object_id == own.object_id),
+        (false, None) => Box::new(|_| false),
+    };
+    let shown: Vec<Session> = shmem::sessions(|places| {
+        let sessions = places.iter().filter_map(|place| place.0);
+        sessions.filter(|session| is_shown(session)).collect()
+    });
+    TableIterator::new(shown.into_iter().map(|session| {
+        (
+            session.pid,
+            Name(session.role.as_str().to_owned()),
+            session.principal(),
+            session.kind.word(),
+            sql(session.object_id),
+            session.group_id.map(sql),
+            given(session.database.as_str()).map(Name),
+            session.client.as_str().to_owned(),
+            clock::timestamp(session.signed_in_at),
+            expires_at(&session),
+            given(session.application.as_str()),
+        )
+    }))
+}
+
+/// The principal that signed in to this session, as it was then; no row when nobody did with a token.
+#[allow(clippy::type_complexity, reason = "pgrx must see the columns here")]
+#[pg_extern(schema = "aadauth", stable, parallel_restricted)]
+pub(super) fn own_principal() -> TableIterator<
+    'static,
+    (
+        name!(principal_type, &'static str),
+        name!(object_id, pgrx::Uuid),
+        name!(tenant_id, pgrx::Uuid),
+        name!(principal, String),
+        name!(app_id, Option<pgrx::Uuid>),
+        name!(role, Name),
+        name!(group_id, Option<pgrx::Uuid>),
+        name!(token_id, Option<String>),
+        name!(signed_in_at, Option<TimestampWithTimeZone>),
+        name!(token_expires_at, Option<TimestampWithTimeZone>),
+    ),
+> {
+    TableIterator::new(super::own().into_iter().map(|session| {
+        (
+            session.kind.word(),
+            sql(session.object_id),
+            sql(session.tenant_id),
+            session.principal(),
+            session.app_id.map(sql),
+            Name(session.role.as_str().to_owned()),
+            session.group_id.map(sql),
+            given(session.token_id.as_str()),
+            clock::timestamp(session.signed_in_at),
+            expires_at(&session),
+        )
+    }))
+}
+
+fn sees_all() -> bool {
+    let current = rights::current_user();
+    rights::is_superuser(current)
+        || WHO_SEES_ALL
+            .into_iter()
+            .filter_map(rights::role_named)
+            .any(|role| rights::has_rights_of(current, role))
+}
+
+fn sql(id: Uuid) -> pgrx::Uuid {
+    pgrx::Uuid::from_bytes(id.into_bytes())
+}
+
+fn given(text: &str) -> Option<String> {
+    (!text.is_empty()).then(|| text.to_owned())
+}
+
+fn expires_at(session: &Session) -> Option<TimestampWithTimeZone> {
+    clock::timestamp(session.expires_at.saturating_mul(1_000_000))
+}

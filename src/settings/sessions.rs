@@ -1,0 +1,32 @@
+//! The settings of live sessions.
+
+use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum};
+
+/// What the end of a token means for the session that it has opened (`aadauth.session_expiry`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PostgresGucEnum)]
+pub enum SessionExpiry {
+    /// Nothing, as on Azure: a token is for signing in.
+    #[name = c"off"]
+    Off,
+    /// The session ends with it.
+    #[name = c"token"]
+    Token,
+}
+
+static SESSION_EXPIRY: GucSetting<SessionExpiry> =
+    GucSetting::<SessionExpiry>::new(SessionExpiry::Off);
+
+pub fn init() {
+    GucRegistry::define_enum_guc(
+        c"aadauth.session_expiry",
+        c"Whether a session ends when the token that opened it expires.",
+        c"off: it goes on. token: it ends with the token.",
+        &SESSION_EXPIRY,
+        GucContext::Sighup,
+        GucFlags::default(),
+    );
+}
+
+pub fn session_expiry() -> SessionExpiry {
+    SESSION_EXPIRY.get()
+}
