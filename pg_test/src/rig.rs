@@ -381,6 +381,8 @@ fn plan(emulator: &Emulator, certificate: &(PathBuf, PathBuf), name: &str) -> Re
         .set("shared_preload_libraries", "aadauth")
         .set("aadauth.tenant_id", TENANT)
         .set("aadauth.audience", &format!("{AUDIENCE}, {AUDIENCE_V2_ID}"))
+        // Tests look for their events one by one.
+        .set("aadauth.audit_single_refusals", "100000")
         .set("aadauth.authority_host", &emulator.authority())
         .set(
             "aadauth.ca_file",

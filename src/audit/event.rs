@@ -64,6 +64,20 @@ pub enum Outcome {
     Interrupted,
 }
 
+impl Outcome {
+    pub const COUNT: usize = 3;
+    pub const ALL: [Outcome; Outcome::COUNT] = [
+        Outcome::Authenticated,
+        Outcome::Refused,
+        Outcome::Interrupted,
+    ];
+
+    /// Its place in [`Outcome::ALL`].
+    pub fn number(self) -> usize {
+        self as usize
+    }
+}
+
 /// One attempt to sign in.
 #[derive(Clone, Debug, Serialize)]
 pub struct Event {
@@ -187,6 +201,11 @@ impl Event {
             checks: Vec::new(),
             count: 1,
         }
+    }
+
+    /// Whether anybody could have caused it, without a token of our tenant or a right password.
+    pub fn is_anybodys(&self) -> bool {
+        self.outcome != Outcome::Authenticated && self.token.is_none()
     }
 }
 

@@ -2,14 +2,17 @@
 
 pub mod event;
 mod explain;
+pub mod flood;
 pub mod guard;
 pub mod partition;
 pub mod record;
 pub mod spool;
+mod trouble;
 pub mod writer;
 
 use std::io;
 
+use entra_token::Reason;
 use pgrx::prelude::*;
 
 pub use event::{
@@ -17,21 +20,91 @@ pub use event::{
     Shown,
 };
 
-use crate::pg::shmem;
+use crate::pg::{server, shmem};
+use crate::settings;
+use flood::Admission;
+use spool::Share;
 
 extension_sql_file!("../../sql/audit.sql", name = "audit");
 
-/// Appends the event to the spool, from where the audit worker takes it.
+/// A good sign-in that was to be recorded and could not be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotRecorded;
+
+/// Records the event: in the spool, from where the audit worker takes it, or in a count.
 ///
-/// Needs no transaction, no database and no lock, and never waits for the worker, so that it can be
-/// called in every state of a sign-in and on a hot standby.
+/// Needs no transaction and no database, and never waits for the worker, so that it can be called in every
+/// state of a sign-in and on a hot standby. With `must_be_recorded`, an event that can't be written is counted
+/// as a refusal for `audit-unavailable`, which is what the caller must make of it.
 ///
 /// # Errors
-/// The event is not recorded, or not wholly: the disk is full, or the spool can't be written.
-pub fn append(event: &Event) -> io::Result<()> {
-    spool::append(event)?;
+/// With `must_be_recorded` alone.
+pub fn append(event: &Event, must_be_recorded: bool) -> Result<(), NotRecorded> {
+    // Nothing of ours is to happen then.
+    if server::is_binary_upgrade() {
+        return Ok(());
+    }
+    let outcome = if event.is_anybodys() {
+        append_anybodys(event);
+        Ok(())
+    } else {
+        append_whole(event, must_be_recorded)
+    };
     if let Some(worker) = shmem::audit_worker() {
         worker.wake();
     }
+    outcome
+}
+
+fn append_anybodys(event: &Event) {
+    // Where it can't be counted, it is written.
+    if let Ok(Admission::Counted) = flood::admit(event) {
+        return;
+    }
+    match spool::append(event, Share::Half) {
+        Ok(_) => trouble::is_over(Share::Half),
+        Err(error) => {
+            trouble::say(Share::Half, &error);
+            or_lost(event.outcome, flood::count(event));
+        }
+    }
+}
+
+fn append_whole(event: &Event, must_be_recorded: bool) -> Result<(), NotRecorded> {
+    let sync = settings::audit_sync() && event.outcome == Outcome::Authenticated;
+    let error = match spool::append(event, Share::Whole) {
+        Ok(written) => {
+            trouble::is_over(Share::Whole);
+            // It is in the spool even if that fails, so that it must not be counted.
+            if sync && let Err(error) = written.sync() {
+                trouble::say_unsynced(&error);
+                return if must_be_recorded {
+                    Err(NotRecorded)
+                } else {
+                    Ok(())
+                };
+            }
+            return Ok(());
+        }
+        Err(error) => error,
+    };
+    trouble::say(Share::Whole, &error);
+    if must_be_recorded {
+        let refused = Event {
+            outcome: Outcome::Refused,
+            reason: Some(Reason::AuditUnavailable),
+            ..event.clone()
+        };
+        or_lost(Outcome::Refused, flood::count(&refused));
+        return Err(NotRecorded);
+    }
+    or_lost(event.outcome, flood::count_unrecorded(event.outcome, 1));
     Ok(())
+}
+
+/// Keeps in memory what could not be counted on disk either.
+fn or_lost(outcome: Outcome, counted: io::Result<()>) {
+    if counted.is_err() {
+        shmem::change_spool(|state| *state.lost_of(outcome) += 1);
+    }
 }

@@ -43,7 +43,8 @@ pub struct Record {
     backend_pid: i32,
     decision_micros: i64,
     checks: Option<Value>,
-    count: i64,
+    /// For how many attempts it stands.
+    pub count: i64,
 }
 
 /// A text without NUL, which neither text nor jsonb takes.
@@ -105,6 +106,11 @@ struct LineCheck {
 }
 
 impl Record {
+    /// The same, for that many attempts.
+    pub fn with_count(self, count: i64) -> Record {
+        Record { count, ..self }
+    }
+
     /// `None` when the line is not an event.
     pub fn parse(line: &[u8]) -> Option<Record> {
         if line.len() > LONGEST_LINE {

@@ -1,35 +1,57 @@
 //! The spool: files of one JSON object per line, to which backends append and which the audit worker
 //! reads.
 //!
-//! Each start of the postmaster has a file of its own, named by a random id, so that an offset into a
-//! file can't be mistaken for one into another (a base backup copies files and offsets alike). The id
-//! is made before any process is forked and so outlives a crash restart.
+//! Each file has a random id for a name, so that an offset into one can't be mistaken for one into another
+//! (a base backup copies files and offsets alike). Which file is the current one is in shared memory: a new
+//! one whenever that is made, and when the audit worker has read a megabyte. Whoever appends holds a shared
+//! lock on the file (`flock`) from before a look at which is the current one until the line is written; so
+//! once a file is not the current one and an exclusive lock was to be had, nothing more comes.
+
+mod file;
+mod state;
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
+use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
 
+use serde::Serialize;
 use uuid::Uuid;
 
-use super::event::{self, Event};
+use super::{event, flood};
 use crate::pg::log::{self, Level};
-use crate::pg::server;
+use crate::pg::{server, shmem};
+use crate::settings;
 
-/// The id of this start of the postmaster.
-static CURRENT: OnceLock<Uuid> = OnceLock::new();
+pub use file::Chunk;
+pub use state::SpoolState;
 
-/// How much is read at a time; the longest line is far shorter.
-const CHUNK: u64 = 512 * 1024;
+/// How long a file gets before the next one is begun, if the limit is not far smaller.
+const FILE_LENGTH: u64 = 1024 * 1024;
 
-/// Makes the directories, and the id of this start. Called in `_PG_init`, in the postmaster.
+/// How much of `aadauth.audit_spool_limit` an event may fill.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Share {
+    Whole,
+    /// For events that anybody can cause, so that those of others find room.
+    Half,
+}
+
+impl Share {
+    fn of(self, limit: u64) -> u64 {
+        match self {
+            Share::Whole => limit,
+            Share::Half => limit / 2,
+        }
+    }
+}
+
+/// Makes the directories. Called in `_PG_init`, in the postmaster.
 pub fn init() {
     if server::is_binary_upgrade() {
         return;
     }
-    CURRENT.get_or_init(event::new_id);
-    if let Err(error) = make_directories() {
+    if let Err(error) = make(&directory()) {
         let path = directory();
         log::line(
             Level::Warning,
@@ -40,115 +62,174 @@ pub fn init() {
     }
 }
 
+/// What the spool begins with when the shared memory is made, in the postmaster.
+pub fn begin() -> SpoolState {
+    // Where the directory can't be read, appending fails as well, and says why.
+    let state = SpoolState::new(length_of_all_but(None).unwrap_or_default());
+    if let Some(start) = state.start
+        && let Err(error) = flood::prepare(start)
+    {
+        log::line(
+            Level::Warning,
+            &format!("could not make the flood table of the audit: {error}"),
+            Some("Refused sign-ins are recorded one by one, however many they are."),
+            Some("Look at the space and the permissions of the data directory's aadauth/spool."),
+        );
+    }
+    state
+}
+
 /// The id of the file that this server appends to.
 pub fn current() -> Option<Uuid> {
-    CURRENT.get().copied()
+    shmem::spool(|state| state.current)
 }
 
-/// Appends one line with a single `write`, which O_APPEND keeps whole among other writers.
-///
-/// The line begins with a newline as well: should an earlier one have been cut short by a full disk, it
-/// spoils only itself.
+/// Bytes that the audit worker has not read yet.
+#[allow(dead_code, reason = "for the statistics")]
+pub fn backlog() -> u64 {
+    let state = shmem::spool(|state| *state);
+    let length = state.current.map_or(0, length);
+    state.older + length.saturating_sub(state.read_to)
+}
+
+/// Bytes of all spool files, which `aadauth.audit_spool_limit` bounds.
+pub fn used() -> u64 {
+    let state = shmem::spool(|state| *state);
+    state.older + state.current.map_or(0, length)
+}
+
+/// Appends an event as one line.
 ///
 /// # Errors
-/// The file can't be opened, or took only a part.
-pub fn append(event: &Event) -> io::Result<()> {
-    let id = current().ok_or_else(|| io::Error::other("the spool has no id"))?;
-    let line = line(event)?;
-    let written = open_to_append(&path(id))?.write(&line)?;
-    if written < line.len() {
-        return Err(io::Error::new(
-            ErrorKind::StorageFull,
-            "the event was written in part only",
-        ));
-    }
-    Ok(())
+/// The event is not in the spool: there is no room, or the file can't be opened or written.
+pub fn append(event: &impl Serialize, share: Share) -> io::Result<Written> {
+    let directory = directory();
+    let look = || shmem::spool(|state| state.current.map(|id| (id, state.older)));
+    let most = share.of(settings::audit_spool_limit());
+    append_line(&directory, &line(event)?, most, look).map(Written)
 }
 
-fn line(event: &Event) -> serde_json::Result<Vec<u8>> {
+/// An event that is in the spool, and not yet on disk.
+pub struct Written(File);
+
+impl Written {
+    /// Waits until it is on disk.
+    ///
+    /// # Errors
+    /// It may never get there.
+    pub fn sync(self) -> io::Result<()> {
+        self.0.sync_data()?;
+        sync_name(&directory())
+    }
+}
+
+/// Writes with a single `write`, which O_APPEND keeps whole among other writers. `look` returns the
+/// current file and the length of all others.
+///
+/// Several at once may pass `most`, by a line each.
+fn append_line(
+    directory: &Path,
+    line: &[u8],
+    most: u64,
+    look: impl Fn() -> Option<(Uuid, u64)>,
+) -> io::Result<File> {
+    // The current file changes once in a megabyte.
+    const ATTEMPTS: u32 = 10;
+    for _ in 0..ATTEMPTS {
+        let (id, older) = look().ok_or_else(|| io::Error::other("the spool has no file"))?;
+        let mut file = open_to_append(directory, id)?;
+        file.lock_shared()?;
+        if look().is_none_or(|(current, _)| current != id) {
+            continue;
+        }
+        let length = older + file.metadata()?.len() + line.len() as u64;
+        if length > most {
+            return Err(io::Error::new(
+                ErrorKind::QuotaExceeded,
+                format!("the spool has {} kB", length / 1024),
+            ));
+        }
+        // Without its last newline it is whole: the next line brings one.
+        if file.write(line)? + 1 < line.len() {
+            return Err(io::Error::new(
+                ErrorKind::StorageFull,
+                "the event was written in part only",
+            ));
+        }
+        return Ok(file);
+    }
+    Err(io::Error::other("the spool's file changed again and again"))
+}
+
+/// The line begins with a newline as well: should an earlier one have been cut short by a full disk, it
+/// spoils only itself.
+fn line(event: &impl Serialize) -> serde_json::Result<Vec<u8>> {
     let mut line = vec![b'\n'];
     serde_json::to_writer(&mut line, event)?;
     line.push(b'\n');
     Ok(line)
 }
 
-fn open_to_append(path: &Path) -> io::Result<File> {
+fn open_to_append(directory: &Path, id: Uuid) -> io::Result<File> {
     let open = || {
         OpenOptions::new()
             .append(true)
             .create(true)
             .mode(0o600)
-            .open(path)
+            .open(path(directory, id))
     };
     match open() {
         Err(error) if error.kind() == ErrorKind::NotFound => {
             // Somebody has removed the directory.
-            make_directories()?;
+            make(directory)?;
             open()
         }
         result => result,
     }
 }
 
-/// What one look at a file has brought.
-pub struct Chunk {
-    /// Whole lines, without empty ones, each with the offset behind it.
-    pub lines: Vec<(Vec<u8>, u64)>,
-    /// Where the next look begins.
-    pub end: u64,
-    /// Nothing more will come: the end of the file is reached, and nobody appends to it any more.
-    pub is_last: bool,
+/// A new file's name is as little on disk as its content.
+fn sync_name(directory: &Path) -> io::Result<()> {
+    let state = shmem::spool(|state| *state);
+    if state.is_name_synced {
+        return Ok(());
+    }
+    File::open(directory)?.sync_all()?;
+    shmem::change_spool(|now| now.is_name_synced |= now.current == state.current);
+    Ok(())
 }
 
-/// Reads whole lines from `start` on.
-///
-/// A file that is shorter than `start` has been replaced by an empty one (the current one) or was copied
-/// by a base backup before its offset (an older one): the former is read from its beginning, the latter
-/// not at all.
+/// Reads whole lines from `start` on; see [`file::read`].
 ///
 /// # Errors
 /// The file can't be read; `NotFound` when it is not there.
 pub fn read(id: Uuid, start: u64) -> io::Result<Chunk> {
-    read_file(&path(id), start, current() == Some(id))
+    file::read(&path(&directory(), id), start, current() == Some(id))
 }
 
-fn read_file(path: &Path, start: u64, is_current: bool) -> io::Result<Chunk> {
-    let mut file = File::open(path)?;
-    let length = file.metadata()?.len();
-    if length < start && !is_current {
-        return Ok(Chunk {
-            lines: Vec::new(),
-            end: start,
-            is_last: true,
-        });
+/// Notes that the file has been read up to there, and begins another one if it is the current one and long
+/// enough. For the audit worker alone.
+pub fn passed(id: Uuid, read_to: u64) {
+    if current() != Some(id) {
+        return;
     }
-    let start = if length < start { 0 } else { start };
-    file.seek(SeekFrom::Start(start))?;
-    let mut content = Vec::new();
-    file.take(CHUNK).read_to_end(&mut content)?;
-    let reached_end = start + content.len() as u64 >= length;
-    let whole = match content.iter().rposition(|byte| *byte == b'\n') {
-        Some(newline) => newline + 1,
-        // Not a line of ours; and of a file that is not written any more, a torn one.
-        None if content.len() as u64 == CHUNK || !is_current => content.len(),
-        None => 0,
-    };
-    let is_last = !is_current && reached_end && whole == content.len();
-    content.truncate(whole);
-    let mut end = start;
-    let mut lines = Vec::new();
-    for line in content.split_inclusive(|byte| *byte == b'\n') {
-        end += line.len() as u64;
-        let text = line.strip_suffix(b"\n").unwrap_or(line);
-        if !text.is_empty() {
-            lines.push((text.to_vec(), end));
-        }
+    // A small limit must leave room for lines in the file that is begun.
+    if read_to >= FILE_LENGTH.min(settings::audit_spool_limit() / 8) {
+        let next = event::new_id();
+        shmem::change_spool(|state| state.rotate(next, read_to));
+    } else {
+        shmem::change_spool(|state| state.read_to = read_to);
     }
-    Ok(Chunk {
-        lines,
-        end,
-        is_last,
-    })
+}
+
+/// Looks how much older files have. For the audit worker alone, which is the only one to change that.
+///
+/// # Errors
+/// The directory can't be read.
+pub fn measure() -> io::Result<()> {
+    let older = length_of_all_but(current())?;
+    shmem::change_spool(|state| state.older = older);
+    Ok(())
 }
 
 /// The ids of all files there are, oldest first; the ids begin with the time.
@@ -156,11 +237,17 @@ fn read_file(path: &Path, start: u64, is_current: bool) -> io::Result<Chunk> {
 /// # Errors
 /// The directory can't be read.
 pub fn list() -> io::Result<Vec<Uuid>> {
+    ids_of("jsonl")
+}
+
+/// The ids in the names of all files with that ending, sorted.
+pub(super) fn ids_of(ending: &str) -> io::Result<Vec<Uuid>> {
     let mut ids = Vec::new();
     for entry in fs::read_dir(directory())? {
         let name = entry?.file_name();
-        let id = name.to_str().and_then(|name| name.strip_suffix(".jsonl"));
-        ids.extend(id.and_then(|id| Uuid::try_parse(id).ok()));
+        let parts = name.to_str().and_then(|name| name.split_once('.'));
+        let id = parts.filter(|(_, found)| *found == ending);
+        ids.extend(id.and_then(|(id, _)| Uuid::try_parse(id).ok()));
     }
     ids.sort_unstable();
     Ok(ids)
@@ -171,22 +258,32 @@ pub fn list() -> io::Result<Vec<Uuid>> {
 /// # Errors
 /// It is there still.
 pub fn remove(id: Uuid) -> io::Result<()> {
-    fs::remove_file(path(id))
+    fs::remove_file(path(&directory(), id))
 }
 
-fn path(id: Uuid) -> PathBuf {
-    directory().join(format!("{id}.jsonl"))
+fn length_of_all_but(current: Option<Uuid>) -> io::Result<u64> {
+    let ids = list()?;
+    let others = ids.into_iter().filter(|id| Some(*id) != current);
+    Ok(others.map(length).sum())
 }
 
-fn directory() -> PathBuf {
+fn length(id: Uuid) -> u64 {
+    fs::metadata(path(&directory(), id)).map_or(0, |file| file.len())
+}
+
+fn path(directory: &Path, id: Uuid) -> PathBuf {
+    directory.join(format!("{id}.jsonl"))
+}
+
+pub(super) fn directory() -> PathBuf {
     server::own_directory().join("spool")
 }
 
-fn make_directories() -> io::Result<()> {
+fn make(directory: &Path) -> io::Result<()> {
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)
-        .create(directory())
+        .create(directory)
 }
 
 #[cfg(test)]
@@ -198,84 +295,113 @@ mod tests {
         clippy::indexing_slicing
     )]
 
+    use std::collections::BTreeMap;
+    use std::sync::Mutex;
+    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::thread;
+
     use super::*;
 
-    /// A file with that content, gone when dropped.
+    /// Of no server: these tests run outside of one.
+    fn new_id() -> Uuid {
+        static COUNT: AtomicU64 = AtomicU64::new(1);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        Uuid::from_u64_pair(std::process::id().into(), count)
+    }
+
     struct Scratch(PathBuf);
 
     impl Scratch {
-        fn new(content: &[u8]) -> Scratch {
-            let name = format!(
-                "aadauth-spool-{}-{:?}",
-                std::process::id(),
-                std::thread::current().id()
-            );
-            let path = std::env::temp_dir().join(name);
-            fs::write(&path, content).unwrap();
-            Scratch(path)
-        }
-
-        fn read(&self, start: u64, is_current: bool) -> (Vec<String>, u64, bool) {
-            let chunk = read_file(&self.0, start, is_current).unwrap();
-            let text = |(line, _): &(Vec<u8>, u64)| String::from_utf8_lossy(line).into_owned();
-            (
-                chunk.lines.iter().map(text).collect(),
-                chunk.end,
-                chunk.is_last,
-            )
+        fn new() -> Scratch {
+            let place = std::env::temp_dir().join(format!("aadauth-spool-{}", new_id()));
+            fs::create_dir(&place).unwrap();
+            Scratch(place)
         }
     }
 
     impl Drop for Scratch {
         fn drop(&mut self) {
-            let _ = fs::remove_file(&self.0);
+            let _ = fs::remove_dir_all(&self.0);
         }
     }
 
-    fn lines(lines: &[&str]) -> Vec<String> {
-        lines.iter().map(|line| (*line).to_owned()).collect()
+    /// What the worker does: reads, begins another file, removes what is finished.
+    fn drain(
+        place: &Path,
+        current: &Mutex<Uuid>,
+        offsets: &mut BTreeMap<Uuid, u64>,
+        found: &mut Vec<Vec<u8>>,
+    ) {
+        let files: Vec<PathBuf> = fs::read_dir(place)
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .collect();
+        for path in files {
+            let id = Uuid::try_parse(path.file_stem().unwrap().to_str().unwrap()).unwrap();
+            let is_current = *current.lock().unwrap() == id;
+            let start = offsets.get(&id).copied().unwrap_or_default();
+            let chunk = file::read(&path, start, is_current).unwrap();
+            found.extend(chunk.lines.into_iter().map(|(line, _)| line));
+            offsets.insert(id, chunk.end);
+            if chunk.is_last {
+                fs::remove_file(&path).unwrap();
+            } else if is_current && chunk.end > 2_000 {
+                *current.lock().unwrap() = new_id();
+            }
+        }
     }
 
     #[test]
-    fn a_file_being_written_is_read_to_its_last_whole_line() {
-        let file = Scratch::new(b"\nfirst\n\nsecond\n\nthi");
-        assert_eq!(file.read(0, true), (lines(&["first", "second"]), 16, false));
-        assert_eq!(file.read(7, true), (lines(&["second"]), 16, false));
-        assert_eq!(file.read(16, true), (lines(&[]), 16, false));
-        let chunk = read_file(&file.0, 0, true).unwrap();
-        assert_eq!(
-            chunk.lines.iter().map(|(_, end)| *end).collect::<Vec<_>>(),
-            [7, 15]
-        );
+    fn each_line_is_read_once_while_files_change() {
+        const WRITERS: usize = 4;
+        const LINES: usize = 2_000;
+        let place = Scratch::new();
+        let current = Mutex::new(new_id());
+        let (mut offsets, mut found) = (BTreeMap::new(), Vec::new());
+        thread::scope(|scope| {
+            let writers: Vec<_> = (0..WRITERS)
+                .map(|writer| {
+                    let (place, current) = (&place.0, &current);
+                    scope.spawn(move || {
+                        for number in 0..LINES {
+                            let line = format!("\n{writer} {number}\n");
+                            let look = || Some((*current.lock().unwrap(), 0));
+                            append_line(place, line.as_bytes(), u64::MAX, look).unwrap();
+                        }
+                    })
+                })
+                .collect();
+            while !writers.iter().all(thread::ScopedJoinHandle::is_finished) {
+                drain(&place.0, &current, &mut offsets, &mut found);
+            }
+        });
+        drain(&place.0, &current, &mut offsets, &mut found);
+        assert!(offsets.len() > 5, "{} files", offsets.len());
+        let mut lines: Vec<String> = found
+            .into_iter()
+            .map(|line| String::from_utf8(line).unwrap())
+            .collect();
+        lines.sort();
+        let mut expected: Vec<String> = (0..WRITERS * LINES)
+            .map(|n| format!("{} {}", n / LINES, n % LINES))
+            .collect();
+        expected.sort();
+        assert_eq!(lines, expected);
     }
 
     #[test]
-    fn an_older_file_is_read_to_its_end() {
-        let file = Scratch::new(b"\nfirst\n\nto");
-        assert_eq!(file.read(0, false), (lines(&["first"]), 8, false));
-        assert_eq!(file.read(8, false), (lines(&["to"]), 10, true));
-        assert_eq!(file.read(10, false), (lines(&[]), 10, true));
-        // A base backup copied it before the offset.
-        assert_eq!(file.read(99, false), (lines(&[]), 99, true));
-    }
-
-    #[test]
-    fn a_current_file_that_was_emptied_is_read_anew() {
-        let file = Scratch::new(b"\nfirst\n");
-        assert_eq!(file.read(99, true), (lines(&["first"]), 7, false));
-    }
-
-    #[test]
-    fn a_torn_line_spoils_only_itself() {
-        let file = Scratch::new(b"\n{\"id\":\n{\"good\"}\n");
-        assert_eq!(file.read(0, true).0, lines(&["{\"id\":", "{\"good\"}"]));
-    }
-
-    #[test]
-    fn what_has_no_end_is_passed_over() {
-        let file = Scratch::new(&vec![b'x'; CHUNK as usize + 10]);
-        let (found, end, is_last) = file.read(0, true);
-        assert_eq!((found.len(), end, is_last), (1, CHUNK, false));
-        assert_eq!(file.read(end, true), (lines(&[]), end, false));
+    fn no_more_than_the_limit_is_written() {
+        let place = Scratch::new();
+        let id = new_id();
+        let write = |most, older| {
+            append_line(&place.0, b"\n1234567\n", most, || Some((id, older))).map(drop)
+        };
+        assert!(write(9, 0).is_ok());
+        assert_eq!(write(17, 0).unwrap_err().kind(), ErrorKind::QuotaExceeded);
+        assert!(write(18, 0).is_ok());
+        assert!(write(100, 74).is_err());
+        assert!(write(100, 73).is_ok());
+        assert_eq!(fs::metadata(path(&place.0, id)).unwrap().len(), 27);
+        assert_eq!(Share::Half.of(9), 4);
     }
 }

@@ -24,6 +24,8 @@ pub struct Progress {
     pub skipped: u64,
     /// The offset has moved, so that there may be more.
     pub has_moved: bool,
+    /// How far the file has been read now.
+    pub read_to: u64,
     /// The file has been read to its end, and nobody appends to it.
     pub is_finished: bool,
 }
@@ -71,6 +73,7 @@ fn advance_by(id: Uuid, most: usize) -> Result<Progress, Failure> {
         Ok(Progress {
             skipped,
             has_moved: end != start,
+            read_to: end,
             is_finished,
         })
     })
@@ -85,6 +88,7 @@ fn skip_line(id: Uuid) -> Result<Progress, Failure> {
         Ok(Progress {
             skipped: 1,
             has_moved: end != start,
+            read_to: end,
             is_finished,
         })
     })
@@ -148,20 +152,35 @@ fn move_offset(
     Ok(())
 }
 
-/// Into the partition of each event's week. The primary key makes an event that is there already stay as it
-/// is: after a restore, a spool file may be older than the table.
+/// Brings the counts of a flood table up to date. They only ever grow.
+///
+/// # Errors
+/// Nothing has changed; another attempt may succeed.
+pub fn count(records: &[Record]) -> Result<(), Failure> {
+    worker::transaction(|| Spi::connect_mut(|client| insert(client, records)))
+}
+
+/// Into the partition of each event's week. An event that is there already stays as it is, unless it stands
+/// for more attempts now: after a restore, a spool file may be older than the table, and counts come from the
+/// flood table as well as from the spool.
 fn insert(client: &mut SpiClient<'_>, records: &[Record]) -> Result<(), Failure> {
-    let mut weeks: BTreeMap<Week, Vec<&Record>> = BTreeMap::new();
+    // One statement can't change a row twice.
+    let mut weeks: BTreeMap<Week, BTreeMap<Uuid, &Record>> = BTreeMap::new();
     for record in records {
-        weeks.entry(Week::of(record.at)).or_default().push(record);
+        let of_week = weeks.entry(Week::of(record.at)).or_default();
+        let known = of_week.entry(record.event_id).or_insert(record);
+        if known.count < record.count {
+            *known = record;
+        }
     }
     for (week, records) in weeks {
         let table = partition::ensure(client, week)?;
+        let records: Vec<&Record> = records.into_values().collect();
         let json = serde_json::to_string(&records).map_err(|error| Failure {
             message: error.to_string(),
             is_data: true,
         })?;
-        let statement = format!("INSERT INTO {table} {COLUMNS_AND_SOURCE}");
+        let statement = format!("INSERT INTO {table} AS known {COLUMNS_AND_SOURCE}");
         client.update(&statement, None, &[DatumWithOid::from(json)])?;
     }
     Ok(())
@@ -190,7 +209,8 @@ FROM pg_catalog.jsonb_to_recordset($1::jsonb) AS e (
     tls boolean,
     token_id text, issued_at bigint, expires_at bigint, amr text[], key_id text,
     backend_pid integer, decision_micros bigint, checks jsonb, count bigint)
-ON CONFLICT (event_id) DO NOTHING";
+ON CONFLICT (event_id) DO UPDATE SET count = excluded.count
+WHERE known.count < excluded.count";
 
 fn sql_uuid(id: Uuid) -> DatumWithOid<'static> {
     DatumWithOid::from(pgrx::Uuid::from_bytes(id.into_bytes()))

@@ -5,6 +5,7 @@ use std::error::Error;
 use serde::Deserialize;
 
 use super::finding::{Code, Finding};
+use crate::audit::spool;
 use crate::pg::shmem;
 use crate::settings;
 use crate::worker::ProblemKind;
@@ -33,7 +34,34 @@ pub fn check() -> Result<Vec<Finding>, Box<dyn Error>> {
     let known = known.into_iter().next().ok_or("no answer")?;
     let mut findings: Vec<Finding> = version(known.version.as_deref()).into_iter().collect();
     findings.extend(database(&name, known.is_owned, known.is_standby));
+    findings.extend(spool());
     Ok(findings)
+}
+
+/// Whether events find room until they are in the table.
+fn spool() -> Option<Finding> {
+    let state = shmem::spool(|state| *state);
+    let (used, limit) = (spool::used(), settings::audit_spool_limit());
+    let size = format!("{} kB of {} kB are used", used / 1024, limit / 1024);
+    let counted: u64 = state.trouble.iter().map(|trouble| trouble.counted).sum();
+    if counted > 0 {
+        return Some(Finding::new(
+            Code::AuditEventsNotWritten,
+            "aadauth/spool",
+            format!(
+                "{counted} events of sign-ins were only counted, since they could not be written; {size}."
+            ),
+            "Make room on the disk of the data directory, mend what keeps events from the table, or raise              aadauth.audit_spool_limit. The server log has the cause, in the line that says they can't be written.",
+        ));
+    }
+    (used > limit / 2).then(|| {
+        Finding::new(
+            Code::AuditSpoolFilling,
+            "aadauth.audit_spool_limit",
+            format!("Events wait in the spool: {size}."),
+            "Mend what keeps events from the table, or raise the limit. A standby keeps its events until it is promoted.",
+        )
+    })
 }
 
 fn version(installed: Option<&str>) -> Option<Finding> {

@@ -8,6 +8,7 @@ use pgrx::prelude::*;
 use pgrx::{PGRXSharedMemory, PgAtomic, PgLwLock, PgSharedMemoryInitialization, pg_shmem_init};
 
 use super::latch::Process;
+use crate::audit::spool::{self, SpoolState};
 use crate::directory::groups::GroupCache;
 use crate::directory::table::QuestionTable;
 use crate::keys::table::KeyTable;
@@ -29,6 +30,8 @@ unsafe impl PGRXSharedMemory for GroupCache {}
 unsafe impl PGRXSharedMemory for RevocationList {}
 // SAFETY: as above.
 unsafe impl PGRXSharedMemory for Place {}
+// SAFETY: as above.
+unsafe impl PGRXSharedMemory for SpoolState {}
 
 // SAFETY: no other structure of this server bears the name; `init` is its only use before start-up.
 static KEYS: PgLwLock<KeyTable> = unsafe { PgLwLock::new(c"aadauth_signing_keys") };
@@ -66,6 +69,8 @@ static SESSION_CONNECT_FAILURES: PgAtomic<AtomicU32> =
     unsafe { PgAtomic::new(c"aadauth_session_connect_failures") };
 // SAFETY: as above.
 static SESSION_PROBLEM: PgAtomic<AtomicU32> = unsafe { PgAtomic::new(c"aadauth_session_problem") };
+// SAFETY: as above.
+static SPOOL: PgLwLock<SpoolState> = unsafe { PgLwLock::new(c"aadauth_spool") };
 
 /// Asks for the memory. Called in `_PG_init`, in the postmaster.
 #[allow(
@@ -91,6 +96,7 @@ pub fn init() {
     pg_shmem_init!(SESSION_WORKER = AtomicI32::new(-1));
     pg_shmem_init!(SESSION_CONNECT_FAILURES);
     pg_shmem_init!(SESSION_PROBLEM);
+    pg_shmem_init!(SPOOL = spool::begin());
 }
 
 /// Looks at the signing keys under a shared lock. `look` must be short, and must neither wait nor call
@@ -224,6 +230,16 @@ pub fn audit_problem() -> Option<ProblemKind> {
 pub fn set_audit_problem(problem: Option<ProblemKind>) {
     let number = problem.map_or(0, |problem| problem as u32);
     AUDIT_PROBLEM.get().store(number, Ordering::Relaxed);
+}
+
+/// Looks at the spool; otherwise as [`keys`].
+pub fn spool<R>(look: impl FnOnce(&SpoolState) -> R) -> R {
+    look(&SPOOL.share())
+}
+
+/// Changes what is known of the spool; otherwise as [`change_keys`].
+pub fn change_spool<R>(change: impl FnOnce(&mut SpoolState) -> R) -> R {
+    change(&mut SPOOL.exclusive())
 }
 
 /// Looks at what group sync says, otherwise as [`keys`].

@@ -3,6 +3,7 @@
 //! Texts are checked where they are set, so that a spelling mistake is refused by `ALTER SYSTEM` or
 //! named in the log on reload instead of locking people out later.
 
+mod audit;
 mod directory;
 mod sessions;
 
@@ -16,6 +17,10 @@ use uuid::Uuid;
 
 use crate::pg::setting::{self, Rule};
 
+pub use audit::{
+    AuditFailure, audit_failure, audit_local_sign_ins, audit_retention, audit_single_refusals,
+    audit_spool_limit, audit_sync,
+};
 pub use sessions::{SessionExpiry, session_expiry};
 
 pub use directory::{
@@ -68,9 +73,6 @@ static MAX_TOKEN_LIFETIME: GucSetting<i32> =
 static SIGNING_KEY_MAX_AGE: GucSetting<i32> = GucSetting::<i32>::new(7 * 24 * 3600);
 static SIGNING_KEY_REFRESH_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(3600);
 static SIGNING_KEY_REFRESH_COOLDOWN: GucSetting<i32> = GucSetting::<i32>::new(30);
-// In minutes.
-static AUDIT_RETENTION: GucSetting<i32> = GucSetting::<i32>::new(400 * 24 * 60);
-static AUDIT_LOCAL_SIGN_INS: GucSetting<bool> = GucSetting::<bool>::new(true);
 
 /// Registers every setting. Called first in `_PG_init`.
 pub fn init() {
@@ -128,14 +130,6 @@ pub fn init() {
         GucContext::Sighup,
         GucFlags::default(),
     );
-    GucRegistry::define_bool_guc(
-        c"aadauth.audit_local_sign_ins",
-        c"Record the sign-ins of local roles as well as those of mapped roles.",
-        c"",
-        &AUDIT_LOCAL_SIGN_INS,
-        GucContext::Sighup,
-        GucFlags::default(),
-    );
     seconds(
         c"aadauth.clock_skew",
         c"How far the authority's clock and ours may differ.",
@@ -181,16 +175,7 @@ pub fn init() {
         GucContext::Sighup,
         GucFlags::UNIT_BYTE,
     );
-    GucRegistry::define_int_guc(
-        c"aadauth.audit_retention",
-        c"How long sign-ins stay in the audit, in whole weeks; 0 keeps them for ever.",
-        c"",
-        &AUDIT_RETENTION,
-        0,
-        100 * 366 * 24 * 60,
-        GucContext::Sighup,
-        GucFlags::UNIT_MIN,
-    );
+    audit::init();
     directory::init();
     sessions::init();
 }
@@ -275,16 +260,6 @@ pub fn signing_key_refresh_cooldown() -> Duration {
 /// The database that holds the audit.
 pub fn database() -> String {
     value(&DATABASE).unwrap_or_else(|| "postgres".to_owned())
-}
-
-/// `None`: for ever.
-pub fn audit_retention() -> Option<Duration> {
-    let minutes = u64::try_from(AUDIT_RETENTION.get()).unwrap_or_default();
-    (minutes > 0).then(|| Duration::from_secs(minutes * 60))
-}
-
-pub fn audit_local_sign_ins() -> bool {
-    AUDIT_LOCAL_SIGN_INS.get()
 }
 
 fn cloud() -> Cloud {

@@ -8,11 +8,13 @@ use super::gate::{Entrance, Word};
 use super::refusal::Refusal;
 use super::verdict::{Accepted, Evidence, Verdict};
 use crate::audit::{
-    self, Event, EventCheck, EventMembership, EventPrincipal, EventToken, Outcome, Shown,
+    self, Event, EventCheck, EventMembership, EventPrincipal, EventToken, NotRecorded, Outcome,
+    Shown,
 };
 use crate::pg::connection::{self, Connection};
 use crate::pg::log::{self, Level};
-use crate::{sessions, settings};
+use crate::sessions;
+use crate::settings::{self, AuditFailure};
 
 /// Who a verified token belongs to, as the audit keeps it.
 pub fn evidence(claims: &Claims, key_id: &str, policy: &Policy) -> Evidence {
@@ -59,7 +61,14 @@ pub fn checks(judgement: &Judgement, membership: Option<EventMembership>) -> Vec
 }
 
 /// Leaves the event of a decided attempt.
-pub fn record(connection: &Connection, word: &Word, verdict: Option<&Verdict>) {
+///
+/// # Errors
+/// The sign-in was accepted, and can't be for want of an event (`aadauth.audit_failure`).
+pub fn record(
+    connection: &Connection,
+    word: &Word,
+    verdict: Option<&Verdict>,
+) -> Result<(), NotRecorded> {
     let (outcome, reason) = match word {
         Word::Accepted(_) => (Outcome::Authenticated, None),
         Word::Refused(refusal) => (Outcome::Refused, Some(refusal)),
@@ -73,21 +82,29 @@ pub fn record(connection: &Connection, word: &Word, verdict: Option<&Verdict>) {
                 Some(&Refusal::new(reason, &connection.role)),
             )
         }
-        Word::ClientGone => return record_interrupted(verdict),
+        Word::ClientGone => {
+            record_interrupted(verdict);
+            return Ok(());
+        }
     };
     let is_local_success = matches!(
         word,
         Word::Accepted(Entrance::Password | Entrance::OtherLine)
     );
     if is_local_success && !settings::audit_local_sign_ins() {
-        return;
+        return Ok(());
     }
     let mut event = event(connection, outcome, verdict);
     if let Some(refusal) = reason {
         event.reason = Some(refusal.reason);
         event.checks = refusal.checks.clone();
     }
-    append(&event);
+    // Lines that have nothing to do with us are the way in when everything else fails.
+    let is_ours = matches!(word, Word::Accepted(Entrance::Token | Entrance::Password));
+    audit::append(
+        &event,
+        is_ours && settings::audit_failure() == AuditFailure::Refuse,
+    )
 }
 
 /// Leaves the event of an attempt that ended undecided.
@@ -100,7 +117,8 @@ pub fn record_interrupted(verdict: Option<&Verdict>) {
         .map_or(Reason::Interrupted, |refusal| refusal.reason);
     let mut event = event(&connection, Outcome::Interrupted, verdict);
     event.reason = Some(reason);
-    append(&event);
+    // Nothing is to be refused any more.
+    let _ = audit::append(&event, false);
 }
 
 /// Says who has signed in: to the server log, in the words that queries written for Azure look for, and to the rest
@@ -156,17 +174,6 @@ fn event(connection: &Connection, outcome: Outcome, verdict: Option<&Verdict>) -
         }
     }
     event
-}
-
-fn append(event: &Event) {
-    if let Err(error) = audit::append(event) {
-        log::line(
-            Level::Warning,
-            &format!("aadauth: could not write a sign-in event: {error}"),
-            None,
-            Some("Look at the space and the permissions of the data directory's aadauth/spool."),
-        );
-    }
 }
 
 fn micros(took: Duration) -> i64 {

@@ -138,14 +138,17 @@ fn is_break_glass(connection: &Connection) -> bool {
 }
 
 /// Pays the event and, for an accepted sign-in, says who it is. `Some` is the refusal to end the connection with.
-pub fn conclude(word: Word) -> Option<Refusal> {
+pub fn conclude(mut word: Word) -> Option<Refusal> {
     let Some(connection) = connection::current() else {
         return Some(Refusal::new(Reason::InternalError, ""));
     };
     // Settled last: what goes wrong in between leaves the event to the exit callback.
     if attempt::is_owed() {
-        attempt::verdict(|verdict| event::record(&connection, &word, verdict));
+        let recorded = attempt::verdict(|verdict| event::record(&connection, &word, verdict));
         attempt::settle();
+        if recorded.is_err() {
+            word = Word::Refused(Refusal::new(Reason::AuditUnavailable, &connection.role));
+        }
     }
     match word {
         Word::Accepted(Entrance::Token) => {

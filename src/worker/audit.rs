@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 use super::database::{self, Pauses, Problem, ProblemKind};
+use crate::audit::flood::Counts;
 use crate::audit::{partition, spool, writer};
 use crate::pg::latch::Process;
 use crate::pg::log::{self, Level};
@@ -14,6 +15,8 @@ use crate::settings;
 
 /// Between two looks at the spool when no sign-in wakes the worker.
 const IDLE: Duration = Duration::from_secs(10);
+/// Between two looks at what is counted, each of which may change the same rows once more.
+const COUNT_PAUSE: Duration = Duration::from_secs(5);
 /// Between two looks when sign-ins wake it all the time, so that many of them share a transaction.
 const LEAST_PAUSE: Duration = Duration::from_millis(100);
 /// The same after a failure.
@@ -44,6 +47,7 @@ pub fn run() {
     let mut drain = Drain {
         database,
         said: None,
+        counted: None,
     };
     let mut retention = Retention::due(Instant::now());
     while !worker::stop_requested() {
@@ -121,19 +125,16 @@ struct Drain {
     database: String,
     /// The problem that is in the log; the same one is not written again.
     said: Option<Problem>,
+    /// When the counts were last copied.
+    counted: Option<Instant>,
 }
 
 impl Drain {
     /// Moves all there is, file by file.
     fn run(&mut self) -> Result<(), Problem> {
-        let ids = spool::list().map_err(|error| Problem {
-            kind: ProblemKind::Other,
-            message: format!("could not list the spool: {error}"),
-            hint: Some(
-                "The directory aadauth/spool in the data directory must be there and readable.",
-            ),
-        })?;
-        if ids.is_empty() {
+        let ids = spool::list().map_err(unlistable)?;
+        let is_time_to_count = self.counted.is_none_or(|at| at.elapsed() >= COUNT_PAUSE);
+        if ids.is_empty() && !is_time_to_count {
             return Ok(());
         }
         database::check(&self.database, &TABLES)?;
@@ -141,9 +142,14 @@ impl Drain {
         let mut outcome = Ok(());
         for id in ids {
             outcome = outcome.and(drain(id));
+            spool::measure().map_err(unlistable)?;
             if worker::stop_requested() || worker::reload_requested() {
                 return outcome;
             }
+        }
+        if is_time_to_count {
+            outcome = outcome.and(count());
+            self.counted = Some(Instant::now());
         }
         if outcome.is_ok() && self.said.take().is_some() {
             let message = format!("sign-ins are recorded in database \"{}\"", self.database);
@@ -162,6 +168,31 @@ impl Drain {
     }
 }
 
+/// Copies what the flood tables have counted.
+fn count() -> Result<(), Problem> {
+    let unreadable = |error| Problem {
+        kind: ProblemKind::Other,
+        message: format!("could not read the flood table of the audit: {error}"),
+        hint: Some("The files in aadauth/spool in the data directory must be readable."),
+    };
+    for counts in Counts::read().map_err(unreadable)? {
+        let records = counts.records();
+        if !records.is_empty() {
+            writer::count(&records)?;
+        }
+        counts.settle().map_err(unreadable)?;
+    }
+    Ok(())
+}
+
+fn unlistable(error: std::io::Error) -> Problem {
+    Problem {
+        kind: ProblemKind::Other,
+        message: format!("could not list the spool: {error}"),
+        hint: Some("The directory aadauth/spool in the data directory must be there and readable."),
+    }
+}
+
 fn drain(id: Uuid) -> Result<(), Problem> {
     loop {
         let progress = writer::advance(id)?;
@@ -176,6 +207,10 @@ fn drain(id: Uuid) -> Result<(), Problem> {
             let hint = "A full disk tears lines; so does writing to the file by hand.";
             log::line(Level::Warning, &message, Some(&detail), Some(hint));
         }
+        // The current file is read again when a sign-in wakes the worker; one that isn't it any more, now.
+        let was_current = spool::current() == Some(id);
+        spool::passed(id, progress.read_to);
+        let may_have_ended = was_current && spool::current() != Some(id);
         if progress.is_finished {
             return spool::remove(id).map_err(|error| Problem {
                 kind: ProblemKind::Other,
@@ -185,7 +220,7 @@ fn drain(id: Uuid) -> Result<(), Problem> {
                 hint: None,
             });
         }
-        if !progress.has_moved || worker::stop_requested() {
+        if !(progress.has_moved || may_have_ended) || worker::stop_requested() {
             return Ok(());
         }
     }

@@ -124,6 +124,9 @@ reasons! {
         InternalError "internal-error"
             "The decision could not be completed because of an internal error."
             "The log has the error next to the refusal. Please report it."
+        AuditUnavailable "audit-unavailable"
+            "The sign-in could not be recorded."
+            "The disk is full, the spool has reached aadauth.audit_spool_limit, or its directory can't be written: the log and aadauth.check_configuration() say which. With aadauth.audit_failure = refuse nobody gets in by token or password until it is mended; with allow such events are only counted."
         Interrupted "interrupted"
             "The connection ended before the decision was made."
             "The client took longer than authentication_timeout, or the server was stopped."
@@ -326,7 +329,7 @@ mod tests {
                 reason
             );
         }
-        assert_eq!(seen.len(), 56);
+        assert_eq!(seen.len(), 57);
         assert_eq!(Reason::from_code("Expired"), None);
         assert_eq!(Reason::from_code(""), None);
         assert!(serde_json::from_str::<Reason>("\"accepted\"").is_err());

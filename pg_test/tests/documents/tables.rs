@@ -170,6 +170,7 @@ fn as_written(value: &str, unit: &str) -> String {
     let units: &[(i64, &str)] = match unit {
         "s" => &[(86_400, "d"), (3600, "h"), (60, "min"), (1, "s")],
         "B" => &[(1024, "kB"), (1, "B")],
+        "kB" => &[(1024 * 1024, "GB"), (1024, "MB"), (1, "kB")],
         _ => &[],
     };
     if value.is_empty() {

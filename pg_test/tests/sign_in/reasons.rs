@@ -45,6 +45,10 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ),
     ("no-verdict", "fail_closed::pam_file_missing"),
     ("internal-error", "fail_closed::a_panic_in_the_decision"),
+    (
+        "audit-unavailable",
+        "audit::a_full_disk_refuses_if_it_is_to",
+    ),
     ("interrupted", "audit::a_time_out_leaves_one_event"),
     ("signing-keys-unavailable", "fail_closed::no_keys"),
     ("worker-not-running", "fail_closed::worker_not_running"),

@@ -81,7 +81,14 @@ const TOKEN: &[Check] = &[
     check("principal", &[]),
     check("multi-factor", &[]),
     check("not revoked", &[]),
-    check("last look", &[Reason::MappingChanged, Reason::NoVerdict]),
+    check(
+        "last look",
+        &[
+            Reason::MappingChanged,
+            Reason::NoVerdict,
+            Reason::AuditUnavailable,
+        ],
+    ),
 ];
 
 /// A local role on our line.
@@ -89,7 +96,14 @@ const PASSWORD: &[Check] = &[
     check("passwords allowed", &[Reason::PasswordDisabled]),
     check("client answered", &[Reason::NoPassword]),
     check("password", &[Reason::PasswordFailed]),
-    check("last look", &[Reason::MappingChanged, Reason::NoVerdict]),
+    check(
+        "last look",
+        &[
+            Reason::MappingChanged,
+            Reason::NoVerdict,
+            Reason::AuditUnavailable,
+        ],
+    ),
 ];
 
 /// A local role on another service's line, and any role on ours when the library was not asked.

@@ -1,0 +1,190 @@
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::*;
+
+const MINUTE: i64 = 28_000_000;
+
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new() -> Scratch {
+        static COUNT: AtomicU64 = AtomicU64::new(1);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("aadauth-flood-{}-{count}", std::process::id());
+        Scratch(std::env::temp_dir().join(name))
+    }
+
+    fn table(&self) -> Table {
+        Table::open(&self.0, 3).unwrap()
+    }
+
+    fn admit(&self, key: &str, minute: i64) -> Option<Admission> {
+        self.admit_with(key, minute, |_| panic!("nothing is to be spilt"))
+    }
+
+    fn admit_with(
+        &self,
+        key: &str,
+        minute: i64,
+        spill: impl FnMut(&Slot) -> io::Result<()>,
+    ) -> Option<Admission> {
+        let begin = || format!("{{\"{key}\"}}").into_bytes();
+        let table = self.table();
+        table
+            .admit(key.as_bytes(), minute, 2, begin, spill)
+            .unwrap()
+    }
+
+    fn counts(&self) -> Vec<(String, u64)> {
+        let kept = self.table().kept().unwrap();
+        let mut counts: Vec<_> = kept
+            .into_iter()
+            .map(|kept| (String::from_utf8(kept.slot.event).unwrap(), kept.slot.count))
+            .collect();
+        counts.sort();
+        counts
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+#[test]
+fn the_first_are_single_and_the_rest_are_counted() {
+    let scratch = Scratch::new();
+    let admitted: Vec<_> = (0..5).map(|_| scratch.admit("a", MINUTE)).collect();
+    use Admission::{Counted, Single};
+    assert_eq!(
+        admitted,
+        [Single, Single, Counted, Counted, Counted].map(Some)
+    );
+    assert_eq!(scratch.admit("b", MINUTE), Some(Single));
+    assert_eq!(
+        scratch.counts(),
+        [("{\"a\"}".to_owned(), 3), ("{\"b\"}".to_owned(), 0)]
+    );
+    // Of a clock that was set back.
+    assert_eq!(scratch.admit("a", MINUTE - 1), Some(Counted));
+}
+
+#[test]
+fn a_minute_that_is_over_is_written_elsewhere_before_its_slot_is_used() {
+    let scratch = Scratch::new();
+    for _ in 0..4 {
+        scratch.admit("a", MINUTE);
+    }
+    let full = scratch.admit_with("a", MINUTE + 1, |_| Err(io::Error::other("full")));
+    assert_eq!(full, Some(Admission::Counted));
+    assert_eq!(scratch.counts(), [("{\"a\"}".to_owned(), 3)]);
+    let mut spilt = Vec::new();
+    let admitted = scratch.admit_with("a", MINUTE + 1, |slot| {
+        spilt.push(slot.count);
+        Ok(())
+    });
+    assert_eq!(admitted, Some(Admission::Single));
+    assert_eq!(spilt, [3]);
+    assert_eq!(scratch.counts(), [("{\"a\"}".to_owned(), 0)]);
+}
+
+#[test]
+fn keys_that_find_no_slot_are_said() {
+    let scratch = Scratch::new();
+    let mut without = 0;
+    for number in 0..1000 {
+        without += usize::from(scratch.admit(&number.to_string(), MINUTE).is_none());
+    }
+    assert_eq!(1000 - without, scratch.counts().len());
+    assert!((600..950).contains(&without), "{without}");
+    // A minute later their slots are free: nothing was counted in them.
+    for number in 0..KEYED {
+        let admitted = scratch.admit(&format!("later {number}"), MINUTE + 1);
+        assert!(admitted.is_some() || number > 100, "{number}");
+    }
+}
+
+#[test]
+fn reserved_slots_count_on() {
+    let scratch = Scratch::new();
+    let count = |number, minute, spills: bool| {
+        let begin = || format!("{{\"{minute}\"}}").into_bytes();
+        let spill = |_: &Slot| match spills {
+            true => Ok(()),
+            false => Err(io::Error::other("full")),
+        };
+        let table = scratch.table();
+        table.count_at(number, 10, minute, begin, spill).unwrap();
+    };
+    count(0, MINUTE, false);
+    count(0, MINUTE + 1, false);
+    count(2, MINUTE, false);
+    let first = format!("{{\"{MINUTE}\"}}");
+    assert_eq!(scratch.counts(), [(first.clone(), 10), (first.clone(), 20)]);
+    count(0, MINUTE + 1, true);
+    assert_eq!(
+        scratch.counts(),
+        [(first, 10), (format!("{{\"{}\"}}", MINUTE + 1), 10)]
+    );
+}
+
+#[test]
+fn only_what_has_not_changed_is_freed() {
+    let scratch = Scratch::new();
+    for _ in 0..3 {
+        scratch.admit("a", MINUTE);
+        scratch.admit("b", MINUTE);
+        scratch.admit("c", MINUTE + 1);
+    }
+    let kept = scratch.table().kept().unwrap();
+    scratch.admit("b", MINUTE);
+    scratch.table().free(&kept, MINUTE + 1).unwrap();
+    assert_eq!(
+        scratch.counts(),
+        [("{\"b\"}".to_owned(), 2), ("{\"c\"}".to_owned(), 1)]
+    );
+}
+
+#[test]
+fn the_lock_is_waited_for_briefly() {
+    let scratch = Scratch::new();
+    let holder = scratch.table();
+    let began = Instant::now();
+    let error = Table::open(&scratch.0, 3).map(drop).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::TimedOut);
+    assert!(began.elapsed() >= PATIENCE);
+    drop(holder);
+    assert_eq!(scratch.admit("a", MINUTE), Some(Admission::Single));
+}
+
+#[test]
+fn the_table_has_its_full_length_from_the_start() {
+    let scratch = Scratch::new();
+    let length = || fs::metadata(&scratch.0).unwrap().len();
+    drop(scratch.table());
+    let full = length();
+    assert_eq!(full, ((KEYED + 3) * slot::SIZE) as u64);
+    for number in 0..500 {
+        scratch.admit(&number.to_string(), MINUTE);
+    }
+    assert_eq!(length(), full);
+    // A copy that a backup took while it was made.
+    OpenOptions::new()
+        .write(true)
+        .open(&scratch.0)
+        .unwrap()
+        .set_len(1000)
+        .unwrap();
+    let kept = Table::open_old(&scratch.0).unwrap().kept().unwrap();
+    assert!(kept.is_empty());
+}

@@ -1,0 +1,97 @@
+//! What all processes know of the spool, in shared memory.
+
+use uuid::Uuid;
+
+use super::Share;
+use crate::audit::event::{self, Outcome};
+use crate::pg::server;
+
+/// Made anew with the shared memory: when the server starts, and after a crash.
+#[derive(Clone, Copy, Debug)]
+pub struct SpoolState {
+    /// Names the flood table. `None` while the server runs for pg_upgrade, when nothing is recorded.
+    pub start: Option<Uuid>,
+    /// The file that is appended to.
+    pub current: Option<Uuid>,
+    /// Bytes of all other files.
+    pub older: u64,
+    /// How far the current file has been read.
+    pub read_to: u64,
+    /// Whether the current file's name is on disk; with `aadauth.audit_sync` alone.
+    pub is_name_synced: bool,
+    /// Events that could be neither written nor counted in the flood table, by outcome.
+    pub lost: [u64; Outcome::COUNT],
+    /// Events since the start that could not be written and are only counted.
+    pub not_recorded: u64,
+    /// By share.
+    pub trouble: [Trouble; 2],
+}
+
+/// Whether events can be written at the moment, for one share of the spool.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Trouble {
+    /// Microseconds since the Unix epoch; 0 for none.
+    pub since: i64,
+    /// When the log last said so.
+    pub said: i64,
+    /// How many events were only counted since it began.
+    pub counted: u64,
+}
+
+impl SpoolState {
+    /// A start of the shared memory, with that many bytes in older files.
+    pub fn new(older: u64) -> SpoolState {
+        let records = !server::is_binary_upgrade();
+        SpoolState {
+            start: records.then(event::new_id),
+            current: records.then(event::new_id),
+            older,
+            read_to: 0,
+            is_name_synced: false,
+            lost: [0; Outcome::COUNT],
+            not_recorded: 0,
+            trouble: [Trouble::default(); 2],
+        }
+    }
+
+    /// Makes another file the current one.
+    pub fn rotate(&mut self, id: Uuid, length: u64) {
+        self.current = Some(id);
+        self.older = self.older.saturating_add(length);
+        self.read_to = 0;
+        self.is_name_synced = false;
+    }
+
+    pub fn lost_of(&mut self, outcome: Outcome) -> &mut u64 {
+        let [authenticated, refused, interrupted] = &mut self.lost;
+        match outcome {
+            Outcome::Authenticated => authenticated,
+            Outcome::Refused => refused,
+            Outcome::Interrupted => interrupted,
+        }
+    }
+
+    pub fn trouble_of(&mut self, share: Share) -> &mut Trouble {
+        let [whole, half] = &mut self.trouble;
+        match share {
+            Share::Whole => whole,
+            Share::Half => half,
+        }
+    }
+
+    /// An event of that share has been written: how many were only counted before it.
+    pub fn end_trouble(&mut self, share: Share) -> u64 {
+        // What finds room in the half does in the whole.
+        let ended: &[Share] = match share {
+            Share::Whole => &[Share::Whole],
+            Share::Half => &[Share::Whole, Share::Half],
+        };
+        let mut counted = 0;
+        for share in ended {
+            let trouble = self.trouble_of(*share);
+            counted += trouble.counted;
+            (trouble.since, trouble.counted) = (0, 0);
+        }
+        counted
+    }
+}
