@@ -101,10 +101,42 @@ impl Plan {
     /// # Errors
     /// It doesn't start; the error ends with its log.
     pub fn start(self, run: &RunDirectory) -> Result<Server> {
+        let template = template(run, &self.binaries)?;
+        self.start_with(run, |data| {
+            checked(Command::new("cp").arg("-a").arg(template).arg(data)).map(drop)
+        })
+    }
+
+    /// [`Plan::start`] as a hot standby, from a base backup of `primary`, which it follows.
+    ///
+    /// # Errors
+    /// As [`Plan::start`]; or the backup can't be taken.
+    pub fn start_standby(self, run: &RunDirectory, primary: &Server) -> Result<Server> {
+        let connection = format!(
+            "host={} port={} user=postgres",
+            primary.socket().display(),
+            primary.port()
+        );
+        let backup = self.binaries.join("pg_basebackup");
+        self.set("primary_conninfo", &connection)
+            .start_with(run, |data| {
+                let mut command = as_postgres(backup)?;
+                command.args(["--no-sync", "-c", "fast", "-d", &connection, "-D"]);
+                checked(command.arg(data))?;
+                let signal = data.join("standby.signal");
+                fs::write(&signal, "")?;
+                give_to_server(&signal)
+            })
+    }
+
+    fn start_with(
+        self,
+        run: &RunDirectory,
+        make_data: impl FnOnce(&Path) -> Result<()>,
+    ) -> Result<Server> {
         let home = run.for_server(&self.name)?;
         let data = home.join("data");
-        let template = template(run, &self.binaries)?;
-        checked(Command::new("cp").arg("-a").arg(template).arg(&data))?;
+        make_data(&data)?;
         if let Some((certificate, key)) = &self.tls {
             for (from, name, mode) in [
                 (certificate, "server.crt", "0644"),
@@ -320,7 +352,7 @@ impl Server {
             .map(|(name, value)| format!("{name} = '{}'\n", value.replace('\'', "''")))
             .collect();
         self.write("postgresql.conf", &settings)?;
-        let mut hba = "local all postgres peer\n".to_owned();
+        let mut hba = "local all postgres peer\nlocal replication postgres peer\n".to_owned();
         for line in &self.plan.hba {
             hba.push_str(line);
             hba.push('\n');

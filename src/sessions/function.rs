@@ -12,7 +12,8 @@ use super::error::RevocationError;
 use super::{MOST, TABLES};
 use crate::pg::log::{self, Level};
 use crate::pg::{rights, server, shmem};
-use crate::principals::{self, mapped::MappedRoles};
+use crate::principals;
+use crate::principals::mapped::MappedRoles;
 use crate::settings;
 use crate::worker::database;
 
@@ -151,20 +152,20 @@ fn remove(object_id: Uuid) -> Result<(), RevocationError> {
     Ok(())
 }
 
-/// Leaves a line in the log, and wakes the session worker when the transaction commits.
-fn tell(what: &str, object_id: Uuid) {
+/// When the transaction commits: leaves a line in the log, and wakes the session worker.
+fn tell(what: &'static str, object_id: Uuid) {
     let (by, _) = whoever_calls();
-    log::line(
-        Level::Log,
-        &format!("Microsoft Entra ID principal {what}: oid={object_id} by=\"{by}\""),
-        None,
-        None,
-    );
-    register_xact_callback(PgXactCallbackEvent::Commit, || {
+    register_xact_callback(PgXactCallbackEvent::Commit, move || {
         shmem::count_revocation_change();
         if let Some(worker) = shmem::session_worker() {
             worker.wake();
         }
+        log::line(
+            Level::Log,
+            &format!("Microsoft Entra ID principal {what}: oid={object_id} by=\"{by}\""),
+            None,
+            None,
+        );
     });
 }
 

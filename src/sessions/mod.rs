@@ -37,7 +37,8 @@ extension_sql_file!(
         view::sessions,
         view::own_principal,
         function::revoke,
-        function::restore
+        function::restore,
+        functions::pg_catalog::pgaadauth_list_principals
     ]
 );
 

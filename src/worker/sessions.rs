@@ -95,13 +95,16 @@ impl Watch {
         let position = server::is_in_recovery().then(server::replay_position);
         let now = Instant::now();
         if changes != self.changes || position != self.position || now >= self.due {
+            let had_problem = shmem::session_problem().is_some();
             let outcome = self.load();
             shmem::set_session_problem(outcome.as_ref().err().map(|problem| problem.kind));
             match outcome {
                 Ok(()) => {
                     (self.changes, self.position) = (changes, position);
                     self.due = now + IDLE;
-                    if self.said.take().is_some() {
+                    self.said = None;
+                    // Of this process, or of one before, with another database.
+                    if had_problem {
                         let message =
                             format!("revocations are read from database \"{}\"", self.database);
                         log::line(Level::Log, &message, None, None);

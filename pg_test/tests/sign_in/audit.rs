@@ -205,12 +205,16 @@ fn restart(rig: &Rig) -> Result<()> {
 }
 
 fn no_database(rig: &Rig) -> Result<()> {
-    let mut server = rig.server("audit-nowhere", |plan| {
-        plan.set("aadauth.database", "not_there")
-    })?;
+    // From the start nobody would sign in with a token without it.
+    let mut server = rig.server("audit-nowhere", |plan| plan)?;
     let person = rig.person(&server, "someone")?;
+    rig.accepted(&server, "someone", &rig.token_of(&person)?)?;
+    server.configure(&[("aadauth.database", Some("not_there"))])?;
+    server.wait_for_log(
+        0,
+        "could not connect to database \"not_there\" to record sign-ins",
+    )?;
     let sign_in = rig.accepted(&server, "someone", &rig.token_of(&person)?)?;
-    server.wait_for_log(0, "could not connect to database \"not_there\"")?;
     server.configure(&[("aadauth.database", None)])?;
     let event = rig.event(&server, &sign_in.mark)?;
     ensure(event["outcome"] == "authenticated", || event.to_string())?;

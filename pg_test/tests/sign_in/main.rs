@@ -23,6 +23,7 @@ mod prompt;
 mod reasons;
 mod rights;
 mod sentinel;
+mod sessions;
 mod without_pam;
 
 use std::process::ExitCode;
@@ -60,6 +61,12 @@ const MODULES: &[(&str, &[Test])] = &[
     ("reasons", reasons::TESTS),
     ("rights", rights::TESTS),
     ("sentinel", sentinel::TESTS),
+    ("sessions", sessions::expiry::TESTS),
+    ("sessions", sessions::loading::TESTS),
+    ("sessions", sessions::revocation::TESTS),
+    ("sessions", sessions::rights::TESTS),
+    ("sessions", sessions::seen::TESTS),
+    ("sessions", sessions::standby::TESTS),
     ("without_pam", without_pam::TESTS),
 ];
 

@@ -71,18 +71,20 @@ const ELSEWHERE: &[(&str, &str)] = &[
         "directory::too_many_questions_are_turned_away",
     ),
     ("mfa-unprovable", "reasons::a_v2_token_cannot_prove_mfa"),
+    (
+        "revocations-unavailable",
+        "sessions::closed_until_the_list_is_loaded",
+    ),
+    (
+        "revoked",
+        "sessions::a_revoked_principals_valid_token_is_refused",
+    ),
 ];
 
 /// Reasons that can't be reached through a server as it is: the issuer and the version of a token
 /// choose the key set, so that a token of another never gets as far as the comparison; a mapped role
-/// can't be unmapped. `crates/entra-token` tests what they guard. Revocation is not built yet.
-const OUT_OF_REACH: &[&str] = &[
-    "issuer-mismatch",
-    "version-mismatch",
-    "role-not-mapped",
-    "revoked",
-    "revocations-unavailable",
-];
+/// can't be unmapped. `crates/entra-token` tests what they guard.
+const OUT_OF_REACH: &[&str] = &["issuer-mismatch", "version-mismatch", "role-not-mapped"];
 
 /// Signs in with a token that deviates, and sees it refused as the deviation says.
 pub fn deviating_token(rig: &Rig, deviation: &'static Deviation) -> Result<()> {

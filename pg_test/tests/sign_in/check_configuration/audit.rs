@@ -22,6 +22,12 @@ const MISTAKES: &[BySql] = &[
         code: "audit-not-recorded",
         says: &["sign-ins are not recorded"],
     },
+    BySql {
+        plant: "ALTER TABLE aadauth.revoked_principals RENAME COLUMN until TO up_to",
+        undo: "ALTER TABLE aadauth.revoked_principals RENAME COLUMN up_to TO until",
+        code: "revocations-not-renewed",
+        says: &["aadauth.database", "revocations are not read"],
+    },
 ];
 
 pub fn mistakes(rig: &Rig) -> Result<()> {
@@ -49,6 +55,7 @@ pub fn workers(rig: &Rig) -> Result<()> {
         &[
             ("network-worker-not-running", &["max_worker_processes"]),
             ("audit-worker-not-running", &["max_worker_processes"]),
+            ("revocations-not-loaded", &["max_worker_processes"]),
         ],
     )?;
     let library = installed_library()?.display().to_string();

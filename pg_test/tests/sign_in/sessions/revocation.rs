@@ -1,0 +1,500 @@
+//! Principals who are shut out, and what becomes of their sessions.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use pg_test::place::give_to_server;
+use pg_test::process::{as_postgres, checked};
+use pg_test::server::Server;
+use pg_test::wait::{until, until_within};
+use pg_test::wire::{Connection, Outcome, Request};
+use pg_test::{Error, Result};
+
+use super::{REVOKED, await_count, count, expect_end, expect_rows, open, open_with, start_query};
+use crate::Test;
+use crate::rig::{Person, Rig, SignIn, Subject, ensure};
+
+pub const TESTS: &[Test] = &[
+    ("a_revoked_principals_valid_token_is_refused", refused),
+    ("a_group_with_all_who_come_through_it", group),
+    ("an_application_by_its_application_id", application),
+    ("until_its_time_is_over", until_then),
+    ("what_is_rolled_back_does_not_count", rolled_back),
+    ("two_hundred_sessions_end_within_a_second", two_hundred),
+    ("a_long_query_is_ended", long_query),
+    ("replication_is_ended", replication),
+    ("revoked_while_the_client_sits_at_the_prompt", at_the_prompt),
+    ("revoked_after_the_token_was_judged", after_the_token),
+    ("nobody_slips_through", nobody_slips_through),
+    ("the_list_survives_a_restart_and_a_crash", survives),
+    ("the_list_is_in_dumps", dumped),
+];
+
+const REPORTING: &str = "4e904700-0000-4000-8000-000000000021";
+
+fn revoke(object_id: impl std::fmt::Display) -> String {
+    format!("SELECT aadauth.revoke('{object_id}')")
+}
+
+fn restore(object_id: impl std::fmt::Display) -> String {
+    format!("SELECT aadauth.restore('{object_id}')")
+}
+
+fn refused(rig: &Rig) -> Result<()> {
+    let person = rig.person(&rig.server, "leaver")?;
+    let other = rig.person(&rig.server, "stayer")?;
+    let token = rig.token_of(&person)?;
+    let mut session = open(rig, &rig.server, "leaver", &token)?;
+    let mut bystander = open(rig, &rig.server, "stayer", &rig.token_of(&other)?)?;
+    rig.server.sql(&format!(
+        "SELECT aadauth.revoke('{}', reason => 'left the company')",
+        person.object_id
+    ))?;
+    expect_end(&mut session, REVOKED)?;
+    rig.refused(&rig.server, "leaver", &token, "revoked")?;
+    let listed = rig.server.sql(&format!(
+        "SELECT roles, until, reason, revoked_by, revoked_at > now() - interval '1 min'
+         FROM aadauth.revocations WHERE object_id = '{}'",
+        person.object_id
+    ))?;
+    ensure(
+        listed == "{leaver}|infinity|left the company|postgres|t",
+        || listed,
+    )?;
+    // Nobody else is ended.
+    expect_rows(&mut bystander, "SELECT 1", &["1"])?;
+    rig.server.sql(&restore(person.object_id))?;
+    until("the principal may sign in again", || {
+        Ok(open(rig, &rig.server, "leaver", &token).ok().map(drop))
+    })
+}
+
+fn group(rig: &Rig) -> Result<()> {
+    let server = rig.server("revoked-group", |plan| plan)?;
+    let dba = "dba00000-0000-4000-8000-000000000010";
+    rig.map(&server, "dba", dba, "group")?;
+    rig.map(
+        &server,
+        "alice",
+        "a11ce000-0000-4000-8000-000000000001",
+        "user",
+    )?;
+    let token = rig.alice()?;
+    let mut member = open(rig, &server, "dba", &token)?;
+    let mut herself = open(rig, &server, "alice", &token)?;
+    server.sql(&revoke(dba))?;
+    expect_end(&mut member, REVOKED)?;
+    rig.refused(&server, "dba", &token, "revoked")?;
+    // The role of her own has nothing to do with the group.
+    expect_rows(&mut herself, "SELECT 1", &["1"])?;
+    rig.accepted(&server, "alice", &token)?;
+    // And a member takes nobody with her.
+    server.sql(&restore(dba))?;
+    server.sql(&revoke("a11ce000-0000-4000-8000-000000000001"))?;
+    expect_end(&mut herself, REVOKED)?;
+    rig.refused(&server, "dba", &token, "revoked")?;
+    let other = rig
+        .user("alice@contoso.com")
+        .object_id(uuid::Uuid::new_v4())
+        .text()?;
+    rig.accepted(&server, "dba", &other)?;
+    Ok(())
+}
+
+fn application(rig: &Rig) -> Result<()> {
+    let server = rig.server("revoked-application", |plan| plan)?;
+    rig.map(&server, "reporting", REPORTING, "service")?;
+    let token = rig
+        .emulator
+        .token(Subject::ServicePrincipal("reporting".to_owned()))
+        .text()?;
+    let mut session = open(rig, &server, "reporting", &token)?;
+    let app_id = session
+        .query("SELECT (aadauth.current_principal()).app_id")?
+        .concat();
+    ensure(app_id != REPORTING && !app_id.is_empty(), || app_id.clone())?;
+    server.sql(&revoke(&app_id))?;
+    expect_end(&mut session, REVOKED)?;
+    rig.refused(&server, "reporting", &token, "revoked")?;
+    server.sql(&format!("{}; {}", restore(&app_id), revoke(REPORTING)))?;
+    until("the other id counts", || {
+        Ok(rig
+            .refused(&server, "reporting", &token, "revoked")
+            .ok()
+            .map(drop))
+    })
+}
+
+fn until_then(rig: &Rig) -> Result<()> {
+    let person = rig.person(&rig.server, "suspended")?;
+    let token = rig.token_of(&person)?;
+    rig.server.sql(&format!(
+        "SELECT aadauth.revoke('{}', now() + interval '4 s')",
+        person.object_id
+    ))?;
+    let revoked_at = Instant::now();
+    until("the principal is shut out", || {
+        let sign_in = rig.sign_in(&rig.server, "suspended", &token)?;
+        Ok((!sign_in.outcome.is_in()).then_some(()))
+    })?;
+    until("the time is over", || {
+        Ok(open(rig, &rig.server, "suspended", &token).ok().map(drop))
+    })?;
+    ensure(revoked_at.elapsed() > Duration::from_secs(3), || {
+        format!("let in after {:?}", revoked_at.elapsed())
+    })
+}
+
+fn rolled_back(rig: &Rig) -> Result<()> {
+    let person = rig.person(&rig.server, "spared")?;
+    let token = rig.token_of(&person)?;
+    let mut session = open(rig, &rig.server, "spared", &token)?;
+    rig.server
+        .sql(&format!("BEGIN; {}; ROLLBACK", revoke(person.object_id)))?;
+    // What is committed after it has been seen, and so has that.
+    let other = rig.person(&rig.server, "not_spared")?;
+    let mut ended = open(rig, &rig.server, "not_spared", &rig.token_of(&other)?)?;
+    rig.server.sql(&revoke(other.object_id))?;
+    expect_end(&mut ended, REVOKED)?;
+    expect_rows(&mut session, "SELECT 1", &["1"])?;
+    rig.accepted(&rig.server, "spared", &token).map(drop)
+}
+
+fn two_hundred(rig: &Rig) -> Result<()> {
+    let server = rig.server("two-hundred", |plan| plan.set("max_connections", "250"))?;
+    let person = rig.person(&server, "many")?;
+    let token = rig.token_of(&person)?;
+    let mut administrator = administrator(rig, &server)?;
+    // What else the machine does may cost a round, but not three.
+    let mut rounds = Vec::new();
+    while rounds.len() < 3 {
+        let round = end_two_hundred(rig, &server, &person, &token, &mut administrator)?;
+        rounds.push(round);
+        if round < Duration::from_secs(1) {
+            return Ok(());
+        }
+        administrator.query(&restore(person.object_id))?;
+        until("they may sign in again", || {
+            Ok(open(rig, &server, "many", &token).ok().map(drop))
+        })?;
+    }
+    Err(format!("it took {rounds:?}").into())
+}
+
+/// From the call of aadauth.revoke until the last of 200 clients has read why its session ended.
+fn end_two_hundred(
+    rig: &Rig,
+    server: &Server,
+    person: &Person,
+    token: &str,
+    administrator: &mut Connection,
+) -> Result<Duration> {
+    const SESSIONS: usize = 200;
+    await_count(server, person.object_id, 0)?;
+    let mut sessions = Vec::new();
+    for number in 0..SESSIONS {
+        let mut session = open(rig, server, "many", token)?;
+        // Some idle, some in a transaction, some in a query.
+        match number % 3 {
+            1 => drop(session.query("BEGIN")?),
+            2 => start_query(&mut session, "SELECT pg_sleep(3600)")?,
+            _ => (),
+        }
+        sessions.push(session);
+    }
+    await_count(server, person.object_id, SESSIONS)?;
+    let started = Instant::now();
+    administrator.query(&revoke(person.object_id))?;
+    let revoked = started.elapsed();
+    for session in &mut sessions {
+        expect_words(session, REVOKED)?;
+    }
+    let told = started.elapsed();
+    await_count(server, person.object_id, 0)?;
+    println!(
+        "{SESSIONS} sessions were ended {told:.1?} after aadauth.revoke was called, which took {revoked:.1?}; \
+         their processes were gone after {:.1?}",
+        started.elapsed()
+    );
+    Ok(told)
+}
+
+/// A superuser's connection, made before the clock runs.
+fn administrator(rig: &Rig, server: &Server) -> Result<Connection> {
+    server.sql("CREATE ROLE administrator LOGIN SUPERUSER PASSWORD 'of the administrator'")?;
+    let (mut connection, _) = rig.connect(server, "administrator")?;
+    connection.request()?;
+    let outcome = connection.scram(b"of the administrator", || Ok(()))?;
+    ensure(outcome.is_in(), || format!("{outcome:?}"))?;
+    Ok(connection)
+}
+
+fn long_query(rig: &Rig) -> Result<()> {
+    let person = rig.person(&rig.server, "busy")?;
+    let mut session = open(rig, &rig.server, "busy", &rig.token_of(&person)?)?;
+    start_query(
+        &mut session,
+        "SELECT count(*) FROM generate_series(1, 100000000000)",
+    )?;
+    until("the query runs", || {
+        let query =
+            "SELECT count(*) FROM pg_stat_activity WHERE usename = 'busy' AND state = 'active'";
+        Ok((rig.server.sql(query)? == "1").then_some(()))
+    })?;
+    let mark = rig.server.log()?.len();
+    rig.server.sql(&revoke(person.object_id))?;
+    expect_end(&mut session, REVOKED)?;
+    // The log has the same words, and why the session ended.
+    rig.server
+        .wait_for_log(mark, &format!("FATAL:  {}", REVOKED.1))?;
+    rig.server
+        .wait_for_log(
+            mark,
+            "session ended (principal revoked): UPN=alice@contoso.com",
+        )
+        .map(drop)
+}
+
+fn replication(rig: &Rig) -> Result<()> {
+    let server = rig.server("revoked-replication", |plan| {
+        plan.set("max_wal_senders", "5").set("wal_level", "replica")
+    })?;
+    let person = rig.person(&server, "follower")?;
+    server.sql("ALTER ROLE follower REPLICATION")?;
+    let token = rig.token_of(&person)?;
+    let mut idle = open_with(rig, &server, "follower", &token, &[("replication", "true")])?;
+    let mut streaming = open_with(rig, &server, "follower", &token, &[("replication", "true")])?;
+    let position = server.sql("SELECT pg_current_wal_flush_lsn()")?;
+    start_query(
+        &mut streaming,
+        &format!("START_REPLICATION PHYSICAL {position}"),
+    )?;
+    until("it streams", || {
+        Ok(
+            (server.sql("SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'")?
+                == "1")
+                .then_some(()),
+        )
+    })?;
+    let shown = server.sql("SELECT count(*) FROM aadauth.sessions WHERE database IS NULL")?;
+    ensure(shown == "2", || shown)?;
+    server.sql(&revoke(person.object_id))?;
+    expect_end(&mut idle, REVOKED)?;
+    expect_end(&mut streaming, REVOKED)
+}
+
+fn at_the_prompt(rig: &Rig) -> Result<()> {
+    let person = rig.person(&rig.server, "thinker")?;
+    let token = rig.token_of(&person)?;
+    let (mut connection, mark) = rig.connect(&rig.server, "thinker")?;
+    let request = connection.request()?;
+    ensure(request == Request::Password, || format!("{request:?}"))?;
+    rig.server.sql(&revoke(person.object_id))?;
+    // As soon as somebody else is refused, the list has been loaded.
+    until("the revocation counts", || {
+        let sign_in = rig.sign_in(&rig.server, "thinker", &token)?;
+        Ok((!sign_in.outcome.is_in()).then_some(()))
+    })?;
+    connection.password(token.as_bytes())?;
+    let outcome = connection.outcome()?;
+    let sign_in = SignIn {
+        request,
+        outcome,
+        mark,
+    };
+    rig.expect_refused(&rig.server, "thinker", &sign_in, "revoked")
+}
+
+/// Another module of the PAM service holds the sign-in up between the token and the last look.
+fn after_the_token(rig: &Rig) -> Result<()> {
+    let directory = rig.pam_directory("revoked-late")?;
+    let gate = rig.run().for_server("revoked-late-gate")?;
+    let (waiting, open_gate) = (gate.join("waiting"), gate.join("open"));
+    let script = gate.join("wait");
+    fs::write(
+        &script,
+        format!(
+            "#!/bin/sh\ntouch '{}'\nfor i in $(seq 600); do [ -e '{}' ] && exit 0; sleep 0.05; done\nexit 1\n",
+            waiting.display(),
+            open_gate.display()
+        ),
+    )?;
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755))?;
+    give_to_server(&script)?;
+    let library = crate::rig::installed_library()?.display().to_string();
+    directory.write(
+        "aadauth-15",
+        &format!(
+            "auth required {library}\nauth required pam_exec.so quiet {}\naccount required {library}\n",
+            script.display()
+        ),
+    )?;
+    let server = rig.server("revoked-late", |plan| plan.pam(&directory))?;
+    let person = rig.person(&server, "someone")?;
+    let other = rig.person(&server, "other")?;
+    fs::write(&open_gate, "")?;
+    let mut session = open(rig, &server, "other", &rig.token_of(&other)?)?;
+    fs::remove_file(&open_gate)?;
+    fs::remove_file(&waiting)?;
+    let (mut connection, mark) = rig.connect(&server, "someone")?;
+    let request = connection.request()?;
+    connection.password(rig.token_of(&person)?.as_bytes())?;
+    until("the token has been judged", || {
+        Ok(waiting.exists().then_some(()))
+    })?;
+    server.sql(&format!(
+        "BEGIN; {}; {}; COMMIT",
+        revoke(person.object_id),
+        revoke(other.object_id)
+    ))?;
+    // When that one is ended, the list has been loaded.
+    expect_end(&mut session, REVOKED)?;
+    fs::write(&open_gate, "")?;
+    let outcome = connection.outcome()?;
+    let sign_in = SignIn {
+        request,
+        outcome,
+        mark,
+    };
+    rig.expect_refused(&server, "someone", &sign_in, "revoked")
+}
+
+/// While they sign in all the time, a principal is revoked again and again: a second later none of their
+/// sessions is left.
+fn nobody_slips_through(rig: &Rig) -> Result<()> {
+    let server = rig.server("slip-through", |plan| plan)?;
+    let person = rig.person(&server, "eager")?;
+    let token = rig.token_of(&person)?;
+    let (done, let_in) = (AtomicBool::new(false), AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        let eager: Vec<_> = (0..4)
+            .map(|_| {
+                scope.spawn(|| -> Result<()> {
+                    let mut open_sessions = Vec::new();
+                    while !done.load(Ordering::Relaxed) {
+                        if let Ok(session) = open(rig, &server, "eager", &token) {
+                            let_in.fetch_add(1, Ordering::Relaxed);
+                            open_sessions.push(session);
+                        }
+                        if open_sessions.len() > 15 {
+                            open_sessions.clear();
+                        }
+                    }
+                    Ok(())
+                })
+            })
+            .collect();
+        let outcome = (0..15).try_for_each(|round| -> Result<()> {
+            let before = let_in.load(Ordering::Relaxed);
+            until("they are let in", || {
+                Ok((let_in.load(Ordering::Relaxed) > before + 3).then_some(()))
+            })?;
+            server.sql(&revoke(person.object_id))?;
+            let revoked = Instant::now();
+            // Those who are being authenticated have no state.
+            let left = || {
+                server.sql(
+                    "SELECT count(*) FROM pg_stat_activity
+                     WHERE usename = 'eager' AND state IS NOT NULL",
+                )
+            };
+            until_within(Duration::from_secs(1), "none of them is left", || {
+                Ok((left()? == "0" && count(&server, person.object_id)? == 0).then_some(()))
+            })
+            .map_err(|error| format!("round {round}: {error}"))?;
+            while revoked.elapsed() < Duration::from_secs(1) {
+                ensure(left()? == "0", || format!("round {round}: one is in"))?;
+            }
+            server.sql(&restore(person.object_id)).map(drop)
+        });
+        done.store(true, Ordering::Relaxed);
+        for thread in eager {
+            thread
+                .join()
+                .map_err(|_| Error::from("a thread panicked"))??;
+        }
+        outcome
+    })
+}
+
+fn survives(rig: &Rig) -> Result<()> {
+    let mut server = rig.server("revoked-restart", |plan| plan)?;
+    let person = rig.person(&server, "someone")?;
+    let token = rig.token_of(&person)?;
+    server.sql(&revoke(person.object_id))?;
+    server.restart()?;
+    rig.await_keys(&server)?;
+    rig.refused(&server, "someone", &token, "revoked")?;
+    let worker = server
+        .child("aadauth session worker")?
+        .ok_or("there is no session worker")?;
+    server.crash(worker)?;
+    rig.await_keys(&server)?;
+    rig.refused(&server, "someone", &token, "revoked")
+}
+
+fn dumped(rig: &Rig) -> Result<()> {
+    let one = rig.server("dumped-one", |plan| plan)?;
+    let two = rig.start_plan(rig.plan("dumped-two")?)?;
+    let person = rig.person(&one, "someone")?;
+    one.sql(&format!(
+        "SELECT aadauth.revoke('{}', '2999-01-01', 'why not')",
+        person.object_id
+    ))?;
+    for (program, more) in [
+        ("pg_dumpall", "--roles-only"),
+        ("pg_dump", "--dbname=postgres"),
+    ] {
+        let mut dump = as_postgres(format!(
+            "{}/{program}",
+            pg_test::place::pg_config_says("--bindir")?
+        ))?;
+        dump.args(["-U", "postgres", "-h"]).arg(one.socket()).args([
+            "-p",
+            &one.port().to_string(),
+            more,
+        ]);
+        let text = checked(&mut dump)?;
+        let file = rig.run().path().join(format!("{program}.sql"));
+        // The role postgres is there already.
+        let text: String = text
+            .lines()
+            .filter(|line| *line != "CREATE ROLE postgres;")
+            .map(|line| format!("{line}\n"))
+            .collect();
+        fs::write(&file, text)?;
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o644))?;
+        let mut psql = as_postgres("psql")?;
+        psql.args([
+            "-XAtq",
+            "-v",
+            "ON_ERROR_STOP=1",
+            "-U",
+            "postgres",
+            "-d",
+            "postgres",
+        ])
+        .arg("-h")
+        .arg(two.socket())
+        .args(["-p", &two.port().to_string(), "-f"])
+        .arg(&file);
+        checked(&mut psql)?;
+    }
+    let listed = two.sql("SELECT object_id, roles, until, reason FROM aadauth.revocations")?;
+    ensure(
+        listed.starts_with(&format!("{}|{{someone}}|2999-01-01", person.object_id))
+            && listed.ends_with("|why not"),
+        || listed,
+    )?;
+    rig.await_keys(&two)?;
+    let token = rig.token_of(&person)?;
+    until("the restored list is loaded", || {
+        let sign_in = rig.sign_in(&two, "someone", &token)?;
+        Ok(match sign_in.outcome {
+            Outcome::In => None,
+            _ => Some(rig.expect_refused(&two, "someone", &sign_in, "revoked")),
+        })
+    })?
+}
