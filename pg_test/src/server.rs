@@ -107,7 +107,8 @@ impl Plan {
         })
     }
 
-    /// [`Plan::start`] as a hot standby, from a base backup of `primary`, which it follows.
+    /// [`Plan::start`] as a hot standby, from a base backup of `primary`, which it follows. The primary
+    /// needs the line `local replication postgres peer`.
     ///
     /// # Errors
     /// As [`Plan::start`]; or the backup can't be taken.
@@ -352,7 +353,7 @@ impl Server {
             .map(|(name, value)| format!("{name} = '{}'\n", value.replace('\'', "''")))
             .collect();
         self.write("postgresql.conf", &settings)?;
-        let mut hba = "local all postgres peer\nlocal replication postgres peer\n".to_owned();
+        let mut hba = "local all postgres peer\n".to_owned();
         for line in &self.plan.hba {
             hba.push_str(line);
             hba.push('\n');

@@ -13,7 +13,8 @@ use pg_test::wire::{Connection, Outcome, Request};
 use pg_test::{Error, Result};
 
 use super::{
-    REVOKED, await_count, count, expect_end, expect_rows, expect_words, open, open_with, start_query,
+    REVOKED, await_count, count, expect_end, expect_rows, expect_words, open, open_with,
+    start_query,
 };
 use crate::Test;
 use crate::rig::{Person, Rig, SignIn, Subject, ensure};

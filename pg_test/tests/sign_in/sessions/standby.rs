@@ -7,12 +7,14 @@ use pg_test::wait::until;
 
 use super::{EXPIRED, REVOKED, await_count, expect_end, expect_rows, open};
 use crate::Test;
-use crate::rig::{Rig, ensure};
+use crate::rig::{OUR_LINES, Rig, ensure};
 
 pub const TESTS: &[Test] = &[("a_standby_follows", follows)];
 
 fn follows(rig: &Rig) -> Result<()> {
-    let primary = rig.server("revoking-primary", |plan| plan)?;
+    let [ours, of_replication] = OUR_LINES;
+    let lines = ["local replication postgres peer", ours, of_replication];
+    let primary = rig.server("revoking-primary", |plan| plan.hba(&lines))?;
     let shut_out = rig.person(&primary, "shut_out")?;
     let one = rig.person(&primary, "one")?;
     let two = rig.person(&primary, "two")?;
