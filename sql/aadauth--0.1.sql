@@ -158,36 +158,97 @@ SELECT pg_catalog.pg_extension_config_dump('aadauth.audit_spool', '');
 /* </end connected objects> */
 
 /* <begin connected objects> */
+-- src/principals/functions.rs:45
+-- aadauth::principals::functions::pg_catalog::pgaadauth_create_principal_with_oid
+CREATE  FUNCTION pg_catalog."pgaadauth_create_principal_with_oid"(
+	"rolename" TEXT, /* Option < & str > */
+	"objectid" TEXT, /* Option < & str > */
+	"objecttype" TEXT, /* Option < & str > */
+	"isadmin" bool, /* Option < bool > */
+	"ismfa" bool /* Option < bool > */
+) RETURNS TEXT /* String */
+SET search_path TO pg_catalog, pg_temp
+LANGUAGE c /* Rust */
+AS 'MODULE_PATHNAME', 'pgaadauth_create_principal_with_oid_wrapper';
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- src/principals/functions.rs:85
+-- aadauth::principals::functions::pg_catalog::pgaadauth_list_principals
+CREATE  FUNCTION pg_catalog."pgaadauth_list_principals"(
+	"isadminvalue" bool /* bool */
+) RETURNS TABLE (
+	"rolname" name,  /* Name */
+	"principaltype" TEXT,  /* String */
+	"objectid" TEXT,  /* String */
+	"tenantid" TEXT,  /* String */
+	"ismfa" INT,  /* i32 */
+	"isadmin" INT  /* i32 */
+)
+STRICT
+SET search_path TO pg_catalog, pg_temp
+LANGUAGE c /* Rust */
+AS 'MODULE_PATHNAME', 'pgaadauth_list_principals_wrapper';
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- src/sync/function.rs:27
+-- aadauth::sync::function::pgaadauth_sync_roles_for_group_members
+CREATE  FUNCTION pg_catalog."pgaadauth_sync_roles_for_group_members"() RETURNS TABLE (
+	"group_role" name,  /* Name */
+	"member" TEXT,  /* Option < String > */
+	"action" TEXT,  /* String */
+	"detail" TEXT  /* Option < String > */
+)
+STRICT VOLATILE PARALLEL UNSAFE 
+SET search_path TO pg_catalog, pg_temp
+LANGUAGE c /* Rust */
+AS 'MODULE_PATHNAME', 'pgaadauth_sync_roles_for_group_members_wrapper';
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- src/principals/functions.rs:34
+-- aadauth::principals::functions::pg_catalog::pgaadauth_create_principal
+CREATE  FUNCTION pg_catalog."pgaadauth_create_principal"(
+	"rolename" TEXT, /* Option < & str > */
+	"isadmin" bool, /* Option < bool > */
+	"ismfa" bool /* Option < bool > */
+) RETURNS TEXT /* String */
+SET search_path TO pg_catalog, pg_temp
+LANGUAGE c /* Rust */
+AS 'MODULE_PATHNAME', 'pgaadauth_create_principal_wrapper';
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- src/principals/functions.rs:64
+-- aadauth::principals::functions::pg_catalog::pgaadauth_update_principal_with_oid
+CREATE  FUNCTION pg_catalog."pgaadauth_update_principal_with_oid"(
+	"rolename" TEXT, /* Option < & str > */
+	"objectid" TEXT, /* Option < & str > */
+	"objecttype" TEXT, /* Option < & str > */
+	"isadmin" bool, /* Option < bool > */
+	"ismfa" bool /* Option < bool > */
+) RETURNS TEXT /* String */
+SET search_path TO pg_catalog, pg_temp
+LANGUAGE c /* Rust */
+AS 'MODULE_PATHNAME', 'pgaadauth_update_principal_with_oid_wrapper';
+/* </end connected objects> */
+
+/* <begin connected objects> */
 -- src/lib.rs:49
 CREATE SCHEMA IF NOT EXISTS aadauth; /* aadauth::aadauth */
 /* </end connected objects> */
 
 /* <begin connected objects> */
--- src/audit/explain.rs:32
--- aadauth::audit::explain::explain_sign_in
-CREATE  FUNCTION aadauth."explain_sign_in"(
-	"event" uuid /* pgrx :: Uuid */
-) RETURNS TABLE (
-	"checked" TEXT,  /* String */
-	"outcome" TEXT,  /* String */
-	"explanation" TEXT  /* Option < String > */
-)
-STRICT STABLE PARALLEL RESTRICTED 
+-- src/sessions/function.rs:52
+-- aadauth::sessions::function::restore
+CREATE  FUNCTION aadauth."restore"(
+	"object_id" uuid /* Option < pgrx :: Uuid > */
+) RETURNS void
+VOLATILE PARALLEL UNSAFE 
 SET search_path TO pg_catalog, pg_temp
 LANGUAGE c /* Rust */
-AS 'MODULE_PATHNAME', 'explain_sign_in_wrapper';
-/* </end connected objects> */
-
-/* <begin connected objects> */
--- src/audit/explain.rs:17
--- requires:
---   explain_sign_in
-
-
-COMMENT ON FUNCTION aadauth.explain_sign_in(uuid) IS
-    'each check of a sign-in with its outcome, and what to do about those that failed; takes an event_id of aadauth.sign_in_audit';
-REVOKE ALL ON FUNCTION aadauth.explain_sign_in(uuid) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION aadauth.explain_sign_in(uuid) TO aadauth_auditor;
+AS 'MODULE_PATHNAME', 'restore_wrapper';
 /* </end connected objects> */
 
 /* <begin connected objects> */
@@ -238,31 +299,7 @@ AS 'MODULE_PATHNAME', 'own_principal_wrapper';
 /* </end connected objects> */
 
 /* <begin connected objects> */
--- src/sync/function.rs:45
--- aadauth::sync::function::group_sync_worker
-CREATE  FUNCTION aadauth."group_sync_worker"() RETURNS TABLE (
-	"run" bigint,  /* Option < i64 > */
-	"next_run" timestamp with time zone  /* Option < TimestampWithTimeZone > */
-)
-STRICT VOLATILE PARALLEL RESTRICTED 
-LANGUAGE c /* Rust */
-AS 'MODULE_PATHNAME', 'group_sync_worker_wrapper';
-/* </end connected objects> */
-
-/* <begin connected objects> */
--- src/sessions/function.rs:51
--- aadauth::sessions::function::restore
-CREATE  FUNCTION aadauth."restore"(
-	"object_id" uuid /* Option < pgrx :: Uuid > */
-) RETURNS void
-VOLATILE PARALLEL UNSAFE 
-SET search_path TO pg_catalog, pg_temp
-LANGUAGE c /* Rust */
-AS 'MODULE_PATHNAME', 'restore_wrapper';
-/* </end connected objects> */
-
-/* <begin connected objects> */
--- src/sessions/function.rs:21
+-- src/sessions/function.rs:22
 -- aadauth::sessions::function::revoke
 CREATE  FUNCTION aadauth."revoke"(
 	"object_id" uuid, /* Option < pgrx :: Uuid > */
@@ -276,217 +313,15 @@ AS 'MODULE_PATHNAME', 'revoke_wrapper';
 /* </end connected objects> */
 
 /* <begin connected objects> */
--- src/keys/view.rs:26
--- aadauth::keys::view::signing_keys
-CREATE  FUNCTION aadauth."signing_keys"() RETURNS TABLE (
-	"token_version" TEXT,  /* String */
-	"issuer" TEXT,  /* Option < String > */
-	"key_id" TEXT,  /* Option < String > */
-	"bits" INT,  /* Option < i32 > */
-	"source" TEXT,  /* Option < & '_ str > */
-	"fetched_at" timestamp with time zone,  /* Option < TimestampWithTimeZone > */
-	"age" interval,  /* Option < Interval > */
-	"served" bool,  /* bool */
-	"last_attempt_at" timestamp with time zone,  /* Option < TimestampWithTimeZone > */
-	"last_error" TEXT  /* Option < String > */
-)
-STRICT PARALLEL RESTRICTED 
-LANGUAGE c /* Rust */
-AS 'MODULE_PATHNAME', 'signing_keys_wrapper';
-/* </end connected objects> */
-
-/* <begin connected objects> */
--- src/keys/view.rs:10
--- requires:
---   signing_keys
-
-
-REVOKE ALL ON FUNCTION aadauth.signing_keys() FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION aadauth.signing_keys() TO aadauth_auditor;
-CREATE VIEW aadauth.signing_keys AS SELECT * FROM aadauth.signing_keys();
-COMMENT ON VIEW aadauth.signing_keys IS
-    'The keys that token signatures are verified with, and how the last attempt to fetch them ended. A token version without keys has one row without a key_id.';
-REVOKE ALL ON aadauth.signing_keys FROM PUBLIC;
-GRANT SELECT ON aadauth.signing_keys TO aadauth_auditor;
-/* </end connected objects> */
-
-/* <begin connected objects> */
--- src/sessions/view.rs:16
--- aadauth::sessions::view::sessions
-CREATE  FUNCTION aadauth."sessions"() RETURNS TABLE (
-	"pid" INT,  /* i32 */
-	"role" name,  /* Name */
-	"principal" TEXT,  /* String */
-	"principal_type" TEXT,  /* & '_ str */
-	"object_id" uuid,  /* pgrx :: Uuid */
-	"group_id" uuid,  /* Option < pgrx :: Uuid > */
-	"database" name,  /* Option < Name > */
-	"client" TEXT,  /* String */
-	"signed_in_at" timestamp with time zone,  /* Option < TimestampWithTimeZone > */
-	"token_expires_at" timestamp with time zone,  /* Option < TimestampWithTimeZone > */
-	"application" TEXT  /* Option < String > */
+-- src/sync/function.rs:45
+-- aadauth::sync::function::group_sync_worker
+CREATE  FUNCTION aadauth."group_sync_worker"() RETURNS TABLE (
+	"run" bigint,  /* Option < i64 > */
+	"next_run" timestamp with time zone  /* Option < TimestampWithTimeZone > */
 )
 STRICT VOLATILE PARALLEL RESTRICTED 
 LANGUAGE c /* Rust */
-AS 'MODULE_PATHNAME', 'sessions_wrapper';
-/* </end connected objects> */
-
-/* <begin connected objects> */
--- src/sessions/mod.rs:33
--- requires:
---   view::sessions
---   view::own_principal
---   function::revoke
---   function::restore
-
--- Live sessions, and who may not have one.
-
-CREATE VIEW aadauth.sessions AS
-SELECT
-    s.pid,
-    s.role,
-    s.principal,
-    s.principal_type AS type,
-    s.object_id,
-    s.group_id,
-    s.database,
-    s.client,
-    s.signed_in_at::timestamptz(0) AS signed_in_at,
-    s.token_expires_at::timestamptz(0) AS token_expires_at,
-    s.application
-FROM aadauth.sessions() AS s
-ORDER BY s.signed_in_at, s.pid;
-
-COMMENT ON VIEW aadauth.sessions IS
-    'Who is behind each session that a token has opened. Superusers, pg_read_all_stats and aadauth_auditor see all, others their own.';
-COMMENT ON COLUMN aadauth.sessions.group_id IS
-    'The object id of the group that the principal signed in through.';
-COMMENT ON COLUMN aadauth.sessions.client IS
-    'The client''s address, or local.';
-COMMENT ON COLUMN aadauth.sessions.application IS
-    'As the client named itself when it connected.';
-GRANT SELECT ON aadauth.sessions TO PUBLIC;
-
-CREATE TYPE aadauth.principal AS (
-    type              text,
-    object_id         uuid,
-    tenant_id         uuid,
-    principal         text,
-    app_id            uuid,
-    role              name,
-    group_id          uuid,
-    token_id          text,
-    signed_in_at      timestamptz,
-    token_expires_at  timestamptz
-);
-
-COMMENT ON TYPE aadauth.principal IS
-    'Who signed in to a session. Compare object_id, never principal: that is a name for people to read.';
-
--- One value, not a set, so that it may stand in a DEFAULT and in a policy.
-CREATE FUNCTION aadauth.current_principal() RETURNS aadauth.principal
-    LANGUAGE sql STABLE PARALLEL RESTRICTED
-BEGIN ATOMIC
-    SELECT
-        p.principal_type,
-        p.object_id,
-        p.tenant_id,
-        p.principal,
-        p.app_id,
-        p.role,
-        p.group_id,
-        p.token_id,
-        p.signed_in_at::timestamptz(0),
-        p.token_expires_at::timestamptz(0)
-    FROM aadauth.own_principal() AS p;
-END;
-
-COMMENT ON FUNCTION aadauth.current_principal() IS
-    'who signed in to this session with a token, whatever role it acts as by now; NULL where nobody did';
-
--- Only aadauth.revoke and aadauth.restore write here.
-CREATE TABLE aadauth.revoked_principals (
-    object_id      uuid PRIMARY KEY,
-    until          timestamptz NOT NULL,
-    reason         text,
-    revoked_at     timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
-    revoked_by     text NOT NULL,
-    revoked_by_id  uuid
-);
-
-COMMENT ON TABLE aadauth.revoked_principals IS
-    'Principals who may not sign in. The view aadauth.revocations has their roles as well; aadauth.revoke and aadauth.restore change it.';
-COMMENT ON COLUMN aadauth.revoked_principals.object_id IS
-    'Of a user, a group or a service principal; or an application id.';
-COMMENT ON COLUMN aadauth.revoked_principals.revoked_by IS
-    'The person, or the local role.';
-COMMENT ON COLUMN aadauth.revoked_principals.revoked_by_id IS
-    'The person''s object id; NULL for a local role.';
-
-CREATE VIEW aadauth.revocations AS
-SELECT
-    r.object_id,
-    ARRAY(
-        SELECT p.rolname FROM pg_catalog.pgaadauth_list_principals(false) AS p
-        WHERE p.objectid::uuid = r.object_id
-        ORDER BY p.rolname
-    ) AS roles,
-    r.until::timestamptz(0) AS until,
-    r.reason,
-    r.revoked_at::timestamptz(0) AS revoked_at,
-    r.revoked_by
-FROM aadauth.revoked_principals AS r
-WHERE r.until > pg_catalog.now()
-ORDER BY r.revoked_at, r.object_id;
-
-COMMENT ON VIEW aadauth.revocations IS
-    'Principals who may not sign in, and the roles that are mapped to them.';
-
-COMMENT ON FUNCTION aadauth.revoke(uuid, timestamptz, text) IS
-    'shut a principal out until that time and end its sessions; also a group with all who come through it, and an application';
-COMMENT ON FUNCTION aadauth.restore(uuid) IS
-    'let a principal sign in again';
-
-REVOKE ALL ON aadauth.revoked_principals, aadauth.revocations FROM PUBLIC;
--- Who may revoke must see who is revoked.
-GRANT SELECT ON aadauth.revoked_principals, aadauth.revocations TO aadauth_auditor, azure_pg_admin;
-
--- Somebody who is shut out is not to be let in by a restored dump.
-SELECT pg_catalog.pg_extension_config_dump('aadauth.revoked_principals', '');
-/* </end connected objects> */
-
-/* <begin connected objects> */
--- src/principals/functions.rs:64
--- aadauth::principals::functions::pg_catalog::pgaadauth_update_principal_with_oid
-CREATE  FUNCTION pg_catalog."pgaadauth_update_principal_with_oid"(
-	"rolename" TEXT, /* Option < & str > */
-	"objectid" TEXT, /* Option < & str > */
-	"objecttype" TEXT, /* Option < & str > */
-	"isadmin" bool, /* Option < bool > */
-	"ismfa" bool /* Option < bool > */
-) RETURNS TEXT /* String */
-SET search_path TO pg_catalog, pg_temp
-LANGUAGE c /* Rust */
-AS 'MODULE_PATHNAME', 'pgaadauth_update_principal_with_oid_wrapper';
-/* </end connected objects> */
-
-/* <begin connected objects> */
--- src/principals/functions.rs:85
--- aadauth::principals::functions::pg_catalog::pgaadauth_list_principals
-CREATE  FUNCTION pg_catalog."pgaadauth_list_principals"(
-	"isadminvalue" bool /* bool */
-) RETURNS TABLE (
-	"rolname" name,  /* Name */
-	"principaltype" TEXT,  /* String */
-	"objectid" TEXT,  /* String */
-	"tenantid" TEXT,  /* String */
-	"ismfa" INT,  /* i32 */
-	"isadmin" INT  /* i32 */
-)
-STRICT
-SET search_path TO pg_catalog, pg_temp
-LANGUAGE c /* Rust */
-AS 'MODULE_PATHNAME', 'pgaadauth_list_principals_wrapper';
+AS 'MODULE_PATHNAME', 'group_sync_worker_wrapper';
 /* </end connected objects> */
 
 /* <begin connected objects> */
@@ -606,46 +441,212 @@ SELECT pg_catalog.pg_extension_config_dump('aadauth.group_sync_changes', '');
 /* </end connected objects> */
 
 /* <begin connected objects> */
--- src/sync/function.rs:27
--- aadauth::sync::function::pgaadauth_sync_roles_for_group_members
-CREATE  FUNCTION pg_catalog."pgaadauth_sync_roles_for_group_members"() RETURNS TABLE (
-	"group_role" name,  /* Name */
-	"member" TEXT,  /* Option < String > */
-	"action" TEXT,  /* String */
-	"detail" TEXT  /* Option < String > */
+-- src/sessions/view.rs:16
+-- aadauth::sessions::view::sessions
+CREATE  FUNCTION aadauth."sessions"() RETURNS TABLE (
+	"pid" INT,  /* i32 */
+	"role" name,  /* Name */
+	"principal" TEXT,  /* String */
+	"principal_type" TEXT,  /* & '_ str */
+	"object_id" uuid,  /* pgrx :: Uuid */
+	"group_id" uuid,  /* Option < pgrx :: Uuid > */
+	"database" name,  /* Option < Name > */
+	"client" TEXT,  /* String */
+	"signed_in_at" timestamp with time zone,  /* Option < TimestampWithTimeZone > */
+	"token_expires_at" timestamp with time zone,  /* Option < TimestampWithTimeZone > */
+	"application" TEXT  /* Option < String > */
 )
-STRICT VOLATILE PARALLEL UNSAFE 
-SET search_path TO pg_catalog, pg_temp
+STRICT VOLATILE PARALLEL RESTRICTED 
 LANGUAGE c /* Rust */
-AS 'MODULE_PATHNAME', 'pgaadauth_sync_roles_for_group_members_wrapper';
+AS 'MODULE_PATHNAME', 'sessions_wrapper';
 /* </end connected objects> */
 
 /* <begin connected objects> */
--- src/principals/functions.rs:34
--- aadauth::principals::functions::pg_catalog::pgaadauth_create_principal
-CREATE  FUNCTION pg_catalog."pgaadauth_create_principal"(
-	"rolename" TEXT, /* Option < & str > */
-	"isadmin" bool, /* Option < bool > */
-	"ismfa" bool /* Option < bool > */
-) RETURNS TEXT /* String */
-SET search_path TO pg_catalog, pg_temp
-LANGUAGE c /* Rust */
-AS 'MODULE_PATHNAME', 'pgaadauth_create_principal_wrapper';
+-- src/sessions/mod.rs:33
+-- requires:
+--   view::sessions
+--   view::own_principal
+--   function::revoke
+--   function::restore
+--   functions::pg_catalog::pgaadauth_list_principals
+
+-- Live sessions, and who may not have one.
+
+CREATE VIEW aadauth.sessions AS
+SELECT
+    s.pid,
+    s.role,
+    s.principal,
+    s.principal_type AS type,
+    s.object_id,
+    s.group_id,
+    s.database,
+    s.client,
+    s.signed_in_at::timestamptz(0) AS signed_in_at,
+    s.token_expires_at::timestamptz(0) AS token_expires_at,
+    s.application
+FROM aadauth.sessions() AS s
+ORDER BY s.signed_in_at, s.pid;
+
+COMMENT ON VIEW aadauth.sessions IS
+    'Who is behind each session that a token has opened. Superusers, pg_read_all_stats and aadauth_auditor see all, others their own.';
+COMMENT ON COLUMN aadauth.sessions.group_id IS
+    'The object id of the group that the principal signed in through.';
+COMMENT ON COLUMN aadauth.sessions.client IS
+    'The client''s address, or local.';
+COMMENT ON COLUMN aadauth.sessions.application IS
+    'As the client named itself when it connected.';
+GRANT SELECT ON aadauth.sessions TO PUBLIC;
+
+CREATE TYPE aadauth.principal AS (
+    type              text,
+    object_id         uuid,
+    tenant_id         uuid,
+    principal         text,
+    app_id            uuid,
+    role              name,
+    group_id          uuid,
+    token_id          text,
+    signed_in_at      timestamptz,
+    token_expires_at  timestamptz
+);
+
+COMMENT ON TYPE aadauth.principal IS
+    'Who signed in to a session. Compare object_id, never principal: that is a name for people to read.';
+
+-- One value, not a set, so that it may stand in a DEFAULT and in a policy.
+CREATE FUNCTION aadauth.current_principal() RETURNS aadauth.principal
+    LANGUAGE sql STABLE PARALLEL RESTRICTED
+BEGIN ATOMIC
+    SELECT
+        p.principal_type,
+        p.object_id,
+        p.tenant_id,
+        p.principal,
+        p.app_id,
+        p.role,
+        p.group_id,
+        p.token_id,
+        p.signed_in_at::timestamptz(0),
+        p.token_expires_at::timestamptz(0)
+    FROM aadauth.own_principal() AS p;
+END;
+
+COMMENT ON FUNCTION aadauth.current_principal() IS
+    'who signed in to this session with a token, whatever role it acts as by now; NULL where nobody did';
+
+-- Only aadauth.revoke and aadauth.restore write here.
+CREATE TABLE aadauth.revoked_principals (
+    object_id      uuid PRIMARY KEY,
+    until          timestamptz NOT NULL,
+    reason         text,
+    revoked_at     timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+    revoked_by     text NOT NULL,
+    revoked_by_id  uuid
+);
+
+COMMENT ON TABLE aadauth.revoked_principals IS
+    'Principals who may not sign in. The view aadauth.revocations has their roles as well; aadauth.revoke and aadauth.restore change it.';
+COMMENT ON COLUMN aadauth.revoked_principals.object_id IS
+    'Of a user, a group or a service principal; or an application id.';
+COMMENT ON COLUMN aadauth.revoked_principals.revoked_by IS
+    'The person, or the local role.';
+COMMENT ON COLUMN aadauth.revoked_principals.revoked_by_id IS
+    'The person''s object id; NULL for a local role.';
+
+CREATE VIEW aadauth.revocations AS
+SELECT
+    r.object_id,
+    ARRAY(
+        SELECT p.rolname FROM pg_catalog.pgaadauth_list_principals(false) AS p
+        WHERE p.objectid::uuid = r.object_id
+        ORDER BY p.rolname
+    ) AS roles,
+    r.until::timestamptz(0) AS until,
+    r.reason,
+    r.revoked_at::timestamptz(0) AS revoked_at,
+    r.revoked_by
+FROM aadauth.revoked_principals AS r
+WHERE r.until > pg_catalog.now()
+ORDER BY r.revoked_at, r.object_id;
+
+COMMENT ON VIEW aadauth.revocations IS
+    'Principals who may not sign in, and the roles that are mapped to them.';
+
+COMMENT ON FUNCTION aadauth.revoke(uuid, timestamptz, text) IS
+    'shut a principal out until that time and end its sessions; also a group with all who come through it, and an application';
+COMMENT ON FUNCTION aadauth.restore(uuid) IS
+    'let a principal sign in again';
+
+REVOKE ALL ON aadauth.revoked_principals, aadauth.revocations FROM PUBLIC;
+-- Who may revoke must see who is revoked.
+GRANT SELECT ON aadauth.revoked_principals, aadauth.revocations TO aadauth_auditor, azure_pg_admin;
+
+-- Somebody who is shut out is not to be let in by a restored dump.
+SELECT pg_catalog.pg_extension_config_dump('aadauth.revoked_principals', '');
 /* </end connected objects> */
 
 /* <begin connected objects> */
--- src/principals/functions.rs:45
--- aadauth::principals::functions::pg_catalog::pgaadauth_create_principal_with_oid
-CREATE  FUNCTION pg_catalog."pgaadauth_create_principal_with_oid"(
-	"rolename" TEXT, /* Option < & str > */
-	"objectid" TEXT, /* Option < & str > */
-	"objecttype" TEXT, /* Option < & str > */
-	"isadmin" bool, /* Option < bool > */
-	"ismfa" bool /* Option < bool > */
-) RETURNS TEXT /* String */
+-- src/keys/view.rs:26
+-- aadauth::keys::view::signing_keys
+CREATE  FUNCTION aadauth."signing_keys"() RETURNS TABLE (
+	"token_version" TEXT,  /* String */
+	"issuer" TEXT,  /* Option < String > */
+	"key_id" TEXT,  /* Option < String > */
+	"bits" INT,  /* Option < i32 > */
+	"source" TEXT,  /* Option < & '_ str > */
+	"fetched_at" timestamp with time zone,  /* Option < TimestampWithTimeZone > */
+	"age" interval,  /* Option < Interval > */
+	"served" bool,  /* bool */
+	"last_attempt_at" timestamp with time zone,  /* Option < TimestampWithTimeZone > */
+	"last_error" TEXT  /* Option < String > */
+)
+STRICT PARALLEL RESTRICTED 
+LANGUAGE c /* Rust */
+AS 'MODULE_PATHNAME', 'signing_keys_wrapper';
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- src/keys/view.rs:10
+-- requires:
+--   signing_keys
+
+
+REVOKE ALL ON FUNCTION aadauth.signing_keys() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION aadauth.signing_keys() TO aadauth_auditor;
+CREATE VIEW aadauth.signing_keys AS SELECT * FROM aadauth.signing_keys();
+COMMENT ON VIEW aadauth.signing_keys IS
+    'The keys that token signatures are verified with, and how the last attempt to fetch them ended. A token version without keys has one row without a key_id.';
+REVOKE ALL ON aadauth.signing_keys FROM PUBLIC;
+GRANT SELECT ON aadauth.signing_keys TO aadauth_auditor;
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- src/audit/explain.rs:32
+-- aadauth::audit::explain::explain_sign_in
+CREATE  FUNCTION aadauth."explain_sign_in"(
+	"event" uuid /* pgrx :: Uuid */
+) RETURNS TABLE (
+	"checked" TEXT,  /* String */
+	"outcome" TEXT,  /* String */
+	"explanation" TEXT  /* Option < String > */
+)
+STRICT STABLE PARALLEL RESTRICTED 
 SET search_path TO pg_catalog, pg_temp
 LANGUAGE c /* Rust */
-AS 'MODULE_PATHNAME', 'pgaadauth_create_principal_with_oid_wrapper';
+AS 'MODULE_PATHNAME', 'explain_sign_in_wrapper';
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- src/audit/explain.rs:17
+-- requires:
+--   explain_sign_in
+
+
+COMMENT ON FUNCTION aadauth.explain_sign_in(uuid) IS
+    'each check of a sign-in with its outcome, and what to do about those that failed; takes an event_id of aadauth.sign_in_audit';
+REVOKE ALL ON FUNCTION aadauth.explain_sign_in(uuid) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION aadauth.explain_sign_in(uuid) TO aadauth_auditor;
 /* </end connected objects> */
 
 /* <begin connected objects> */
