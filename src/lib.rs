@@ -10,6 +10,7 @@
 //! | [`sessions`] | who is behind every backend, and what ends them |
 //! | [`sync`] | a role for each member of a mapped group |
 //! | [`audit`] | sign-in events, their spool and table |
+//! | [`statistics`] | what all that comes to, for monitoring |
 //! | [`diagnosis`] | what is wrong with the configuration |
 //! | [`worker`] | the background workers |
 //! | [`pg`] | PostgreSQL and libpam, made safe |
@@ -27,6 +28,7 @@ mod principals;
 mod sessions;
 mod settings;
 mod signin;
+mod statistics;
 mod sync;
 mod worker;
 

@@ -9,6 +9,7 @@ use crate::clock;
 use crate::pg::log::{self, Level};
 use crate::pg::shmem;
 use crate::settings::{self, AuditFailure};
+use crate::statistics;
 
 /// A disk on which now one event finds room and now none must not fill the log as well.
 const LEAST_PAUSE: i64 = 60 * 1_000_000;
@@ -16,8 +17,8 @@ const LEAST_PAUSE: i64 = 60 * 1_000_000;
 /// Notes that an event could not be written, and says so if the one before could.
 pub fn say(share: Share, error: &io::Error) {
     let now = clock::micros();
+    statistics::count_not_recorded();
     let is_news = shmem::change_spool(|state| {
-        state.not_recorded += 1;
         let trouble = state.trouble_of(share);
         trouble.counted += 1;
         let begins = trouble.since == 0;

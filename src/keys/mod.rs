@@ -84,6 +84,14 @@ pub fn are_served() -> bool {
     })
 }
 
+/// When the keys of that version that sign-ins use were fetched, in microseconds since the Unix epoch; `None`
+/// when there are none.
+pub fn fetched_at(version: TokenVersion) -> Option<i64> {
+    let terms = terms()?;
+    let (sourced, is_served) = shmem::keys(|table| table.snapshot(Some(&terms), version))?;
+    is_served.then_some(sourced.fetched_at)
+}
+
 /// How this machine's clock compared with the authority's when it last answered; `None` when it has not
 /// since the server started.
 pub fn clock_check() -> Option<ClockCheck> {

@@ -73,6 +73,7 @@ unsafe extern "C-unwind" fn on_shmem_startup() {
         }
     }
     INSTALLED.store(true, Ordering::Relaxed);
+    crate::statistics::begin();
 }
 
 fn is_this(hook: Hook) -> bool {

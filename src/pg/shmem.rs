@@ -13,6 +13,7 @@ use crate::directory::groups::GroupCache;
 use crate::directory::table::QuestionTable;
 use crate::keys::table::KeyTable;
 use crate::sessions::{Ending, Place, RevocationList};
+use crate::statistics::Counters;
 use crate::sync::state::SyncState;
 use crate::worker::ProblemKind;
 
@@ -32,6 +33,7 @@ unsafe impl PGRXSharedMemory for RevocationList {}
 unsafe impl PGRXSharedMemory for Place {}
 // SAFETY: as above.
 unsafe impl PGRXSharedMemory for SpoolState {}
+unsafe impl PGRXSharedMemory for Counters {}
 
 // SAFETY: no other structure of this server bears the name; `init` is its only use before start-up.
 static KEYS: PgLwLock<KeyTable> = unsafe { PgLwLock::new(c"aadauth_signing_keys") };
@@ -40,6 +42,7 @@ static QUESTIONS: PgLwLock<QuestionTable> = unsafe { PgLwLock::new(c"aadauth_dir
 // SAFETY: as above.
 static GROUPS_LOCK: PgLwLock<()> = unsafe { PgLwLock::new(c"aadauth_groups") };
 static GROUPS: Zeroed<GroupCache> = Zeroed::new(c"aadauth_group_cache");
+static COUNTERS: Zeroed<Counters> = Zeroed::new(c"aadauth_statistics");
 // SAFETY: as above.
 static AUDIT_WORKER: PgAtomic<AtomicI32> = unsafe { PgAtomic::new(c"aadauth_audit_worker") };
 // SAFETY: as above.
@@ -82,6 +85,7 @@ pub fn init() {
     pg_shmem_init!(QUESTIONS = QuestionTable::EMPTY);
     pg_shmem_init!(GROUPS_LOCK = ());
     pg_shmem_init!(GROUPS = ());
+    pg_shmem_init!(COUNTERS = ());
     pg_shmem_init!(AUDIT_WORKER = AtomicI32::new(-1));
     pg_shmem_init!(AUDIT_CONNECT_FAILURES);
     pg_shmem_init!(SYNC = SyncState::EMPTY);
@@ -209,6 +213,13 @@ pub fn set_session_problem(problem: Option<ProblemKind>) {
     SESSION_PROBLEM.get().store(number, Ordering::Relaxed);
 }
 
+/// What is counted.
+pub fn counters() -> &'static Counters {
+    // SAFETY: the memory was filled when the server started and stays mapped for as long as this process
+    // lives. Nobody has an exclusive reference: it is changed through its atomics alone.
+    unsafe { &*COUNTERS.place() }
+}
+
 /// The audit worker, while it runs.
 pub fn audit_worker() -> Option<Process> {
     Process::from_number(AUDIT_WORKER.get().load(Ordering::Relaxed))
@@ -284,6 +295,8 @@ unsafe trait BeginsAsZeros: PGRXSharedMemory {}
 unsafe impl BeginsAsZeros for GroupCache {}
 // SAFETY: as above.
 unsafe impl BeginsAsZeros for RevocationList {}
+// SAFETY: atomic numbers are all that it has.
+unsafe impl BeginsAsZeros for Counters {}
 
 impl<T> Zeroed<T> {
     const fn new(name: &'static CStr) -> Zeroed<T> {

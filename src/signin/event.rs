@@ -13,8 +13,11 @@ use crate::audit::{
 };
 use crate::pg::connection::{self, Connection};
 use crate::pg::log::{self, Level};
-use crate::sessions;
 use crate::settings::{self, AuditFailure};
+use crate::{sessions, statistics};
+
+/// The method of a sign-in to a mapped role.
+const ENTRA_TOKEN: &str = "entra-token";
 
 /// Who a verified token belongs to, as the audit keeps it.
 pub fn evidence(claims: &Claims, key_id: &str, policy: &Policy) -> Evidence {
@@ -87,6 +90,27 @@ pub fn record(
             return Ok(());
         }
     };
+    let recorded = append(connection, word, verdict, outcome, reason);
+    let (outcome, reason) = match recorded {
+        Ok(()) => (outcome, reason.map(|refusal| refusal.reason)),
+        Err(NotRecorded) => (Outcome::Refused, Some(Reason::AuditUnavailable)),
+    };
+    let method = method(connection, verdict);
+    // Of a password, it includes the client's time.
+    let took = verdict
+        .filter(|_| method == ENTRA_TOKEN)
+        .map(|verdict| verdict.took);
+    statistics::count_attempt(outcome, method, reason, took);
+    recorded
+}
+
+fn append(
+    connection: &Connection,
+    word: &Word,
+    verdict: Option<&Verdict>,
+    outcome: Outcome,
+    refusal: Option<&Refusal>,
+) -> Result<(), NotRecorded> {
     let is_local_success = matches!(
         word,
         Word::Accepted(Entrance::Password | Entrance::OtherLine)
@@ -95,7 +119,7 @@ pub fn record(
         return Ok(());
     }
     let mut event = event(connection, outcome, verdict);
-    if let Some(refusal) = reason {
+    if let Some(refusal) = refusal {
         event.reason = Some(refusal.reason);
         event.checks = refusal.checks.clone();
     }
@@ -115,6 +139,12 @@ pub fn record_interrupted(verdict: Option<&Verdict>) {
     let reason = verdict
         .and_then(|verdict| verdict.outcome.as_ref().err())
         .map_or(Reason::Interrupted, |refusal| refusal.reason);
+    statistics::count_attempt(
+        Outcome::Interrupted,
+        method(&connection, verdict),
+        Some(reason),
+        None,
+    );
     let mut event = event(&connection, Outcome::Interrupted, verdict);
     event.reason = Some(reason);
     // Nothing is to be refused any more.
@@ -144,15 +174,17 @@ pub fn announce(connection: &Connection, verdict: Option<&Verdict>) {
     connection::set_identity(&principal.object_id.to_string(), false);
 }
 
-fn event(connection: &Connection, outcome: Outcome, verdict: Option<&Verdict>) -> Event {
-    let method = match verdict {
-        Some(verdict) if verdict.role.as_ref().is_some_and(|role| role.is_mapped()) => {
-            "entra-token"
-        }
+/// `entra-token`, `password`, or the method of a line that is none of our business.
+fn method<'a>(connection: &'a Connection, verdict: Option<&Verdict>) -> &'a str {
+    match verdict {
+        Some(verdict) if verdict.role.as_ref().is_some_and(|role| role.is_mapped()) => ENTRA_TOKEN,
         Some(_) => "password",
         None => &connection.method,
-    };
-    let mut event = Event::new(outcome, &connection.role, method);
+    }
+}
+
+fn event(connection: &Connection, outcome: Outcome, verdict: Option<&Verdict>) -> Event {
+    let mut event = Event::new(outcome, &connection.role, method(connection, verdict));
     event.client_address = connection.client_address.as_deref().map(Shown::from);
     event.client_port = connection.client_port;
     event.database = connection.database.as_deref().map(Shown::from);

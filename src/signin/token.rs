@@ -25,14 +25,15 @@ pub fn ask(connection: &Connection, role: Role) -> Verdict {
     let mut evidence = None;
     let mut membership = None;
     let outcome = prepare(connection, &role).and_then(|(mapping, policy)| {
-        let token = match connection::ask_for_token(policy.max_token_size) {
+        let answer = connection::ask_for_token(policy.max_token_size);
+        // The client's time is not ours.
+        start = Instant::now();
+        let token = match answer {
             Answer::Token(token) => token,
             Answer::Gone => return Err(Refusal::new(Reason::NoPassword, &connection.role)),
             Answer::TooLong => return Err(Refusal::new(Reason::TokenTooLarge, &connection.role)),
             Answer::Unusable => return Err(Refusal::new(Reason::TokenMalformed, &connection.role)),
         };
-        // The client's time is not ours.
-        start = Instant::now();
         let now = clock::micros() / 1_000_000;
         let (claims, key) = verify(&token, &policy, now)
             .map_err(|reason| Refusal::new(reason, &connection.role))?;

@@ -16,6 +16,7 @@ use entra_token::PrincipalKind;
 use uuid::Uuid;
 
 use crate::pg::worker;
+use crate::statistics;
 use crate::worker::doorbell::{Bell, Doorbell};
 
 /// How many messages may wait for the main thread.
@@ -158,7 +159,10 @@ impl Thread {
         while let Ok(group) = groups.recv() {
             let listed = match &directory {
                 Ok(directory) => self.list(directory, group),
-                Err(error) => Listed::Failed(error.clone().into()),
+                Err(error) => {
+                    statistics::count_directory_call(Some(error.kind));
+                    Listed::Failed(error.clone().into())
+                }
             };
             if !self.tell(News::End(listed)) {
                 return;
@@ -168,7 +172,9 @@ impl Thread {
 
     fn list(&self, directory: &Directory, group: Uuid) -> Listed {
         let mut page = |members| self.tell(News::Page(members));
-        match directory.members(group, &self.stop, &mut page) {
+        let outcome = directory.members(group, &self.stop, &mut page);
+        count(&outcome);
+        match outcome {
             Ok(()) => Listed::Whole,
             // Whoever takes this for an answer takes the group role from everybody, so that it is asked
             // for in another way as well.
@@ -187,6 +193,7 @@ impl Thread {
 
 fn look_for(directory: &Directory, group: Uuid) -> Listed {
     let found = directory.find_by_object_id(group, Instant::now() + LOOK_UP);
+    count(&found);
     match found {
         Err(error) if error.kind == ErrorKind::NotFound => Listed::NoGroup,
         Err(error) => Listed::Failed(error.into()),
@@ -198,4 +205,8 @@ fn look_for(directory: &Directory, group: Uuid) -> Listed {
             principal.kind
         ))),
     }
+}
+
+fn count<T>(outcome: &Result<T, DirectoryError>) {
+    statistics::count_directory_call(outcome.as_ref().err().map(|error| error.kind));
 }

@@ -125,6 +125,11 @@ impl SyncState {
         };
     }
 
+    /// Whether there is a worker.
+    pub fn is_attended(&self) -> bool {
+        self.worker.is_some()
+    }
+
     /// The worker ends.
     pub fn leave(&mut self) {
         self.worker = None;

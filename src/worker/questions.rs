@@ -19,7 +19,7 @@ use crate::directory::scope::Scope;
 use crate::directory::table::{GRACE, Open, Ticket};
 use crate::pg::latch::Process;
 use crate::pg::{shmem, worker};
-use crate::{clock, settings};
+use crate::{clock, settings, statistics};
 
 /// How many questions are under way at the same time.
 const AT_ONCE: usize = 16;
@@ -194,6 +194,7 @@ impl Questions {
         newest: Ticket,
         outcome: Outcome,
     ) {
+        statistics::count_directory_call(outcome.as_ref().err().map(|error| error.kind));
         let Some((_, scope)) = &self.directory else {
             return;
         };

@@ -24,6 +24,7 @@ mod reasons;
 mod rights;
 mod sentinel;
 mod sessions;
+mod statistics;
 mod without_pam;
 
 use std::process::ExitCode;
@@ -67,6 +68,7 @@ const MODULES: &[(&str, &[Test])] = &[
     ("sessions", sessions::rights::TESTS),
     ("sessions", sessions::seen::TESTS),
     ("sessions", sessions::standby::TESTS),
+    ("statistics", statistics::TESTS),
     ("without_pam", without_pam::TESTS),
 ];
 

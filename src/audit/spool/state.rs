@@ -21,8 +21,6 @@ pub struct SpoolState {
     pub is_name_synced: bool,
     /// Events that could be neither written nor counted in the flood table, by outcome.
     pub lost: [u64; Outcome::COUNT],
-    /// Events since the start that could not be written and are only counted.
-    pub not_recorded: u64,
     /// By share.
     pub trouble: [Trouble; 2],
 }
@@ -49,7 +47,6 @@ impl SpoolState {
             read_to: 0,
             is_name_synced: false,
             lost: [0; Outcome::COUNT],
-            not_recorded: 0,
             trouble: [Trouble::default(); 2],
         }
     }

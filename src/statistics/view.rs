@@ -1,0 +1,83 @@
+//! The view `aadauth.statistics`, and `aadauth.reset_statistics()`.
+
+use entra_token::TokenVersion;
+use pgrx::prelude::*;
+
+use crate::audit::spool;
+use crate::clock;
+use crate::keys;
+use crate::pg::shmem;
+
+extension_sql!(
+    r#"
+REVOKE ALL ON FUNCTION aadauth.statistics(), aadauth.reset_statistics() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION aadauth.statistics() TO aadauth_auditor, pg_monitor;
+CREATE VIEW aadauth.statistics AS SELECT * FROM aadauth.statistics();
+COMMENT ON VIEW aadauth.statistics IS
+    'Attempts to sign in by outcome, method and reason, how long decisions took, and how audit, workers, keys and directory are doing. Counted since counted_since.';
+COMMENT ON FUNCTION aadauth.reset_statistics() IS
+    'sets the counters of aadauth.statistics to zero';
+REVOKE ALL ON aadauth.statistics FROM PUBLIC;
+GRANT SELECT ON aadauth.statistics TO aadauth_auditor, pg_monitor;
+"#,
+    name = "statistics_view",
+    requires = [statistics, reset_statistics]
+);
+
+/// Every number by name and label; an empty label where there is but one, NULL where there is nothing to
+/// be measured.
+#[pg_extern(schema = "aadauth", parallel_restricted)]
+fn statistics() -> TableIterator<
+    'static,
+    (
+        name!(statistic, &'static str),
+        name!(label, String),
+        name!(value, Option<i64>),
+    ),
+> {
+    let counters = shmem::counters();
+    let counted = counters
+        .lines()
+        .into_iter()
+        .map(|(statistic, label, value)| (statistic, label, Some(number(value))));
+    let mut rows: Vec<_> = counted.collect();
+    let since = counters.since().div_euclid(1_000_000);
+    rows.push(("counted_since", String::new(), Some(since)));
+    rows.push((
+        "spool_backlog_bytes",
+        String::new(),
+        Some(number(spool::backlog())),
+    ));
+    for (name, runs) in workers() {
+        rows.push(("worker_running", name.to_owned(), Some(i64::from(runs))));
+    }
+    let trouble = shmem::audit_problem().is_some();
+    rows.push(("audit_trouble", String::new(), Some(i64::from(trouble))));
+    let now = clock::micros();
+    for version in TokenVersion::ALL {
+        let fetched_at = keys::fetched_at(version);
+        let age = fetched_at.map(|at| now.saturating_sub(at).max(0).div_euclid(1_000_000));
+        rows.push(("signing_keys_age_seconds", version.to_string(), age));
+    }
+    TableIterator::new(rows)
+}
+
+#[pg_extern(schema = "aadauth")]
+fn reset_statistics() {
+    shmem::counters().reset(clock::micros());
+}
+
+/// Each background worker, and whether it is at work: audit and session workers from when they are connected to
+/// their database.
+fn workers() -> [(&'static str, bool); 4] {
+    [
+        ("network", shmem::keys(|table| table.worker().is_some())),
+        ("audit", shmem::audit_worker().is_some()),
+        ("session", shmem::session_worker().is_some()),
+        ("group-sync", shmem::sync(|state| state.is_attended())),
+    ]
+}
+
+fn number(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
