@@ -113,21 +113,25 @@ impl Plan {
     /// # Errors
     /// As [`Plan::start`]; or the backup can't be taken.
     pub fn start_standby(self, run: &RunDirectory, primary: &Server) -> Result<Server> {
-        let connection = format!(
-            "host={} port={} user=postgres",
-            primary.socket().display(),
-            primary.port()
-        );
+        let connection = primary.connection_string();
         let backup = self.binaries.join("pg_basebackup");
         self.set("primary_conninfo", &connection)
             .start_with(run, |data| {
-                let mut command = as_postgres(backup)?;
-                command.args(["--no-sync", "-c", "fast", "-d", &connection, "-D"]);
-                checked(command.arg(data))?;
+                base_backup(&backup, &connection, data)?;
                 let signal = data.join("standby.signal");
                 fs::write(&signal, "")?;
                 give_to_server(&signal)
             })
+    }
+
+    /// [`Plan::start`] from a base backup of `original`, as a server of its own.
+    ///
+    /// # Errors
+    /// As [`Plan::start`]; or the backup can't be taken.
+    pub fn start_copy(self, run: &RunDirectory, original: &Server) -> Result<Server> {
+        let connection = original.connection_string();
+        let backup = self.binaries.join("pg_basebackup");
+        self.start_with(run, |data| base_backup(&backup, &connection, data))
     }
 
     fn start_with(
@@ -189,6 +193,14 @@ impl Server {
     /// The directory of its Unix socket.
     pub fn socket(&self) -> &Path {
         &self.home
+    }
+
+    fn connection_string(&self) -> String {
+        format!(
+            "host={} port={} user=postgres",
+            self.socket().display(),
+            self.port()
+        )
     }
 
     /// The process id of the postmaster.
@@ -353,7 +365,7 @@ impl Server {
             .map(|(name, value)| format!("{name} = '{}'\n", value.replace('\'', "''")))
             .collect();
         self.write("postgresql.conf", &settings)?;
-        let mut hba = "local all postgres peer\n".to_owned();
+        let mut hba = "local all postgres peer\nlocal replication postgres peer\n".to_owned();
         for line in &self.plan.hba {
             hba.push_str(line);
             hba.push('\n');
@@ -544,6 +556,12 @@ pub fn free_port() -> Result<u16> {
             return Ok(port);
         }
     }
+}
+
+fn base_backup(program: &Path, connection: &str, data: &Path) -> Result<()> {
+    let mut command = as_postgres(program)?;
+    command.args(["--no-sync", "-c", "fast", "-d", connection, "-D"]);
+    checked(command.arg(data)).map(drop)
 }
 
 /// A fresh data directory, made once per run and installation; servers start from copies.

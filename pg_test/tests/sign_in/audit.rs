@@ -1,5 +1,12 @@
 //! What the audit and the log say of a sign-in.
 
+mod copies;
+mod extension;
+mod flood;
+mod full_disk;
+mod ledger;
+mod sync;
+
 use pg_test::Result;
 use pg_test::wait::until;
 use serde_json::Value;
@@ -22,6 +29,19 @@ pub const TESTS: &[Test] = &[
     (
         "a_database_that_is_not_there_is_mended_by_reload",
         no_database,
+    ),
+    ("a_full_disk_is_counted_through", full_disk::allowed),
+    ("a_full_disk_refuses_if_it_is_to", full_disk::refused),
+    ("the_spool_has_a_limit", full_disk::limit),
+    ("a_standby_keeps_events_until_promotion", copies::standby),
+    ("a_base_backup_under_load", copies::backup_under_load),
+    ("a_flood_is_counted", flood::counted),
+    ("a_flood_of_roles_is_counted", flood::many_roles),
+    ("counts_survive_whatever_is_killed", flood::killed),
+    ("an_event_is_on_disk_first", sync::on_disk_first),
+    (
+        "the_extension_dropped_and_created",
+        extension::dropped_and_created,
     ),
 ];
 

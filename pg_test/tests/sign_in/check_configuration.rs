@@ -30,6 +30,7 @@ pub const TESTS: &[Test] = &[
     ("pam_service_files", pam::mistakes),
     ("roles", roles::mistakes),
     ("the_database_of_the_audit", audit::mistakes),
+    ("a_spool_that_fills", audit::spool),
     ("workers_that_are_not_running", audit::workers),
     ("signing_keys", keys::mistakes),
     ("a_clock_that_is_off", keys::clock),

@@ -179,8 +179,7 @@ impl Table {
     }
 
     fn count(&self, index: usize, mut slot: Slot, singles: u32) -> io::Result<Admission> {
-        // Once they are counted, all are, until the minute is over.
-        let is_single = slot.count == 0 && slot.singles < singles;
+        let is_single = slot.singles < singles;
         if is_single {
             slot.singles += 1;
         } else {

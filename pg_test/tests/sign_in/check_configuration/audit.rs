@@ -1,4 +1,6 @@
 use pg_test::Result;
+use pg_test::place::give_to_server;
+use uuid::Uuid;
 
 use super::{BySql, expect, expect_silence, good, good_server, plant_by_sql};
 use crate::rig::{Rig, installed_library};
@@ -43,6 +45,50 @@ pub fn mistakes(rig: &Rig) -> Result<()> {
         expect(&server, database, &[(code, &["aadauth.database", &quoted])])?;
     }
     server.configure(&[("aadauth.database", None)])?;
+    expect_silence(&server, "with the database")
+}
+
+pub fn spool(rig: &Rig) -> Result<()> {
+    let mut server = good_server(rig, "check-spool", |plan| {
+        plan.set("aadauth.audit_spool_limit", "256kB")
+            .set("aadauth.audit_local_sign_ins", "off")
+    })?;
+    server.sql("CREATE DATABASE bare")?;
+    server.configure(&[("aadauth.database", Some("bare"))])?;
+    let missing: (&str, &[&str]) = ("audit-extension-missing", &["\"bare\""]);
+    expect(&server, "no room in the table", &[missing])?;
+    // What waits since an earlier start.
+    let name = format!("aadauth/spool/{}.jsonl", Uuid::new_v4());
+    let waiting = server.data().join(name);
+    for (length, refused, found) in [
+        (
+            200,
+            false,
+            (
+                "audit-spool-filling",
+                &["aadauth.audit_spool_limit", "200 kB of 256 kB"][..],
+            ),
+        ),
+        (
+            300,
+            true,
+            (
+                "audit-events-not-written",
+                &["1 events", "300 kB of 256 kB"][..],
+            ),
+        ),
+    ] {
+        std::fs::write(&waiting, vec![b'x'; length * 1024])?;
+        give_to_server(&waiting)?;
+        server.restart()?;
+        if refused {
+            rig.sign_in(&server, "someone", "no token")?;
+        }
+        expect(&server, "a spool that fills", &[missing, found])?;
+    }
+    server.configure(&[("aadauth.database", None)])?;
+    server.wait_for_log(0, "lines of the audit spool that are not events")?;
+    rig.sign_in(&server, "someone", "no token")?;
     expect_silence(&server, "with the database")
 }
 

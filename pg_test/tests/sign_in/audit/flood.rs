@@ -1,0 +1,131 @@
+//! Refusals by the hundred: counted, whatever is killed.
+
+use std::thread;
+
+use pg_test::Result;
+use pg_test::server::Server;
+use pg_test::wait::until;
+use rustix::process::Signal;
+
+use super::ledger::{Ledger, expect_sum, sum};
+use crate::rig::{Rig, ensure};
+
+fn start(rig: &Rig, name: &str) -> Result<Server> {
+    let server = rig.server(name, |plan| {
+        plan.unset("aadauth.audit_single_refusals")
+            .set("aadauth.audit_local_sign_ins", "off")
+    })?;
+    rig.person(&server, "someone")?;
+    Ok(server)
+}
+
+/// At most five events of their own for each minute that the table knows of.
+fn expect_few_rows(server: &Server, condition: &str) -> Result<()> {
+    let most = server.sql(&format!(
+        "SELECT coalesce(max(n), 0) FROM (SELECT count(*) AS n FROM aadauth.sign_in_audit
+         WHERE {condition} AND count = 1 AND application_name <> ''
+         GROUP BY date_trunc('minute', occurred_at), role, reason) AS t"
+    ))?;
+    ensure((1..=5).contains(&most.parse::<u64>()?), || {
+        format!("{most} rows in a minute where {condition}")
+    })
+}
+
+pub fn counted(rig: &Rig) -> Result<()> {
+    let server = start(rig, "flood")?;
+    let seen = Ledger::default();
+    seen.sign_in_often(rig, &server, "someone", &["no token"; 4], 100)?;
+    let malformed = "reason = 'token-malformed' AND role = 'someone'";
+    expect_sum(&server, malformed, 400)?;
+    expect_few_rows(&server, malformed)?;
+    let counts = format!("{malformed} AND count > 1");
+    let described = server.sql(&format!(
+        "SELECT DISTINCT outcome, method, host(client_address), client_port, application_name
+         FROM aadauth.sign_in_audit WHERE {counts}"
+    ))?;
+    ensure(described == "refused|entra-token|127.0.0.1||", || {
+        described.clone()
+    })?;
+    // What needs a token of ours is never only counted.
+    let stranger = rig.user("mallory@contoso.com").text()?;
+    let known = Ledger::default();
+    known.sign_in_often(rig, &server, "someone", &[stranger.as_str(); 2], 15)?;
+    known.expect_each(&server)
+}
+
+pub fn many_roles(rig: &Rig) -> Result<()> {
+    const ROLES: usize = 1000;
+    let server = start(rig, "flood-many")?;
+    thread::scope(|scope| -> Result<()> {
+        let clients: Vec<_> = (0..2)
+            .map(|client| {
+                let server = &server;
+                scope.spawn(move || -> std::result::Result<(), String> {
+                    for number in 0..ROLES / 2 {
+                        let role = format!("guess {client} {number}");
+                        rig.connect(server, &role)
+                            .and_then(|(mut connection, _)| connection.request())
+                            .map_err(|error| error.to_string())?;
+                    }
+                    Ok(())
+                })
+            })
+            .collect();
+        for client in clients {
+            client.join().map_err(|_| "a client has failed")??;
+        }
+        Ok(())
+    })?;
+    let all = "reason = 'no-password'";
+    expect_sum(&server, all, ROLES as u64)?;
+    let many = sum(&server, &format!("{all} AND role = '(many)'"))?;
+    let rows = server.sql(&format!(
+        "SELECT count(*) FROM aadauth.sign_in_audit WHERE {all}"
+    ))?;
+    // A slot for each of 256 in a minute; it takes two at most.
+    ensure(many >= 400 && rows.parse::<u64>()? <= 600, || {
+        format!("{many} of {ROLES} without a role, in {rows} rows")
+    })
+}
+
+pub fn killed(rig: &Rig) -> Result<()> {
+    let mut server = start(rig, "flood-killed")?;
+    let malformed = "reason = 'token-malformed' AND role = 'someone'";
+    let seen = Ledger::default();
+    let mut expected = 0;
+    // A backend, the worker, the whole server.
+    for round in 0..3 {
+        seen.sign_in_often(rig, &server, "someone", &["no token"; 2], 30)?;
+        expected += 60;
+        match round {
+            0 => {
+                let victim = server.child("audit worker")?.ok_or("no audit worker")?;
+                server.crash(victim)?;
+            }
+            1 => {
+                let (mut waiting, _) = rig.connect(&server, "someone")?;
+                waiting.request()?;
+                let victim = until("the client has a backend", || {
+                    server.child("authentication")
+                })?;
+                server.crash(victim)?;
+            }
+            _ => {
+                server.stop_with(Signal::KILL)?;
+                // Its children notice, and then its memory is free.
+                until("the server starts again", || Ok(server.start().ok()))?;
+            }
+        }
+        rig.await_keys(&server)?;
+    }
+    seen.sign_in_often(rig, &server, "someone", &["no token"; 2], 30)?;
+    expected += 60;
+    ensure(seen.count(false)? == expected, || {
+        "not all were refused".to_owned()
+    })?;
+    expect_sum(&server, malformed, expected)?;
+    server.restart()?;
+    rig.await_keys(&server)?;
+    seen.sign_in_often(rig, &server, "someone", &["no token"], 20)?;
+    expect_sum(&server, malformed, expected + 20)
+}

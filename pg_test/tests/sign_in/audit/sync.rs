@@ -1,0 +1,79 @@
+//! `aadauth.audit_sync`, on a disk that fails on request.
+
+use std::fs;
+use std::process::Command;
+
+use pg_test::Result;
+use pg_test::process::checked;
+use pg_test::wire::Outcome;
+
+use super::ledger::Ledger;
+use crate::rig::{Rig, ensure};
+
+/// Fails while there is a file of that name; says by another file that it was called.
+const DISK: &str = r#"
+#include <errno.h>
+#include <fcntl.h>
+#include <unistd.h>
+int fdatasync(int file) {
+    close(open(PLACE "/called", O_CREAT | O_WRONLY, 0666));
+    if (access(PLACE "/broken", F_OK) == 0) { errno = EIO; return -1; }
+    return 0;
+}
+"#;
+
+pub fn on_disk_first(rig: &Rig) -> Result<()> {
+    let place = rig.run().for_server("audit-sync-disk")?;
+    let (source, library) = (place.join("disk.c"), place.join("disk.so"));
+    fs::write(&source, DISK)?;
+    checked(
+        Command::new("cc")
+            .args(["-shared", "-fPIC", "-o"])
+            .arg(&library)
+            .arg(format!("-DPLACE=\"{}\"", place.display()))
+            .arg(&source),
+    )?;
+    let mut server = rig.server("audit-sync", |plan| {
+        plan.environment("LD_PRELOAD", &library.display().to_string())
+            .set("aadauth.audit_local_sign_ins", "off")
+    })?;
+    let person = rig.person(&server, "someone")?;
+    let token = rig.token_of(&person)?;
+    let seen = Ledger::default();
+    // Without fsync of its own, whoever is heard of calling is the library.
+    let was_called = || fs::remove_file(place.join("called")).is_ok();
+    was_called();
+    let sign_in = |server: &_, secret: &str| seen.sign_in(rig, server, "someone", secret);
+    ensure(sign_in(&server, &token)? == Some(Outcome::In), || {
+        "out".to_owned()
+    })?;
+    ensure(!was_called(), || "forced to disk unasked".to_owned())?;
+    server.configure(&[("aadauth.audit_sync", Some("on"))])?;
+    ensure(sign_in(&server, &token)? == Some(Outcome::In), || {
+        "out".to_owned()
+    })?;
+    ensure(was_called(), || "not forced to disk".to_owned())?;
+    sign_in(&server, "no token")?;
+    ensure(!was_called(), || "a refusal is forced to disk".to_owned())?;
+    // Before the client is let in, since it isn't where that fails.
+    fs::write(place.join("broken"), "")?;
+    let mark = server.log()?.len();
+    ensure(sign_in(&server, &token)? == Some(Outcome::In), || {
+        "out".to_owned()
+    })?;
+    server.wait_for_log(mark, "could not be forced to disk: ")?;
+    server.configure(&[("aadauth.audit_failure", Some("refuse"))])?;
+    let refused = rig.sign_in(&server, "someone", &token)?;
+    ensure(refused.outcome.refusal().is_some(), || {
+        format!("{:?}", refused.outcome)
+    })?;
+    server.wait_for_log(mark, "Reason: audit-unavailable")?;
+    fs::remove_file(place.join("broken"))?;
+    ensure(sign_in(&server, &token)? == Some(Outcome::In), || {
+        "out".to_owned()
+    })?;
+    seen.expect_each(&server)?;
+    // It had been written, and is there once.
+    let event = rig.event(&server, &refused.mark)?;
+    ensure(event["count"] == 1, || event.to_string())
+}
