@@ -85,7 +85,6 @@ pub fn current() -> Option<Uuid> {
 }
 
 /// Bytes that the audit worker has not read yet.
-#[allow(dead_code, reason = "for the statistics")]
 pub fn backlog() -> u64 {
     let state = shmem::spool(|state| *state);
     let length = state.current.map_or(0, length);

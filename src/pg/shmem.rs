@@ -33,6 +33,7 @@ unsafe impl PGRXSharedMemory for RevocationList {}
 unsafe impl PGRXSharedMemory for Place {}
 // SAFETY: as above.
 unsafe impl PGRXSharedMemory for SpoolState {}
+// SAFETY: as above.
 unsafe impl PGRXSharedMemory for Counters {}
 
 // SAFETY: no other structure of this server bears the name; `init` is its only use before start-up.
