@@ -115,7 +115,7 @@ fn besiege(
     })
 }
 
-/// Waits until the spool has been read to its end. One more sign-in ends a line that was torn.
+/// Waits until nothing in the spool is unread. One more sign-in ends a line that was torn.
 fn drain(door: &Door, server: &Server, attempts: &mut Vec<Attempt>) -> Result<()> {
     let mark = format!("crash-last-{}", attempts.len());
     attempts.push(door.knock(&mark).ok_or("nobody listens any more")?);
@@ -124,7 +124,8 @@ fn drain(door: &Door, server: &Server, attempts: &mut Vec<Attempt>) -> Result<()
     })
 }
 
-/// Whether there is something in the spool that the worker has not read.
+/// Whether there is something in the spool that the worker has not read. Its file is not asked for again when
+/// it is removed meanwhile.
 const UNREAD: &str = "\
 SELECT EXISTS (
     SELECT FROM pg_ls_dir('aadauth/spool') AS file
