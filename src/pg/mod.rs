@@ -11,6 +11,7 @@ pub mod hook;
 pub mod label;
 pub mod latch;
 pub mod log;
+mod memory;
 pub mod name;
 pub mod pam;
 pub mod rights;

@@ -1,13 +1,12 @@
 //! The extension's shared memory, made when the server starts and again after a crash.
 
-use std::ffi::CStr;
-use std::ptr;
-use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use pgrx::prelude::*;
-use pgrx::{PGRXSharedMemory, PgAtomic, PgLwLock, PgSharedMemoryInitialization, pg_shmem_init};
+use pgrx::{PGRXSharedMemory, PgAtomic, PgLwLock, pg_shmem_init};
 
 use super::latch::Process;
+use super::memory::{BeginsAsZeros, PerProcess, Vacant, Zeroed};
 use crate::audit::spool::{self, SpoolState};
 use crate::directory::groups::GroupCache;
 use crate::directory::table::QuestionTable;
@@ -75,6 +74,19 @@ static SESSION_CONNECT_FAILURES: PgAtomic<AtomicU32> =
 static SESSION_PROBLEM: PgAtomic<AtomicU32> = unsafe { PgAtomic::new(c"aadauth_session_problem") };
 // SAFETY: as above.
 static SPOOL: PgLwLock<SpoolState> = unsafe { PgLwLock::new(c"aadauth_spool") };
+
+// SAFETY: numbers, arrays of bytes and `false` are all that it has.
+unsafe impl BeginsAsZeros for GroupCache {}
+// SAFETY: as above.
+unsafe impl BeginsAsZeros for RevocationList {}
+// SAFETY: atomic numbers are all that it has.
+unsafe impl BeginsAsZeros for Counters {}
+
+impl Vacant for Place {
+    fn vacant() -> Place {
+        Place::EMPTY
+    }
+}
 
 /// Asks for the memory. Called in `_PG_init`, in the postmaster.
 #[allow(
@@ -278,144 +290,5 @@ impl ConnectFailures {
 
     pub fn set(&self, count: u32) {
         self.0.get().store(count, Ordering::Relaxed);
-    }
-}
-
-/// A table that begins as zeros and is made where it lies: a [`PgLwLock`] would move it there through the
-/// stack, for which it is too large.
-struct Zeroed<T> {
-    name: &'static CStr,
-    place: AtomicPtr<T>,
-}
-
-/// # Safety
-/// All zeros must be a valid value.
-unsafe trait BeginsAsZeros: PGRXSharedMemory {}
-
-// SAFETY: numbers, arrays of bytes and `false` are all that it has.
-unsafe impl BeginsAsZeros for GroupCache {}
-// SAFETY: as above.
-unsafe impl BeginsAsZeros for RevocationList {}
-// SAFETY: atomic numbers are all that it has.
-unsafe impl BeginsAsZeros for Counters {}
-
-impl<T> Zeroed<T> {
-    const fn new(name: &'static CStr) -> Zeroed<T> {
-        Zeroed {
-            name,
-            place: AtomicPtr::new(ptr::null_mut()),
-        }
-    }
-
-    /// # Panics
-    /// Where the server has not made its shared memory.
-    fn place(&self) -> *mut T {
-        let place = self.place.load(Ordering::Relaxed);
-        assert!(!place.is_null(), "there is no shared memory");
-        place
-    }
-}
-
-impl<T: BeginsAsZeros> PgSharedMemoryInitialization for Zeroed<T> {
-    type Value = ();
-
-    unsafe fn on_shmem_request(&'static self) {
-        // SAFETY: called in shmem_request_hook, as the trait demands.
-        unsafe { pg_sys::RequestAddinShmemSpace(size_of::<T>()) };
-    }
-
-    unsafe fn on_shmem_startup(&'static self, _: ()) {
-        let mut found = false;
-        // SAFETY: called in shmem_startup_hook, in the postmaster, which is alone then: where processes
-        // are forked, no other one runs that hook. ShmemInitStruct raises an ERROR or returns that much
-        // memory, aligned to a cache line; zeros are a valid T.
-        unsafe {
-            let place = pg_sys::ShmemInitStruct(self.name.as_ptr(), size_of::<T>(), &mut found);
-            if !found {
-                ptr::write_bytes(place.cast::<u8>(), 0, size_of::<T>());
-            }
-            self.place.store(place.cast(), Ordering::Relaxed);
-        }
-    }
-}
-
-/// One value for each process that may have a client, under its number.
-struct PerProcess<T> {
-    name: &'static CStr,
-    first: AtomicPtr<T>,
-}
-
-impl<T> PerProcess<T> {
-    const fn new(name: &'static CStr) -> PerProcess<T> {
-        PerProcess {
-            name,
-            first: AtomicPtr::new(ptr::null_mut()),
-        }
-    }
-
-    /// As many as there are backends: the server numbers them before its other processes (proc.c,
-    /// InitProcGlobal). The number is fixed before shared memory is made (postinit.c,
-    /// InitializeMaxBackends).
-    fn count() -> usize {
-        // SAFETY: a plain read of a number that doesn't change any more.
-        usize::try_from(unsafe { pg_sys::MaxBackends }).unwrap_or_default()
-    }
-
-    /// # Panics
-    /// Where the server has not made its shared memory.
-    fn places(&self) -> *mut [T] {
-        let first = self.first.load(Ordering::Relaxed);
-        assert!(!first.is_null(), "there is no shared memory");
-        ptr::slice_from_raw_parts_mut(first, Self::count())
-    }
-}
-
-impl PerProcess<AtomicU8> {
-    /// That of the process with this number; `None` where there is none.
-    fn atomic(&self, number: i32) -> Option<&'static AtomicU8> {
-        let first = self.first.load(Ordering::Relaxed);
-        let index = usize::try_from(number).ok()?;
-        // SAFETY: the memory has that many, all filled when the server started, and outlives the
-        // process; atomics are only ever shared.
-        (!first.is_null() && index < Self::count()).then(|| unsafe { &*first.add(index) })
-    }
-}
-
-/// What a process's value is before it has one.
-trait Vacant: PGRXSharedMemory {
-    fn vacant() -> Self;
-}
-
-impl Vacant for Place {
-    fn vacant() -> Place {
-        Place::EMPTY
-    }
-}
-
-impl Vacant for AtomicU8 {
-    fn vacant() -> AtomicU8 {
-        AtomicU8::new(0)
-    }
-}
-
-impl<T: Vacant> PgSharedMemoryInitialization for PerProcess<T> {
-    type Value = ();
-
-    unsafe fn on_shmem_request(&'static self) {
-        // SAFETY: called in shmem_request_hook, as the trait demands.
-        unsafe { pg_sys::RequestAddinShmemSpace(size_of::<T>() * Self::count()) };
-    }
-
-    unsafe fn on_shmem_startup(&'static self, _: ()) {
-        let mut found = false;
-        // SAFETY: as for Zeroed; each place is written before anybody reads it.
-        unsafe {
-            let size = size_of::<T>() * Self::count();
-            let first = pg_sys::ShmemInitStruct(self.name.as_ptr(), size, &mut found).cast::<T>();
-            if !found {
-                (0..Self::count()).for_each(|index| first.add(index).write(T::vacant()));
-            }
-            self.first.store(first, Ordering::Relaxed);
-        }
     }
 }

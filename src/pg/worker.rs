@@ -31,6 +31,14 @@ pub fn init() {
     if server::is_binary_upgrade() {
         return;
     }
+    // First: if there is room for one, it is for the one without which nobody signs in with a token.
+    BackgroundWorkerBuilder::new("aadauth session worker")
+        .set_library("aadauth")
+        .set_function("aadauth_session_worker")
+        .enable_spi_access()
+        .set_restart_time(Some(RESTART))
+        .set_start_time(BgWorkerStartTime::ConsistentState)
+        .load();
     BackgroundWorkerBuilder::new("aadauth network worker")
         .set_library("aadauth")
         .set_function("aadauth_network_worker")
@@ -51,13 +59,6 @@ pub fn init() {
         .enable_spi_access()
         .set_restart_time(Some(RESTART))
         .set_start_time(BgWorkerStartTime::RecoveryFinished)
-        .load();
-    BackgroundWorkerBuilder::new("aadauth session worker")
-        .set_library("aadauth")
-        .set_function("aadauth_session_worker")
-        .enable_spi_access()
-        .set_restart_time(Some(RESTART))
-        .set_start_time(BgWorkerStartTime::ConsistentState)
         .load();
 }
 

@@ -241,7 +241,8 @@ fn no_keys(rig: &Rig) -> Result<()> {
 }
 
 fn worker_not_running(rig: &Rig) -> Result<()> {
-    let server = rig.start_plan(rig.plan("no-worker")?.set("max_worker_processes", "0"))?;
+    // Room for the server's own logical replication launcher, and for the session worker, which comes first.
+    let server = rig.start_plan(rig.plan("no-worker")?.set("max_worker_processes", "2"))?;
     server.sql("CREATE EXTENSION aadauth")?;
     let person = rig.person(&server, "someone")?;
     let token = rig.token_of(&person)?;

@@ -62,6 +62,7 @@ const MODULES: &[(&str, &[Test])] = &[
     ("reasons", reasons::TESTS),
     ("rights", rights::TESTS),
     ("sentinel", sentinel::TESTS),
+    ("sessions", sessions::ended::TESTS),
     ("sessions", sessions::expiry::TESTS),
     ("sessions", sessions::loading::TESTS),
     ("sessions", sessions::revocation::TESTS),

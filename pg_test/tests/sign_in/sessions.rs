@@ -1,5 +1,6 @@
 //! Live sessions: who is behind them, and what ends them.
 
+pub mod ended;
 pub mod expiry;
 pub mod loading;
 pub mod revocation;

@@ -144,6 +144,8 @@ fn stays(rig: &Rig) -> Result<()> {
 }
 
 fn local(rig: &Rig) -> Result<()> {
+    let somebody = rig.person(&rig.server, "not_local")?;
+    let _session = open(rig, &rig.server, "not_local", &rig.token_of(&somebody)?)?;
     let (mut session, _) = rig.connect(&rig.server, "local")?;
     session.request()?;
     let outcome = session.scram(b"local password", || Ok(()))?;
