@@ -87,7 +87,10 @@ fn run() -> Result<()> {
         answers(|answer| *answer == Answer::Accepted)
             && answers(|answer| matches!(answer, Answer::Refused(_))),
         || "nobody got in, or nobody was refused".to_owned(),
-    )
+    )?;
+    ensure(balance.aggregates > 0, || {
+        "no row stands for several attempts".to_owned()
+    })
 }
 
 /// Lets the clients at the server while its processes are killed.

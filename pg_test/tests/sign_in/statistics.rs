@@ -190,10 +190,15 @@ fn directory(rig: &Rig) -> Result<()> {
 }
 
 fn backlog(rig: &Rig) -> Result<()> {
-    let mut server = rig.server("statistics-backlog", |plan| {
-        plan.set("aadauth.database", "not_there")
-    })?;
+    let mut server = rig.server("statistics-backlog", |plan| plan)?;
     let person = rig.person(&server, "someone")?;
+    // The revocations have been loaded then, without which nobody gets in.
+    rig.accepted(&server, "someone", &rig.token_of(&person)?)?;
+    server.configure(&[("aadauth.database", Some("not_there"))])?;
+    until("the audit worker has no database", || {
+        let found = read(&server)?;
+        Ok((found.get("worker_running/audit") == Some(&Some(0))).then_some(()))
+    })?;
     server.wait_for_log(0, "could not connect to database \"not_there\"")?;
     rig.accepted(&server, "someone", &rig.token_of(&person)?)?;
     let found = read(&server)?;
@@ -224,6 +229,7 @@ fn backlog(rig: &Rig) -> Result<()> {
         Ok((is("worker_running/audit", 1)
             && is("worker_running/group-sync", 1)
             && is("worker_running/network", 1)
+            && is("worker_running/session", 1)
             && is("audit_trouble", 0)
             && is("spool_backlog_bytes", 0))
         .then_some(()))
