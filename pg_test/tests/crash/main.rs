@@ -50,6 +50,8 @@ fn run() -> Result<()> {
         rig.plan("crash")?
             .hba(&clients::LINES)
             .set("max_connections", "200")
+            // As it is by default: what comes in floods is counted.
+            .unset("aadauth.audit_single_refusals")
             .set("aadauth.audit_local_sign_ins", "on")
             // Nothing may depend on when other transactions get to the disk.
             .set("synchronous_commit", "off")
