@@ -152,12 +152,26 @@ fn move_offset(
     Ok(())
 }
 
-/// Brings the counts of a flood table up to date. They only ever grow.
+/// Brings the counts of a flood table up to date. They only ever grow. How many the table refuses, which
+/// can't hold up the others.
 ///
 /// # Errors
-/// Nothing has changed; another attempt may succeed.
-pub fn count(records: &[Record]) -> Result<(), Failure> {
-    worker::transaction(|| Spi::connect_mut(|client| insert(client, records)))
+/// Not all of them are in the table; another attempt may succeed.
+pub fn count(records: &[Record]) -> Result<u64, Failure> {
+    let insert =
+        |records: &[Record]| worker::transaction(|| Spi::connect_mut(|c| insert(c, records)));
+    match insert(records) {
+        Err(failure) if failure.is_data => {}
+        result => return result.map(|()| 0),
+    }
+    let mut refused = 0;
+    for record in records {
+        match insert(std::slice::from_ref(record)) {
+            Err(failure) if failure.is_data => refused += 1,
+            result => result?,
+        }
+    }
+    Ok(refused)
 }
 
 /// Into the partition of each event's week. An event that is there already stays as it is, unless it stands

@@ -177,8 +177,15 @@ fn count() -> Result<(), Problem> {
     };
     for counts in Counts::read().map_err(unreadable)? {
         let records = counts.records();
-        if !records.is_empty() {
-            writer::count(&records)?;
+        let refused = if records.is_empty() {
+            0
+        } else {
+            writer::count(&records)?
+        };
+        if refused > 0 {
+            let message = format!("skipped {refused} counts of sign-ins that the table refuses");
+            let hint = "A database with the encoding UTF8 refuses none.";
+            log::line(Level::Warning, &message, None, Some(hint));
         }
         counts.settle().map_err(unreadable)?;
     }
