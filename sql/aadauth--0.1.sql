@@ -158,83 +158,6 @@ SELECT pg_catalog.pg_extension_config_dump('aadauth.audit_spool', '');
 /* </end connected objects> */
 
 /* <begin connected objects> */
--- src/principals/functions.rs:45
--- aadauth::principals::functions::pg_catalog::pgaadauth_create_principal_with_oid
-CREATE  FUNCTION pg_catalog."pgaadauth_create_principal_with_oid"(
-	"rolename" TEXT, /* Option < & str > */
-	"objectid" TEXT, /* Option < & str > */
-	"objecttype" TEXT, /* Option < & str > */
-	"isadmin" bool, /* Option < bool > */
-	"ismfa" bool /* Option < bool > */
-) RETURNS TEXT /* String */
-SET search_path TO pg_catalog, pg_temp
-LANGUAGE c /* Rust */
-AS 'MODULE_PATHNAME', 'pgaadauth_create_principal_with_oid_wrapper';
-/* </end connected objects> */
-
-/* <begin connected objects> */
--- src/principals/functions.rs:64
--- aadauth::principals::functions::pg_catalog::pgaadauth_update_principal_with_oid
-CREATE  FUNCTION pg_catalog."pgaadauth_update_principal_with_oid"(
-	"rolename" TEXT, /* Option < & str > */
-	"objectid" TEXT, /* Option < & str > */
-	"objecttype" TEXT, /* Option < & str > */
-	"isadmin" bool, /* Option < bool > */
-	"ismfa" bool /* Option < bool > */
-) RETURNS TEXT /* String */
-SET search_path TO pg_catalog, pg_temp
-LANGUAGE c /* Rust */
-AS 'MODULE_PATHNAME', 'pgaadauth_update_principal_with_oid_wrapper';
-/* </end connected objects> */
-
-/* <begin connected objects> */
--- src/principals/functions.rs:34
--- aadauth::principals::functions::pg_catalog::pgaadauth_create_principal
-CREATE  FUNCTION pg_catalog."pgaadauth_create_principal"(
-	"rolename" TEXT, /* Option < & str > */
-	"isadmin" bool, /* Option < bool > */
-	"ismfa" bool /* Option < bool > */
-) RETURNS TEXT /* String */
-SET search_path TO pg_catalog, pg_temp
-LANGUAGE c /* Rust */
-AS 'MODULE_PATHNAME', 'pgaadauth_create_principal_wrapper';
-/* </end connected objects> */
-
-/* <begin connected objects> */
--- src/sync/function.rs:27
--- aadauth::sync::function::pgaadauth_sync_roles_for_group_members
-CREATE  FUNCTION pg_catalog."pgaadauth_sync_roles_for_group_members"() RETURNS TABLE (
-	"group_role" name,  /* Name */
-	"member" TEXT,  /* Option < String > */
-	"action" TEXT,  /* String */
-	"detail" TEXT  /* Option < String > */
-)
-STRICT VOLATILE PARALLEL UNSAFE 
-SET search_path TO pg_catalog, pg_temp
-LANGUAGE c /* Rust */
-AS 'MODULE_PATHNAME', 'pgaadauth_sync_roles_for_group_members_wrapper';
-/* </end connected objects> */
-
-/* <begin connected objects> */
--- src/principals/functions.rs:85
--- aadauth::principals::functions::pg_catalog::pgaadauth_list_principals
-CREATE  FUNCTION pg_catalog."pgaadauth_list_principals"(
-	"isadminvalue" bool /* bool */
-) RETURNS TABLE (
-	"rolname" name,  /* Name */
-	"principaltype" TEXT,  /* String */
-	"objectid" TEXT,  /* String */
-	"tenantid" TEXT,  /* String */
-	"ismfa" INT,  /* i32 */
-	"isadmin" INT  /* i32 */
-)
-STRICT
-SET search_path TO pg_catalog, pg_temp
-LANGUAGE c /* Rust */
-AS 'MODULE_PATHNAME', 'pgaadauth_list_principals_wrapper';
-/* </end connected objects> */
-
-/* <begin connected objects> */
 -- src/lib.rs:51
 CREATE SCHEMA IF NOT EXISTS aadauth; /* aadauth::aadauth */
 /* </end connected objects> */
@@ -268,47 +191,58 @@ GRANT EXECUTE ON FUNCTION aadauth.explain_sign_in(uuid) TO aadauth_auditor;
 /* </end connected objects> */
 
 /* <begin connected objects> */
--- src/statistics/view.rs:65
--- aadauth::statistics::view::reset_statistics
-CREATE  FUNCTION aadauth."reset_statistics"() RETURNS void
-STRICT 
-LANGUAGE c /* Rust */
-AS 'MODULE_PATHNAME', 'reset_statistics_wrapper';
-/* </end connected objects> */
-
-/* <begin connected objects> */
--- src/keys/view.rs:26
--- aadauth::keys::view::signing_keys
-CREATE  FUNCTION aadauth."signing_keys"() RETURNS TABLE (
-	"token_version" TEXT,  /* String */
-	"issuer" TEXT,  /* Option < String > */
-	"key_id" TEXT,  /* Option < String > */
-	"bits" INT,  /* Option < i32 > */
-	"source" TEXT,  /* Option < & '_ str > */
-	"fetched_at" timestamp with time zone,  /* Option < TimestampWithTimeZone > */
-	"age" interval,  /* Option < Interval > */
-	"served" bool,  /* bool */
-	"last_attempt_at" timestamp with time zone,  /* Option < TimestampWithTimeZone > */
-	"last_error" TEXT  /* Option < String > */
+-- src/sessions/view.rs:61
+-- aadauth::sessions::view::own_principal
+CREATE  FUNCTION aadauth."own_principal"() RETURNS TABLE (
+	"principal_type" TEXT,  /* & '_ str */
+	"object_id" uuid,  /* pgrx :: Uuid */
+	"tenant_id" uuid,  /* pgrx :: Uuid */
+	"principal" TEXT,  /* String */
+	"app_id" uuid,  /* Option < pgrx :: Uuid > */
+	"role" name,  /* Name */
+	"group_id" uuid,  /* Option < pgrx :: Uuid > */
+	"token_id" TEXT,  /* Option < String > */
+	"signed_in_at" timestamp with time zone,  /* Option < TimestampWithTimeZone > */
+	"token_expires_at" timestamp with time zone  /* Option < TimestampWithTimeZone > */
 )
-STRICT PARALLEL RESTRICTED 
+STRICT STABLE PARALLEL RESTRICTED 
 LANGUAGE c /* Rust */
-AS 'MODULE_PATHNAME', 'signing_keys_wrapper';
+AS 'MODULE_PATHNAME', 'own_principal_wrapper';
 /* </end connected objects> */
 
 /* <begin connected objects> */
--- src/keys/view.rs:10
--- requires:
---   signing_keys
+-- src/sessions/view.rs:16
+-- aadauth::sessions::view::sessions
+CREATE  FUNCTION aadauth."sessions"() RETURNS TABLE (
+	"pid" INT,  /* i32 */
+	"role" name,  /* Name */
+	"principal" TEXT,  /* String */
+	"principal_type" TEXT,  /* & '_ str */
+	"object_id" uuid,  /* pgrx :: Uuid */
+	"group_id" uuid,  /* Option < pgrx :: Uuid > */
+	"database" name,  /* Option < Name > */
+	"client" TEXT,  /* String */
+	"signed_in_at" timestamp with time zone,  /* Option < TimestampWithTimeZone > */
+	"token_expires_at" timestamp with time zone,  /* Option < TimestampWithTimeZone > */
+	"application" TEXT  /* Option < String > */
+)
+STRICT VOLATILE PARALLEL RESTRICTED 
+LANGUAGE c /* Rust */
+AS 'MODULE_PATHNAME', 'sessions_wrapper';
+/* </end connected objects> */
 
-
-REVOKE ALL ON FUNCTION aadauth.signing_keys() FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION aadauth.signing_keys() TO aadauth_auditor;
-CREATE VIEW aadauth.signing_keys AS SELECT * FROM aadauth.signing_keys();
-COMMENT ON VIEW aadauth.signing_keys IS
-    'The keys that token signatures are verified with, and how the last attempt to fetch them ended. A token version without keys has one row without a key_id.';
-REVOKE ALL ON aadauth.signing_keys FROM PUBLIC;
-GRANT SELECT ON aadauth.signing_keys TO aadauth_auditor;
+/* <begin connected objects> */
+-- src/sessions/function.rs:22
+-- aadauth::sessions::function::revoke
+CREATE  FUNCTION aadauth."revoke"(
+	"object_id" uuid, /* Option < pgrx :: Uuid > */
+	"until" timestamp with time zone DEFAULT 'infinity', /* Option < TimestampWithTimeZone > */
+	"reason" TEXT DEFAULT NULL /* Option < & str > */
+) RETURNS void
+VOLATILE PARALLEL UNSAFE 
+SET search_path TO pg_catalog, pg_temp
+LANGUAGE c /* Rust */
+AS 'MODULE_PATHNAME', 'revoke_wrapper';
 /* </end connected objects> */
 
 /* <begin connected objects> */
@@ -352,6 +286,27 @@ AS 'MODULE_PATHNAME', 'statistics_wrapper';
 /* </end connected objects> */
 
 /* <begin connected objects> */
+-- src/sessions/function.rs:52
+-- aadauth::sessions::function::restore
+CREATE  FUNCTION aadauth."restore"(
+	"object_id" uuid /* Option < pgrx :: Uuid > */
+) RETURNS void
+VOLATILE PARALLEL UNSAFE 
+SET search_path TO pg_catalog, pg_temp
+LANGUAGE c /* Rust */
+AS 'MODULE_PATHNAME', 'restore_wrapper';
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- src/statistics/view.rs:65
+-- aadauth::statistics::view::reset_statistics
+CREATE  FUNCTION aadauth."reset_statistics"() RETURNS void
+STRICT 
+LANGUAGE c /* Rust */
+AS 'MODULE_PATHNAME', 'reset_statistics_wrapper';
+/* </end connected objects> */
+
+/* <begin connected objects> */
 -- src/statistics/view.rs:11
 -- requires:
 --   statistics
@@ -370,6 +325,41 @@ GRANT SELECT ON aadauth.statistics TO aadauth_auditor, pg_monitor;
 /* </end connected objects> */
 
 /* <begin connected objects> */
+-- src/keys/view.rs:26
+-- aadauth::keys::view::signing_keys
+CREATE  FUNCTION aadauth."signing_keys"() RETURNS TABLE (
+	"token_version" TEXT,  /* String */
+	"issuer" TEXT,  /* Option < String > */
+	"key_id" TEXT,  /* Option < String > */
+	"bits" INT,  /* Option < i32 > */
+	"source" TEXT,  /* Option < & '_ str > */
+	"fetched_at" timestamp with time zone,  /* Option < TimestampWithTimeZone > */
+	"age" interval,  /* Option < Interval > */
+	"served" bool,  /* bool */
+	"last_attempt_at" timestamp with time zone,  /* Option < TimestampWithTimeZone > */
+	"last_error" TEXT  /* Option < String > */
+)
+STRICT PARALLEL RESTRICTED 
+LANGUAGE c /* Rust */
+AS 'MODULE_PATHNAME', 'signing_keys_wrapper';
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- src/keys/view.rs:10
+-- requires:
+--   signing_keys
+
+
+REVOKE ALL ON FUNCTION aadauth.signing_keys() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION aadauth.signing_keys() TO aadauth_auditor;
+CREATE VIEW aadauth.signing_keys AS SELECT * FROM aadauth.signing_keys();
+COMMENT ON VIEW aadauth.signing_keys IS
+    'The keys that token signatures are verified with, and how the last attempt to fetch them ended. A token version without keys has one row without a key_id.';
+REVOKE ALL ON aadauth.signing_keys FROM PUBLIC;
+GRANT SELECT ON aadauth.signing_keys TO aadauth_auditor;
+/* </end connected objects> */
+
+/* <begin connected objects> */
 -- src/sync/function.rs:45
 -- aadauth::sync::function::group_sync_worker
 CREATE  FUNCTION aadauth."group_sync_worker"() RETURNS TABLE (
@@ -382,186 +372,67 @@ AS 'MODULE_PATHNAME', 'group_sync_worker_wrapper';
 /* </end connected objects> */
 
 /* <begin connected objects> */
--- src/sync/mod.rs:41
--- requires:
---   function::group_sync_worker
---   functions::pg_catalog::pgaadauth_list_principals
-
--- Group sync: how far it is, and what it has done. Only the group sync worker writes here.
-
-CREATE TABLE aadauth.group_sync_groups (
-    tenant_id     uuid NOT NULL,
-    group_id      uuid NOT NULL,
-    run           bigint NOT NULL,
-    state         text NOT NULL,
-    seen          integer NOT NULL DEFAULT 0,
-    done          integer NOT NULL DEFAULT 0,
-    created       integer NOT NULL DEFAULT 0,
-    granted       integer NOT NULL DEFAULT 0,
-    revoked       integer NOT NULL DEFAULT 0,
-    not_possible  integer NOT NULL DEFAULT 0,
-    started_at    timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
-    finished_at   timestamptz,
-    problem       text,
-    PRIMARY KEY (tenant_id, group_id)
-);
-
-COMMENT ON TABLE aadauth.group_sync_groups IS
-    'How far the last run is, or was, with each group. The view aadauth.group_sync_status is easier to read.';
-COMMENT ON COLUMN aadauth.group_sync_groups.state IS
-    'listing (its members), changing (roles), done, failed or skipped.';
-COMMENT ON COLUMN aadauth.group_sync_groups.seen IS
-    'Members that the directory has listed: users and service principals, those of nested groups included.';
-COMMENT ON COLUMN aadauth.group_sync_groups.done IS
-    'Members of whom it is settled what becomes of them.';
-COMMENT ON COLUMN aadauth.group_sync_groups.created IS
-    'Roles that were made, with the group role.';
-COMMENT ON COLUMN aadauth.group_sync_groups.granted IS
-    'Roles that were there and were given the group role.';
-COMMENT ON COLUMN aadauth.group_sync_groups.revoked IS
-    'Roles that have lost the group role.';
-COMMENT ON COLUMN aadauth.group_sync_groups.not_possible IS
-    'Members who have no role for a reason that aadauth.group_sync_changes names.';
-
-CREATE TABLE aadauth.group_sync_changes (
-    run          bigint NOT NULL,
-    at           timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
-    group_role   text NOT NULL,
-    tenant_id    uuid NOT NULL,
-    group_id     uuid NOT NULL,
-    member       text,
-    member_id    uuid,
-    action       text NOT NULL,
-    detail       text,
-    first_at     timestamptz
-);
-
--- What was not possible in one run is mostly not in the next: it has one row, not one per run.
-CREATE UNIQUE INDEX group_sync_obstacles
-    ON aadauth.group_sync_changes (tenant_id, group_id, member_id, action) NULLS NOT DISTINCT
-    WHERE first_at IS NOT NULL;
-
-COMMENT ON TABLE aadauth.group_sync_changes IS
-    'What group sync has changed, and what it could not, for 30 days.';
-COMMENT ON COLUMN aadauth.group_sync_changes.run IS
-    'The run that did it; of what was not possible, the last run that found it so.';
-COMMENT ON COLUMN aadauth.group_sync_changes.member IS
-    'The member''s role, or the name that it would have. NULL where the row is about the group.';
-COMMENT ON COLUMN aadauth.group_sync_changes.member_id IS
-    'The member''s object id; of a role that was mapped by its application id, that.';
-COMMENT ON COLUMN aadauth.group_sync_changes.action IS
-    'created (with the group role), granted, revoked; anything else is what stood in the way.';
-COMMENT ON COLUMN aadauth.group_sync_changes.first_at IS
-    'Of what was not possible, when that was found first; of changes NULL.';
-
--- For people at psql. A run that a crash or a shutdown has ended left its state behind; a standby
--- can't tell, since the worker runs on the primary.
-CREATE VIEW aadauth.group_sync_status AS
-SELECT
-    p.rolname AS group_role,
-    p.objectid::uuid AS group_id,
-    CASE
-        WHEN g.state IS NULL THEN 'never'
-        WHEN g.finished_at IS NULL AND NOT pg_catalog.pg_is_in_recovery()
-            AND w.run IS DISTINCT FROM g.run THEN 'interrupted'
-        ELSE g.state
-    END AS state,
-    g.seen,
-    g.done,
-    g.created,
-    g.granted,
-    g.revoked,
-    g.not_possible,
-    g.started_at::timestamptz(0) AS started,
-    g.finished_at::timestamptz(0) AS finished,
-    g.problem,
-    w.next_run::timestamptz(0) AS next_run
-FROM pg_catalog.pgaadauth_list_principals(false) AS p
-CROSS JOIN aadauth.group_sync_worker() AS w
-LEFT JOIN aadauth.group_sync_groups AS g
-    ON g.tenant_id = p.tenantid::uuid AND g.group_id = p.objectid::uuid
-WHERE p.principaltype = 'group'
-ORDER BY p.rolname;
-
-COMMENT ON VIEW aadauth.group_sync_status IS
-    'One row per mapped group: how far group sync is with it, and how its last run ended. Without a next run, group sync is off or its worker is not connected.';
-
-REVOKE ALL ON FUNCTION aadauth.group_sync_worker() FROM PUBLIC;
-REVOKE ALL ON aadauth.group_sync_groups, aadauth.group_sync_changes, aadauth.group_sync_status FROM PUBLIC;
--- Who may map groups must see what becomes of them.
-GRANT EXECUTE ON FUNCTION aadauth.group_sync_worker() TO aadauth_auditor, azure_pg_admin;
-GRANT SELECT ON aadauth.group_sync_groups, aadauth.group_sync_changes, aadauth.group_sync_status
-    TO aadauth_auditor, azure_pg_admin;
-
--- A record, as the audit is. How far a run was says nothing on another server.
-SELECT pg_catalog.pg_extension_config_dump('aadauth.group_sync_changes', '');
-/* </end connected objects> */
-
-/* <begin connected objects> */
--- src/sessions/view.rs:16
--- aadauth::sessions::view::sessions
-CREATE  FUNCTION aadauth."sessions"() RETURNS TABLE (
-	"pid" INT,  /* i32 */
-	"role" name,  /* Name */
-	"principal" TEXT,  /* String */
-	"principal_type" TEXT,  /* & '_ str */
-	"object_id" uuid,  /* pgrx :: Uuid */
-	"group_id" uuid,  /* Option < pgrx :: Uuid > */
-	"database" name,  /* Option < Name > */
-	"client" TEXT,  /* String */
-	"signed_in_at" timestamp with time zone,  /* Option < TimestampWithTimeZone > */
-	"token_expires_at" timestamp with time zone,  /* Option < TimestampWithTimeZone > */
-	"application" TEXT  /* Option < String > */
-)
-STRICT VOLATILE PARALLEL RESTRICTED 
-LANGUAGE c /* Rust */
-AS 'MODULE_PATHNAME', 'sessions_wrapper';
-/* </end connected objects> */
-
-/* <begin connected objects> */
--- src/sessions/function.rs:22
--- aadauth::sessions::function::revoke
-CREATE  FUNCTION aadauth."revoke"(
-	"object_id" uuid, /* Option < pgrx :: Uuid > */
-	"until" timestamp with time zone DEFAULT 'infinity', /* Option < TimestampWithTimeZone > */
-	"reason" TEXT DEFAULT NULL /* Option < & str > */
-) RETURNS void
-VOLATILE PARALLEL UNSAFE 
+-- src/principals/functions.rs:45
+-- aadauth::principals::functions::pg_catalog::pgaadauth_create_principal_with_oid
+CREATE  FUNCTION pg_catalog."pgaadauth_create_principal_with_oid"(
+	"rolename" TEXT, /* Option < & str > */
+	"objectid" TEXT, /* Option < & str > */
+	"objecttype" TEXT, /* Option < & str > */
+	"isadmin" bool, /* Option < bool > */
+	"ismfa" bool /* Option < bool > */
+) RETURNS TEXT /* String */
 SET search_path TO pg_catalog, pg_temp
 LANGUAGE c /* Rust */
-AS 'MODULE_PATHNAME', 'revoke_wrapper';
+AS 'MODULE_PATHNAME', 'pgaadauth_create_principal_with_oid_wrapper';
 /* </end connected objects> */
 
 /* <begin connected objects> */
--- src/sessions/function.rs:52
--- aadauth::sessions::function::restore
-CREATE  FUNCTION aadauth."restore"(
-	"object_id" uuid /* Option < pgrx :: Uuid > */
-) RETURNS void
-VOLATILE PARALLEL UNSAFE 
+-- src/principals/functions.rs:64
+-- aadauth::principals::functions::pg_catalog::pgaadauth_update_principal_with_oid
+CREATE  FUNCTION pg_catalog."pgaadauth_update_principal_with_oid"(
+	"rolename" TEXT, /* Option < & str > */
+	"objectid" TEXT, /* Option < & str > */
+	"objecttype" TEXT, /* Option < & str > */
+	"isadmin" bool, /* Option < bool > */
+	"ismfa" bool /* Option < bool > */
+) RETURNS TEXT /* String */
 SET search_path TO pg_catalog, pg_temp
 LANGUAGE c /* Rust */
-AS 'MODULE_PATHNAME', 'restore_wrapper';
+AS 'MODULE_PATHNAME', 'pgaadauth_update_principal_with_oid_wrapper';
 /* </end connected objects> */
 
 /* <begin connected objects> */
--- src/sessions/view.rs:61
--- aadauth::sessions::view::own_principal
-CREATE  FUNCTION aadauth."own_principal"() RETURNS TABLE (
-	"principal_type" TEXT,  /* & '_ str */
-	"object_id" uuid,  /* pgrx :: Uuid */
-	"tenant_id" uuid,  /* pgrx :: Uuid */
-	"principal" TEXT,  /* String */
-	"app_id" uuid,  /* Option < pgrx :: Uuid > */
-	"role" name,  /* Name */
-	"group_id" uuid,  /* Option < pgrx :: Uuid > */
-	"token_id" TEXT,  /* Option < String > */
-	"signed_in_at" timestamp with time zone,  /* Option < TimestampWithTimeZone > */
-	"token_expires_at" timestamp with time zone  /* Option < TimestampWithTimeZone > */
+-- src/sync/function.rs:27
+-- aadauth::sync::function::pgaadauth_sync_roles_for_group_members
+CREATE  FUNCTION pg_catalog."pgaadauth_sync_roles_for_group_members"() RETURNS TABLE (
+	"group_role" name,  /* Name */
+	"member" TEXT,  /* Option < String > */
+	"action" TEXT,  /* String */
+	"detail" TEXT  /* Option < String > */
 )
-STRICT STABLE PARALLEL RESTRICTED 
+STRICT VOLATILE PARALLEL UNSAFE 
+SET search_path TO pg_catalog, pg_temp
 LANGUAGE c /* Rust */
-AS 'MODULE_PATHNAME', 'own_principal_wrapper';
+AS 'MODULE_PATHNAME', 'pgaadauth_sync_roles_for_group_members_wrapper';
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- src/principals/functions.rs:85
+-- aadauth::principals::functions::pg_catalog::pgaadauth_list_principals
+CREATE  FUNCTION pg_catalog."pgaadauth_list_principals"(
+	"isadminvalue" bool /* bool */
+) RETURNS TABLE (
+	"rolname" name,  /* Name */
+	"principaltype" TEXT,  /* String */
+	"objectid" TEXT,  /* String */
+	"tenantid" TEXT,  /* String */
+	"ismfa" INT,  /* i32 */
+	"isadmin" INT  /* i32 */
+)
+STRICT
+SET search_path TO pg_catalog, pg_temp
+LANGUAGE c /* Rust */
+AS 'MODULE_PATHNAME', 'pgaadauth_list_principals_wrapper';
 /* </end connected objects> */
 
 /* <begin connected objects> */
@@ -687,6 +558,135 @@ GRANT SELECT ON aadauth.revoked_principals, aadauth.revocations TO aadauth_audit
 
 -- Somebody who is shut out is not to be let in by a restored dump.
 SELECT pg_catalog.pg_extension_config_dump('aadauth.revoked_principals', '');
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- src/sync/mod.rs:41
+-- requires:
+--   function::group_sync_worker
+--   functions::pg_catalog::pgaadauth_list_principals
+
+-- Group sync: how far it is, and what it has done. Only the group sync worker writes here.
+
+CREATE TABLE aadauth.group_sync_groups (
+    tenant_id     uuid NOT NULL,
+    group_id      uuid NOT NULL,
+    run           bigint NOT NULL,
+    state         text NOT NULL,
+    seen          integer NOT NULL DEFAULT 0,
+    done          integer NOT NULL DEFAULT 0,
+    created       integer NOT NULL DEFAULT 0,
+    granted       integer NOT NULL DEFAULT 0,
+    revoked       integer NOT NULL DEFAULT 0,
+    not_possible  integer NOT NULL DEFAULT 0,
+    started_at    timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+    finished_at   timestamptz,
+    problem       text,
+    PRIMARY KEY (tenant_id, group_id)
+);
+
+COMMENT ON TABLE aadauth.group_sync_groups IS
+    'How far the last run is, or was, with each group. The view aadauth.group_sync_status is easier to read.';
+COMMENT ON COLUMN aadauth.group_sync_groups.state IS
+    'listing (its members), changing (roles), done, failed or skipped.';
+COMMENT ON COLUMN aadauth.group_sync_groups.seen IS
+    'Members that the directory has listed: users and service principals, those of nested groups included.';
+COMMENT ON COLUMN aadauth.group_sync_groups.done IS
+    'Members of whom it is settled what becomes of them.';
+COMMENT ON COLUMN aadauth.group_sync_groups.created IS
+    'Roles that were made, with the group role.';
+COMMENT ON COLUMN aadauth.group_sync_groups.granted IS
+    'Roles that were there and were given the group role.';
+COMMENT ON COLUMN aadauth.group_sync_groups.revoked IS
+    'Roles that have lost the group role.';
+COMMENT ON COLUMN aadauth.group_sync_groups.not_possible IS
+    'Members who have no role for a reason that aadauth.group_sync_changes names.';
+
+CREATE TABLE aadauth.group_sync_changes (
+    run          bigint NOT NULL,
+    at           timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+    group_role   text NOT NULL,
+    tenant_id    uuid NOT NULL,
+    group_id     uuid NOT NULL,
+    member       text,
+    member_id    uuid,
+    action       text NOT NULL,
+    detail       text,
+    first_at     timestamptz
+);
+
+-- What was not possible in one run is mostly not in the next: it has one row, not one per run.
+CREATE UNIQUE INDEX group_sync_obstacles
+    ON aadauth.group_sync_changes (tenant_id, group_id, member_id, action) NULLS NOT DISTINCT
+    WHERE first_at IS NOT NULL;
+
+COMMENT ON TABLE aadauth.group_sync_changes IS
+    'What group sync has changed, and what it could not, for 30 days.';
+COMMENT ON COLUMN aadauth.group_sync_changes.run IS
+    'The run that did it; of what was not possible, the last run that found it so.';
+COMMENT ON COLUMN aadauth.group_sync_changes.member IS
+    'The member''s role, or the name that it would have. NULL where the row is about the group.';
+COMMENT ON COLUMN aadauth.group_sync_changes.member_id IS
+    'The member''s object id; of a role that was mapped by its application id, that.';
+COMMENT ON COLUMN aadauth.group_sync_changes.action IS
+    'created (with the group role), granted, revoked; anything else is what stood in the way.';
+COMMENT ON COLUMN aadauth.group_sync_changes.first_at IS
+    'Of what was not possible, when that was found first; of changes NULL.';
+
+-- For people at psql. A run that a crash or a shutdown has ended left its state behind; a standby
+-- can't tell, since the worker runs on the primary.
+CREATE VIEW aadauth.group_sync_status AS
+SELECT
+    p.rolname AS group_role,
+    p.objectid::uuid AS group_id,
+    CASE
+        WHEN g.state IS NULL THEN 'never'
+        WHEN g.finished_at IS NULL AND NOT pg_catalog.pg_is_in_recovery()
+            AND w.run IS DISTINCT FROM g.run THEN 'interrupted'
+        ELSE g.state
+    END AS state,
+    g.seen,
+    g.done,
+    g.created,
+    g.granted,
+    g.revoked,
+    g.not_possible,
+    g.started_at::timestamptz(0) AS started,
+    g.finished_at::timestamptz(0) AS finished,
+    g.problem,
+    w.next_run::timestamptz(0) AS next_run
+FROM pg_catalog.pgaadauth_list_principals(false) AS p
+CROSS JOIN aadauth.group_sync_worker() AS w
+LEFT JOIN aadauth.group_sync_groups AS g
+    ON g.tenant_id = p.tenantid::uuid AND g.group_id = p.objectid::uuid
+WHERE p.principaltype = 'group'
+ORDER BY p.rolname;
+
+COMMENT ON VIEW aadauth.group_sync_status IS
+    'One row per mapped group: how far group sync is with it, and how its last run ended. Without a next run, group sync is off or its worker is not connected.';
+
+REVOKE ALL ON FUNCTION aadauth.group_sync_worker() FROM PUBLIC;
+REVOKE ALL ON aadauth.group_sync_groups, aadauth.group_sync_changes, aadauth.group_sync_status FROM PUBLIC;
+-- Who may map groups must see what becomes of them.
+GRANT EXECUTE ON FUNCTION aadauth.group_sync_worker() TO aadauth_auditor, azure_pg_admin;
+GRANT SELECT ON aadauth.group_sync_groups, aadauth.group_sync_changes, aadauth.group_sync_status
+    TO aadauth_auditor, azure_pg_admin;
+
+-- A record, as the audit is. How far a run was says nothing on another server.
+SELECT pg_catalog.pg_extension_config_dump('aadauth.group_sync_changes', '');
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- src/principals/functions.rs:34
+-- aadauth::principals::functions::pg_catalog::pgaadauth_create_principal
+CREATE  FUNCTION pg_catalog."pgaadauth_create_principal"(
+	"rolename" TEXT, /* Option < & str > */
+	"isadmin" bool, /* Option < bool > */
+	"ismfa" bool /* Option < bool > */
+) RETURNS TEXT /* String */
+SET search_path TO pg_catalog, pg_temp
+LANGUAGE c /* Rust */
+AS 'MODULE_PATHNAME', 'pgaadauth_create_principal_wrapper';
 /* </end connected objects> */
 
 /* <begin connected objects> */
