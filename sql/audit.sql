@@ -83,7 +83,7 @@ SELECT
     END AS through,
     a.outcome,
     a.reason,
-    COALESCE(pg_catalog.host(a.client_address), 'local') AS client,
+    a.client_address AS client,
     a.database,
     a.count
 FROM aadauth.sign_in_audit AS a
@@ -92,6 +92,8 @@ ORDER BY a.occurred_at DESC, a.event_id DESC;
 
 COMMENT ON VIEW aadauth.sign_ins IS
     'Who signed in and who was refused, newest first. All that is known is in aadauth.sign_in_audit.';
+COMMENT ON COLUMN aadauth.sign_ins.client IS
+    'The address; NULL for a local socket.';
 
 REVOKE ALL ON aadauth.sign_in_audit, aadauth.audit_spool, aadauth.sign_ins FROM PUBLIC;
 GRANT SELECT ON aadauth.sign_in_audit, aadauth.audit_spool, aadauth.sign_ins TO aadauth_auditor;

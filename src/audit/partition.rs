@@ -33,7 +33,7 @@ const KEYS: [&str; 7] = [
     "CREATE INDEX ON {} (role, occurred_at)",
     "CREATE INDEX ON {} (object_id, occurred_at)",
     "CREATE INDEX ON {} ((COALESCE(upn, display_name, app_id::text, object_id::text)), occurred_at)",
-    "CREATE INDEX ON {} ((COALESCE(pg_catalog.host(client_address), 'local')), occurred_at)",
+    "CREATE INDEX ON {} (client_address, occurred_at)",
 ];
 
 /// The name of the week's partition, schema included, which is made if it isn't there.
@@ -82,6 +82,22 @@ LEFT JOIN pg_catalog.pg_class AS c
         client.update(&attach, None, &[])?;
     }
     Ok(table)
+}
+
+/// Forgets how far spool files had been read that nobody has read since then.
+///
+/// # Errors
+/// Nothing has changed; another attempt may succeed.
+pub fn forget_offsets(retention: Duration) -> Result<(), Failure> {
+    let statement = "DELETE FROM aadauth.audit_spool AS s
+        WHERE s.read_at < pg_catalog.now() - pg_catalog.make_interval(secs => $1)";
+    worker::transaction(|| {
+        Spi::connect_mut(|client| {
+            let retention = DatumWithOid::from(retention.as_secs_f64());
+            client.update(statement, None, &[retention])?;
+            Ok(())
+        })
+    })
 }
 
 /// Drops the partitions that ended longer ago than that, each in a transaction of its own, and returns

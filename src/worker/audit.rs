@@ -102,7 +102,8 @@ impl Retention {
         let Some(retention) = settings::audit_retention().filter(|_| now >= self.due) else {
             return;
         };
-        match partition::drop_expired(retention) {
+        let outcome = partition::forget_offsets(retention);
+        match outcome.and_then(|()| partition::drop_expired(retention)) {
             Ok(dropped) => {
                 self.due = now + RETENTION_INTERVAL;
                 for name in dropped {

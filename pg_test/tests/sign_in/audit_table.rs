@@ -160,6 +160,7 @@ fn indexes(rig: &Rig) -> Result<()> {
         "principal = 'alice@contoso.com'",
         "role = 'alice@contoso.com'",
         "client = '127.0.0.1'",
+        "client <<= '127.0.0.0/8'",
         "outcome = 'refused'",
     ] {
         let plan = server.sql(&format!(
