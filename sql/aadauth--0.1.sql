@@ -143,7 +143,7 @@ SELECT
     a.database,
     a.count
 FROM aadauth.sign_in_audit AS a
-WHERE a.reason IS DISTINCT FROM 'no-password'
+WHERE a.reason IS DISTINCT FROM 'no-password' OR a.count > 1
 ORDER BY a.occurred_at DESC, a.event_id DESC;
 
 COMMENT ON VIEW aadauth.sign_ins IS
@@ -165,6 +165,42 @@ CREATE SCHEMA IF NOT EXISTS aadauth; /* aadauth::aadauth */
 /* </end connected objects> */
 
 /* <begin connected objects> */
+-- src/statistics/view.rs:65
+-- aadauth::statistics::view::reset_statistics
+CREATE  FUNCTION aadauth."reset_statistics"() RETURNS void
+STRICT 
+LANGUAGE c /* Rust */
+AS 'MODULE_PATHNAME', 'reset_statistics_wrapper';
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- src/diagnosis/mod.rs:38
+-- aadauth::diagnosis::check_configuration
+CREATE  FUNCTION aadauth."check_configuration"() RETURNS TABLE (
+	"severity" TEXT,  /* & '_ str */
+	"code" TEXT,  /* & '_ str */
+	"place" TEXT,  /* String */
+	"problem" TEXT,  /* String */
+	"remedy" TEXT  /* String */
+)
+STRICT PARALLEL RESTRICTED 
+SET search_path TO pg_catalog, pg_temp
+LANGUAGE c /* Rust */
+AS 'MODULE_PATHNAME', 'check_configuration_wrapper';
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- src/diagnosis/mod.rs:27
+-- requires:
+--   check_configuration
+
+
+COMMENT ON FUNCTION aadauth.check_configuration() IS
+    'what is wrong with the configuration, the worst first, and what to change; no rows when nothing is';
+REVOKE ALL ON FUNCTION aadauth.check_configuration() FROM PUBLIC;
+/* </end connected objects> */
+
+/* <begin connected objects> */
 -- src/sessions/view.rs:61
 -- aadauth::sessions::view::own_principal
 CREATE  FUNCTION aadauth."own_principal"() RETURNS TABLE (
@@ -182,48 +218,6 @@ CREATE  FUNCTION aadauth."own_principal"() RETURNS TABLE (
 STRICT STABLE PARALLEL RESTRICTED 
 LANGUAGE c /* Rust */
 AS 'MODULE_PATHNAME', 'own_principal_wrapper';
-/* </end connected objects> */
-
-/* <begin connected objects> */
--- src/sessions/function.rs:22
--- aadauth::sessions::function::revoke
-CREATE  FUNCTION aadauth."revoke"(
-	"object_id" uuid, /* Option < pgrx :: Uuid > */
-	"until" timestamp with time zone DEFAULT 'infinity', /* Option < TimestampWithTimeZone > */
-	"reason" TEXT DEFAULT NULL /* Option < & str > */
-) RETURNS void
-VOLATILE PARALLEL UNSAFE 
-SET search_path TO pg_catalog, pg_temp
-LANGUAGE c /* Rust */
-AS 'MODULE_PATHNAME', 'revoke_wrapper';
-/* </end connected objects> */
-
-/* <begin connected objects> */
--- src/audit/explain.rs:32
--- aadauth::audit::explain::explain_sign_in
-CREATE  FUNCTION aadauth."explain_sign_in"(
-	"event" uuid /* pgrx :: Uuid */
-) RETURNS TABLE (
-	"checked" TEXT,  /* String */
-	"outcome" TEXT,  /* String */
-	"explanation" TEXT  /* Option < String > */
-)
-STRICT STABLE PARALLEL RESTRICTED 
-SET search_path TO pg_catalog, pg_temp
-LANGUAGE c /* Rust */
-AS 'MODULE_PATHNAME', 'explain_sign_in_wrapper';
-/* </end connected objects> */
-
-/* <begin connected objects> */
--- src/audit/explain.rs:17
--- requires:
---   explain_sign_in
-
-
-COMMENT ON FUNCTION aadauth.explain_sign_in(uuid) IS
-    'each check of a sign-in with its outcome, and what to do about those that failed; takes an event_id of aadauth.sign_in_audit';
-REVOKE ALL ON FUNCTION aadauth.explain_sign_in(uuid) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION aadauth.explain_sign_in(uuid) TO aadauth_auditor;
 /* </end connected objects> */
 
 /* <begin connected objects> */
@@ -262,6 +256,27 @@ GRANT SELECT ON aadauth.signing_keys TO aadauth_auditor;
 /* </end connected objects> */
 
 /* <begin connected objects> */
+-- src/sessions/view.rs:16
+-- aadauth::sessions::view::sessions
+CREATE  FUNCTION aadauth."sessions"() RETURNS TABLE (
+	"pid" INT,  /* i32 */
+	"role" name,  /* Name */
+	"principal" TEXT,  /* String */
+	"principal_type" TEXT,  /* & '_ str */
+	"object_id" uuid,  /* pgrx :: Uuid */
+	"group_id" uuid,  /* Option < pgrx :: Uuid > */
+	"database" name,  /* Option < Name > */
+	"client" TEXT,  /* String */
+	"signed_in_at" timestamp with time zone,  /* Option < TimestampWithTimeZone > */
+	"token_expires_at" timestamp with time zone,  /* Option < TimestampWithTimeZone > */
+	"application" TEXT  /* Option < String > */
+)
+STRICT VOLATILE PARALLEL RESTRICTED 
+LANGUAGE c /* Rust */
+AS 'MODULE_PATHNAME', 'sessions_wrapper';
+/* </end connected objects> */
+
+/* <begin connected objects> */
 -- src/sync/function.rs:45
 -- aadauth::sync::function::group_sync_worker
 CREATE  FUNCTION aadauth."group_sync_worker"() RETURNS TABLE (
@@ -274,7 +289,21 @@ AS 'MODULE_PATHNAME', 'group_sync_worker_wrapper';
 /* </end connected objects> */
 
 /* <begin connected objects> */
--- src/sessions/function.rs:52
+-- src/sessions/function.rs:22
+-- aadauth::sessions::function::revoke
+CREATE  FUNCTION aadauth."revoke"(
+	"object_id" uuid, /* Option < pgrx :: Uuid > */
+	"until" timestamp with time zone DEFAULT 'infinity', /* Option < TimestampWithTimeZone > */
+	"reason" TEXT DEFAULT NULL /* Option < & str > */
+) RETURNS void
+VOLATILE PARALLEL UNSAFE 
+SET search_path TO pg_catalog, pg_temp
+LANGUAGE c /* Rust */
+AS 'MODULE_PATHNAME', 'revoke_wrapper';
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- src/sessions/function.rs:61
 -- aadauth::sessions::function::restore
 CREATE  FUNCTION aadauth."restore"(
 	"object_id" uuid /* Option < pgrx :: Uuid > */
@@ -299,15 +328,6 @@ AS 'MODULE_PATHNAME', 'statistics_wrapper';
 /* </end connected objects> */
 
 /* <begin connected objects> */
--- src/statistics/view.rs:65
--- aadauth::statistics::view::reset_statistics
-CREATE  FUNCTION aadauth."reset_statistics"() RETURNS void
-STRICT 
-LANGUAGE c /* Rust */
-AS 'MODULE_PATHNAME', 'reset_statistics_wrapper';
-/* </end connected objects> */
-
-/* <begin connected objects> */
 -- src/statistics/view.rs:11
 -- requires:
 --   statistics
@@ -326,64 +346,46 @@ GRANT SELECT ON aadauth.statistics TO aadauth_auditor, pg_monitor;
 /* </end connected objects> */
 
 /* <begin connected objects> */
--- src/sessions/view.rs:16
--- aadauth::sessions::view::sessions
-CREATE  FUNCTION aadauth."sessions"() RETURNS TABLE (
-	"pid" INT,  /* i32 */
-	"role" name,  /* Name */
-	"principal" TEXT,  /* String */
-	"principal_type" TEXT,  /* & '_ str */
-	"object_id" uuid,  /* pgrx :: Uuid */
-	"group_id" uuid,  /* Option < pgrx :: Uuid > */
-	"database" name,  /* Option < Name > */
-	"client" TEXT,  /* String */
-	"signed_in_at" timestamp with time zone,  /* Option < TimestampWithTimeZone > */
-	"token_expires_at" timestamp with time zone,  /* Option < TimestampWithTimeZone > */
-	"application" TEXT  /* Option < String > */
+-- src/audit/explain.rs:32
+-- aadauth::audit::explain::explain_sign_in
+CREATE  FUNCTION aadauth."explain_sign_in"(
+	"event" uuid /* pgrx :: Uuid */
+) RETURNS TABLE (
+	"checked" TEXT,  /* String */
+	"outcome" TEXT,  /* String */
+	"explanation" TEXT  /* Option < String > */
 )
-STRICT VOLATILE PARALLEL RESTRICTED 
-LANGUAGE c /* Rust */
-AS 'MODULE_PATHNAME', 'sessions_wrapper';
-/* </end connected objects> */
-
-/* <begin connected objects> */
--- src/diagnosis/mod.rs:38
--- aadauth::diagnosis::check_configuration
-CREATE  FUNCTION aadauth."check_configuration"() RETURNS TABLE (
-	"severity" TEXT,  /* & '_ str */
-	"code" TEXT,  /* & '_ str */
-	"place" TEXT,  /* String */
-	"problem" TEXT,  /* String */
-	"remedy" TEXT  /* String */
-)
-STRICT PARALLEL RESTRICTED 
+STRICT STABLE PARALLEL RESTRICTED 
 SET search_path TO pg_catalog, pg_temp
 LANGUAGE c /* Rust */
-AS 'MODULE_PATHNAME', 'check_configuration_wrapper';
+AS 'MODULE_PATHNAME', 'explain_sign_in_wrapper';
 /* </end connected objects> */
 
 /* <begin connected objects> */
--- src/diagnosis/mod.rs:27
+-- src/audit/explain.rs:17
 -- requires:
---   check_configuration
+--   explain_sign_in
 
 
-COMMENT ON FUNCTION aadauth.check_configuration() IS
-    'what is wrong with the configuration, the worst first, and what to change; no rows when nothing is';
-REVOKE ALL ON FUNCTION aadauth.check_configuration() FROM PUBLIC;
+COMMENT ON FUNCTION aadauth.explain_sign_in(uuid) IS
+    'each check of a sign-in with its outcome, and what to do about those that failed; takes an event_id of aadauth.sign_in_audit';
+REVOKE ALL ON FUNCTION aadauth.explain_sign_in(uuid) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION aadauth.explain_sign_in(uuid) TO aadauth_auditor;
 /* </end connected objects> */
 
 /* <begin connected objects> */
--- src/principals/functions.rs:34
--- aadauth::principals::functions::pg_catalog::pgaadauth_create_principal
-CREATE  FUNCTION pg_catalog."pgaadauth_create_principal"(
+-- src/principals/functions.rs:64
+-- aadauth::principals::functions::pg_catalog::pgaadauth_update_principal_with_oid
+CREATE  FUNCTION pg_catalog."pgaadauth_update_principal_with_oid"(
 	"rolename" TEXT, /* Option < & str > */
+	"objectid" TEXT, /* Option < & str > */
+	"objecttype" TEXT, /* Option < & str > */
 	"isadmin" bool, /* Option < bool > */
 	"ismfa" bool /* Option < bool > */
 ) RETURNS TEXT /* String */
 SET search_path TO pg_catalog, pg_temp
 LANGUAGE c /* Rust */
-AS 'MODULE_PATHNAME', 'pgaadauth_create_principal_wrapper';
+AS 'MODULE_PATHNAME', 'pgaadauth_update_principal_with_oid_wrapper';
 /* </end connected objects> */
 
 /* <begin connected objects> */
@@ -402,6 +404,19 @@ AS 'MODULE_PATHNAME', 'pgaadauth_sync_roles_for_group_members_wrapper';
 /* </end connected objects> */
 
 /* <begin connected objects> */
+-- src/principals/functions.rs:34
+-- aadauth::principals::functions::pg_catalog::pgaadauth_create_principal
+CREATE  FUNCTION pg_catalog."pgaadauth_create_principal"(
+	"rolename" TEXT, /* Option < & str > */
+	"isadmin" bool, /* Option < bool > */
+	"ismfa" bool /* Option < bool > */
+) RETURNS TEXT /* String */
+SET search_path TO pg_catalog, pg_temp
+LANGUAGE c /* Rust */
+AS 'MODULE_PATHNAME', 'pgaadauth_create_principal_wrapper';
+/* </end connected objects> */
+
+/* <begin connected objects> */
 -- src/principals/functions.rs:45
 -- aadauth::principals::functions::pg_catalog::pgaadauth_create_principal_with_oid
 CREATE  FUNCTION pg_catalog."pgaadauth_create_principal_with_oid"(
@@ -414,21 +429,6 @@ CREATE  FUNCTION pg_catalog."pgaadauth_create_principal_with_oid"(
 SET search_path TO pg_catalog, pg_temp
 LANGUAGE c /* Rust */
 AS 'MODULE_PATHNAME', 'pgaadauth_create_principal_with_oid_wrapper';
-/* </end connected objects> */
-
-/* <begin connected objects> */
--- src/principals/functions.rs:64
--- aadauth::principals::functions::pg_catalog::pgaadauth_update_principal_with_oid
-CREATE  FUNCTION pg_catalog."pgaadauth_update_principal_with_oid"(
-	"rolename" TEXT, /* Option < & str > */
-	"objectid" TEXT, /* Option < & str > */
-	"objecttype" TEXT, /* Option < & str > */
-	"isadmin" bool, /* Option < bool > */
-	"ismfa" bool /* Option < bool > */
-) RETURNS TEXT /* String */
-SET search_path TO pg_catalog, pg_temp
-LANGUAGE c /* Rust */
-AS 'MODULE_PATHNAME', 'pgaadauth_update_principal_with_oid_wrapper';
 /* </end connected objects> */
 
 /* <begin connected objects> */
