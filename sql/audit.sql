@@ -87,7 +87,7 @@ SELECT
     a.database,
     a.count
 FROM aadauth.sign_in_audit AS a
-WHERE a.reason IS DISTINCT FROM 'no-password'
+WHERE a.reason IS DISTINCT FROM 'no-password' OR a.count > 1
 ORDER BY a.occurred_at DESC, a.event_id DESC;
 
 COMMENT ON VIEW aadauth.sign_ins IS

@@ -45,7 +45,9 @@ const UNKNOWN: &str = "(not recorded)";
 /// There is no table, and there will be none until there is space.
 pub fn prepare(start: Uuid) -> io::Result<()> {
     for id in spool::ids_of("flood")? {
-        if Table::open_old(&path(id))?.kept()?.is_empty() {
+        // One that can't be read is for the audit worker to complain of.
+        let kept = Table::open_old(&path(id)).and_then(|table| table.kept());
+        if kept.is_ok_and(|kept| kept.iter().all(|kept| kept.slot.count == 0)) {
             fs::remove_file(path(id))?;
         }
     }
@@ -197,6 +199,14 @@ impl Counts {
             fs::remove_file(path(self.id))
         }
     }
+}
+
+/// Bytes of counts that are not settled in the audit's table; those that can't be read are none.
+pub fn backlog() -> u64 {
+    let tables = Counts::read().unwrap_or_default();
+    let counts = tables.iter().flat_map(|counts| &counts.kept);
+    let waiting = counts.filter(|kept| kept.slot.count > 0).count();
+    (waiting * slot::SIZE) as u64
 }
 
 fn minute_of(micros: i64) -> i64 {

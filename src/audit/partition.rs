@@ -8,6 +8,7 @@ use std::time::Duration;
 use pgrx::datum::DatumWithOid;
 use pgrx::prelude::*;
 use pgrx::spi::SpiClient;
+use uuid::Uuid;
 
 use crate::pg::worker::{self, Failure};
 
@@ -53,16 +54,25 @@ WITH week AS (
             pg_catalog.to_char(monday, 'YYYY-MM-DD'), pg_catalog.to_char(monday + 7, 'YYYY-MM-DD')) AS bounds
     FROM week
 )
-SELECT p.name, p.bounds, c.oid IS NOT NULL, COALESCE(c.relispartition, false)
+SELECT p.name, p.bounds, c.oid IS NOT NULL, COALESCE(c.relispartition, false),
+    COALESCE(r.rolsuper, true)
 FROM partition AS p
 LEFT JOIN pg_catalog.pg_class AS c
-    ON c.relname = p.name AND c.relnamespace = 'aadauth'::regnamespace";
+    ON c.relname = p.name AND c.relnamespace = 'aadauth'::regnamespace
+LEFT JOIN pg_catalog.pg_roles AS r ON r.oid = c.relowner";
     let rows = client.update(query, Some(1), &[DatumWithOid::from(week.0)])?;
     let row = rows.first();
     let text = |number| row.get::<String>(number).map(Option::unwrap_or_default);
     let is = |number| row.get::<bool>(number).map(|value| value == Some(true));
     let (name, bounds, exists, is_attached) = (text(1)?, text(2)?, is(3)?, is(4)?);
     let table = format!("aadauth.{name}");
+    // Its triggers would run with the worker's rights.
+    if !is(5)? {
+        return Err(Failure {
+            message: format!("table \"{table}\" is not owned by a superuser"),
+            is_data: false,
+        });
+    }
     if !exists {
         let mut run = |statement: &str| client.update(statement, None, &[]).map(drop);
         run(&format!(
@@ -84,17 +94,22 @@ LEFT JOIN pg_catalog.pg_class AS c
     Ok(table)
 }
 
-/// Forgets how far spool files had been read that nobody has read since then.
+/// Forgets how far spool files had been read that have gone since then.
 ///
 /// # Errors
 /// Nothing has changed; another attempt may succeed.
-pub fn forget_offsets(retention: Duration) -> Result<(), Failure> {
+pub fn forget_offsets(retention: Duration, present: &[Uuid]) -> Result<(), Failure> {
     let statement = "DELETE FROM aadauth.audit_spool AS s
-        WHERE s.read_at < pg_catalog.now() - pg_catalog.make_interval(secs => $1)";
+        WHERE s.read_at < pg_catalog.now() - pg_catalog.make_interval(secs => $1)
+            AND s.spool_id <> ALL ($2)";
+    let present: Vec<pgrx::Uuid> = present
+        .iter()
+        .map(|id| pgrx::Uuid::from_bytes(id.into_bytes()))
+        .collect();
     worker::transaction(|| {
         Spi::connect_mut(|client| {
             let retention = DatumWithOid::from(retention.as_secs_f64());
-            client.update(statement, None, &[retention])?;
+            client.update(statement, None, &[retention, DatumWithOid::from(present)])?;
             Ok(())
         })
     })

@@ -84,11 +84,11 @@ pub fn current() -> Option<Uuid> {
     shmem::spool(|state| state.current)
 }
 
-/// Bytes that the audit worker has not read yet.
+/// Bytes that the audit worker has not moved to the table yet, counts included.
 pub fn backlog() -> u64 {
     let state = shmem::spool(|state| *state);
     let length = state.current.map_or(0, length);
-    state.older + length.saturating_sub(state.read_to)
+    state.older + length.saturating_sub(state.read_to) + flood::backlog()
 }
 
 /// Bytes of all spool files, which `aadauth.audit_spool_limit` bounds.
@@ -105,11 +105,14 @@ pub fn append(event: &impl Serialize, share: Share) -> io::Result<Written> {
     let directory = directory();
     let look = || shmem::spool(|state| state.current.map(|id| (id, state.older)));
     let most = share.of(settings::audit_spool_limit());
-    append_line(&directory, &line(event)?, most, look).map(Written)
+    append_line(&directory, &line(event)?, most, look)
 }
 
 /// An event that is in the spool, and not yet on disk.
-pub struct Written(File);
+pub struct Written {
+    file: File,
+    id: Uuid,
+}
 
 impl Written {
     /// Waits until it is on disk.
@@ -117,8 +120,8 @@ impl Written {
     /// # Errors
     /// It may never get there.
     pub fn sync(self) -> io::Result<()> {
-        self.0.sync_data()?;
-        sync_name(&directory())
+        self.file.sync_data()?;
+        sync_name(&directory(), self.id)
     }
 }
 
@@ -131,7 +134,7 @@ fn append_line(
     line: &[u8],
     most: u64,
     look: impl Fn() -> Option<(Uuid, u64)>,
-) -> io::Result<File> {
+) -> io::Result<Written> {
     // The current file changes once in a megabyte.
     const ATTEMPTS: u32 = 10;
     for _ in 0..ATTEMPTS {
@@ -155,7 +158,7 @@ fn append_line(
                 "the event was written in part only",
             ));
         }
-        return Ok(file);
+        return Ok(Written { file, id });
     }
     Err(io::Error::other("the spool's file changed again and again"))
 }
@@ -188,13 +191,12 @@ fn open_to_append(directory: &Path, id: Uuid) -> io::Result<File> {
 }
 
 /// A new file's name is as little on disk as its content.
-fn sync_name(directory: &Path) -> io::Result<()> {
-    let state = shmem::spool(|state| *state);
-    if state.is_name_synced {
+fn sync_name(directory: &Path, id: Uuid) -> io::Result<()> {
+    if shmem::spool(|state| state.is_name_synced && state.current == Some(id)) {
         return Ok(());
     }
     File::open(directory)?.sync_all()?;
-    shmem::change_spool(|now| now.is_name_synced |= now.current == state.current);
+    shmem::change_spool(|state| state.is_name_synced |= state.current == Some(id));
     Ok(())
 }
 

@@ -21,11 +21,10 @@ pub fn say(share: Share, error: &io::Error) {
     let is_news = shmem::change_spool(|state| {
         let trouble = state.trouble_of(share);
         trouble.counted += 1;
-        let begins = trouble.since == 0;
-        if begins {
+        if trouble.since == 0 {
             trouble.since = now;
         }
-        let is_news = begins && now - trouble.said > LEAST_PAUSE;
+        let is_news = trouble.said < trouble.since && now - trouble.said > LEAST_PAUSE;
         if is_news {
             trouble.said = now;
         }

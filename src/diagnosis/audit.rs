@@ -51,10 +51,10 @@ fn spool() -> Option<Finding> {
             format!(
                 "{counted} events of sign-ins were only counted, since they could not be written; {size}."
             ),
-            "Make room on the disk of the data directory, mend what keeps events from the table, or raise              aadauth.audit_spool_limit. The server log has the cause, in the line that says they can't be written.",
+            "Make room on the disk of the data directory, mend what keeps events from the table, or raise aadauth.audit_spool_limit. The server log has the cause, in the line that says they can't be written.",
         ));
     }
-    (used > limit / 2).then(|| {
+    (used > limit / 4).then(|| {
         Finding::new(
             Code::AuditSpoolFilling,
             "aadauth.audit_spool_limit",

@@ -4,7 +4,9 @@
  *
  * SIGTERM leaves it to core where a backend may die, which is never in the middle of a commit.  Core's
  * message says "administrator command" and has the SQLSTATE of a shutdown; both are replaced on their
- * way to the log and to the client.
+ * way to the log and to the client.  (elog.c means the hook for the log alone; but there is no other way to
+ * have both a message of one's own and core's rules about where a backend dies.  Where log_min_messages
+ * keeps FATAL out of the log the hook is not called, and the client gets core's words.)
  */
 #include "postgres.h"
 

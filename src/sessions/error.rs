@@ -15,7 +15,7 @@ pub enum RevocationError {
     Denied(#[from] PrincipalError),
     #[error("must be superuser to revoke or restore the principal of admin \"{0}\"")]
     AdminPrincipal(String),
-    #[error("must be superuser to restore the principal of one's own session")]
+    #[error("must be superuser to revoke or restore the principal of one's own session")]
     OwnPrincipal,
     #[error("principals are revoked and restored on the primary server")]
     Standby,

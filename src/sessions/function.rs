@@ -29,6 +29,7 @@ pub(super) fn revoke(
     let revoke = || {
         let object_id = prepare("revoke", object_id)?;
         let roles = demand_manageable(object_id)?;
+        demand_other(object_id)?;
         add(
             object_id,
             until.ok_or(RevocationError::Null("until"))?,
@@ -43,6 +44,14 @@ pub(super) fn revoke(
             );
         }
         tell("revoked", object_id);
+        if shmem::session_worker().is_none() || shmem::session_problem().is_some() {
+            log::line(
+                Level::Warning,
+                "the list of revocations is not being read at the moment",
+                Some("Until it is, the principal is not shut out."),
+                Some("SELECT * FROM aadauth.check_configuration() says why."),
+            );
+        }
         Ok(())
     };
     revoke().unwrap_or_else(|error: RevocationError| error.raise())
@@ -55,10 +64,7 @@ pub(super) fn restore(object_id: Option<pgrx::Uuid>) {
     let restore = || {
         let object_id = prepare("restore", object_id)?;
         demand_manageable(object_id)?;
-        let is_own = super::own().is_some_and(|session| session.ids.contain(object_id));
-        if is_own && !rights::is_superuser(rights::current_user()) {
-            return Err(RevocationError::OwnPrincipal);
-        }
+        demand_other(object_id)?;
         remove(object_id)?;
         tell("restored", object_id);
         Ok(())
@@ -96,6 +102,15 @@ fn demand_manageable(object_id: Uuid) -> Result<Vec<pg_sys::Oid>, RevocationErro
         roles.push(role.role);
     }
     Ok(roles)
+}
+
+/// Refuses the principal of this session, who could lift or shorten their own revocation.
+fn demand_other(object_id: Uuid) -> Result<(), RevocationError> {
+    let is_own = super::own().is_some_and(|session| session.ids.contain(object_id));
+    if is_own && !rights::is_superuser(rights::current_user()) {
+        return Err(RevocationError::OwnPrincipal);
+    }
+    Ok(())
 }
 
 fn add(

@@ -37,7 +37,7 @@ pub fn init() {
     );
     GucRegistry::define_int_guc(
         c"aadauth.audit_retention",
-        c"How long sign-ins stay in the audit, in whole weeks; 0 keeps them for ever.",
+        c"How long sign-ins stay in the audit, which is dropped week by week; less than a day keeps them for ever.",
         c"",
         &AUDIT_RETENTION,
         0,
@@ -83,10 +83,12 @@ pub fn init() {
     );
 }
 
-/// `None`: for ever.
+/// `None`: for ever. A number that was meant as days and taken as minutes must not cost the audit, so that
+/// less than a day is none.
 pub fn audit_retention() -> Option<Duration> {
+    const DAY: u64 = 24 * 60;
     let minutes = u64::try_from(AUDIT_RETENTION.get()).unwrap_or_default();
-    (minutes > 0).then(|| Duration::from_secs(minutes * 60))
+    (minutes >= DAY).then(|| Duration::from_secs(minutes * 60))
 }
 
 pub fn audit_local_sign_ins() -> bool {

@@ -119,7 +119,7 @@ pub fn init() {
     );
     setting::define::<DatabaseName>(
         c"aadauth.database",
-        c"The database that holds the sign-in audit; a superuser must own it.",
+        c"The database that holds the sign-in audit and the revocations; a superuser must own it.",
         &DATABASE,
     );
     GucRegistry::define_bool_guc(
@@ -257,7 +257,7 @@ pub fn signing_key_refresh_cooldown() -> Duration {
     duration(&SIGNING_KEY_REFRESH_COOLDOWN)
 }
 
-/// The database that holds the audit.
+/// The database that holds the audit and the revocations.
 pub fn database() -> String {
     value(&DATABASE).unwrap_or_else(|| "postgres".to_owned())
 }

@@ -147,6 +147,7 @@ pub fn conclude(mut word: Word) -> Option<Refusal> {
         let recorded = attempt::verdict(|verdict| event::record(&connection, &word, verdict));
         attempt::settle();
         if recorded.is_err() {
+            sessions::leave();
             word = Word::Refused(Refusal::new(Reason::AuditUnavailable, &connection.role));
         }
     }

@@ -1,5 +1,6 @@
 //! The audit worker: moves events from the spool into the table.
 
+use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
 use uuid::Uuid;
@@ -102,8 +103,13 @@ impl Retention {
         let Some(retention) = settings::audit_retention().filter(|_| now >= self.due) else {
             return;
         };
-        let outcome = partition::forget_offsets(retention);
-        match outcome.and_then(|()| partition::drop_expired(retention)) {
+        // A file that can't be listed keeps its offset.
+        let outcome = spool::list()
+            .map_or(Ok(()), |present| {
+                partition::forget_offsets(retention, &present)
+            })
+            .and_then(|()| partition::drop_expired(retention));
+        match outcome {
             Ok(dropped) => {
                 self.due = now + RETENTION_INTERVAL;
                 for name in dropped {
@@ -176,7 +182,12 @@ fn count() -> Result<(), Problem> {
         message: format!("could not read the flood table of the audit: {error}"),
         hint: Some("The files in aadauth/spool in the data directory must be readable."),
     };
-    for counts in Counts::read().map_err(unreadable)? {
+    let tables = match Counts::read() {
+        // Those who count have it; what is there can wait.
+        Err(error) if error.kind() == ErrorKind::TimedOut => return Ok(()),
+        tables => tables.map_err(unreadable)?,
+    };
+    for counts in tables {
         let records = counts.records();
         let refused = if records.is_empty() {
             0
@@ -188,7 +199,10 @@ fn count() -> Result<(), Problem> {
             let hint = "A database with the encoding UTF8 refuses none.";
             log::line(Level::Warning, &message, None, Some(hint));
         }
-        counts.settle().map_err(unreadable)?;
+        match counts.settle() {
+            Err(error) if error.kind() == ErrorKind::TimedOut => {}
+            settled => settled.map_err(unreadable)?,
+        }
     }
     Ok(())
 }
@@ -206,13 +220,13 @@ fn drain(id: Uuid) -> Result<(), Problem> {
         let progress = writer::advance(id)?;
         if progress.skipped > 0 {
             let message = format!(
-                "skipped {} lines of the audit spool that are not events",
+                "skipped {} lines of the audit spool that are no events, or that the table refuses",
                 progress.skipped
             );
             let detail = format!(
                 "They are in the file aadauth/spool/{id}.jsonl of the data directory until it has been read to its end."
             );
-            let hint = "A full disk tears lines; so does writing to the file by hand.";
+            let hint = "A full disk tears lines; so does writing to the file by hand. Only a database with the encoding UTF8 takes every name.";
             log::line(Level::Warning, &message, Some(&detail), Some(hint));
         }
         // The current file is read again when a sign-in wakes the worker; one that isn't it any more, now.

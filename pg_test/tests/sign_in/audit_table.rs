@@ -21,6 +21,7 @@ pub const TESTS: &[Test] = &[
     ("each_week_is_a_table", weeks),
     ("old_weeks_are_dropped", retention),
     ("a_detached_week_is_taken_in_again", detached),
+    ("a_week_that_is_not_a_superusers", not_a_superusers),
     ("an_auditors_questions_have_an_index", indexes),
     ("the_extension_is_not_dropped_unasked", drop_extension),
     ("a_database_dropped_and_made_again", database_dropped),
@@ -152,6 +153,28 @@ fn detached(rig: &Rig) -> Result<()> {
     await_roles(&server, "old-1 old-2")
 }
 
+/// Its owner could have given it triggers, which the worker would run.
+fn not_a_superusers(rig: &Rig) -> Result<()> {
+    let server = rig.server("audit-owned", |plan| plan)?;
+    plant(&server, &[("old-1", 30)])?;
+    await_roles(&server, "old-1")?;
+    let week =
+        server.sql("SELECT tableoid::regclass FROM aadauth.sign_in_audit WHERE role = 'old-1'")?;
+    server.sql(&format!(
+        "CREATE ROLE keeper; ALTER TABLE aadauth.sign_in_audit DETACH PARTITION {week};
+         ALTER TABLE {week} OWNER TO keeper"
+    ))?;
+    let mark = server.log()?.len();
+    plant(&server, &[("old-2", 30)])?;
+    server.wait_for_log(mark, "is not owned by a superuser")?;
+    let rows = server.sql(&format!("SELECT count(*) FROM {week}"))?;
+    ensure(rows == "1", || {
+        format!("{rows} rows in somebody else's table")
+    })?;
+    server.sql(&format!("ALTER TABLE {week} OWNER TO postgres"))?;
+    await_roles(&server, "old-1 old-2")
+}
+
 fn indexes(rig: &Rig) -> Result<()> {
     let server = &rig.server;
     let sign_in = rig.accepted(server, "alice@contoso.com", &rig.alice()?)?;
@@ -210,6 +233,18 @@ fn drop_extension(rig: &Rig) -> Result<()> {
         Ok(_) => return Err("dropped by nobody".into()),
         Err(error) => ensure(
             error.to_string().contains("must be owner of extension"),
+            || error.to_string(),
+        )?,
+    }
+    server.sql("DROP EXTENSION aadauth CASCADE; CREATE EXTENSION aadauth")?;
+    // With nothing recorded yet, revocations are worth asking for as well.
+    server.sql("SELECT aadauth.revoke(gen_random_uuid())")?;
+    match server.sql("TRUNCATE aadauth.sign_in_audit; DROP EXTENSION aadauth") {
+        Ok(_) => return Err("revocations are dropped unasked".into()),
+        Err(error) => ensure(
+            error
+                .to_string()
+                .contains("without deleting the revocations"),
             || error.to_string(),
         )?,
     }

@@ -140,6 +140,9 @@ fn themselves(rig: &Rig) -> Result<()> {
     let mut alice = open(rig, &server, "dba", &rig.alice()?)?;
     let restore = "SELECT aadauth.restore('a11ce000-0000-4000-8000-000000000001')";
     expect_error(&mut alice, restore, "one's own session")?;
+    // Nor shorten a revocation that somebody is about to learn of.
+    let shorten = "SELECT aadauth.revoke('a11ce000-0000-4000-8000-000000000001', now() + '1 s')";
+    expect_error(&mut alice, shorten, "one's own session")?;
     let other = Uuid::new_v4();
     for sql in calls(other) {
         alice.query(&sql)?;
