@@ -12,6 +12,33 @@ COMMENT ON FUNCTION pg_catalog.pgaadauth_list_principals(boolean) IS
 COMMENT ON FUNCTION pg_catalog.pgaadauth_sync_roles_for_group_members() IS
     'give every member of a mapped group a role of their own, now; what was changed, and what could not be';
 
+-- Default privileges may have given others more than this script does.
+DO $$
+DECLARE
+    statement text;
+BEGIN
+    FOR statement IN
+        SELECT pg_catalog.format('REVOKE ALL ON TABLE %s FROM %I', c.oid::regclass, r.rolname)
+        FROM pg_catalog.pg_class AS c
+        CROSS JOIN pg_catalog.aclexplode(c.relacl) AS a
+        JOIN pg_catalog.pg_roles AS r ON r.oid = a.grantee
+        WHERE c.relnamespace = 'aadauth'::regnamespace AND c.relkind IN ('r', 'p', 'v')
+            AND a.grantee <> c.relowner
+            AND r.rolname NOT IN ('aadauth_auditor', 'azure_pg_admin', 'pg_monitor')
+        UNION
+        SELECT pg_catalog.format('REVOKE ALL ON FUNCTION %s FROM %I', p.oid::regprocedure, r.rolname)
+        FROM pg_catalog.pg_proc AS p
+        CROSS JOIN pg_catalog.aclexplode(p.proacl) AS a
+        JOIN pg_catalog.pg_roles AS r ON r.oid = a.grantee
+        WHERE p.pronamespace = 'aadauth'::regnamespace
+            AND a.grantee <> p.proowner
+            AND r.rolname NOT IN ('aadauth_auditor', 'azure_pg_admin', 'pg_monitor')
+    LOOP
+        EXECUTE statement;
+    END LOOP;
+END
+$$;
+
 -- Nobody reads or writes these tables by pg_read_all_data and pg_write_all_data, whoever has been given them:
 -- those roles don't bypass row-level security. The worker and dumps do, being superusers.
 ALTER TABLE aadauth.sign_in_audit ENABLE ROW LEVEL SECURITY;

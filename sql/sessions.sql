@@ -106,6 +106,10 @@ COMMENT ON FUNCTION aadauth.revoke(uuid, timestamptz, text) IS
 COMMENT ON FUNCTION aadauth.restore(uuid) IS
     'let a principal sign in again';
 
+-- Whoever holds the table up is to be told from a call that works.
+ALTER FUNCTION aadauth.revoke(uuid, timestamptz, text) SET lock_timeout = '2s';
+ALTER FUNCTION aadauth.restore(uuid) SET lock_timeout = '2s';
+
 REVOKE ALL ON aadauth.revoked_principals, aadauth.revocations FROM PUBLIC;
 -- Who may revoke must see who is revoked.
 GRANT SELECT ON aadauth.revoked_principals, aadauth.revocations TO aadauth_auditor, azure_pg_admin;

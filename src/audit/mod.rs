@@ -71,10 +71,14 @@ fn append_anybodys(event: &Event) {
 }
 
 fn append_whole(event: &Event, must_be_recorded: bool) -> Result<(), NotRecorded> {
-    let sync = settings::audit_sync() && event.outcome == Outcome::Authenticated;
-    let error = match spool::append(event, Share::Whole) {
+    // One good token for something else refuses as often as somebody likes.
+    let (share, sync) = match event.outcome {
+        Outcome::Authenticated => (Share::Whole, settings::audit_sync()),
+        Outcome::Refused | Outcome::Interrupted => (Share::Half, false),
+    };
+    let error = match spool::append(event, share) {
         Ok(written) => {
-            trouble::is_over(Share::Whole);
+            trouble::is_over(share);
             // It is in the spool even if that fails, so that it must not be counted.
             if sync && let Err(error) = written.sync() {
                 trouble::say_unsynced(&error);
@@ -88,7 +92,7 @@ fn append_whole(event: &Event, must_be_recorded: bool) -> Result<(), NotRecorded
         }
         Err(error) => error,
     };
-    trouble::say(Share::Whole, &error);
+    trouble::say(share, &error);
     if must_be_recorded {
         let refused = Event {
             outcome: Outcome::Refused,

@@ -27,14 +27,21 @@ impl Week {
 
 /// What each partition has: the key, by which no event is recorded twice, and an index for each question
 /// of an auditor. The expressions are those of the view `aadauth.sign_ins`.
-const KEYS: [&str; 7] = [
+const KEYS: [&str; 6] = [
     "ALTER TABLE {} ADD PRIMARY KEY (event_id)",
     "CREATE INDEX ON {} (occurred_at)",
     "CREATE INDEX ON {} (occurred_at) WHERE outcome = 'refused'",
     "CREATE INDEX ON {} (role, occurred_at)",
     "CREATE INDEX ON {} (object_id, occurred_at)",
-    "CREATE INDEX ON {} ((COALESCE(upn, display_name, app_id::text, object_id::text)), occurred_at)",
     "CREATE INDEX ON {} (client_address, occurred_at)",
+];
+
+/// As [`KEYS`]. Statistics of an index aren't hidden by the table's policies (system_views.sql, `pg_stats`),
+/// and these would list people.
+const PRINCIPALS: [&str; 2] = [
+    "CREATE INDEX {name}_principal_idx ON aadauth.{name}
+        ((COALESCE(upn, display_name, app_id::text, object_id::text)), occurred_at)",
+    "ALTER INDEX aadauth.{name}_principal_idx ALTER COLUMN 1 SET STATISTICS 0",
 ];
 
 /// The name of the week's partition, schema included, which is made if it isn't there.
@@ -81,8 +88,12 @@ LEFT JOIN pg_catalog.pg_roles AS r ON r.oid = c.relowner";
         for key in KEYS {
             run(&key.replace("{}", &table))?;
         }
+        for statement in PRINCIPALS {
+            run(&statement.replace("{name}", &name))?;
+        }
         // Whoever may read all data reads the whole table by its policy only, and so no part of it.
         run(&format!("ALTER TABLE {table} ENABLE ROW LEVEL SECURITY"))?;
+        take_back(client, &table)?;
     }
     if !is_attached {
         // Takes a lesser lock than CREATE TABLE ... PARTITION OF, so that readers don't hold it up.
@@ -92,6 +103,24 @@ LEFT JOIN pg_catalog.pg_roles AS r ON r.oid = c.relowner";
         client.update(&attach, None, &[])?;
     }
     Ok(table)
+}
+
+/// Takes back what default privileges have given.
+fn take_back(client: &mut SpiClient<'_>, table: &str) -> Result<(), Failure> {
+    let query = "
+SELECT DISTINCT COALESCE(pg_catalog.quote_ident(r.rolname), 'PUBLIC')
+FROM pg_catalog.pg_class AS c
+CROSS JOIN pg_catalog.aclexplode(c.relacl) AS a
+LEFT JOIN pg_catalog.pg_roles AS r ON r.oid = a.grantee
+WHERE c.oid = $1::regclass AND a.grantee <> c.relowner";
+    let grantees: Vec<String> = client
+        .select(query, None, &[DatumWithOid::from(table)])?
+        .map(|row| row.get::<String>(1).map(Option::unwrap_or_default))
+        .collect::<Result<_, spi::Error>>()?;
+    for grantee in grantees {
+        client.update(&format!("REVOKE ALL ON {table} FROM {grantee}"), None, &[])?;
+    }
+    Ok(())
 }
 
 /// Forgets how far spool files had been read that have gone since then.
@@ -119,21 +148,28 @@ pub fn forget_offsets(retention: Duration, present: &[Uuid]) -> Result<(), Failu
 /// their names.
 ///
 /// # Errors
-/// One can't be dropped now, for example because somebody is reading; those before it are.
-pub fn drop_expired(retention: Duration) -> Result<Vec<String>, Failure> {
-    let mut dropped = Vec::new();
-    for name in worker::transaction(|| expired(retention))? {
-        worker::transaction(|| {
+/// One can't be dropped now, for example because somebody is reading; the others are.
+pub fn drop_expired(retention: Duration) -> (Vec<String>, Result<(), Failure>) {
+    let (mut dropped, mut failed) = (Vec::new(), Ok(()));
+    let names = match worker::transaction(|| expired(retention)) {
+        Ok(names) => names,
+        Err(failure) => return (dropped, Err(failure)),
+    };
+    for name in names {
+        let outcome = worker::transaction(|| {
             Spi::connect_mut(|client| {
                 // Whoever reads the audit waits behind this statement while it waits for its lock.
                 client.update("SET LOCAL lock_timeout = '1s'", None, &[])?;
                 client.update(&format!("DROP TABLE aadauth.{name}"), None, &[])?;
                 Ok(())
             })
-        })?;
-        dropped.push(name);
+        });
+        match outcome {
+            Ok(()) => dropped.push(name),
+            Err(failure) => failed = Err(failure),
+        }
     }
-    Ok(dropped)
+    (dropped, failed)
 }
 
 /// The names of partitions of ours that ended longer ago than that, oldest first.

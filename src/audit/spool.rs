@@ -33,7 +33,7 @@ const FILE_LENGTH: u64 = 1024 * 1024;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Share {
     Whole,
-    /// For events that anybody can cause, so that those of others find room.
+    /// For refusals, which anybody can cause as often as they like, so that sign-ins find room.
     Half,
 }
 

@@ -13,6 +13,7 @@
 
 #include "access/htup_details.h"
 #include "catalog/pg_authid.h"
+#include "common/ip.h"
 #include "libpq/auth.h"
 #include "libpq/crypt.h"
 #include "libpq/hba.h"
@@ -27,6 +28,31 @@
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
 
+/*
+ * The address in digits.  With log_hostname, port->remote_host is a name, and one that whoever owns the
+ * address has chosen.
+ */
+static void
+remote_address(Port *port, AadConnection *connection)
+{
+	static char host[NI_MAXHOST];
+	static char service[NI_MAXSERV];
+	char	   *zone;
+
+	connection->remote_host = port->remote_host;
+	connection->remote_port = port->remote_port;
+	if (port->raddr.addr.ss_family == AF_UNIX)
+		return;
+	if (pg_getnameinfo_all(&port->raddr.addr, port->raddr.salen, host, sizeof(host),
+						   service, sizeof(service), NI_NUMERICHOST | NI_NUMERICSERV) != 0)
+		return;
+	zone = strchr(host, '%');
+	if (zone)
+		*zone = '\0';
+	connection->remote_host = host;
+	connection->remote_port = service;
+}
+
 void
 aad_connection(Port *port, AadConnection *connection)
 {
@@ -34,8 +60,7 @@ aad_connection(Port *port, AadConnection *connection)
 	connection->user = port->user_name;
 	connection->database = port->database_name;
 	connection->application = port->application_name;
-	connection->remote_host = port->remote_host;
-	connection->remote_port = port->remote_port;
+	remote_address(port, connection);
 	connection->tls = port->ssl_in_use;
 	connection->local_socket = port->raddr.addr.ss_family == AF_UNIX;
 	if (port->hba)

@@ -13,7 +13,9 @@ use crate::principals::PrincipalError;
 pub enum RevocationError {
     #[error(transparent)]
     Denied(#[from] PrincipalError),
-    #[error("must be superuser to revoke or restore the principal of admin \"{0}\"")]
+    #[error(
+        "must be superuser to revoke or restore the principal of admin or privileged role \"{0}\""
+    )]
     AdminPrincipal(String),
     #[error("must be superuser to revoke or restore the principal of one's own session")]
     OwnPrincipal,
@@ -28,6 +30,8 @@ pub enum RevocationError {
     Null(&'static str),
     #[error("the time until which the principal is to be revoked has passed")]
     Past,
+    #[error("principals can only be revoked in a transaction with isolation level read committed")]
+    Isolation,
     #[error("{MOST} principals are revoked, which is the most that there may be")]
     TooMany,
     #[error("object id {0} is not revoked")]
@@ -59,6 +63,7 @@ impl RevocationError {
             }
             Self::Standby => ERRCODE_READ_ONLY_SQL_TRANSACTION,
             Self::OtherDatabase(_) | Self::Unfit(..) => ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+            Self::Isolation => ERRCODE_INVALID_TRANSACTION_STATE,
             Self::Null(_) => ERRCODE_NULL_VALUE_NOT_ALLOWED,
             Self::Past => ERRCODE_INVALID_PARAMETER_VALUE,
             Self::TooMany => ERRCODE_PROGRAM_LIMIT_EXCEEDED,
@@ -69,7 +74,7 @@ impl RevocationError {
 
     fn hint(&self) -> Option<String> {
         let hint = match self {
-            Self::AdminPrincipal(_) => "Admins don't shut out each other.",
+            Self::AdminPrincipal(_) => "Admins don't shut out each other, nor superusers.",
             Self::OwnPrincipal => "Another administrator can do it.",
             Self::Standby => "It gets to the standbys by replication.",
             Self::OtherDatabase(_) => {
@@ -81,6 +86,7 @@ impl RevocationError {
                 "Drop the roles of principals who won't come back and restore their object ids; or revoke a group."
             }
             Self::NotRevoked(_) => "The view aadauth.revocations has all that are.",
+            Self::Isolation => "Call it in a transaction of its own.",
             Self::Denied(_) | Self::Null(_) | Self::Statement(_) => return None,
         };
         Some(hint.to_owned())

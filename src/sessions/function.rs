@@ -13,6 +13,7 @@ use super::{MOST, TABLES};
 use crate::pg::log::{self, Level};
 use crate::pg::{rights, server, shmem};
 use crate::principals;
+use crate::principals::admin::privilege;
 use crate::principals::mapped::MappedRoles;
 use crate::settings;
 use crate::worker::database;
@@ -95,7 +96,8 @@ fn demand_manageable(object_id: Uuid) -> Result<Vec<pg_sys::Oid>, RevocationErro
     let mapped = MappedRoles::read();
     let mut roles = Vec::new();
     for role in mapped.iter().filter(|role| role.object_id == object_id) {
-        if role.admin && !rights::is_superuser(rights::current_user()) {
+        let is_superusers = role.admin || privilege(role.role).is_some();
+        if is_superusers && !rights::is_superuser(rights::current_user()) {
             let name = rights::name_of(role.role).unwrap_or_else(|| role.role.to_string());
             return Err(RevocationError::AdminPrincipal(name));
         }
@@ -122,8 +124,15 @@ fn add(
     if Spi::get_one_with_args::<bool>(query, &[until.into()])? != Some(true) {
         return Err(RevocationError::Past);
     }
+    // With an older snapshot, what others have revoked meanwhile would not count.
+    let query = "SELECT pg_catalog.current_setting('transaction_isolation') = 'read committed'";
+    if Spi::get_one::<bool>(query)? != Some(true) {
+        return Err(RevocationError::Isolation);
+    }
     let (by, by_id) = whoever_calls();
     rights::as_bootstrap_superuser(|| {
+        // One at a time, so that all that there are are counted.
+        Spi::run("LOCK TABLE aadauth.revoked_principals IN SHARE ROW EXCLUSIVE MODE")?;
         Spi::run("DELETE FROM aadauth.revoked_principals WHERE until <= pg_catalog.now()")?;
         let query =
             "SELECT pg_catalog.count(*) FROM aadauth.revoked_principals WHERE object_id <> $1";

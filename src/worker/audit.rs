@@ -104,27 +104,24 @@ impl Retention {
             return;
         };
         // A file that can't be listed keeps its offset.
-        let outcome = spool::list()
-            .map_or(Ok(()), |present| {
-                partition::forget_offsets(retention, &present)
-            })
-            .and_then(|()| partition::drop_expired(retention));
-        match outcome {
-            Ok(dropped) => {
-                self.due = now + RETENTION_INTERVAL;
-                for name in dropped {
-                    let message = format!("dropped the sign-ins in table \"aadauth.{name}\"");
-                    let detail = "They are older than aadauth.audit_retention says.";
-                    log::line(Level::Log, &message, Some(detail), None);
-                }
-            }
+        let forgotten = spool::list().map_or(Ok(()), |present| {
+            partition::forget_offsets(retention, &present)
+        });
+        let (dropped, outcome) = partition::drop_expired(retention);
+        for name in dropped {
+            let message = format!("dropped the sign-ins in table \"aadauth.{name}\"");
+            let detail = "They are older than aadauth.audit_retention says.";
+            log::line(Level::Log, &message, Some(detail), None);
+        }
+        self.due = match forgotten.and(outcome) {
+            Ok(()) => now + RETENTION_INTERVAL,
             Err(failure) => {
-                self.due = now + RETENTION_RETRY;
                 let message = format!("could not drop old sign-ins: {}", failure.message);
                 let detail = "It is tried again in a minute.";
                 log::line(Level::Log, &message, Some(detail), None);
+                now + RETENTION_RETRY
             }
-        }
+        };
     }
 }
 

@@ -147,10 +147,11 @@ pub fn fitness(database: &str, tables: &[&str]) -> spi::Result<Result<(), Proble
         Problem {
             kind: ProblemKind::NotOwned,
             message: format!(
-                "database \"{database}\" or tables of extension aadauth in it are not owned by a superuser"
+                "database \"{database}\" or tables of extension aadauth in it are not owned by a superuser, or others may write to them"
             ),
             hint: Some(
-                "Run ALTER DATABASE ... OWNER TO a superuser, or set aadauth.database to another one.",
+                "Run ALTER DATABASE ... OWNER TO a superuser, REVOKE all but SELECT on the tables, or set aadauth.database \
+                 to another one.",
             ),
         }
     } else {
@@ -159,33 +160,47 @@ pub fn fitness(database: &str, tables: &[&str]) -> spi::Result<Result<(), Proble
     Ok(Err(problem))
 }
 
-/// Whether the extension is there, its tables are, and a superuser owns them, their schema and the database.
+/// Whether the extension is there, its tables are, and they are a superuser's alone, as their schema and the
+/// database.
 fn look_at(tables: &[&str]) -> spi::Result<(bool, bool, bool)> {
     let query = "
+WITH tables AS (
+    SELECT c.oid, c.relowner, c.relacl
+    FROM pg_catalog.pg_class AS c
+    JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+    WHERE n.nspname = 'aadauth' AND c.relname = ANY ($1)
+), parts AS (
+    SELECT * FROM tables
+    UNION ALL SELECT p.oid, p.relowner, p.relacl
+    FROM tables AS t
+    JOIN pg_catalog.pg_inherits AS i ON i.inhparent = t.oid
+    JOIN pg_catalog.pg_class AS p ON p.oid = i.inhrelid
+)
 SELECT
     EXISTS (SELECT FROM pg_catalog.pg_extension WHERE extname = 'aadauth'),
     (SELECT pg_catalog.count(*) = pg_catalog.cardinality($1)
-     FROM pg_catalog.pg_class AS c
-     JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
-     JOIN pg_catalog.pg_depend AS d ON d.classid = 'pg_catalog.pg_class'::regclass AND d.objid = c.oid
+     FROM tables AS t
+     JOIN pg_catalog.pg_depend AS d ON d.classid = 'pg_catalog.pg_class'::regclass AND d.objid = t.oid
          AND d.refclassid = 'pg_catalog.pg_extension'::regclass AND d.deptype = 'e'
-     JOIN pg_catalog.pg_extension AS e ON e.oid = d.refobjid AND e.extname = 'aadauth'
-     WHERE n.nspname = 'aadauth' AND c.relname = ANY ($1)),
+     JOIN pg_catalog.pg_extension AS e ON e.oid = d.refobjid AND e.extname = 'aadauth'),
     NOT EXISTS (
         SELECT FROM (
             SELECT datdba AS owner FROM pg_catalog.pg_database
                 WHERE datname = pg_catalog.current_database()
             UNION ALL SELECT nspowner FROM pg_catalog.pg_namespace WHERE nspname = 'aadauth'
-            UNION ALL SELECT c.relowner FROM pg_catalog.pg_class AS c
-                JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
-                WHERE n.nspname = 'aadauth' AND c.relname = ANY ($1)
-            UNION ALL SELECT p.relowner FROM pg_catalog.pg_class AS p
-                JOIN pg_catalog.pg_inherits AS i ON i.inhrelid = p.oid
-                JOIN pg_catalog.pg_class AS c ON c.oid = i.inhparent
-                JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
-                WHERE n.nspname = 'aadauth' AND c.relname = ANY ($1)) AS o
+            UNION ALL SELECT relowner FROM parts) AS o
         JOIN pg_catalog.pg_roles AS r ON r.oid = o.owner
-        WHERE NOT r.rolsuper)";
+        WHERE NOT r.rolsuper)
+    -- Who may make a trigger has the worker run it; default privileges may have given that.
+    AND NOT EXISTS (
+        SELECT FROM parts AS p
+        CROSS JOIN pg_catalog.aclexplode(p.relacl) AS a
+        LEFT JOIN pg_catalog.pg_roles AS r ON r.oid = a.grantee
+        WHERE a.privilege_type <> 'SELECT' AND r.rolsuper IS NOT TRUE)
+    AND NOT EXISTS (
+        SELECT FROM parts AS p
+        JOIN pg_catalog.pg_trigger AS g ON g.tgrelid = p.oid
+        WHERE NOT g.tgisinternal)";
     let tables: Vec<String> = tables.iter().map(|table| (*table).to_owned()).collect();
     Spi::connect(|client| {
         let rows = client

@@ -22,6 +22,12 @@ pub const TESTS: &[Test] = &[
     ("old_weeks_are_dropped", retention),
     ("a_detached_week_is_taken_in_again", detached),
     ("a_week_that_is_not_a_superusers", not_a_superusers),
+    (
+        "what_others_have_been_given_is_taken_back",
+        default_privileges,
+    ),
+    ("statistics_list_nobody", column_statistics),
+    ("an_address_is_no_name", addresses),
     ("an_auditors_questions_have_an_index", indexes),
     ("the_extension_is_not_dropped_unasked", drop_extension),
     ("a_database_dropped_and_made_again", database_dropped),
@@ -173,6 +179,73 @@ fn not_a_superusers(rig: &Rig) -> Result<()> {
     })?;
     server.sql(&format!("ALTER TABLE {week} OWNER TO postgres"))?;
     await_roles(&server, "old-1 old-2")
+}
+
+/// Whoever may make a trigger on a table has it run by the worker, as a superuser.
+fn default_privileges(rig: &Rig) -> Result<()> {
+    let server = rig.start_plan(rig.plan("audit-given")?)?;
+    server.sql(
+        "CREATE ROLE app; ALTER DEFAULT PRIVILEGES GRANT ALL ON TABLES TO app;
+         ALTER DEFAULT PRIVILEGES GRANT ALL ON FUNCTIONS TO app",
+    )?;
+    rig.prepare(&server)?;
+    let person = rig.person(&server, "someone")?;
+    let sign_in = rig.accepted(&server, "someone", &rig.token_of(&person)?)?;
+    rig.event(&server, &sign_in.mark)?;
+    let given = "SELECT coalesce(string_agg(object, ' '), '') FROM (
+            SELECT relname::text, relacl FROM pg_class WHERE relnamespace = 'aadauth'::regnamespace
+            UNION ALL
+            SELECT proname::text, proacl FROM pg_proc WHERE pronamespace = 'aadauth'::regnamespace
+        ) AS o (object, acl), aclexplode(acl) WHERE grantee = 'app'::regrole";
+    let given_to_app = server.sql(given)?;
+    ensure(given_to_app.is_empty(), || given_to_app)?;
+    // What is given later is noticed; nothing is written, and nothing lost.
+    for what in [
+        "GRANT TRIGGER ON aadauth.sign_in_audit TO app",
+        "GRANT INSERT ON {} TO app",
+    ] {
+        let week = server.sql(WEEKS)?;
+        let grant = what.replace("{}", &week);
+        let mark = server.log()?.len();
+        server.sql(&grant)?;
+        let sign_in = rig.accepted(&server, "someone", &rig.token_of(&person)?)?;
+        server.wait_for_log(mark, "or others may write to them")?;
+        server.sql(&grant.replace("GRANT", "REVOKE").replace(" TO ", " FROM "))?;
+        rig.event(&server, &sign_in.mark)?;
+    }
+    Ok(())
+}
+
+/// `pg_stats` hides what a table's policies hide, and not what an index has.
+fn column_statistics(rig: &Rig) -> Result<()> {
+    let server = rig.server("audit-statistics", |plan| plan)?;
+    plant(&server, &[("old-1", 0); 50])?;
+    until("the audit has them", || {
+        let count = "SELECT count(*) = 50 FROM aadauth.sign_in_audit WHERE role = 'old-1'";
+        Ok((server.sql(count)? == "t").then_some(()))
+    })?;
+    let seen =
+        "SELECT count(*) FROM pg_stats WHERE schemaname = 'aadauth' AND tablename LIKE 'sign_in_%'";
+    let by_owner = server.sql(&format!("ANALYZE; {seen}"))?;
+    ensure(by_owner != "0", || "nothing was analysed".to_owned())?;
+    let by_reader = server.sql(&format!(
+        "CREATE ROLE reader; GRANT pg_read_all_data TO reader; SET ROLE reader; {seen}"
+    ))?;
+    ensure(by_reader == "0", || {
+        format!("{by_reader} columns are shown")
+    })
+}
+
+/// With `log_hostname` PostgreSQL has names in place of addresses.
+fn addresses(rig: &Rig) -> Result<()> {
+    let server = rig.server("audit-names", |plan| plan.set("log_hostname", "on"))?;
+    let person = rig.person(&server, "someone")?;
+    let sign_in = rig.accepted(&server, "someone", &rig.token_of(&person)?)?;
+    let event = rig.event(&server, &sign_in.mark)?;
+    ensure(
+        event["client_address"] == "127.0.0.1" && event["client_port"].is_number(),
+        || event.to_string(),
+    )
 }
 
 fn indexes(rig: &Rig) -> Result<()> {

@@ -127,6 +127,15 @@ fn admin_principals(rig: &Rig) -> Result<()> {
     for sql in calls(second) {
         server.sql(&sql)?;
     }
+    // Nor do they shut out superusers.
+    let third = Uuid::new_v4();
+    server.sql(&format!(
+        "SELECT pgaadauth_create_principal_with_oid('root_person', '{third}', 'user', false, false);
+         ALTER ROLE root_person SUPERUSER"
+    ))?;
+    for sql in calls(third) {
+        expect_error(&mut chief, &sql, "must be superuser to revoke or restore")?;
+    }
     server.sql(&calls(own)[0])?;
     expect_end(&mut chief, REVOKED)
 }
