@@ -129,7 +129,7 @@ COMMENT ON TABLE aadauth.audit_spool IS
 -- others make before they ask for one, is no attempt that anybody would miss.
 CREATE VIEW aadauth.sign_ins AS
 SELECT
-    a.occurred_at::timestamptz(0) AS "time",
+    pg_catalog.date_trunc('second', a.occurred_at) AS "time",
     a.role,
     COALESCE(a.upn, a.display_name, a.app_id::text, a.object_id::text) AS principal,
     CASE
@@ -165,17 +165,15 @@ CREATE SCHEMA IF NOT EXISTS aadauth; /* aadauth::aadauth */
 /* </end connected objects> */
 
 /* <begin connected objects> */
--- src/sessions/function.rs:23
--- aadauth::sessions::function::revoke
-CREATE  FUNCTION aadauth."revoke"(
-	"object_id" uuid, /* Option < pgrx :: Uuid > */
-	"until" timestamp with time zone DEFAULT 'infinity', /* Option < TimestampWithTimeZone > */
-	"reason" TEXT DEFAULT NULL /* Option < & str > */
-) RETURNS void
-VOLATILE PARALLEL UNSAFE 
-SET search_path TO pg_catalog, pg_temp
+-- src/sync/function.rs:45
+-- aadauth::sync::function::group_sync_worker
+CREATE  FUNCTION aadauth."group_sync_worker"() RETURNS TABLE (
+	"run" bigint,  /* Option < i64 > */
+	"next_run" timestamp with time zone  /* Option < TimestampWithTimeZone > */
+)
+STRICT VOLATILE PARALLEL RESTRICTED 
 LANGUAGE c /* Rust */
-AS 'MODULE_PATHNAME', 'revoke_wrapper';
+AS 'MODULE_PATHNAME', 'group_sync_worker_wrapper';
 /* </end connected objects> */
 
 /* <begin connected objects> */
@@ -189,6 +187,32 @@ CREATE  FUNCTION aadauth."statistics"() RETURNS TABLE (
 STRICT PARALLEL RESTRICTED 
 LANGUAGE c /* Rust */
 AS 'MODULE_PATHNAME', 'statistics_wrapper';
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- src/sessions/function.rs:64
+-- aadauth::sessions::function::restore
+CREATE  FUNCTION aadauth."restore"(
+	"object_id" uuid /* Option < pgrx :: Uuid > */
+) RETURNS void
+VOLATILE PARALLEL UNSAFE 
+SET search_path TO pg_catalog, pg_temp
+LANGUAGE c /* Rust */
+AS 'MODULE_PATHNAME', 'restore_wrapper';
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- src/sessions/function.rs:23
+-- aadauth::sessions::function::revoke
+CREATE  FUNCTION aadauth."revoke"(
+	"object_id" uuid, /* Option < pgrx :: Uuid > */
+	"until" timestamp with time zone DEFAULT 'infinity', /* Option < TimestampWithTimeZone > */
+	"reason" TEXT DEFAULT NULL /* Option < & str > */
+) RETURNS void
+VOLATILE PARALLEL UNSAFE 
+SET search_path TO pg_catalog, pg_temp
+LANGUAGE c /* Rust */
+AS 'MODULE_PATHNAME', 'revoke_wrapper';
 /* </end connected objects> */
 
 /* <begin connected objects> */
@@ -227,34 +251,6 @@ GRANT SELECT ON aadauth.signing_keys TO aadauth_auditor;
 /* </end connected objects> */
 
 /* <begin connected objects> */
--- src/audit/explain.rs:32
--- aadauth::audit::explain::explain_sign_in
-CREATE  FUNCTION aadauth."explain_sign_in"(
-	"event" uuid /* pgrx :: Uuid */
-) RETURNS TABLE (
-	"checked" TEXT,  /* String */
-	"outcome" TEXT,  /* String */
-	"explanation" TEXT  /* Option < String > */
-)
-STRICT STABLE PARALLEL RESTRICTED 
-SET search_path TO pg_catalog, pg_temp
-LANGUAGE c /* Rust */
-AS 'MODULE_PATHNAME', 'explain_sign_in_wrapper';
-/* </end connected objects> */
-
-/* <begin connected objects> */
--- src/audit/explain.rs:17
--- requires:
---   explain_sign_in
-
-
-COMMENT ON FUNCTION aadauth.explain_sign_in(uuid) IS
-    'each check of a sign-in with its outcome, and what to do about those that failed; takes an event_id of aadauth.sign_in_audit';
-REVOKE ALL ON FUNCTION aadauth.explain_sign_in(uuid) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION aadauth.explain_sign_in(uuid) TO aadauth_auditor;
-/* </end connected objects> */
-
-/* <begin connected objects> */
 -- src/statistics/view.rs:65
 -- aadauth::statistics::view::reset_statistics
 CREATE  FUNCTION aadauth."reset_statistics"() RETURNS void
@@ -279,39 +275,6 @@ COMMENT ON FUNCTION aadauth.reset_statistics() IS
     'sets the counters of aadauth.statistics to zero';
 REVOKE ALL ON aadauth.statistics FROM PUBLIC;
 GRANT SELECT ON aadauth.statistics TO aadauth_auditor, pg_monitor;
-/* </end connected objects> */
-
-/* <begin connected objects> */
--- src/sync/function.rs:45
--- aadauth::sync::function::group_sync_worker
-CREATE  FUNCTION aadauth."group_sync_worker"() RETURNS TABLE (
-	"run" bigint,  /* Option < i64 > */
-	"next_run" timestamp with time zone  /* Option < TimestampWithTimeZone > */
-)
-STRICT VOLATILE PARALLEL RESTRICTED 
-LANGUAGE c /* Rust */
-AS 'MODULE_PATHNAME', 'group_sync_worker_wrapper';
-/* </end connected objects> */
-
-/* <begin connected objects> */
--- src/sessions/view.rs:16
--- aadauth::sessions::view::sessions
-CREATE  FUNCTION aadauth."sessions"() RETURNS TABLE (
-	"pid" INT,  /* i32 */
-	"role" name,  /* Name */
-	"principal" TEXT,  /* String */
-	"principal_type" TEXT,  /* & '_ str */
-	"object_id" uuid,  /* pgrx :: Uuid */
-	"group_id" uuid,  /* Option < pgrx :: Uuid > */
-	"database" name,  /* Option < Name > */
-	"client" TEXT,  /* String */
-	"signed_in_at" timestamp with time zone,  /* Option < TimestampWithTimeZone > */
-	"token_expires_at" timestamp with time zone,  /* Option < TimestampWithTimeZone > */
-	"application" TEXT  /* Option < String > */
-)
-STRICT VOLATILE PARALLEL RESTRICTED 
-LANGUAGE c /* Rust */
-AS 'MODULE_PATHNAME', 'sessions_wrapper';
 /* </end connected objects> */
 
 /* <begin connected objects> */
@@ -362,43 +325,52 @@ REVOKE ALL ON FUNCTION aadauth.check_configuration() FROM PUBLIC;
 /* </end connected objects> */
 
 /* <begin connected objects> */
--- src/sessions/function.rs:62
--- aadauth::sessions::function::restore
-CREATE  FUNCTION aadauth."restore"(
-	"object_id" uuid /* Option < pgrx :: Uuid > */
-) RETURNS void
-VOLATILE PARALLEL UNSAFE 
+-- src/audit/explain.rs:32
+-- aadauth::audit::explain::explain_sign_in
+CREATE  FUNCTION aadauth."explain_sign_in"(
+	"event" uuid /* pgrx :: Uuid */
+) RETURNS TABLE (
+	"checked" TEXT,  /* String */
+	"outcome" TEXT,  /* String */
+	"explanation" TEXT  /* Option < String > */
+)
+STRICT STABLE PARALLEL RESTRICTED 
 SET search_path TO pg_catalog, pg_temp
 LANGUAGE c /* Rust */
-AS 'MODULE_PATHNAME', 'restore_wrapper';
+AS 'MODULE_PATHNAME', 'explain_sign_in_wrapper';
 /* </end connected objects> */
 
 /* <begin connected objects> */
--- src/principals/functions.rs:34
--- aadauth::principals::functions::pg_catalog::pgaadauth_create_principal
-CREATE  FUNCTION pg_catalog."pgaadauth_create_principal"(
-	"rolename" TEXT, /* Option < & str > */
-	"isadmin" bool, /* Option < bool > */
-	"ismfa" bool /* Option < bool > */
-) RETURNS TEXT /* String */
-SET search_path TO pg_catalog, pg_temp
-LANGUAGE c /* Rust */
-AS 'MODULE_PATHNAME', 'pgaadauth_create_principal_wrapper';
+-- src/audit/explain.rs:17
+-- requires:
+--   explain_sign_in
+
+
+COMMENT ON FUNCTION aadauth.explain_sign_in(uuid) IS
+    'each check of a sign-in with its outcome, and what to do about those that failed; takes an event_id of aadauth.sign_in_audit';
+REVOKE ALL ON FUNCTION aadauth.explain_sign_in(uuid) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION aadauth.explain_sign_in(uuid) TO aadauth_auditor;
 /* </end connected objects> */
 
 /* <begin connected objects> */
--- src/principals/functions.rs:45
--- aadauth::principals::functions::pg_catalog::pgaadauth_create_principal_with_oid
-CREATE  FUNCTION pg_catalog."pgaadauth_create_principal_with_oid"(
-	"rolename" TEXT, /* Option < & str > */
-	"objectid" TEXT, /* Option < & str > */
-	"objecttype" TEXT, /* Option < & str > */
-	"isadmin" bool, /* Option < bool > */
-	"ismfa" bool /* Option < bool > */
-) RETURNS TEXT /* String */
-SET search_path TO pg_catalog, pg_temp
+-- src/sessions/view.rs:16
+-- aadauth::sessions::view::sessions
+CREATE  FUNCTION aadauth."sessions"() RETURNS TABLE (
+	"pid" INT,  /* i32 */
+	"role" name,  /* Name */
+	"principal" TEXT,  /* String */
+	"principal_type" TEXT,  /* & '_ str */
+	"object_id" uuid,  /* pgrx :: Uuid */
+	"group_id" uuid,  /* Option < pgrx :: Uuid > */
+	"database" name,  /* Option < Name > */
+	"client" TEXT,  /* String */
+	"signed_in_at" timestamp with time zone,  /* Option < TimestampWithTimeZone > */
+	"token_expires_at" timestamp with time zone,  /* Option < TimestampWithTimeZone > */
+	"application" TEXT  /* Option < String > */
+)
+STRICT VOLATILE PARALLEL RESTRICTED 
 LANGUAGE c /* Rust */
-AS 'MODULE_PATHNAME', 'pgaadauth_create_principal_with_oid_wrapper';
+AS 'MODULE_PATHNAME', 'sessions_wrapper';
 /* </end connected objects> */
 
 /* <begin connected objects> */
@@ -414,6 +386,21 @@ CREATE  FUNCTION pg_catalog."pgaadauth_update_principal_with_oid"(
 SET search_path TO pg_catalog, pg_temp
 LANGUAGE c /* Rust */
 AS 'MODULE_PATHNAME', 'pgaadauth_update_principal_with_oid_wrapper';
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- src/principals/functions.rs:45
+-- aadauth::principals::functions::pg_catalog::pgaadauth_create_principal_with_oid
+CREATE  FUNCTION pg_catalog."pgaadauth_create_principal_with_oid"(
+	"rolename" TEXT, /* Option < & str > */
+	"objectid" TEXT, /* Option < & str > */
+	"objecttype" TEXT, /* Option < & str > */
+	"isadmin" bool, /* Option < bool > */
+	"ismfa" bool /* Option < bool > */
+) RETURNS TEXT /* String */
+SET search_path TO pg_catalog, pg_temp
+LANGUAGE c /* Rust */
+AS 'MODULE_PATHNAME', 'pgaadauth_create_principal_with_oid_wrapper';
 /* </end connected objects> */
 
 /* <begin connected objects> */
@@ -456,7 +443,7 @@ SELECT
     s.group_id,
     s.database,
     s.client,
-    s.signed_in_at::timestamptz(0) AS signed_in_at,
+    pg_catalog.date_trunc('second', s.signed_in_at) AS signed_in_at,
     s.token_expires_at::timestamptz(0) AS token_expires_at,
     s.application
 FROM aadauth.sessions() AS s
@@ -501,7 +488,7 @@ BEGIN ATOMIC
         p.role,
         p.group_id,
         p.token_id,
-        p.signed_in_at::timestamptz(0),
+        pg_catalog.date_trunc('second', p.signed_in_at),
         p.token_expires_at::timestamptz(0)
     FROM aadauth.own_principal() AS p;
 END;
@@ -538,7 +525,7 @@ SELECT
     ) AS roles,
     r.until::timestamptz(0) AS until,
     r.reason,
-    r.revoked_at::timestamptz(0) AS revoked_at,
+    pg_catalog.date_trunc('second', r.revoked_at) AS revoked_at,
     r.revoked_by
 FROM aadauth.revoked_principals AS r
 WHERE r.until > pg_catalog.now()
@@ -693,6 +680,19 @@ STRICT VOLATILE PARALLEL UNSAFE
 SET search_path TO pg_catalog, pg_temp
 LANGUAGE c /* Rust */
 AS 'MODULE_PATHNAME', 'pgaadauth_sync_roles_for_group_members_wrapper';
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- src/principals/functions.rs:34
+-- aadauth::principals::functions::pg_catalog::pgaadauth_create_principal
+CREATE  FUNCTION pg_catalog."pgaadauth_create_principal"(
+	"rolename" TEXT, /* Option < & str > */
+	"isadmin" bool, /* Option < bool > */
+	"ismfa" bool /* Option < bool > */
+) RETURNS TEXT /* String */
+SET search_path TO pg_catalog, pg_temp
+LANGUAGE c /* Rust */
+AS 'MODULE_PATHNAME', 'pgaadauth_create_principal_wrapper';
 /* </end connected objects> */
 
 /* <begin connected objects> */
