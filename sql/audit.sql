@@ -73,7 +73,7 @@ COMMENT ON TABLE aadauth.audit_spool IS
 -- others make before they ask for one, is no attempt that anybody would miss.
 CREATE VIEW aadauth.sign_ins AS
 SELECT
-    a.occurred_at::timestamptz(0) AS "time",
+    pg_catalog.date_trunc('second', a.occurred_at) AS "time",
     a.role,
     COALESCE(a.upn, a.display_name, a.app_id::text, a.object_id::text) AS principal,
     CASE

@@ -10,7 +10,7 @@ SELECT
     s.group_id,
     s.database,
     s.client,
-    s.signed_in_at::timestamptz(0) AS signed_in_at,
+    pg_catalog.date_trunc('second', s.signed_in_at) AS signed_in_at,
     s.token_expires_at::timestamptz(0) AS token_expires_at,
     s.application
 FROM aadauth.sessions() AS s
@@ -55,7 +55,7 @@ BEGIN ATOMIC
         p.role,
         p.group_id,
         p.token_id,
-        p.signed_in_at::timestamptz(0),
+        pg_catalog.date_trunc('second', p.signed_in_at),
         p.token_expires_at::timestamptz(0)
     FROM aadauth.own_principal() AS p;
 END;
@@ -92,7 +92,7 @@ SELECT
     ) AS roles,
     r.until::timestamptz(0) AS until,
     r.reason,
-    r.revoked_at::timestamptz(0) AS revoked_at,
+    pg_catalog.date_trunc('second', r.revoked_at) AS revoked_at,
     r.revoked_by
 FROM aadauth.revoked_principals AS r
 WHERE r.until > pg_catalog.now()

@@ -117,7 +117,7 @@ impl RecordedCheck {
 fn recorded(event: pgrx::Uuid) -> Result<Option<Recorded>, Box<dyn std::error::Error>> {
     let query = "
 SELECT pg_catalog.json_build_object(
-    'at', a.occurred_at::timestamptz(0)::text, 'role', a.role, 'outcome', a.outcome,
+    'at', pg_catalog.date_trunc('second', a.occurred_at)::text, 'role', a.role, 'outcome', a.outcome,
     'reason', a.reason, 'method', a.method,
     'principal', pg_catalog.concat_ws(' ', a.principal_type,
         COALESCE(a.upn, a.display_name, a.app_id::text)),

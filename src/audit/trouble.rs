@@ -34,10 +34,7 @@ pub fn say(share: Share, error: &io::Error) {
         return;
     }
     let (whose, consequence) = match (share, settings::audit_failure()) {
-        (Share::Half, _) => (
-            "refused sign-ins",
-            "They are only counted, in the flood table.",
-        ),
+        (Share::Half, _) => ("refused sign-ins", "They are only counted."),
         (Share::Whole, AuditFailure::Allow) => (
             "sign-ins",
             "They are only counted, and go on, since aadauth.audit_failure is \"allow\".",

@@ -29,8 +29,8 @@ pub(super) fn revoke(
 ) {
     let revoke = || {
         let object_id = prepare("revoke", object_id)?;
-        let roles = demand_manageable(object_id)?;
         demand_other(object_id)?;
+        let roles = demand_manageable(object_id)?;
         add(
             object_id,
             until.ok_or(RevocationError::Null("until"))?,
@@ -40,7 +40,9 @@ pub(super) fn revoke(
             log::line(
                 Level::Notice,
                 &format!("object id {object_id} is mapped to no role"),
-                Some("Whoever comes with it through a group is shut out all the same."),
+                Some(
+                    "Whoever comes with it through a group, or as an application of that id, is shut out all the same.",
+                ),
                 None,
             );
         }
@@ -64,8 +66,8 @@ pub(super) fn revoke(
 pub(super) fn restore(object_id: Option<pgrx::Uuid>) {
     let restore = || {
         let object_id = prepare("restore", object_id)?;
-        demand_manageable(object_id)?;
         demand_other(object_id)?;
+        demand_manageable(object_id)?;
         remove(object_id)?;
         tell("restored", object_id);
         Ok(())

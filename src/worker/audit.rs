@@ -34,7 +34,7 @@ const TABLES: [&str; 2] = ["sign_in_audit", "audit_spool"];
 /// Runs until SIGTERM, or until another database is configured.
 pub fn run() {
     let failures = ConnectFailures::OF_AUDIT;
-    let detail = "Events wait in the spool; sign-ins go on. The reason is in the log line before.";
+    let detail = "Events wait in the spool meanwhile. The reason is in the log, in the FATAL message of the audit worker before.";
     let idle = || IDLE;
     if !database::wait_to_connect(&failures, Pauses::LONG, "record sign-ins", detail, idle) {
         return;
@@ -164,7 +164,7 @@ impl Drain {
 
     fn say(&mut self, problem: Problem) {
         if self.said.as_ref() != Some(&problem) {
-            let detail = "Events wait in the spool; sign-ins go on.";
+            let detail = "Events wait in the spool meanwhile.";
             let message = format!("sign-ins are not recorded: {}", problem.message);
             log::line(Level::Warning, &message, Some(detail), problem.hint);
         }

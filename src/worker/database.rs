@@ -59,8 +59,8 @@ pub struct Pauses {
 impl Pauses {
     /// For work that can wait.
     pub const LONG: Pauses = Pauses {
-        first: Duration::from_secs(60),
-        longest: Duration::from_secs(480),
+        first: Duration::from_secs(10),
+        longest: Duration::from_secs(60),
     };
 
     fn after(self, failures: u32) -> Duration {
