@@ -12,6 +12,7 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 use serde::Deserialize;
 
+use crate::audit::flood::UNKNOWN;
 use crate::settings;
 
 extension_sql!(
@@ -168,6 +169,15 @@ fn fail(code: PgSqlErrorCode, message: String, hint: &str) -> ! {
 
 fn explain(event: &Recorded) -> Vec<Row> {
     let reason = event.reason.as_deref().and_then(Reason::from_code);
+    if event.role == UNKNOWN {
+        let text = format!(
+            "{}\nstands for {} attempts whose events could not be written; nothing else is known of them\n{}",
+            event.at,
+            event.count,
+            advise(Reason::AuditUnavailable.code())
+        );
+        return vec![Row::new("the sign-ins", &event.outcome, &text)];
+    }
     let course = course::of(&event.method, reason);
     let failing = course
         .iter()
@@ -180,7 +190,10 @@ fn explain(event: &Recorded) -> Vec<Row> {
             .find(|check| check.name == name)
     };
     let is_accepted = event.outcome == "authenticated";
-    let is_verified = is_accepted || reason.is_some_and(|reason| reason.step() > Step::Signature);
+    // A good sign-in that could not be recorded was verified as well.
+    let is_verified = is_accepted
+        || reason == Some(Reason::AuditUnavailable)
+        || reason.is_some_and(|reason| reason.step() > Step::Signature);
     // So many checks are known to have passed.
     let passed = match failing {
         Some(failing) => failing,
@@ -229,7 +242,14 @@ fn describe(event: &Recorded, is_verified: bool) -> String {
     };
     line("database", event.database.as_deref());
     line("application", event.application_name.as_deref());
-    line("from", event.client.as_deref().or(Some("a local socket")));
+    let is_one = event.count == 1;
+    line(
+        "from",
+        event
+            .client
+            .as_deref()
+            .or(is_one.then_some("a local socket")),
+    );
     line("with", event.tls.then_some("TLS"));
     line("method", Some(&event.method));
     line("principal", event.principal.as_deref());

@@ -36,7 +36,7 @@ const RESERVED: usize = (Reason::ALL.len() + 2) * Outcome::COUNT;
 /// The role of an event that stands for attempts on many roles.
 const MANY: &str = "(many)";
 /// That of an event which stands for attempts of which nothing but the outcome is known.
-const UNKNOWN: &str = "(not recorded)";
+pub const UNKNOWN: &str = "(not recorded)";
 
 /// Makes the table of this start, and removes those of earlier ones that have counted nothing. For the
 /// postmaster, while it is alone.

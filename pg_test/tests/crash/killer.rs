@@ -16,16 +16,18 @@ pub enum Victim {
     Backend,
     AuditWorker,
     NetworkWorker,
+    SessionWorker,
     Postmaster,
     /// The postmaster and all its children.
     Everything,
 }
 
 impl Victim {
-    pub const ALL: [Victim; 5] = [
+    pub const ALL: [Victim; 6] = [
         Victim::Backend,
         Victim::AuditWorker,
         Victim::NetworkWorker,
+        Victim::SessionWorker,
         Victim::Postmaster,
         Victim::Everything,
     ];
@@ -79,6 +81,7 @@ fn kill(server: &mut Server, victim: Victim, rng: &mut Rng) -> Result<()> {
         Victim::Backend => "[local]",
         Victim::AuditWorker => "aadauth audit worker",
         Victim::NetworkWorker => "aadauth network worker",
+        Victim::SessionWorker => "aadauth session worker",
     };
     // Backends come and go: one that was about to end when the signal came is no kill.
     let mark = server.log_length()?;

@@ -132,6 +132,17 @@ pub fn allowed(rig: &Rig) -> Result<()> {
         let counted = sum(&server, &format!("{unrecorded} AND outcome = '{outcome}'"))?;
         ensure(counted > 10, || format!("{outcome}: {counted} counted"))?;
     }
+    // Nothing is made up about them.
+    let explained = server.sql(&format!(
+        "SELECT replace(explained::text, E'\\n', ' ') FROM aadauth.explain_sign_in(
+            (SELECT event_id FROM aadauth.sign_in_audit WHERE {unrecorded} LIMIT 1)) AS explained"
+    ))?;
+    ensure(
+        explained.lines().count() == 1
+            && explained.contains("could not be written")
+            && !explained.contains("socket"),
+        || explained,
+    )?;
     // What needs no token is counted as what it is.
     expect_sum(&server, "reason = 'token-malformed'", 35)?;
     disk.make_room()?;
