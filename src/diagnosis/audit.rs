@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::finding::{Code, Finding};
 use crate::audit::spool;
-use crate::pg::shmem;
+use crate::pg::shmem::{self, ConnectFailures};
 use crate::settings;
 use crate::worker::ProblemKind;
 
@@ -85,8 +85,8 @@ fn version(installed: Option<&str>) -> Option<Finding> {
 fn database(name: &str, is_owned: Option<bool>, is_standby: bool) -> Option<Finding> {
     let finding =
         |code, problem: String, remedy: &str| Some(Finding::new(code, PLACE, problem, remedy));
-    let owner_remedy = "Run ALTER DATABASE ... OWNER TO a superuser, likewise for schema aadauth and its tables, or set \
-                        aadauth.database to another one.";
+    let owner_remedy = "Run ALTER DATABASE ... OWNER TO a superuser, likewise for schema aadauth and its tables, take back \
+                        from others what goes beyond SELECT on these, or set aadauth.database to another one.";
     match is_owned {
         None => {
             return finding(
@@ -123,7 +123,7 @@ fn database(name: &str, is_owned: Option<bool>, is_standby: bool) -> Option<Find
         Some(ProblemKind::NotOwned) => finding(
             Code::AuditDatabaseOwner,
             format!(
-                "A part of the audit in database \"{name}\" is not owned by a superuser, so nothing is recorded in it."
+                "A part of the audit in database \"{name}\" is not a superuser's alone, so nothing is recorded in it."
             ),
             owner_remedy,
         ),
@@ -132,6 +132,15 @@ fn database(name: &str, is_owned: Option<bool>, is_standby: bool) -> Option<Find
             format!("Sign-ins are not recorded in database \"{name}\"; they wait in the spool."),
             "The server log has the cause, in the line that begins with \"sign-ins are not recorded\".",
         ),
+        None if shmem::audit_worker().is_none() && ConnectFailures::OF_AUDIT.count() > 0 => {
+            finding(
+                Code::AuditNotRecorded,
+                format!(
+                    "The audit worker could not connect to database \"{name}\"; sign-ins wait in the spool."
+                ),
+                "It tries again within a minute, and at once when the configuration is reloaded. The server log has the cause.",
+            )
+        }
         None if shmem::audit_worker().is_none() => Some(Finding::new(
             Code::AuditWorkerNotRunning,
             "max_worker_processes",
