@@ -365,7 +365,7 @@ impl Server {
             .map(|(name, value)| format!("{name} = '{}'\n", value.replace('\'', "''")))
             .collect();
         self.write("postgresql.conf", &settings)?;
-        let mut hba = "local all postgres peer\nlocal replication postgres peer\n".to_owned();
+        let mut hba = "local all postgres peer\n".to_owned();
         for line in &self.plan.hba {
             hba.push_str(line);
             hba.push('\n');

@@ -169,6 +169,7 @@ pub fn settings() -> Result<()> {
 fn as_written(value: &str, unit: &str) -> String {
     let units: &[(i64, &str)] = match unit {
         "s" => &[(86_400, "d"), (3600, "h"), (60, "min"), (1, "s")],
+        "min" => &[(1440, "d"), (60, "h"), (1, "min")],
         "B" => &[(1024, "kB"), (1, "B")],
         "kB" => &[(1024 * 1024, "GB"), (1024, "MB"), (1, "kB")],
         _ => &[],

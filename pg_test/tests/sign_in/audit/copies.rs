@@ -9,11 +9,15 @@ use pg_test::server::{Plan, Server};
 use pg_test::wait::until;
 
 use super::ledger::{Ledger, rows};
-use crate::rig::{Person, Rig, ensure};
+use crate::rig::{OUR_LINES, Person, Rig, ensure};
 
 /// So that a second brings several files of the spool.
 fn plan(rig: &Rig, name: &str) -> Result<Plan> {
-    Ok(rig.plan(name)?.set("aadauth.audit_spool_limit", "256kB"))
+    let [ours, of_replication] = OUR_LINES;
+    Ok(rig
+        .plan(name)?
+        .hba(&["local replication postgres peer", ours, of_replication])
+        .set("aadauth.audit_spool_limit", "256kB"))
 }
 
 fn primary(rig: &Rig, name: &str) -> Result<(Server, Person)> {

@@ -39,31 +39,33 @@ pub fn restore(object_id: impl std::fmt::Display) -> String {
 }
 
 fn refused(rig: &Rig) -> Result<()> {
-    let person = rig.person(&rig.server, "leaver")?;
+    let person = rig.person(&rig.server, "laptop_loser")?;
     let other = rig.person(&rig.server, "stayer")?;
     let token = rig.token_of(&person)?;
-    let mut session = open(rig, &rig.server, "leaver", &token)?;
+    let mut session = open(rig, &rig.server, "laptop_loser", &token)?;
     let mut bystander = open(rig, &rig.server, "stayer", &rig.token_of(&other)?)?;
     rig.server.sql(&format!(
         "SELECT aadauth.revoke('{}', reason => 'left the company')",
         person.object_id
     ))?;
     expect_end(&mut session, REVOKED)?;
-    rig.refused(&rig.server, "leaver", &token, "revoked")?;
+    rig.refused(&rig.server, "laptop_loser", &token, "revoked")?;
     let listed = rig.server.sql(&format!(
         "SELECT roles, until, reason, revoked_by, revoked_at > now() - interval '1 min'
          FROM aadauth.revocations WHERE object_id = '{}'",
         person.object_id
     ))?;
     ensure(
-        listed == "{leaver}|infinity|left the company|postgres|t",
+        listed == "{laptop_loser}|infinity|left the company|postgres|t",
         || listed,
     )?;
     // Nobody else is ended.
     expect_rows(&mut bystander, "SELECT 1", &["1"])?;
     rig.server.sql(&restore(person.object_id))?;
     until("the principal may sign in again", || {
-        Ok(open(rig, &rig.server, "leaver", &token).ok().map(drop))
+        Ok(open(rig, &rig.server, "laptop_loser", &token)
+            .ok()
+            .map(drop))
     })
 }
 
