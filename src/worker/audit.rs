@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-use super::database::{self, Pauses, Problem, ProblemKind};
+use super::database::{self, Problem, ProblemKind};
 use crate::audit::flood::Counts;
 use crate::audit::{partition, spool, writer};
 use crate::pg::latch::Process;
@@ -36,7 +36,7 @@ pub fn run() {
     let failures = ConnectFailures::OF_AUDIT;
     let detail = "Events wait in the spool meanwhile. The reason is in the log, in the FATAL message of the audit worker before.";
     let idle = || IDLE;
-    if !database::wait_to_connect(&failures, Pauses::LONG, "record sign-ins", detail, idle) {
+    if !database::wait_to_connect(&failures, "record sign-ins", detail, idle) {
         return;
     }
     // After the wait, which a reload that names another database ends.

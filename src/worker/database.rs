@@ -49,24 +49,12 @@ impl From<Failure> for Problem {
     }
 }
 
-/// How long to wait before another attempt to connect: doubled after each that failed.
-#[derive(Clone, Copy)]
-pub struct Pauses {
-    pub first: Duration,
-    pub longest: Duration,
-}
-
-impl Pauses {
-    /// For work that can wait.
-    pub const LONG: Pauses = Pauses {
-        first: Duration::from_secs(10),
-        longest: Duration::from_secs(60),
-    };
-
-    fn after(self, failures: u32) -> Duration {
-        let doubled = self.first * 2_u32.pow(failures.clamp(1, 16) - 1);
-        doubled.min(self.longest)
-    }
+/// How long to wait before another attempt to connect: doubled after each that failed, and never so long
+/// that whoever has mended the database takes it for broken still.
+fn pause_after(failures: u32) -> Duration {
+    const FIRST: Duration = Duration::from_secs(5);
+    const LONGEST: Duration = Duration::from_secs(60);
+    (FIRST * 2_u32.pow(failures.clamp(1, 16) - 1)).min(LONGEST)
 }
 
 /// After a connection that ended the process, waits before the next: a database that isn't there would
@@ -76,7 +64,6 @@ impl Pauses {
 /// time; it returns when it wants to be called again.
 pub fn wait_to_connect(
     failures: &ConnectFailures,
-    pauses: Pauses,
     what: &str,
     detail: &str,
     meanwhile: impl Fn() -> Duration,
@@ -85,7 +72,7 @@ pub fn wait_to_connect(
     if count == 0 {
         return true;
     }
-    let pause = pauses.after(count);
+    let pause = pause_after(count);
     if count == 1 {
         log::line(
             Level::Warning,

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use entra_client::DirectorySettings;
 use uuid::Uuid;
 
-use super::database::{self, Pauses, Problem};
+use super::database::{self, Problem};
 use super::schedule::Schedule;
 use crate::pg::latch::Process;
 use crate::pg::log::{self, Level};
@@ -83,7 +83,7 @@ fn wait_until_wanted() -> Option<Setup> {
             "Nobody gets a group role, and nobody loses one. The reason is in the log line before.";
         let failures = ConnectFailures::OF_GROUP_SYNC;
         let (what, idle) = ("synchronise groups", || LONGEST_PAUSE);
-        if !database::wait_to_connect(&failures, Pauses::LONG, what, detail, idle) {
+        if !database::wait_to_connect(&failures, what, detail, idle) {
             return None;
         }
         // The wait ends early by a reload.

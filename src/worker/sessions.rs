@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use pgrx::prelude::*;
 use uuid::Uuid;
 
-use super::database::{self, Pauses, Problem, ProblemKind};
+use super::database::{self, Problem, ProblemKind};
 use crate::pg::latch::Process;
 use crate::pg::log::{self, Level};
 use crate::pg::shmem::{self, ConnectFailures};
@@ -28,18 +28,12 @@ const STANDBY_IDLE: Duration = Duration::from_millis(500);
 const RETRY: Duration = Duration::from_secs(1);
 /// Between two looks at the tokens' times.
 const EXPIRY: Duration = Duration::from_secs(1);
-/// Between two attempts to connect: until one succeeds, Entra sign-ins may be refused.
-const PAUSES: Pauses = Pauses {
-    first: Duration::from_secs(5),
-    longest: Duration::from_secs(60),
-};
-
 /// Runs until SIGTERM, or until another database is configured.
 pub fn run() {
     let failures = ConnectFailures::OF_SESSIONS;
     let detail = "Until they have been read once, Entra sign-ins are refused; then the list that was read last stays \
                   in force. The reason is in the log line before.";
-    if !database::wait_to_connect(&failures, PAUSES, "read the revocations", detail, expire) {
+    if !database::wait_to_connect(&failures, "read the revocations", detail, expire) {
         return;
     }
     let database = settings::database();
