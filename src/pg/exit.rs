@@ -1,4 +1,4 @@
-//! What runs when this backend ends, however it ends short of SIGKILL.
+//! Ending this process, and what runs when it ends, however it ends short of SIGKILL.
 
 use std::ffi::c_int;
 
@@ -6,6 +6,15 @@ use pgrx::pg_sys;
 
 use super::guarded;
 use crate::{sessions, signin};
+
+/// Ends this process after its exit callbacks, as `proc_exit` of ipc.c does.
+pub fn process(code: c_int) -> ! {
+    // SAFETY: called in the main thread of a backend or background worker, outside every critical section.
+    unsafe { pg_sys::proc_exit(code) };
+    // The bindings for 18 don't know that it never comes back.
+    #[cfg(feature = "pg18")]
+    std::process::abort()
+}
 
 /// Has [`signin::abandoned`] and [`sessions::leave`] called while this backend still has its shared
 /// memory. Once per backend.

@@ -11,7 +11,7 @@ use std::fs;
 use pgrx::pg_sys;
 
 use super::log::{self, Level};
-use super::{connection, guarded, hook, shim};
+use super::{connection, exit, guarded, hook, shim};
 use crate::signin::{self, Asked};
 
 // Values of Linux-PAM's _pam_types.h.
@@ -38,9 +38,9 @@ pub unsafe extern "C" fn pam_sm_authenticate(
     match guarded::run("asking for a token or password", signin::ask) {
         Some(Asked::Accepted) => PAM_SUCCESS,
         Some(Asked::Refused) => PAM_AUTH_ERR,
-        // SAFETY: ends this backend as core does when a client leaves at the prompt (auth.c, auth_failed on
-        // STATUS_EOF); exit callbacks write the audit event.
-        Some(Asked::ClientGone) => unsafe { pg_sys::proc_exit(0) },
+        // As core does when a client leaves at the prompt (auth.c, auth_failed on STATUS_EOF); exit callbacks
+        // write the audit event.
+        Some(Asked::ClientGone) => exit::process(0),
         None => {
             signin::asking_failed();
             PAM_SYSTEM_ERR

@@ -11,6 +11,9 @@
 
 #include "libpq/libpq-be.h"
 
+/* PostgreSQL 18 has another word for it, in another place. */
+#define AAD_NORETURN __attribute__((noreturn))
+
 /* A connection that is being authenticated.  Strings belong to the Port. */
 typedef struct AadConnection
 {
@@ -49,8 +52,8 @@ extern AadRead aad_ask_password(Port *port, char *buffer, size_t size, size_t *l
 extern int	aad_scram(Port *port, const char **reason, bool *is_md5);
 extern bool aad_role_by_name(const char *name, AadRole *role);
 extern void aad_set_identity(Port *port, const char *identity, bool by_password);
-extern void aad_fatal(const char *sqlstate, const char *message, const char *detail_log,
-					  const char *hint) pg_attribute_noreturn();
+extern AAD_NORETURN void aad_fatal(const char *sqlstate, const char *message,
+								   const char *detail_log, const char *hint);
 extern void aad_log(int level, const char *message, const char *detail, const char *hint);
 extern void aad_setting_refused(const char *detail);
 extern bool aad_prewarm_pam(const char *service);

@@ -13,7 +13,7 @@ use pgrx::pg_sys;
 use pgrx::pg_sys::panic::CaughtError;
 use pgrx::prelude::*;
 
-use super::{guarded, latch, server};
+use super::{exit, guarded, latch, server};
 
 /// How long the postmaster waits before it starts a worker again that has ended.
 const RESTART: Duration = Duration::from_secs(5);
@@ -102,8 +102,7 @@ pub extern "C-unwind" fn aadauth_session_worker(_argument: pg_sys::Datum) {
 ///
 /// A worker that returns ends with code 0 and is never started again (bgworker.c, `CleanupBackgroundWorker`).
 fn end() -> ! {
-    // SAFETY: called in the main thread of a background worker; runs the exit callbacks.
-    unsafe { pg_sys::proc_exit(1) }
+    exit::process(1)
 }
 
 /// Waits until something happens: a signal, another process that wakes this one, something to read from
