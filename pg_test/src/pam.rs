@@ -5,8 +5,17 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::Result;
+use crate::place::major;
 
 const MACHINE: &str = "/etc/pam.d";
+
+/// The service that `make install` writes a file for, on the server under test.
+///
+/// # Errors
+/// As [`major`].
+pub fn service() -> Result<String> {
+    Ok(format!("aadauth-{}", major()?))
+}
 
 /// A copy of `/etc/pam.d` that one server sees in its place, in a mount namespace of its own: for
 /// tests of what PAM does when a file of the machine is missing or says something else.

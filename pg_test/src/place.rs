@@ -27,6 +27,28 @@ pub fn pg_config() -> PathBuf {
     std::env::var_os("PG_CONFIG").map_or_else(|| PathBuf::from("/usr/bin/pg_config"), PathBuf::from)
 }
 
+/// The major version of the server under test.
+///
+/// # Errors
+/// As [`pg_config_says`].
+pub fn major() -> Result<String> {
+    major_of(&pg_config())
+}
+
+/// The major version that a `pg_config` is of.
+///
+/// # Errors
+/// There is no such program, or it says something else.
+pub fn major_of(pg_config: &Path) -> Result<String> {
+    let says = checked(Command::new(pg_config).arg("--version"))?;
+    let version = says.split_whitespace().nth(1).unwrap_or_default();
+    let major: String = version.chars().take_while(char::is_ascii_digit).collect();
+    if major.is_empty() {
+        return Err(format!("{} says {says:?}", pg_config.display()).into());
+    }
+    Ok(major)
+}
+
 /// What `pg_config` says, such as for `--bindir`.
 ///
 /// # Errors

@@ -14,16 +14,16 @@ use crate::Result;
 use crate::client::Attempt;
 use crate::emulator::{AUDIENCE, AUDIENCE_V2_ID, Emulator, TENANT, Token};
 use crate::pam;
-use crate::place::{RunDirectory, pg_config, pg_config_says, source, target};
+use crate::place::{RunDirectory, major, pg_config, pg_config_says, source, target};
 use crate::process::checked;
 use crate::server::{Plan, Server};
 use crate::wait::until;
 use crate::wire::{Connection, Outcome, Request};
 
-/// The one line of the design, as `make install` serves it on 15.
+/// The one line of the design, as `make install` serves it.
 pub const OUR_LINES: [&str; 2] = [
-    "hostssl all all all pam pamservice=aadauth-15",
-    "hostssl replication all all pam pamservice=aadauth-15",
+    "hostssl all all all pam pamservice=aadauth-{major}",
+    "hostssl replication all all pam pamservice=aadauth-{major}",
 ];
 
 pub struct Rig {
@@ -340,13 +340,14 @@ pub fn library_directory(run: &RunDirectory, name: &str, features: &[&str]) -> R
                 .current_dir(source());
             checked(&mut cargo).map(drop)
         };
-        build(&format!("pg15,{}", features.join(",")))?;
+        let version = format!("pg{}", major()?);
+        build(&format!("{version},{}", features.join(",")))?;
         std::fs::copy(
             target().join("release/libaadauth.so"),
             directory.join("aadauth.so"),
         )?;
         // Whoever installs next must not find that one.
-        build("pg15")?;
+        build(&version)?;
     }
     Ok(directory)
 }

@@ -12,9 +12,12 @@ use rustix::process::Signal;
 
 use crate::Result;
 use crate::pam;
-use crate::place::{RunDirectory, give_to_server, pg_config_says};
+use crate::place::{RunDirectory, give_to_server, major_of, pg_config_says};
 use crate::process::{Owned, as_postgres, checked, postgres_account, signal};
 use crate::wait::until;
+
+/// Stands for the server's major version, where that is part of a text.
+pub const MAJOR: &str = "{major}";
 
 /// What a server is to be like.
 #[derive(Clone)]
@@ -22,7 +25,8 @@ pub struct Plan {
     pub name: String,
     /// Where `postgres` and `initdb` are.
     pub binaries: PathBuf,
-    /// The lines of `pg_hba.conf`, below the one that lets the tests in.
+    /// The lines of `pg_hba.conf`, below the one that lets the tests in; [`MAJOR`] in them stands for
+    /// the server's major version.
     pub hba: Vec<String>,
     pub settings: BTreeMap<String, String>,
     /// Files and directories that this server sees in place of others (the second of each pair),
@@ -366,8 +370,9 @@ impl Server {
             .collect();
         self.write("postgresql.conf", &settings)?;
         let mut hba = "local all postgres peer\n".to_owned();
+        let major = major_of(&self.plan.binaries.join("pg_config"))?;
         for line in &self.plan.hba {
-            hba.push_str(line);
+            hba.push_str(&line.replace(MAJOR, &major));
             hba.push('\n');
         }
         self.write("pg_hba.conf", &hba)

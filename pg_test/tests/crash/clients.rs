@@ -23,8 +23,8 @@ pub const CLIENTS: u64 = 8;
 
 /// The lines of `pg_hba.conf`, so that clients come by TCP and by the local socket.
 pub const LINES: [&str; 2] = [
-    "local all all pam pamservice=aadauth-15",
-    "hostssl all all all pam pamservice=aadauth-15",
+    "local all all pam pamservice=aadauth-{major}",
+    "hostssl all all all pam pamservice=aadauth-{major}",
 ];
 
 /// Clients come from 127.0.0.2 and the next ones. With these few, the refusals of one minute fall into far

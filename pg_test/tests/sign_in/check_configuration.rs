@@ -12,8 +12,8 @@ mod settings;
 use std::collections::BTreeSet;
 
 use pg_test::Result;
-use pg_test::place::source;
-use pg_test::server::{Plan, Server};
+use pg_test::place::{major, source};
+use pg_test::server::{MAJOR, Plan, Server};
 use pg_test::wait::until;
 use serde_json::Value;
 
@@ -82,9 +82,11 @@ fn expect(server: &Server, what: &str, expected: &[(&str, &[&str])]) -> Result<(
         lines.collect()
     };
     met.map_err(|error| format!("{error}; found{}", list()))?;
+    let major = major()?;
     for ((code, words), finding) in expected.iter().zip(&found) {
         for word in *words {
-            ensure(finding.text.contains(word), || {
+            let word = word.replace(MAJOR, &major);
+            ensure(finding.text.contains(&word), || {
                 format!("{what}: {code} doesn't say {word:?}:{}", list())
             })?;
         }

@@ -2,9 +2,9 @@
 
 use std::fs;
 
-use pg_test::Result;
 use pg_test::server::{Server, free_port};
 use pg_test::wire::Request;
+use pg_test::{Result, pam};
 
 use crate::Test;
 use crate::rig::{Rig, answer, ensure, installed_library, library_directory, library_place};
@@ -123,8 +123,8 @@ fn with_pam_file(rig: &Rig, name: &str, service: Option<&str>) -> Result<Server>
         "auth required pam_permit.so\naccount required pam_permit.so\n",
     )?;
     match service {
-        Some(content) => directory.write("aadauth-15", content)?,
-        None => directory.remove("aadauth-15")?,
+        Some(content) => directory.write(&pam::service()?, content)?,
+        None => directory.remove(&pam::service()?)?,
     }
     let server = rig.server(name, |plan| plan.pam(&directory))?;
     server.sql("CREATE ROLE local LOGIN PASSWORD 'secret'")?;
@@ -198,7 +198,7 @@ fn pam_file_without_account_line(rig: &Rig) -> Result<()> {
     )?;
     let library = installed_library()?;
     directory.write(
-        "aadauth-15",
+        &pam::service()?,
         &format!("auth required {}\n", library.display()),
     )?;
     let server = rig.server("no-account", |plan| plan.pam(&directory))?;

@@ -3,9 +3,9 @@
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 
-use pg_test::Result;
 use pg_test::client::psql;
 use pg_test::wire::Request;
+use pg_test::{Result, pam};
 use uuid::Uuid;
 
 use crate::Test;
@@ -28,7 +28,7 @@ pub const TESTS: &[Test] = &[
 
 fn connection_without_tls(rig: &Rig) -> Result<()> {
     let server = rig.server("plain", |plan| {
-        plan.hba(&["host all all all pam pamservice=aadauth-15"])
+        plan.hba(&["host all all all pam pamservice=aadauth-{major}"])
     })?;
     let person = rig.person(&server, "someone")?;
     let token = rig.token_of(&person)?;
@@ -61,8 +61,8 @@ fn wrong_line(rig: &Rig, method: &str) -> Result<()> {
             let printed = attempt.psql(&format!("application_name={mark}"), "SELECT 1")?;
             ensure(!printed.success, || format!("got in by a {method} line"))?;
             if secret == "a password" || method == "trust" {
-                let hint = "hostssl all all all pam pamservice=aadauth-15";
-                ensure(printed.error.contains(hint), || printed.error.clone())?;
+                let hint = format!("hostssl all all all pam pamservice={}", pam::service()?);
+                ensure(printed.error.contains(&hint), || printed.error.clone())?;
                 let event = rig.event(&server, &mark)?;
                 ensure(event["reason"] == "wrong-line", || event.to_string())?;
             }
@@ -119,12 +119,16 @@ fn foreign_pam_line(rig: &Rig) -> Result<()> {
 fn our_service_spelled_otherwise(rig: &Rig) -> Result<()> {
     let directory = rig.pam_directory("spelling")?;
     directory.write(
-        "aadauth-15",
+        &pam::service()?,
         "auth required pam_permit.so\naccount required pam_permit.so\n",
     )?;
-    for (index, service) in ["AADAUTH-15", "/etc/pam.d/aadauth-15", "x/Aadauth-15"]
-        .iter()
-        .enumerate()
+    for (index, service) in [
+        "AADAUTH-{major}",
+        "/etc/pam.d/aadauth-{major}",
+        "x/Aadauth-{major}",
+    ]
+    .iter()
+    .enumerate()
     {
         let line = format!("hostssl all all all pam pamservice=\"{service}\"");
         let server = rig.server(&format!("spelling-{index}"), |plan| {

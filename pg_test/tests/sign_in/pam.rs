@@ -5,6 +5,7 @@ use std::fs;
 use std::process::Command;
 
 use pg_test::Result;
+use pg_test::pam::service;
 use pg_test::place::{pg_config, source, target};
 use pg_test::process::checked;
 use pg_test::wire::{Connection, Outcome, Request};
@@ -212,20 +213,21 @@ fn changed_service_file(rig: &Rig) -> Result<()> {
     };
     install()?;
     let services = root.join("etc/pam.d");
-    let service = services.join("aadauth-15");
-    let fresh = fs::read_to_string(&service)?;
+    let file = services.join(service()?);
+    let fresh = fs::read_to_string(&file)?;
     ensure(fresh.lines().count() == 4, || fresh.clone())?;
     let changed = format!("{fresh}account required pam_time.so\n");
-    fs::write(&service, &changed)?;
+    fs::write(&file, &changed)?;
     let said = install()?;
-    ensure(fs::read_to_string(&service)? == fresh, || {
+    ensure(fs::read_to_string(&file)? == fresh, || {
         "not replaced".to_owned()
     })?;
-    let old = services.join("aadauth-15.old");
+    let kept = format!("{}.old", service()?);
+    let old = services.join(&kept);
     ensure(fs::read_to_string(&old)? == changed, || {
         "not kept".to_owned()
     })?;
-    ensure(said.contains("aadauth-15.old"), || said.clone())?;
+    ensure(said.contains(&kept), || said.clone())?;
     // Another installation finds nothing to do, and what was kept stays.
     install()?;
     ensure(fs::read_to_string(&old)? == changed, || {

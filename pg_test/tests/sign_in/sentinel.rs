@@ -109,7 +109,10 @@ const PIECE_IN_MEMORY: usize = 40;
 /// it dumps, must not find the token.
 fn none_in_memory(rig: &Rig) -> Result<()> {
     let server = rig.server("memory", |plan| {
-        plan.hba(&["local all someone pam pamservice=aadauth-15", OUR_LINES[0]])
+        plan.hba(&[
+            "local all someone pam pamservice=aadauth-{major}",
+            OUR_LINES[0],
+        ])
     })?;
     let person = rig.person(&server, "someone")?;
     let socket = server.socket().join(format!(".s.PGSQL.{}", server.port()));

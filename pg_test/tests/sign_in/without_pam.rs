@@ -28,7 +28,7 @@ fn start(rig: &Rig, name: &str, hidden: &[PathBuf]) -> Result<Server> {
         .map_err(|_| "the library could not be installed")?;
     let copy = rig.run().path().join("postgresql-without-pam");
     if !*installed {
-        let server = target().join("postgresql-without-pam");
+        let server = target().join("servers/15");
         // Most of what was compiled for the other server is good for this one too.
         let build = target().join("without-pam");
         if !build.join("release").exists() {

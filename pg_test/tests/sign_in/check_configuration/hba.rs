@@ -16,7 +16,7 @@ const MISTAKES: &[Mistake] = &[
     (
         &[],
         "hba-line-missing",
-        &["hostssl all all all pam pamservice=aadauth-15"],
+        &["hostssl all all all pam pamservice=aadauth-{major}"],
     ),
     (
         &["hostssl all all all scram-sha-256"],
@@ -58,24 +58,24 @@ const MISTAKES: &[Mistake] = &[
         &["line 2", "end-of-line before authentication method"],
     ),
     (
-        &["host all all all pam pamservice=aadauth-15"],
+        &["host all all all pam pamservice=aadauth-{major}"],
         "hba-line-without-tls",
         &["line 2", "hostssl"],
     ),
     (
-        &["hostnossl all all all pam pamservice=aadauth-15", OURS],
+        &["hostnossl all all all pam pamservice=aadauth-{major}", OURS],
         "hba-line-without-tls",
         &["hostnossl"],
     ),
     (
-        &["hostssl all somebody_else all pam pamservice=aadauth-15"],
+        &["hostssl all somebody_else all pam pamservice=aadauth-{major}"],
         "hba-role-without-line",
         &["\"someone\""],
     ),
     (
-        &["hostssl all all all pam pamservice=aadauth-16"],
+        &["hostssl all all all pam pamservice=aadauth-99"],
         "pam-service-of-another-version",
-        &["line 2", "pamservice=aadauth-15"],
+        &["line 2", "pamservice=aadauth-{major}"],
     ),
 ];
 
@@ -89,10 +89,13 @@ const FINE: &[&[&str]] = &[
     &["host replication all all scram-sha-256", OURS],
     &["hostssl sameuser local_only all cert", OURS],
     &[OURS, "host all all all trust"],
-    &["hostssl all all ::1/128 pam pamservice=AADAUTH-15", OURS],
+    &[
+        "hostssl all all ::1/128 pam pamservice=AADAUTH-{major}",
+        OURS,
+    ],
     &[
         "hostssl all all 10.0.0.0/8 scram-sha-256",
-        "hostssl all all 127.0.0.1/32 pam pamservice=aadauth-15",
+        "hostssl all all 127.0.0.1/32 pam pamservice=aadauth-{major}",
     ],
 ];
 

@@ -1,32 +1,32 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use pg_test::Result;
+use pg_test::{Result, pam};
 
 use super::{expect, expect_silence, good_server};
 use crate::rig::{Rig, installed_library};
 
 pub fn mistakes(rig: &Rig) -> Result<()> {
-    const FILE: &str = "aadauth-15";
+    let file = &pam::service()?;
     let directory = rig.pam_directory("check")?;
     let server = good_server(rig, "check-pam", |plan| plan.pam(&directory))?;
-    let good = fs::read_to_string(directory.path().join(FILE))?;
+    let good = fs::read_to_string(directory.path().join(file))?;
     let other = fs::read_to_string(directory.path().join("other"))?;
     let library = installed_library()?.display().to_string();
 
-    directory.remove(FILE)?;
+    directory.remove(file)?;
     expect(
         &server,
         "no file",
         &[(
             "pam-file-missing",
-            &["/etc/pam.d/aadauth-15", "No such file", &library],
+            &["/etc/pam.d/aadauth-{major}", "No such file", &library],
         )],
     )?;
-    directory.write(FILE, &good)?;
+    directory.write(file, &good)?;
     expect_silence(&server, "the file is back")?;
     fs::set_permissions(
-        directory.path().join(FILE),
+        directory.path().join(file),
         PermissionsExt::from_mode(0o600),
     )?;
     expect(
@@ -42,9 +42,9 @@ pub fn mistakes(rig: &Rig) -> Result<()> {
             "pam_permit.so",
         ),
         (
-            good.replace(&library, "/usr/lib/postgresql/16/lib/aadauth.so"),
+            good.replace(&library, "/usr/lib/postgresql/99/lib/aadauth.so"),
             "pam-file-of-another-library",
-            "/usr/lib/postgresql/16/lib/aadauth.so",
+            "/usr/lib/postgresql/99/lib/aadauth.so",
         ),
         (
             format!("auth required {library}\n"),
@@ -62,13 +62,13 @@ pub fn mistakes(rig: &Rig) -> Result<()> {
             "pam_unix.so",
         ),
     ] {
-        directory.write(FILE, &content)?;
+        directory.write(file, &content)?;
         expect(
             &server,
             &content,
-            &[(code, &["/etc/pam.d/aadauth-15", says])],
+            &[(code, &["/etc/pam.d/aadauth-{major}", says])],
         )?;
-        directory.write(FILE, &good)?;
+        directory.write(file, &good)?;
         expect_silence(&server, "the file is back")?;
     }
 

@@ -33,7 +33,7 @@ fn start<'a>(rig: &'a Rig, name: &str) -> Result<Synced<'a>> {
     synced.server.sql("CREATE ROLE superuser LOGIN SUPERUSER")?;
     synced.server.set_hba(&[
         "local all superuser trust",
-        "hostssl all all all pam pamservice=aadauth-15",
+        "hostssl all all all pam pamservice=aadauth-{major}",
     ])?;
     Ok(synced)
 }

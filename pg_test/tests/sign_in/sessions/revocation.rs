@@ -9,7 +9,7 @@ use pg_test::place::give_to_server;
 use pg_test::process::{as_postgres, checked};
 use pg_test::wait::{until, until_within};
 use pg_test::wire::{Outcome, Request};
-use pg_test::{Error, Result};
+use pg_test::{Error, Result, pam};
 
 use super::{REVOKED, count, expect_end, expect_rows, open};
 use crate::Test;
@@ -200,7 +200,7 @@ fn after_the_token(rig: &Rig) -> Result<()> {
     give_to_server(&script)?;
     let library = crate::rig::installed_library()?.display().to_string();
     directory.write(
-        "aadauth-15",
+        &pam::service()?,
         &format!(
             "auth required {library}\nauth required pam_exec.so quiet {}\naccount required {library}\n",
             script.display()
