@@ -8,6 +8,7 @@ use std::sync::Arc;
 use rustls::ClientConfig;
 
 use crate::Result;
+use crate::place::program;
 use crate::tls::Connector;
 
 /// Where to sign in, as whom, and with what.
@@ -121,7 +122,7 @@ impl Attempt {
 /// # Errors
 /// There is no psql.
 pub fn psql(connection: &str, secret: &str, sql: &str) -> Result<Printed> {
-    let mut command = Command::new("psql");
+    let mut command = Command::new(program("psql")?);
     command.args([
         "-XAtq",
         "-w",

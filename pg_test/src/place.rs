@@ -27,6 +27,14 @@ pub fn pg_config() -> PathBuf {
     std::env::var_os("PG_CONFIG").map_or_else(|| PathBuf::from("/usr/bin/pg_config"), PathBuf::from)
 }
 
+/// A program of the server under test, such as `pg_dump`.
+///
+/// # Errors
+/// As [`pg_config_says`].
+pub fn program(name: &str) -> Result<PathBuf> {
+    Ok(PathBuf::from(pg_config_says("--bindir")?).join(name))
+}
+
 /// The major version of the server under test.
 ///
 /// # Errors

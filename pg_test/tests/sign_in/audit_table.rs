@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use pg_test::Result;
-use pg_test::place::{give_to_server, pg_config_says};
+use pg_test::place::{give_to_server, program};
 use pg_test::process::{as_postgres, checked};
 use pg_test::server::Server;
 use pg_test::wait::until;
@@ -394,7 +394,7 @@ fn dump(rig: &Rig, name: &str) -> Result<(PathBuf, BTreeSet<String>)> {
     let sign_in = rig.accepted(&server, "someone", &rig.token_of(&person)?)?;
     rig.event(&server, &sign_in.mark)?;
     let file = server.socket().join("dump.sql");
-    let mut pg_dump = as_postgres(PathBuf::from(pg_config_says("--bindir")?).join("pg_dump"))?;
+    let mut pg_dump = as_postgres(program("pg_dump")?)?;
     let port = server.port().to_string();
     pg_dump
         .arg("-h")
@@ -411,7 +411,7 @@ fn ids(server: &Server, condition: &str) -> Result<BTreeSet<String>> {
 
 /// Restores a dump, going on after errors, and returns what psql said.
 fn restore(server: &Server, file: &PathBuf) -> Result<String> {
-    let mut psql: Command = as_postgres(PathBuf::from(pg_config_says("--bindir")?).join("psql"))?;
+    let mut psql: Command = as_postgres(program("psql")?)?;
     let port = server.port().to_string();
     psql.arg("-h")
         .arg(server.socket())

@@ -212,7 +212,7 @@ fn dump(rig: &Rig) -> Result<()> {
     from.sql(&format!(
         "SELECT pgaadauth_create_principal_with_oid('a group', '{group}', 'group', true, true)"
     ))?;
-    let mut pg_dumpall = pg_test::process::as_postgres("pg_dumpall")?;
+    let mut pg_dumpall = pg_test::process::as_postgres(pg_test::place::program("pg_dumpall")?)?;
     pg_dumpall
         .args(["--roles-only", "-U", "postgres", "-h"])
         .arg(from.socket());

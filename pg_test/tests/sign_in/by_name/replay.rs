@@ -16,7 +16,7 @@ pub fn dump(rig: &Rig) -> Result<()> {
          SELECT pgaadauth_create_principal_with_oid('alice', 'a11ce000-0000-4000-8000-000000000001', 'user', false, true)",
     )?;
     let labels = from.server.sql(LIST)?;
-    let mut pg_dumpall = pg_test::process::as_postgres("pg_dumpall")?;
+    let mut pg_dumpall = pg_test::process::as_postgres(pg_test::place::program("pg_dumpall")?)?;
     pg_dumpall
         .args(["--roles-only", "-U", "postgres", "-h"])
         .arg(from.server.socket());

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use pg_test::place::give_to_server;
+use pg_test::place::{give_to_server, program};
 use pg_test::process::{as_postgres, checked};
 use pg_test::wait::{until, until_within};
 use pg_test::wire::{Outcome, Request};
@@ -318,21 +318,18 @@ fn dumped(rig: &Rig) -> Result<()> {
         "SELECT aadauth.revoke('{}', '2999-01-01', 'why not')",
         person.object_id
     ))?;
-    for (program, more) in [
+    for (name, more) in [
         ("pg_dumpall", "--roles-only"),
         ("pg_dump", "--dbname=postgres"),
     ] {
-        let mut dump = as_postgres(format!(
-            "{}/{program}",
-            pg_test::place::pg_config_says("--bindir")?
-        ))?;
+        let mut dump = as_postgres(program(name)?)?;
         dump.args(["-U", "postgres", "-h"]).arg(one.socket()).args([
             "-p",
             &one.port().to_string(),
             more,
         ]);
         let text = checked(&mut dump)?;
-        let file = rig.run().path().join(format!("{program}.sql"));
+        let file = rig.run().path().join(format!("{name}.sql"));
         // The role postgres is there already.
         let text: String = text
             .lines()
