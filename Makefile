@@ -45,7 +45,7 @@ build: ## build the library for PG_CONFIG=/path/to/pg_config (default: the one o
 	case $$major in
 	15 | 16 | 17 | 18) ;;
 	*)
-	    echo "make: $(PG_CONFIG) is of PostgreSQL $$version; aadauth is tested on 15 and builds for 16, 17 and 18" >&2
+	    echo "make: $(PG_CONFIG) is of PostgreSQL $$version; aadauth is for 15, 16, 17 and 18" >&2
 	    exit 1
 	    ;;
 	esac

@@ -56,7 +56,8 @@ pub fn dismissed(rig: &Rig) -> Result<()> {
         Ok(plan.set("aadauth.directory_timeout", "30s"))
     })?;
     own.server.sql(
-        "SELECT pgaadauth_create_principal('alice@contoso.com', true, false); CREATE ROLE batch LOGIN",
+        "SELECT pgaadauth_create_principal('alice@contoso.com', true, false);
+         CREATE ROLE batch LOGIN; GRANT batch TO azure_pg_admin WITH ADMIN OPTION",
     )?;
     let token = own.token(Subject::User(ALICE.to_owned())).text()?;
     let attempt = own.rig.attempt(&own.server, ALICE, &token);
