@@ -57,6 +57,7 @@ mod aadauth {}
 pub extern "C-unwind" fn _PG_init() {
     pg::hook::demand_preload();
     settings::init();
+    pg::hba_file::init();
     #[cfg(feature = "fault-injection")]
     pg::fault::init();
     principals::init();

@@ -10,6 +10,7 @@ pub mod pam;
 pub mod place;
 pub mod process;
 pub mod rig;
+pub mod route;
 pub mod server;
 pub mod tls;
 pub mod wait;

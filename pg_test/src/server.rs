@@ -14,6 +14,7 @@ use crate::Result;
 use crate::pam;
 use crate::place::{RunDirectory, give_to_server, major_of, pg_config_says};
 use crate::process::{Owned, as_postgres, checked, postgres_account, signal};
+use crate::route::{Route, SECOND_FILE};
 use crate::wait::until;
 
 /// Stands for the server's major version, where that is part of a text.
@@ -37,6 +38,8 @@ pub struct Plan {
     pub environment: BTreeMap<String, String>,
     /// Certificate and key, both PEM; without, the server speaks no TLS.
     pub tls: Option<(PathBuf, PathBuf)>,
+    /// How the lines of `hba` that are ours stand before the server, if it preloads the library.
+    pub route: Route,
 }
 
 impl Plan {
@@ -54,6 +57,7 @@ impl Plan {
             arguments: Vec::new(),
             environment: BTreeMap::new(),
             tls: None,
+            route: Route::of_environment()?,
         })
     }
 
@@ -72,6 +76,12 @@ impl Plan {
     #[must_use]
     pub fn hba(mut self, lines: &[&str]) -> Plan {
         self.hba = lines.iter().map(|line| (*line).to_owned()).collect();
+        self
+    }
+
+    #[must_use]
+    pub fn route(mut self, route: Route) -> Plan {
+        self.route = route;
         self
     }
 
@@ -139,10 +149,14 @@ impl Plan {
     }
 
     fn start_with(
-        self,
+        mut self,
         run: &RunDirectory,
         make_data: impl FnOnce(&Path) -> Result<()>,
     ) -> Result<Server> {
+        let libraries = self.settings.get("shared_preload_libraries");
+        if !libraries.is_some_and(|libraries| libraries.contains("aadauth")) {
+            self.route = Route::Pam;
+        }
         let home = run.for_server(&self.name)?;
         let data = home.join("data");
         make_data(&data)?;
@@ -363,19 +377,22 @@ impl Server {
             ("log_connections".to_owned(), "on".to_owned()),
             ("log_line_prefix".to_owned(), "%m [%p] ".to_owned()),
         ];
+        if self.plan.route == Route::HbaFile {
+            settings.push(("aadauth.hba_file".to_owned(), SECOND_FILE.to_owned()));
+        }
         settings.extend(self.plan.settings.clone());
         let settings: String = settings
             .iter()
             .map(|(name, value)| format!("{name} = '{}'\n", value.replace('\'', "''")))
             .collect();
         self.write("postgresql.conf", &settings)?;
-        let mut hba = "local all postgres peer\n".to_owned();
         let major = major_of(&self.plan.binaries.join("pg_config"))?;
-        for line in &self.plan.hba {
-            hba.push_str(&line.replace(MAJOR, &major));
-            hba.push('\n');
+        let lines = self.plan.hba.iter();
+        let lines: Vec<String> = lines.map(|line| line.replace(MAJOR, &major)).collect();
+        for (name, lines) in self.plan.route.files(&lines) {
+            self.write(name, &lines)?;
         }
-        self.write("pg_hba.conf", &hba)
+        Ok(())
     }
 
     /// Runs SQL as the superuser `postgres` through the break-glass line; what `psql -At` prints.

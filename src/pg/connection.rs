@@ -6,6 +6,7 @@ use std::ptr;
 use zeroize::Zeroizing;
 
 use super::shim;
+use crate::signin::Route;
 
 /// What the startup packet and pg_hba.conf say about the connection.
 #[derive(Clone, Debug)]
@@ -52,6 +53,13 @@ pub enum Scram {
         is_md5: bool,
     },
     Gone,
+}
+
+impl Connection {
+    /// How the credential of a connection by this line comes to us; `None` when the line is none of ours.
+    pub fn route(&self) -> Option<Route> {
+        Route::of_line(&self.method, self.pam_service.as_deref())
+    }
 }
 
 /// The connection being authenticated; `None` in processes that serve no client.
@@ -133,13 +141,23 @@ pub fn scram() -> Scram {
     }
 }
 
-/// Says to the rest of the server who signed in (`system_user` from 16 on).
-pub fn set_identity(identity: &str, by_password: bool) {
+/// How somebody proved who they are, as `system_user` names it from PostgreSQL 16 on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Proof {
+    /// By the method of the pg_hba.conf line.
+    OfLine = 0,
+    Scram = 1,
+    /// In clear text (`password`).
+    Cleartext = 2,
+}
+
+/// Says to the rest of the server who signed in, and how.
+pub fn set_identity(identity: &str, proof: Proof) {
     let (Some(port), Ok(identity)) = (port(), CString::new(identity)) else {
         return;
     };
     // SAFETY: the port is this backend's; the shim copies the string into memory that lives as long as it.
-    unsafe { shim::aad_set_identity(port, identity.as_ptr(), by_password) };
+    unsafe { shim::aad_set_identity(port, identity.as_ptr(), proof as c_int) };
 }
 
 /// This backend's `Port`; `None` in processes that serve no client.

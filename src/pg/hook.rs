@@ -1,7 +1,7 @@
 //! The hook that has the last word on every sign-in.
 
 use std::ffi::c_int;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use pgrx::pg_sys::elog::PgLogLevel;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode;
@@ -9,15 +9,31 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::pg_sys::{self, libpq};
 
 use super::connection::STATUS_ERROR;
+use super::exit;
 use super::guarded;
-use super::log;
-use crate::signin::{self, Word};
+use super::log::{self, Level};
+use crate::signin::{self, Asked, Word};
 
 type Hook = unsafe extern "C-unwind" fn(*mut libpq::be::Port, c_int);
 
+/// The hooks of the libraries that were loaded before.
 static mut PREVIOUS: Option<Hook> = None;
+/// What another library had put in our place, without us behind it or with.
+static mut INTRUDER: Option<Hook> = None;
 static mut PREVIOUS_SHMEM_STARTUP: pg_sys::shmem_startup_hook_type = None;
 static INSTALLED: AtomicBool = AtomicBool::new(false);
+static DISPLACED: AtomicBool = AtomicBool::new(false);
+/// How often this process has entered the hook: once, unless others pass on to us.
+static ENTRIES: AtomicU32 = AtomicU32::new(0);
+
+unsafe extern "C" {
+    // POSIX; the libc crate doesn't have it.
+    fn pthread_atfork(
+        prepare: Option<unsafe extern "C" fn()>,
+        parent: Option<unsafe extern "C" fn()>,
+        child: Option<unsafe extern "C" fn()>,
+    ) -> c_int;
+}
 
 /// Refuses to go on unless the postmaster is loading the library at its start: a library that one session loads
 /// guards nothing.
@@ -40,7 +56,8 @@ pub fn demand_preload() {
 }
 
 /// Arranges for the hook to be installed when all libraries have been loaded, which makes it the outermost
-/// one whatever their order. Called from `_PG_init`.
+/// one whatever their order, and for every process to put it back where another library has displaced it all the
+/// same. Called from `_PG_init`.
 pub fn init() {
     // SAFETY: _PG_init runs in the single-threaded postmaster, before any hook is called, and nothing else reads
     // the environment meanwhile. (With the variable set, pgrx would send backtraces to clients, in DETAIL.)
@@ -48,6 +65,35 @@ pub fn init() {
         libc::unsetenv(c"RUST_BACKTRACE".as_ptr());
         PREVIOUS_SHMEM_STARTUP = pg_sys::shmem_startup_hook;
         pg_sys::shmem_startup_hook = Some(on_shmem_startup);
+    }
+    // SAFETY: the handler does nothing but read and write variables of this process, as a forked child may.
+    if unsafe { pthread_atfork(None, None, Some(in_child)) } != 0 {
+        ErrorReport::new(
+            PgSqlErrorCode::ERRCODE_OUT_OF_MEMORY,
+            "aadauth could not arrange for its hook to be in force in every session",
+            "_PG_init",
+        )
+        .report(PgLogLevel::ERROR);
+    }
+}
+
+/// Whether another library has put its hook in the place of ours, which every process has undone for itself.
+pub fn is_displaced() -> bool {
+    DISPLACED.load(Ordering::Relaxed)
+}
+
+/// Says in the log if another library has put its hook in the place of ours.
+pub fn report_displacement() {
+    if is_displaced() {
+        log::line(
+            Level::Warning,
+            "aadauth: another library has put its authentication hook in the place of this one's",
+            Some(
+                "Every session puts it back; otherwise everybody would get in by the trust lines of aadauth.hba_file, and \
+                 nobody by those of PAM.",
+            ),
+            Some("Name aadauth last in shared_preload_libraries, and restart."),
+        );
     }
 }
 
@@ -67,13 +113,35 @@ unsafe extern "C-unwind" fn on_shmem_startup() {
         if let Some(previous) = PREVIOUS_SHMEM_STARTUP {
             pg_sys::submodules::ffi::pg_guard_ffi_boundary(|| previous());
         }
-        if !libpq::ClientAuthentication_hook.is_some_and(is_this) {
+        if INSTALLED.load(Ordering::Relaxed) {
+            put_back();
+        } else {
             PREVIOUS = libpq::ClientAuthentication_hook;
             libpq::ClientAuthentication_hook = Some(client_authentication);
         }
     }
     INSTALLED.store(true, Ordering::Relaxed);
     crate::statistics::begin();
+}
+
+/// Runs in each child of the postmaster (and in theirs) before `fork` returns.
+///
+/// On a `trust` line nothing but the hook stands between a client and the server: that another library
+/// has taken its place, without calling who was there, must not open it.
+unsafe extern "C" fn in_child() {
+    put_back();
+}
+
+fn put_back() {
+    // SAFETY: called in the postmaster's start-up and in a child before anything else, with one thread in each.
+    unsafe {
+        if libpq::ClientAuthentication_hook.is_some_and(is_this) {
+            return;
+        }
+        INTRUDER = libpq::ClientAuthentication_hook;
+        libpq::ClientAuthentication_hook = Some(client_authentication);
+    }
+    DISPLACED.store(true, Ordering::Relaxed);
 }
 
 fn is_this(hook: Hook) -> bool {
@@ -85,16 +153,24 @@ fn is_this(hook: Hook) -> bool {
 /// Other libraries' hooks are told the outcome as we see it, so that those that count or delay failures see
 /// a refused token as one. They may take their time: what we accepted is judged once more after them.
 unsafe extern "C-unwind" fn client_authentication(port: *mut libpq::be::Port, status: c_int) {
+    // SAFETY: written in the postmaster's start-up, and by the first thing that a process does.
+    let (previous, intruder) = unsafe { (PREVIOUS, INTRUDER) };
+    match (ENTRIES.fetch_add(1, Ordering::Relaxed), previous) {
+        (0, _) => ask(status),
+        // An intruder passes on to whom it found in its place: us.
+        // SAFETY: as below.
+        (1, Some(previous)) => return unsafe { previous(port, status) },
+        _ => return,
+    }
     let mut word = last_word(status);
-    // SAFETY: written in the postmaster's start-up only.
-    if let Some(previous) = unsafe { PREVIOUS } {
+    if let Some(others) = intruder.or(previous) {
         let corrected = if matches!(word, Word::Refused(_)) {
             STATUS_ERROR
         } else {
             status
         };
         // SAFETY: a hook of PostgreSQL's signature, called with the port that core gave us.
-        unsafe { previous(port, corrected) };
+        unsafe { others(port, corrected) };
         if matches!(word, Word::Accepted(_)) {
             word = last_word(status);
         }
@@ -103,6 +179,19 @@ unsafe extern "C-unwind" fn client_authentication(port: *mut libpq::be::Port, st
         Some(None) => (),
         Some(Some(refusal)) => log::refuse(&refusal.as_log()),
         None => log::refuse(&signin::internal_error().as_log()),
+    }
+}
+
+/// Asks for the credential where the line has left that to us.
+fn ask(status: c_int) {
+    let asked = guarded::run("asking for a token or password", || {
+        signin::ask_in_hook(status)
+    });
+    match asked {
+        // As core does when a client leaves at the prompt (auth.c, auth_failed on STATUS_EOF).
+        Some(Some(Asked::ClientGone)) => exit::process(0),
+        Some(_) => (),
+        None => signin::asking_failed(),
     }
 }
 

@@ -7,6 +7,7 @@ pub mod exit;
 #[cfg(feature = "fault-injection")]
 pub mod fault;
 pub mod guarded;
+pub mod hba_file;
 pub mod hook;
 pub mod label;
 pub mod latch;

@@ -11,7 +11,7 @@ use std::fs;
 use pgrx::pg_sys;
 
 use super::log::{self, Level};
-use super::{connection, exit, guarded, hook, shim};
+use super::{connection, exit, guarded, hba_file, hook, shim};
 use crate::signin::{self, Asked};
 
 // Values of Linux-PAM's _pam_types.h.
@@ -115,6 +115,7 @@ pub fn prewarm() {
     let library = library();
     let in_order = match fs::read_to_string(&path) {
         Ok(file) => names_only(&file, &library),
+        Err(_) if hba_file::is_set() => return,
         Err(_) => false,
     };
     if !in_order {

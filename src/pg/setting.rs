@@ -44,6 +44,24 @@ pub fn define<R: Rule>(
     summary: &'static CStr,
     setting: &'static GucSetting<Option<CString>>,
 ) {
+    define_in::<R>(GucContext::Sighup, name, summary, setting);
+}
+
+/// [`define`] for a setting that takes effect when the server starts.
+pub fn define_for_start<R: Rule>(
+    name: &'static CStr,
+    summary: &'static CStr,
+    setting: &'static GucSetting<Option<CString>>,
+) {
+    define_in::<R>(GucContext::Postmaster, name, summary, setting);
+}
+
+fn define_in<R: Rule>(
+    context: GucContext,
+    name: &'static CStr,
+    summary: &'static CStr,
+    setting: &'static GucSetting<Option<CString>>,
+) {
     RULES.with_borrow_mut(|rules| rules.push((name, R::check)));
     // SAFETY: the check hook lets no panic out, as define_string_guc_with_hooks demands.
     unsafe {
@@ -52,7 +70,7 @@ pub fn define<R: Rule>(
             summary,
             c"",
             setting,
-            GucContext::Sighup,
+            context,
             GucFlags::SUPERUSER_ONLY,
             Some(check::<R>),
             None,

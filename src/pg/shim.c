@@ -216,18 +216,20 @@ aad_role_by_name(const char *name, AadRole *role)
 }
 
 /*
- * Say who signed in.  By assignment: core has called set_authn_id already, with the role's name,
- * and a second call is FATAL.
+ * Say who signed in.  By assignment: core may have called set_authn_id already (by PAM with the
+ * role's name, on a trust line with that of a client certificate), and a second call is FATAL.
  */
 void
-aad_set_identity(Port *port, const char *identity, bool by_password)
+aad_set_identity(Port *port, const char *identity, AadProof proof)
 {
 	char	   *copy = MemoryContextStrdup(TopMemoryContext, identity);
 
 #if PG_VERSION_NUM >= 160000
 	MyClientConnectionInfo.authn_id = copy;
-	if (by_password)
+	if (proof == AAD_PROOF_SCRAM)
 		MyClientConnectionInfo.auth_method = uaSCRAM;
+	else if (proof == AAD_PROOF_CLEARTEXT)
+		MyClientConnectionInfo.auth_method = uaPassword;
 #else
 	port->authn_id = copy;
 #endif

@@ -47,11 +47,19 @@ typedef enum AadRead
 	AAD_READ_EMBEDDED_NUL = 5
 } AadRead;
 
+/* How somebody proved who they are. */
+typedef enum AadProof
+{
+	AAD_PROOF_OF_LINE = 0,		/* by the method of the pg_hba.conf line */
+	AAD_PROOF_SCRAM = 1,
+	AAD_PROOF_CLEARTEXT = 2
+} AadProof;
+
 extern void aad_connection(Port *port, AadConnection *connection);
 extern AadRead aad_ask_password(Port *port, char *buffer, size_t size, size_t *length);
 extern int	aad_scram(Port *port, const char **reason, bool *is_md5);
 extern bool aad_role_by_name(const char *name, AadRole *role);
-extern void aad_set_identity(Port *port, const char *identity, bool by_password);
+extern void aad_set_identity(Port *port, const char *identity, AadProof proof);
 extern AAD_NORETURN void aad_fatal(const char *sqlstate, const char *message,
 								   const char *detail_log, const char *hint);
 extern void aad_log(int level, const char *message, const char *detail, const char *hint);

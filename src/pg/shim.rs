@@ -57,7 +57,7 @@ unsafe extern "C" {
 #[pgrx::pg_guard]
 unsafe extern "C-unwind" {
     pub fn aad_role_by_name(name: *const c_char, role: *mut Role) -> bool;
-    pub fn aad_set_identity(port: *mut Port, identity: *const c_char, by_password: bool);
+    pub fn aad_set_identity(port: *mut Port, identity: *const c_char, proof: c_int);
     pub fn aad_log(
         level: c_int,
         message: *const c_char,

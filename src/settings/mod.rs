@@ -64,6 +64,7 @@ static AUTHORITY_HOST: Text = Text::new(None);
 static CA_FILE: Text = Text::new(None);
 static JWKS_FILE: Text = Text::new(None);
 static DATABASE: Text = Text::new(Some(c"postgres"));
+static HBA_FILE: Text = Text::new(None);
 static REQUIRE_TLS: GucSetting<bool> = GucSetting::<bool>::new(true);
 static CLOCK_SKEW: GucSetting<i32> = GucSetting::<i32>::new(Policy::DEFAULT_CLOCK_SKEW as i32);
 static MAX_TOKEN_SIZE: GucSetting<i32> =
@@ -121,6 +122,11 @@ pub fn init() {
         c"aadauth.database",
         c"The database that holds the sign-in audit and the revocations; a superuser must own it.",
         &DATABASE,
+    );
+    setting::define_for_start::<AnyPath>(
+        c"aadauth.hba_file",
+        c"A file to use in place of pg_hba.conf, on whose trust lines everybody is asked for a token or password.",
+        &HBA_FILE,
     );
     GucRegistry::define_bool_guc(
         c"aadauth.require_tls",
@@ -262,6 +268,11 @@ pub fn database() -> String {
     value(&DATABASE).unwrap_or_else(|| "postgres".to_owned())
 }
 
+/// The second file of lines, absolute or relative to the data directory.
+pub fn hba_file() -> Option<PathBuf> {
+    value(&HBA_FILE).map(PathBuf::from)
+}
+
 fn cloud() -> Cloud {
     match CLOUD.get() {
         CloudName::Public => Cloud::Public,
@@ -339,6 +350,14 @@ impl Rule for AbsolutePath {
         } else {
             Err("The path must be absolute.".to_owned())
         }
+    }
+}
+
+struct AnyPath;
+
+impl Rule for AnyPath {
+    fn check(_: &str) -> Result<(), String> {
+        Ok(())
     }
 }
 

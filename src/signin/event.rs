@@ -6,12 +6,13 @@ use entra_token::{Claims, Judgement, PRINCIPAL_CHECK, Policy, PrincipalKind, Rea
 
 use super::gate::{Entrance, Word};
 use super::refusal::Refusal;
+use super::route::Route;
 use super::verdict::{Accepted, Evidence, Verdict};
 use crate::audit::{
     self, Event, EventCheck, EventMembership, EventPrincipal, EventToken, NotRecorded, Outcome,
     Shown,
 };
-use crate::pg::connection::{self, Connection};
+use crate::pg::connection::{self, Connection, Proof};
 use crate::pg::log::{self, Level};
 use crate::settings::{self, AuditFailure};
 use crate::{sessions, statistics};
@@ -171,7 +172,11 @@ pub fn announce(connection: &Connection, verdict: Option<&Verdict>) {
         None,
         None,
     );
-    connection::set_identity(&principal.object_id.to_string(), false);
+    let proof = match connection.route() {
+        Some(Route::HbaFile) => Proof::Cleartext,
+        _ => Proof::OfLine,
+    };
+    connection::set_identity(&principal.object_id.to_string(), proof);
 }
 
 /// `entra-token`, `password`, or the method of a line that is none of our business.

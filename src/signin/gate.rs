@@ -1,8 +1,9 @@
 //! The last word on a sign-in, whatever pg_hba.conf line it came by.
 //!
 //! The rule is an allow-list. A mapped role gets in only if this backend holds an accepted verdict for this role as
-//! it is now. Whoever came through our PAM service, mapped or local, gets in only with an accepted verdict:
-//! libpam falls back to /etc/pam.d/other when the service file is missing, so that its success alone proves nothing.
+//! it is now. Whoever came by a line of ours ([`Route`]), mapped or local, gets in only with an accepted verdict: libpam
+//! falls back to /etc/pam.d/other when the service file is missing, so that its success alone proves nothing, and
+//! `trust` proves nothing at all.
 
 use std::ffi::c_int;
 
@@ -11,11 +12,12 @@ use entra_token::{Mapping, REVOCATION_CHECK, Reason};
 use super::attempt;
 use super::event;
 use super::refusal::Refusal;
+use super::route::Route;
 use super::session;
 use super::verdict::{Accepted, Verdict};
 use crate::audit::{EventCheck, Shown};
-use crate::pg::connection::{self, Connection, STATUS_EOF, STATUS_OK};
-use crate::pg::pam;
+use crate::pg::connection::{self, Connection, Proof, STATUS_EOF, STATUS_OK};
+use crate::pg::hba_file;
 use crate::pg::role::{self, Role};
 use crate::sessions;
 use crate::settings::{self, Authentication};
@@ -33,7 +35,7 @@ pub enum Word {
 /// How an accepted sign-in came about.
 pub enum Entrance {
     Token,
-    /// SCRAM through our PAM service.
+    /// SCRAM by a line of ours.
     Password,
     /// A local role by a pg_hba.conf line that is none of our business.
     OtherLine,
@@ -105,14 +107,15 @@ fn admit(verdict: &Verdict, mapping: &Mapping, connection: &Connection) -> Word 
 
 fn without_verdict(connection: &Connection, role: Option<&Role>, status: c_int) -> Word {
     let refused = |reason| Word::Refused(Refusal::new(reason, &connection.role));
-    let is_our_line = connection.pam_service.as_deref().is_some_and(pam::is_ours);
-    if is_our_line {
-        let failed = attempt::has_failed();
-        return refused(if failed {
-            Reason::InternalError
-        } else {
-            Reason::NoVerdict
-        });
+    if let Some(route) = connection.route() {
+        let is_elsewhere = route == Route::HbaFile && !hba_file::is_in_force();
+        return match route {
+            _ if attempt::has_failed() => refused(Reason::InternalError),
+            // The certificate that the trust line asks for as well (clientcert=verify-full).
+            Route::HbaFile if status != STATUS_OK => Word::RefusedByMethod,
+            Route::HbaFile if is_elsewhere => refused(Reason::HbaFileNotInForce),
+            Route::HbaFile | Route::Pam => refused(Reason::NoVerdict),
+        };
     }
     if role.is_some_and(Role::is_mapped) {
         return refused(Reason::WrongLine);
@@ -158,7 +161,7 @@ pub fn conclude(mut word: Word) -> Option<Refusal> {
             None
         }
         Word::Accepted(Entrance::Password) => {
-            connection::set_identity(&connection.role, true);
+            connection::set_identity(&connection.role, Proof::Scram);
             None
         }
         Word::Refused(refusal) => Some(refusal),

@@ -1,8 +1,8 @@
 //! One sign-in, from the role to the audit event.
 //!
-//! PostgreSQL comes here twice for every connection: through PAM, to [`ask`] the client for a token or password, and
-//! through the authentication hook, for the [`last_word`]. What the first decided is kept in this backend as a
-//! [`Verdict`]; the second lets a mapped role in with an accepted one only.
+//! PostgreSQL comes here twice for every connection: through PAM, or first thing in the authentication hook
+//! ([`Route`]), to [`ask`] the client for a token or password, and through the hook for the [`last_word`]. What the
+//! first decided is kept in this backend as a [`Verdict`]; the second lets a mapped role in with an accepted one only.
 
 mod attempt;
 mod event;
@@ -10,18 +10,22 @@ mod gate;
 mod membership;
 mod password;
 mod refusal;
+mod route;
 mod session;
 mod token;
 mod verdict;
 
+use std::ffi::c_int;
+
 use entra_token::Reason;
 use pgrx::pg_sys;
 
-use crate::pg::connection;
-use crate::pg::role;
+use crate::pg::connection::{self, STATUS_OK};
+use crate::pg::{hba_file, role};
 
 pub use gate::{Word, conclude, last_word};
 pub use refusal::Refusal;
+pub use route::Route;
 pub use verdict::Verdict;
 
 /// How asking the client ended.
@@ -49,6 +53,16 @@ pub fn ask() -> Asked {
     };
     attempt::keep(verdict);
     asked
+}
+
+/// [`ask`] where the line in force leaves that to the authentication hook; `None` where it doesn't, or where the line
+/// itself has refused. `status` is the outcome of its method.
+pub fn ask_in_hook(status: c_int) -> Option<Asked> {
+    let connection = connection::current()?;
+    let is_asked = connection.route() == Some(Route::HbaFile)
+        && status == STATUS_OK
+        && hba_file::is_in_force();
+    is_asked.then(ask)
 }
 
 /// Notes that [`ask`] panicked or raised an ERROR, and left no verdict for that reason.

@@ -3,7 +3,7 @@
 use entra_token::{Reason, client_text, sqlstate};
 
 use crate::audit::EventCheck;
-use crate::pg::{log, pam};
+use crate::pg::{hba_file, log, pam};
 use crate::settings;
 
 /// A refused sign-in.
@@ -54,12 +54,16 @@ impl Refusal {
 
 /// What the person at the client can do about it.
 fn hint(reason: Reason) -> Option<String> {
-    match reason {
-        Reason::WrongLine => Some(format!(
-            "The role signs in with a Microsoft Entra access token. Its connections must match a pg_hba.conf line such \
-             as: hostssl all all all pam pamservice={}",
-            pam::service()
-        )),
-        _ => None,
+    if reason != Reason::WrongLine {
+        return None;
     }
+    let line = if hba_file::is_set() {
+        "line of the file that aadauth.hba_file names such as: hostssl all all all trust".to_owned()
+    } else {
+        let service = pam::service();
+        format!("pg_hba.conf line such as: hostssl all all all pam pamservice={service}")
+    };
+    Some(format!(
+        "The role signs in with a Microsoft Entra access token. Its connections must match a {line}"
+    ))
 }

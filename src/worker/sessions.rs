@@ -13,7 +13,7 @@ use super::database::{self, Problem, ProblemKind};
 use crate::pg::latch::Process;
 use crate::pg::log::{self, Level};
 use crate::pg::shmem::{self, ConnectFailures};
-use crate::pg::{server, worker};
+use crate::pg::{hook, server, worker};
 use crate::sessions::{self, MOST, Revocation, RevocationList, TooMany};
 use crate::settings;
 use crate::settings::SessionExpiry;
@@ -30,6 +30,7 @@ const RETRY: Duration = Duration::from_secs(1);
 const EXPIRY: Duration = Duration::from_secs(1);
 /// Runs until SIGTERM, or until another database is configured.
 pub fn run() {
+    hook::report_displacement();
     let failures = ConnectFailures::OF_SESSIONS;
     let detail = "Until they have been read once, Entra sign-ins are refused; then the list that was read last stays \
                   in force. The reason is in the log line before.";

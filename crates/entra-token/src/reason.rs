@@ -121,6 +121,9 @@ reasons! {
         NoVerdict "no-verdict"
             "The connection came through the aadauth PAM line, but this library did not decide it."
             "The PAM service file is missing, unreadable or names something else: run make install again, and look at the file in /etc/pam.d that the line of pg_hba.conf names."
+        HbaFileNotInForce "hba-file-not-in-force"
+            "The connection matched a trust line, and the lines in force are not those of the file that aadauth.hba_file names."
+            "Another library has set hba_file after this one: SHOW hba_file says to what. Name aadauth last in shared_preload_libraries, and restart."
         InternalError "internal-error"
             "The decision could not be completed because of an internal error."
             "The log has the error next to the refusal. Please report it."
@@ -329,7 +332,7 @@ mod tests {
                 reason
             );
         }
-        assert_eq!(seen.len(), 57);
+        assert_eq!(seen.len(), 58);
         assert_eq!(Reason::from_code("Expired"), None);
         assert_eq!(Reason::from_code(""), None);
         assert!(serde_json::from_str::<Reason>("\"accepted\"").is_err());

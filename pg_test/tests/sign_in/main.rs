@@ -22,6 +22,7 @@ mod principals;
 mod prompt;
 mod reasons;
 mod rights;
+mod second_file;
 mod sentinel;
 mod sessions;
 mod statistics;
@@ -61,6 +62,9 @@ const MODULES: &[(&str, &[Test])] = &[
     ("prompt", prompt::TESTS),
     ("reasons", reasons::TESTS),
     ("rights", rights::TESTS),
+    ("second_file", second_file::intruder::TESTS),
+    ("second_file", second_file::shut::TESTS),
+    ("second_file", second_file::sign_ins::TESTS),
     ("sentinel", sentinel::TESTS),
     ("sessions", sessions::ended::TESTS),
     ("sessions", sessions::expiry::TESTS),

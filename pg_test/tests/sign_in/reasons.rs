@@ -44,6 +44,10 @@ const ELSEWHERE: &[(&str, &str)] = &[
         "local_roles::a_line_without_password_refuses",
     ),
     ("no-verdict", "fail_closed::pam_file_missing"),
+    (
+        "hba-file-not-in-force",
+        "second_file::another_file_in_force",
+    ),
     ("internal-error", "fail_closed::a_panic_in_the_decision"),
     (
         "audit-unavailable",

@@ -21,6 +21,7 @@ pub fn of(method: &str, reason: Option<Reason>) -> &'static [Check] {
         ("entra-token", _) | (_, Some(Reason::WrongLine)) => TOKEN,
         ("password", _) => PASSWORD,
         ("pam", _) => PAM_LINE,
+        (_, Some(Reason::HbaFileNotInForce)) => TRUST_LINE,
         _ => LINE,
     }
 }
@@ -113,6 +114,9 @@ const PAM_LINE: &[Check] = &[
     check("PAM", &[Reason::MethodRefused]),
 ];
 
+/// Any role on a trust line of which it isn't known whether it is ours.
+const TRUST_LINE: &[Check] = &[check("file in force", &[Reason::HbaFileNotInForce])];
+
 /// A local role on a line that has nothing to do with us.
 const LINE: &[Check] = &[
     check("passwords allowed", &[Reason::PasswordDisabled]),
@@ -135,7 +139,7 @@ mod tests {
     fn every_reason_before_the_signature_has_its_check() {
         for reason in Reason::ALL.iter().copied() {
             let early = reason.step() <= Step::Signature;
-            let shown = [TOKEN, PASSWORD, PAM_LINE, LINE]
+            let shown = [TOKEN, PASSWORD, PAM_LINE, TRUST_LINE, LINE]
                 .iter()
                 .any(|course| course.iter().any(|check| check.reasons.contains(&reason)));
             assert_eq!(shown, early && !WITHOUT_CHECK.contains(&reason), "{reason}");
@@ -154,7 +158,10 @@ mod tests {
 
     #[test]
     fn names_leave_room_for_the_explanation() {
-        for check in [TOKEN, PASSWORD, PAM_LINE, LINE].into_iter().flatten() {
+        for check in [TOKEN, PASSWORD, PAM_LINE, TRUST_LINE, LINE]
+            .into_iter()
+            .flatten()
+        {
             assert!(check.name.len() <= 20, "{}", check.name);
         }
     }
