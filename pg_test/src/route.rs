@@ -35,7 +35,9 @@ impl Route {
         match env::var("AADAUTH_TEST_ROUTE").as_deref() {
             Err(_) | Ok("" | "pam" | "oauth") => Ok(Route::Pam),
             Ok("hba-file") => Ok(Route::HbaFile),
-            Ok(other) => Err(format!("AADAUTH_TEST_ROUTE is {other}, not pam, hba-file or oauth").into()),
+            Ok(other) => {
+                Err(format!("AADAUTH_TEST_ROUTE is {other}, not pam, hba-file or oauth").into())
+            }
         }
     }
 

@@ -9,7 +9,7 @@ use pg_test::place::{give_to_server, pg_config_says, source};
 use pg_test::server::{Plan, Server};
 use pg_test::wire::Request;
 
-use super::{by_password, recorded, server};
+use super::{by_password, recorded};
 use crate::Test;
 use crate::fail_closed::stays_up;
 use crate::rig::{Rig, answer, ensure};
