@@ -1,7 +1,7 @@
 -- What everything else in the extension builds on.
 --
--- sql/aadauth--0.1.sql, which begins with this, is generated and committed, so that installing needs
--- no cargo-pgrx: cargo pgrx schema pg15 --release --out sql/aadauth--0.1.sql
+-- sql/aadauth--0.2.sql, which begins with this, is generated and committed, so that installing needs
+-- no cargo-pgrx: cargo pgrx schema pg15 --release --out sql/aadauth--0.2.sql
 CREATE SCHEMA aadauth;
 COMMENT ON SCHEMA aadauth IS 'Sign-in with Microsoft Entra ID: audit, signing keys, configuration';
 GRANT USAGE ON SCHEMA aadauth TO PUBLIC;

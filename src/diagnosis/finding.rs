@@ -149,6 +149,8 @@ codes! {
             "Roles demand multi-factor authentication, which tokens of version 2 can't prove, and every audience is of the form that those have."
         RoleCannotSignIn "role-cannot-sign-in"
             "A mapped role is NOLOGIN, or its VALID UNTIL has passed."
+        RoleWithoutAdministrator "role-without-administrator"
+            "Entra admins can't administer a mapped role, as they can those that the functions map since PostgreSQL 16."
         RoleWithPassword "role-with-password"
             "A mapped role has a password, which counts again on the day that the role is no longer mapped or the library no longer loaded."
     }

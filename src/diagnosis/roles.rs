@@ -4,13 +4,15 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::error::Error;
 
 use entra_token::{Audience, Mapping};
+use pgrx::pg_sys;
+use pgrx::spi::quote_identifier;
 use serde::Deserialize;
 
 use super::finding::{Code, Finding, list};
 use super::hba::Login;
 use crate::pg::label;
-use crate::pg::rights;
-use crate::principals::{AADAUTH_AUDITOR, AZURE_PG_ADMIN};
+use crate::pg::rights::{self, CREATEROLE_IS_BROAD};
+use crate::principals::{AADAUTH_AUDITOR, AZURE_PG_ADMIN, admin};
 use crate::settings;
 
 /// A row of `pg_authid`.
@@ -27,6 +29,7 @@ struct Attributes {
 
 /// A role that carries one of our labels.
 struct Mapped {
+    oid: pg_sys::Oid,
     attributes: Attributes,
     /// `Err` where the labels are of no use.
     mapping: Result<Option<Mapping>, entra_token::Reason>,
@@ -37,21 +40,22 @@ pub struct Roles {
     mapped: Vec<Mapped>,
     /// `azure_pg_admin` and `aadauth_auditor`, as far as they exist.
     own: Vec<Attributes>,
-    /// Group and member, by name.
-    memberships: Vec<(String, String)>,
+    memberships: Vec<Membership>,
 }
 
+/// A member of a role, by their names, and whether it may grant the role.
 #[derive(Deserialize)]
 struct Membership {
     granted: String,
     member: String,
+    administers: bool,
 }
 
 impl Roles {
     pub fn read() -> Result<Roles, Box<dyn Error>> {
         let labels: BTreeMap<String, _> = label::all()
             .into_iter()
-            .filter_map(|(role, labels)| Some((rights::name_of(role)?, labels)))
+            .filter_map(|(role, labels)| Some((rights::name_of(role)?, (role, labels))))
             .collect();
         let attributes = super::rows::<Attributes>(
             "SELECT rolname AS name, rolsuper AS is_superuser, rolcanlogin AS may_log_in,
@@ -66,10 +70,11 @@ impl Roles {
             memberships: Vec::new(),
         };
         for attributes in attributes {
-            if let Some(labels) = labels.get(&attributes.name) {
+            if let Some((oid, labels)) = labels.get(&attributes.name) {
                 let mapping =
                     Mapping::from_labels(labels.public.as_deref(), labels.internal.as_deref());
                 roles.mapped.push(Mapped {
+                    oid: *oid,
                     attributes,
                     mapping,
                 });
@@ -77,22 +82,23 @@ impl Roles {
                 roles.own.push(attributes);
             }
         }
-        let memberships = super::rows::<Membership>(
-            "SELECT DISTINCT granted.rolname AS granted, member.rolname AS member FROM pg_auth_members AS m
-             JOIN pg_authid AS granted ON granted.oid = m.roleid JOIN pg_authid AS member ON member.oid = m.member",
+        roles.memberships = super::rows(
+            "SELECT granted.rolname AS granted, member.rolname AS member, bool_or(m.admin_option) AS administers
+             FROM pg_auth_members AS m
+             JOIN pg_authid AS granted ON granted.oid = m.roleid JOIN pg_authid AS member ON member.oid = m.member
+             GROUP BY granted.rolname, member.rolname",
         )?;
-        roles.memberships = memberships
-            .into_iter()
-            .map(|row| (row.granted, row.member))
-            .collect();
         Ok(roles)
     }
 
     /// The mapped roles that may log in, as pg_hba.conf sees them.
     pub fn logins(&self) -> Vec<Login> {
         let mut groups: HashMap<&str, Vec<&str>> = HashMap::new();
-        for (group, member) in &self.memberships {
-            groups.entry(member).or_default().push(group);
+        for Membership {
+            granted, member, ..
+        } in &self.memberships
+        {
+            groups.entry(member).or_default().push(granted);
         }
         let may_log_in = self.mapped.iter().filter(|role| role.attributes.may_log_in);
         may_log_in
@@ -117,6 +123,7 @@ impl Roles {
             self.mfa_unprovable(),
             self.that_cannot_sign_in(),
             self.with_password(),
+            self.without_administrator(),
         ];
         own.chain(mapped.into_iter().flatten()).collect()
     }
@@ -220,6 +227,51 @@ impl Roles {
              longer loaded.",
             "ALTER ROLE ... PASSWORD NULL.",
         )
+    }
+
+    /// On 15 CREATEROLE administers every role, so what is mapped there has no such membership; nor has what is
+    /// mapped by its label. A role that confers more than databases grant is a superuser's to hand out.
+    fn without_administrator(&self) -> Option<Finding> {
+        // A statement that fits a terminal; who has more roles looks again.
+        const AT_ONCE: usize = 100;
+        let is_admin = |role: &&Mapped| matches!(&role.mapping, Ok(Some(mapping)) if mapping.admin);
+        if CREATEROLE_IS_BROAD || !self.mapped.iter().any(|role| is_admin(&role)) {
+            return None;
+        }
+        let administered: BTreeSet<&str> = self
+            .memberships
+            .iter()
+            .filter(|row| row.administers && row.member == AZURE_PG_ADMIN)
+            .map(|row| row.granted.as_str())
+            .collect();
+        let names: Vec<&str> = self
+            .mapped
+            .iter()
+            .filter(|role| matches!(&role.mapping, Ok(Some(mapping)) if !mapping.admin))
+            .filter(|role| !administered.contains(role.attributes.name.as_str()))
+            .filter(|role| admin::privilege(role.oid).is_none())
+            .map(|role| role.attributes.name.as_str())
+            .collect();
+        let quoted = names.iter().take(AT_ONCE).map(|name| quote_identifier(*name));
+        let quoted: Vec<String> = quoted.collect();
+        let noun = if names.len() == 1 { "role" } else { "roles" };
+        let more = match names.len().saturating_sub(AT_ONCE) {
+            0 => String::new(),
+            more => format!(" Then look again: there are {more} more."),
+        };
+        (!names.is_empty()).then(|| {
+            Finding::new(
+                Code::RoleWithoutAdministrator,
+                format!("{noun} {}", list(&names)),
+                "Entra admins can't alter, grant or drop it, as they can what was mapped by the functions on this version: \
+                 it was mapped on PostgreSQL 15, or by its label.",
+                format!(
+                    "GRANT {} TO {AZURE_PG_ADMIN} WITH ADMIN TRUE, INHERIT FALSE, SET FALSE, unless superusers alone are to \
+                     administer it.{more}",
+                    quoted.join(", ")
+                ),
+            )
+        })
     }
 }
 

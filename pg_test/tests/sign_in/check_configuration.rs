@@ -29,6 +29,7 @@ pub const TESTS: &[Test] = &[
     ("lines_of_pg_hba_conf_that_are_fine", hba::fine),
     ("pam_service_files", pam::mistakes),
     ("roles", roles::mistakes),
+    ("roles_that_admins_cannot_administer", roles::unadministered),
     ("the_database_of_the_audit", audit::mistakes),
     ("a_spool_that_fills", audit::spool),
     ("workers_that_are_not_running", audit::workers),

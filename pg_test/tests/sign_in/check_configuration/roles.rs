@@ -73,7 +73,7 @@ const MISTAKES: &[BySql] = &[
     },
     BySql {
         plant: "UPDATE pg_extension SET extversion = '0.0' WHERE extname = 'aadauth'",
-        undo: "UPDATE pg_extension SET extversion = '0.1' WHERE extname = 'aadauth'",
+        undo: "UPDATE pg_extension SET extversion = '0.2' WHERE extname = 'aadauth'",
         code: "extension-version",
         says: &["version 0.0", "ALTER EXTENSION aadauth UPDATE"],
     },
@@ -95,4 +95,35 @@ pub fn mistakes(rig: &Rig) -> Result<()> {
         "with an audience for v2 tokens alone",
         &[("mfa-unprovable", &["role \"careful\""])],
     )
+}
+
+/// What was mapped on 15 has no membership in `azure_pg_admin` after an upgrade.
+pub fn unadministered(rig: &Rig) -> Result<()> {
+    let server = good_server(rig, "check-unadministered", |plan| plan)?;
+    let is_broad = server.sql("SELECT current_setting('server_version_num')::int < 160000")? == "t";
+    // Whoever is granted the privileged one would have what it confers, so it's no omission.
+    server.sql(
+        "CREATE ROLE \"Some body\" LOGIN; CREATE ROLE privileged LOGIN IN ROLE pg_execute_server_program;
+         SECURITY LABEL FOR pgaadauth ON ROLE \"Some body\" IS
+             'aadauth,oid=50beb0d1-0000-4000-8000-000000000001,type=user';
+         SECURITY LABEL FOR pgaadauth ON ROLE privileged IS
+             'aadauth,oid=50beb0d1-0000-4000-8000-000000000002,type=user'",
+    )?;
+    expect_silence(&server, "without admins")?;
+    server.sql(
+        "SELECT pgaadauth_create_principal_with_oid('boss', gen_random_uuid()::text, 'user', true, false)",
+    )?;
+    if is_broad {
+        return expect_silence(&server, "where CREATEROLE administers all");
+    }
+    expect(
+        &server,
+        "a role that was mapped by its label",
+        &[(
+            "role-without-administrator",
+            &["role \"Some body\" |", "GRANT \"Some body\" TO azure_pg_admin"],
+        )],
+    )?;
+    server.sql("GRANT \"Some body\" TO azure_pg_admin WITH ADMIN TRUE, INHERIT FALSE, SET FALSE")?;
+    expect_silence(&server, "after the statement that it says")
 }
