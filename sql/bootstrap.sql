@@ -37,5 +37,5 @@ BEGIN
     END LOOP;
 END
 $$;
-COMMENT ON ROLE azure_pg_admin IS 'Entra admins; may see group sync (aadauth.group_sync_status), and nothing else';
+COMMENT ON ROLE azure_pg_admin IS 'Entra admins; administers mapped roles, sees group sync and revocations, and nothing else';
 COMMENT ON ROLE aadauth_auditor IS 'May read who signed in (aadauth.sign_ins)';

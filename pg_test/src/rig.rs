@@ -1,7 +1,7 @@
 //! What the test suites share: one emulator, one server that nobody reconfigures, and the means to start
 //! more.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 
@@ -51,7 +51,7 @@ pub struct SignIn {
 impl Rig {
     /// Installs the library, starts the emulator and the server.
     pub fn start() -> Result<Rig> {
-        install()?;
+        install(&pg_config())?;
         let run = RunDirectory::create()?;
         let mut emulator = Emulator::prepare(&run, "entra")?;
         let certificate = emulator.server_certificate()?;
@@ -362,14 +362,18 @@ pub fn installed_library() -> Result<PathBuf> {
     Ok(library_place()?.join("aadauth.so"))
 }
 
-/// Builds everything and installs the library, so that nobody tests yesterday's.
-fn install() -> Result<()> {
+/// Builds everything and installs the library for the server of that `pg_config`, so that nobody tests
+/// yesterday's.
+///
+/// # Errors
+/// It doesn't compile, or can't be written to its place.
+pub fn install(pg_config: &Path) -> Result<()> {
     checked(
         Command::new("make")
             .args(["-s", "-C"])
             .arg(source())
             .args(["build", "install"])
-            .arg(format!("PG_CONFIG={}", pg_config().display()))
+            .arg(format!("PG_CONFIG={}", pg_config.display()))
             .arg("PACKAGES=--workspace")
             .env("CARGO_TARGET_DIR", target()),
     )

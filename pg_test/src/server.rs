@@ -121,6 +121,17 @@ impl Plan {
         })
     }
 
+    /// Makes a server with a fresh data directory and its configuration, and doesn't start it.
+    ///
+    /// # Errors
+    /// The data directory can't be made.
+    pub fn set_up(self, run: &RunDirectory) -> Result<Server> {
+        let template = template(run, &self.binaries)?;
+        self.set_up_with(run, |data| {
+            checked(Command::new("cp").arg("-a").arg(template).arg(data)).map(drop)
+        })
+    }
+
     /// [`Plan::start`] as a hot standby, from a base backup of `primary`, which it follows. The primary
     /// needs the line `local replication postgres peer`.
     ///
@@ -149,6 +160,16 @@ impl Plan {
     }
 
     fn start_with(
+        self,
+        run: &RunDirectory,
+        make_data: impl FnOnce(&Path) -> Result<()>,
+    ) -> Result<Server> {
+        let mut server = self.set_up_with(run, make_data)?;
+        server.start()?;
+        Ok(server)
+    }
+
+    fn set_up_with(
         mut self,
         run: &RunDirectory,
         make_data: impl FnOnce(&Path) -> Result<()>,
@@ -175,14 +196,13 @@ impl Plan {
             }
         }
         let port = free_port()?;
-        let mut server = Server {
+        let server = Server {
             plan: self,
             home,
             port,
             process: None,
         };
         server.write_configuration()?;
-        server.start()?;
         Ok(server)
     }
 }
@@ -206,6 +226,25 @@ impl Server {
 
     pub fn data(&self) -> PathBuf {
         self.home.join("data")
+    }
+
+    /// Where its programs are.
+    pub fn binaries(&self) -> &Path {
+        &self.plan.binaries
+    }
+
+    /// A client program of the server's version, or the one at an absolute path, as the superuser `postgres`
+    /// through the break-glass line.
+    ///
+    /// # Errors
+    /// There is no account `postgres`.
+    pub fn client(&self, program: impl AsRef<Path>) -> Result<Command> {
+        let mut command = as_postgres(self.plan.binaries.join(program))?;
+        command
+            .args(["-U", "postgres", "-p", &self.port.to_string(), "-h"])
+            .arg(&self.home)
+            .stdin(Stdio::null());
+        Ok(command)
     }
 
     /// The directory of its Unix socket.

@@ -252,7 +252,10 @@ impl Roles {
             .filter(|role| admin::privilege(role.oid).is_none())
             .map(|role| role.attributes.name.as_str())
             .collect();
-        let quoted = names.iter().take(AT_ONCE).map(|name| quote_identifier(*name));
+        let quoted = names
+            .iter()
+            .take(AT_ONCE)
+            .map(|name| quote_identifier(*name));
         let quoted: Vec<String> = quoted.collect();
         let noun = if names.len() == 1 { "role" } else { "roles" };
         let more = match names.len().saturating_sub(AT_ONCE) {

@@ -12,6 +12,7 @@ use super::connection::STATUS_ERROR;
 use super::exit;
 use super::guarded;
 use super::log::{self, Level};
+use super::server;
 use crate::signin::{self, Asked, Word};
 
 type Hook = unsafe extern "C-unwind" fn(*mut libpq::be::Port, c_int);
@@ -43,14 +44,19 @@ unsafe extern "C" {
 pub fn demand_preload() {
     // SAFETY: a plain read of a flag that only the loading of libraries writes (miscinit.c).
     if !unsafe { pg_sys::process_shared_preload_libraries_in_progress } {
+        // pg_upgrade loads the libraries that the old cluster uses into the new one (function.c,
+        // check_loadable_libraries), and writes what they say into loadable_libraries.txt.
+        let hint = if server::is_binary_upgrade() {
+            "Add aadauth to shared_preload_libraries in the new cluster's postgresql.conf and run pg_upgrade again."
+        } else {
+            "Add aadauth to shared_preload_libraries in postgresql.conf and restart the server."
+        };
         ErrorReport::new(
             PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
             "aadauth must be loaded when the server starts",
             "_PG_init",
         )
-        .set_hint(
-            "Add aadauth to shared_preload_libraries in postgresql.conf and restart the server.",
-        )
+        .set_hint(hint)
         .report(PgLogLevel::ERROR);
     }
 }

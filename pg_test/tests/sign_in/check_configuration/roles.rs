@@ -121,9 +121,13 @@ pub fn unadministered(rig: &Rig) -> Result<()> {
         "a role that was mapped by its label",
         &[(
             "role-without-administrator",
-            &["role \"Some body\" |", "GRANT \"Some body\" TO azure_pg_admin"],
+            &[
+                "role \"Some body\" |",
+                "GRANT \"Some body\" TO azure_pg_admin",
+            ],
         )],
     )?;
-    server.sql("GRANT \"Some body\" TO azure_pg_admin WITH ADMIN TRUE, INHERIT FALSE, SET FALSE")?;
+    server
+        .sql("GRANT \"Some body\" TO azure_pg_admin WITH ADMIN TRUE, INHERIT FALSE, SET FALSE")?;
     expect_silence(&server, "after the statement that it says")
 }

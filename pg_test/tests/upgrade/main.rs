@@ -1,0 +1,82 @@
+//! What an administrator does to a server with mapped roles: a new version of the extension, a new major
+//! version of PostgreSQL, a dump and its restoration.
+//!
+//! Two servers take part: the one of `PG_CONFIG`, and a newer one with PAM, of `NEWER_PG_CONFIG`
+//! (`target/servers/17-pam`). The library is installed for both.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
+
+mod catalog;
+mod cluster;
+mod dump;
+mod extension;
+mod newer;
+mod people;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use libtest_mimic::{Arguments, Trial};
+use pg_test::Result;
+use pg_test::rig::Rig;
+
+use newer::Newer;
+
+/// The servers of a run.
+struct Servers {
+    rig: Rig,
+    newer: Newer,
+}
+
+type Test = (&'static str, fn(&Servers) -> Result<()>);
+
+const MODULES: &[(&str, &[Test])] = &[
+    ("extension", extension::TESTS),
+    ("dump", dump::TESTS),
+    ("cluster", cluster::TESTS),
+];
+
+fn main() -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads.get_or_insert(2);
+    if arguments.list {
+        libtest_mimic::run(&arguments, trials(&None)).exit();
+    }
+    let servers = match start() {
+        Ok(servers) => Some(Arc::new(servers)),
+        Err(error) => {
+            eprintln!("the tests could not be set up: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let conclusion = libtest_mimic::run(&arguments, trials(&servers));
+    let failed = conclusion.has_failed();
+    // `exit` would leave servers behind.
+    drop(servers);
+    if failed {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    }
+}
+
+/// The newer server's library first: what is left in the build directory is the other's.
+fn start() -> Result<Servers> {
+    let newer = Newer::install()?;
+    let rig = Rig::start()?;
+    Ok(Servers { rig, newer })
+}
+
+fn trials(servers: &Option<Arc<Servers>>) -> Vec<Trial> {
+    let mut trials = Vec::new();
+    for (module, tests) in MODULES {
+        for (name, test) in *tests {
+            let servers = servers.clone();
+            trials.push(Trial::test(format!("{module}::{name}"), move || {
+                let servers = servers.as_deref().ok_or("there are no servers")?;
+                test(servers).map_err(|error| error.to_string().into())
+            }));
+        }
+    }
+    trials
+}
