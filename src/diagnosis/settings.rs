@@ -33,6 +33,9 @@ struct Refused {
     error: String,
 }
 
+/// The one setting of ours that no reload changes.
+const HBA_FILE: &str = "aadauth.hba_file";
+
 fn refused() -> Result<Vec<Finding>, Box<dyn Error>> {
     let refused = super::rows::<Refused>(
         "SELECT sourcefile AS file, sourceline AS line, name, setting, error FROM pg_file_settings
@@ -47,12 +50,21 @@ fn refused() -> Result<Vec<Finding>, Box<dyn Error>> {
                 _ => name.clone(),
             };
             let value = setting.unwrap_or_default();
+            let objection = setting::objection(&name, &value);
+            if name.eq_ignore_ascii_case(HBA_FILE) && objection.is_none() {
+                return Finding::new(
+                    Code::RestartPending,
+                    place,
+                    format!("The server runs with another value of {name}, which it reads when it starts."),
+                    "Restart the server.",
+                );
+            }
             // It may be a secret that somebody has put in the wrong place.
             let shown = match name.ends_with("_file") || name.ends_with("_proxy") {
                 true => String::new(),
                 false => format!(" '{value}'"),
             };
-            let (problem, remedy) = match setting::objection(&name, &value) {
+            let (problem, remedy) = match objection {
                 Some(objection) => (format!("The value{shown} of {name} is refused."), objection),
                 None => (
                     format!("The setting {name} with the value{shown} is refused: {error}."),

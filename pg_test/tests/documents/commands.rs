@@ -53,7 +53,7 @@ pub fn run(document: &Path) -> Result<()> {
             conf => {
                 let place = server.data().join(conf.trim_start_matches("conf "));
                 format!(
-                    "cat {file} {0} >{0}.new\nchown postgres: {0}.new\nmv {0}.new {0}\n",
+                    "touch {0}\ncat {file} {0} >{0}.new\nchown postgres: {0}.new\nmv {0}.new {0}\n",
                     place.display()
                 )
             }
@@ -113,7 +113,7 @@ impl Block {
     fn is_run(&self) -> bool {
         matches!(
             self.kind.as_str(),
-            "sh" | "sql" | "conf postgresql.conf" | "conf pg_hba.conf"
+            "sh" | "sql" | "conf postgresql.conf" | "conf pg_hba.conf" | "conf aadauth_hba.conf"
         )
     }
 }

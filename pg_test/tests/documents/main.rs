@@ -5,7 +5,8 @@
 //!
 //! - `sh`: by bash, in the top directory; a command that fails ends the test;
 //! - `sql`: by psql as the superuser;
-//! - `conf postgresql.conf`, `conf pg_hba.conf`: put into the server's file, above what is there;
+//! - `conf postgresql.conf`, `conf pg_hba.conf`, `conf aadauth_hba.conf`: put into the server's file, above what is
+//!   there;
 //! - anything else is shown, not run.
 //!
 //! The shell finds a server that it may reconfigure and restart, reached as `db.example.com`;

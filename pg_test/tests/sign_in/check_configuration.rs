@@ -7,6 +7,7 @@ mod hba;
 mod keys;
 mod pam;
 mod roles;
+mod second_file;
 mod settings;
 
 use std::collections::BTreeSet;
@@ -27,6 +28,13 @@ pub const TESTS: &[Test] = &[
     ("nothing_while_tokens_are_off", settings::tokens_off),
     ("lines_of_pg_hba_conf", hba::mistakes),
     ("lines_of_pg_hba_conf_that_are_fine", hba::fine),
+    ("lines_of_the_second_file", second_file::mistakes),
+    ("the_servers_own_file_beside_it", second_file::own_file),
+    (
+        "a_setting_that_waits_for_a_restart",
+        second_file::restart_pending,
+    ),
+    ("other_libraries_in_the_way", second_file::intruders),
     ("pam_service_files", pam::mistakes),
     ("roles", roles::mistakes),
     ("roles_that_admins_cannot_administer", roles::unadministered),

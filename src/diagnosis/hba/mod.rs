@@ -1,6 +1,8 @@
-//! `pg_hba.conf`: whether mapped roles get to the line that asks for their token.
+//! `pg_hba.conf`, or the file in its place: whether mapped roles get to the line that asks for their token, and nobody
+//! in without one.
 
 mod rule;
+mod without_library;
 
 use std::collections::BTreeSet;
 use std::error::Error;
@@ -12,33 +14,71 @@ use serde::Deserialize;
 use super::finding::{Code, Finding, list};
 use super::pam;
 use super::roles::Roles;
-use crate::pg::pam as service;
+use crate::pg::{hba_file, hook, pam as service};
 use crate::settings;
+use crate::signin::Route;
 pub use rule::Login;
 use rule::{Matches, Rule, transport};
 
 pub fn check(roles: &Roles) -> Result<Vec<Finding>, Box<dyn Error>> {
+    let mut findings = hook_displaced();
     let file = File::read()?;
-    let mut findings = file.invalid();
+    if hba_file::is_set() && !hba_file::is_in_force() {
+        findings.push(file.not_in_force());
+        return Ok(findings);
+    }
+    findings.extend(file.invalid());
+    let logins = roles.logins();
+    let open = without_library::check(&file, &logins)?;
     let ours: Vec<&Rule> = file.lines().filter(|rule| is_ours(rule)).collect();
     if ours.is_empty() {
         findings.push(file.missing());
+        findings.extend(open);
         return Ok(findings);
     }
-    let logins = roles.logins();
     let matches = file.matches(&logins)?;
     findings.extend(file.tls_off());
-    findings.extend(file.before_ours(&logins, &matches));
+    let before = file.before_ours(&logins, &matches);
+    // That one says it already.
+    let is_new = |finding: &Finding| !before.iter().any(|line| line.place == finding.place);
+    findings.extend(open.into_iter().filter(is_new));
+    findings.extend(before.iter().cloned());
     findings.extend(file.without_line(&ours, &logins, &matches));
     findings.extend(ours.iter().filter_map(|rule| file.without_tls(rule)));
-    findings.extend(pam::check(ours.iter().filter_map(|rule| {
-        Some((rule.pam_service()?.to_owned(), file.place(rule)))
-    })));
+    let services: Vec<(String, String)> = ours
+        .iter()
+        .filter_map(|rule| Some((rule.pam_service()?.to_owned(), file.place(rule))))
+        .collect();
+    if !hba_file::is_set() || !services.is_empty() {
+        findings.extend(pam::check(services.into_iter()));
+    }
     Ok(findings)
 }
 
 fn is_ours(rule: &Rule) -> bool {
-    rule.pam_service().is_some_and(service::is_ours)
+    Route::of_line(rule.method(), rule.pam_service()).is_some()
+}
+
+/// A line of ours, as it should be written.
+fn our_line() -> String {
+    if hba_file::is_set() {
+        "hostssl all all all trust".to_owned()
+    } else {
+        format!("hostssl all all all pam pamservice={}", service::service())
+    }
+}
+
+fn hook_displaced() -> Vec<Finding> {
+    let finding = hook::is_displaced().then(|| {
+        Finding::new(
+            Code::HookDisplaced,
+            "shared_preload_libraries",
+            "Another library has put its authentication hook in the place of this library's. Every session puts it back; \
+             without that, nobody would be asked for a token.",
+            "Name aadauth last, and restart.",
+        )
+    });
+    finding.into_iter().collect()
 }
 
 /// The lines as they stand in the file, which the server may have to be told to read.
@@ -92,15 +132,27 @@ impl File {
             .collect()
     }
 
+    fn not_in_force(&self) -> Finding {
+        Finding::new(
+            Code::HbaFileNotInForce,
+            "aadauth.hba_file",
+            format!(
+                "The lines in force are those of {}, which another library has set. Everybody is refused on its trust \
+                 lines.",
+                self.path
+            ),
+            "Name aadauth last in shared_preload_libraries, and restart.",
+        )
+    }
+
     fn missing(&self) -> Finding {
-        let service = service::service();
         Finding::new(
             Code::HbaLineMissing,
             self.path.clone(),
             "No line asks for a token, so mapped roles are refused on every line.",
             format!(
-                "Add the line \"hostssl all all all pam pamservice={service}\" above the lines that take all roles, and \
-                 reload."
+                "Add the line \"{}\" above the lines that take all roles, and reload.",
+                our_line()
             ),
         )
     }
@@ -195,7 +247,10 @@ impl File {
                 Code::HbaRoleWithoutLine,
                 self.path.clone(),
                 format!("No line asks for the token of the mapped roles {}.", list(&names)),
-                "Let a line with this library's PAM service take them (\"all\" in its third field does), and reload.",
+                format!(
+                    "Let a line of this library's, such as \"{}\", take them (\"all\" in its third field does), and reload.",
+                    our_line()
+                ),
             )
         })
     }

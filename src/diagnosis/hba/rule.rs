@@ -107,6 +107,43 @@ impl Rule {
             && self.network().overlaps(&other.network())
     }
 
+    /// Whether each connection that `other` matches matches this line as well, as far as the two alone tell: of two
+    /// lines in this order, the second then never counts.
+    pub fn covers(&self, other: &Rule) -> bool {
+        let has =
+            |list: &Option<Vec<String>>, name: &str| list.iter().flatten().any(|one| one == name);
+        let databases = other.database.iter().flatten().all(|name| {
+            has(&self.database, name) || (name != "replication" && has(&self.database, "all"))
+        });
+        let users = other
+            .user_name
+            .iter()
+            .flatten()
+            .all(|name| has(&self.user_name, name));
+        other.transports() & !self.transports() == 0
+            && databases
+            && (users || self.takes_everybody())
+            && self.holds_addresses_of(other)
+    }
+
+    fn holds_addresses_of(&self, other: &Rule) -> bool {
+        let is_all = self
+            .address
+            .as_deref()
+            .is_none_or(|address| address == "all");
+        is_all
+            || (&self.address, &self.netmask) == (&other.address, &other.netmask)
+            || match (self.network(), other.network()) {
+                (Network::V4(a, mask), Network::V4(b, other)) => {
+                    mask & other == mask && (a ^ b) & mask == 0
+                }
+                (Network::V6(a, mask), Network::V6(b, other)) => {
+                    mask & other == mask && (a ^ b) & mask == 0
+                }
+                _ => false,
+            }
+    }
+
     fn databases(&self, role: &Login) -> Databases {
         let mut databases = Databases::default();
         for name in self.database.iter().flatten() {
@@ -309,6 +346,63 @@ mod tests {
             ("db.example.com", "10.1.2.3/255.255.255.255", true),
         ] {
             assert_eq!(overlap(&line(one), &line(other)), expected, "{one} {other}");
+        }
+    }
+
+    #[test]
+    fn a_line_covers_another_that_it_leaves_nothing_to() {
+        for (one, other, expected) in [
+            (
+                "host all all all reject",
+                "hostssl all alice 10.0.0.0/255.0.0.0 trust",
+                true,
+            ),
+            ("host all all all reject", "local all all trust", false),
+            ("local all all reject", "local app alice trust", true),
+            (
+                "hostssl all all all reject",
+                "host all all all trust",
+                false,
+            ),
+            (
+                "host all all all reject",
+                "host replication all all trust",
+                false,
+            ),
+            (
+                "host all,replication all all reject",
+                "host replication all all trust",
+                true,
+            ),
+            ("host app all all reject", "host all all all trust", false),
+            (
+                "host all alice,bob all reject",
+                "host all bob all trust",
+                true,
+            ),
+            ("host all alice all reject", "host all all all trust", false),
+            (
+                "host all all 10.0.0.0/255.0.0.0 reject",
+                "host all all 10.1.0.0/255.255.0.0 trust",
+                true,
+            ),
+            (
+                "host all all 10.1.0.0/255.255.0.0 reject",
+                "host all all 10.0.0.0/255.0.0.0 trust",
+                false,
+            ),
+            (
+                "host all all samenet reject",
+                "host all all 10.1.0.0/255.255.0.0 trust",
+                false,
+            ),
+            (
+                "host all all 0.0.0.0/0.0.0.0 reject",
+                "host all all ::/:: trust",
+                false,
+            ),
+        ] {
+            assert_eq!(rule(one).covers(&rule(other)), expected, "{one} | {other}");
         }
     }
 

@@ -28,6 +28,12 @@ const MISTAKES: &[Mistake] = &[
         "hba-line-before",
         &["line 2", "trust", "\"someone\"", "Move line 3 above line 2"],
     ),
+    // Clients without TLS come by that one.
+    (
+        &[OURS, "host all all all trust"],
+        "hba-line-open-without-library",
+        &["line 3", "trust", "\"someone\""],
+    ),
     // Debian's own, which stands above what people append.
     (
         &["host all all 127.0.0.1/32 scram-sha-256", OURS],
@@ -88,7 +94,13 @@ const FINE: &[&[&str]] = &[
     &["hostnossl all all all scram-sha-256", OURS],
     &["host replication all all scram-sha-256", OURS],
     &["hostssl sameuser local_only all cert", OURS],
-    &[OURS, "host all all all trust"],
+    &[OURS, "hostssl all all all trust"],
+    &[OURS, "host all local_only all trust"],
+    &[
+        OURS,
+        "hostnossl all all all reject",
+        "host all all all trust",
+    ],
     &[
         "hostssl all all ::1/128 pam pamservice=AADAUTH-{major}",
         OURS,

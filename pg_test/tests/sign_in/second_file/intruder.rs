@@ -40,7 +40,8 @@ fn plan(rig: &Rig, name: &str, library: &std::path::Path) -> Result<Plan> {
         ))
 }
 
-fn build(rig: &Rig, name: &str, defines: &[&str]) -> Result<PathBuf> {
+/// Compiles it with these macros.
+pub fn build(rig: &Rig, name: &str, defines: &[&str]) -> Result<PathBuf> {
     let library = rig.run().path().join(format!("intruder-{name}.so"));
     let mut compile = Command::new("cc");
     compile

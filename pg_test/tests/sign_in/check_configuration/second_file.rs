@@ -1,0 +1,150 @@
+use pg_test::Result;
+use pg_test::place::give_to_server;
+use pg_test::route::{Route, SECOND_FILE};
+use pg_test::server::{Plan, Server};
+
+use super::{expect, expect_silence, good, good_server};
+use crate::rig::{Rig, ensure};
+use crate::second_file::intruder;
+
+/// Lines of the second file (below the tests' own, which is the first), what must be found, and what it says.
+type Mistake = (
+    &'static [&'static str],
+    &'static str,
+    &'static [&'static str],
+);
+
+const MISTAKES: &[Mistake] = &[
+    (
+        &[],
+        "hba-line-missing",
+        &[SECOND_FILE, "hostssl all all all trust"],
+    ),
+    (
+        &[
+            "host all all all scram-sha-256",
+            "hostssl all all all trust",
+        ],
+        "hba-line-before",
+        &[SECOND_FILE, "line 2", "\"someone\""],
+    ),
+    (
+        &["host all all all trust"],
+        "hba-line-without-tls",
+        &[SECOND_FILE, "line 2"],
+    ),
+    (
+        &["hostssl all other all trust"],
+        "hba-role-without-line",
+        &["\"someone\"", "hostssl all all all trust"],
+    ),
+    (
+        &["hostssl all all all trust", "nonsense"],
+        "hba-line-invalid",
+        &[SECOND_FILE, "line 3"],
+    ),
+];
+
+/// Lines of the server's own file, and what is said of it.
+const OPEN: &[(&[&str], &str)] = &[
+    (&["local all postgres trust"], "whoever names a role"),
+    (&["host all all all trust"], "\"someone\""),
+    (&["host all all all scram-sha-256"], "\"someone\""),
+    (&["hostssl replication all all cert"], "\"someone\""),
+    (&["host all all all reject", "local all all peer"], "line 2"),
+];
+
+const SHUT: &[&[&str]] = &[
+    &["local all postgres peer", "host all all all reject"],
+    &[
+        "host all all all reject",
+        "hostssl all all 10.0.0.0/8 trust",
+    ],
+    &["host all local_only all scram-sha-256"],
+];
+
+fn second(rig: &Rig, name: &str) -> Result<Server> {
+    good_server(rig, name, on_second)
+}
+
+fn on_second(plan: Plan) -> Plan {
+    plan.route(Route::HbaFile)
+        .hba(&["hostssl all all all trust", "local all all trust"])
+}
+
+pub fn mistakes(rig: &Rig) -> Result<()> {
+    let mut server = second(rig, "check-second")?;
+    for (lines, code, says) in MISTAKES {
+        server.set_hba(lines)?;
+        expect(&server, &format!("{lines:?}"), &[(code, says)])?;
+    }
+    Ok(())
+}
+
+pub fn own_file(rig: &Rig) -> Result<()> {
+    const CODE: &str = "hba-line-open-without-library";
+    let server = second(rig, "check-own")?;
+    server.sql("CREATE ROLE local_only LOGIN")?;
+    let own = server.data().join("pg_hba.conf");
+    let write = |lines: &[&str]| -> Result<()> {
+        std::fs::write(&own, lines.join("\n") + "\n")?;
+        give_to_server(&own)
+    };
+    for (lines, says) in OPEN {
+        write(lines)?;
+        let what = format!("{lines:?}");
+        expect(&server, &what, &[(CODE, &["pg_hba.conf", says])])?;
+    }
+    for lines in SHUT {
+        write(lines)?;
+        expect_silence(&server, &format!("{lines:?}"))?;
+    }
+    // The lines in force are what they were.
+    let file = server.sql("SHOW hba_file")?;
+    ensure(file.ends_with(SECOND_FILE), || file)?;
+    write(&["local all nonsense"])?;
+    let code = "own-hba-file-unusable";
+    expect(
+        &server,
+        "nonsense",
+        &[(code, &["Line 1", "does not start"])],
+    )?;
+    std::fs::remove_file(&own)?;
+    expect(&server, "no file", &[(code, &["No such file"])])
+}
+
+pub fn restart_pending(rig: &Rig) -> Result<()> {
+    let mut server = good_server(rig, "check-pending", |plan| plan)?;
+    server.configure(&[("aadauth.hba_file", Some("elsewhere.conf"))])?;
+    expect(
+        &server,
+        "before the restart",
+        &[("restart-pending", &["aadauth.hba_file", "Restart"])],
+    )
+}
+
+pub fn intruders(rig: &Rig) -> Result<()> {
+    let libraries = |library: &std::path::Path| format!("aadauth,{}", library.display());
+    let library = intruder::build(rig, "check", &[])?;
+    good_server_but(
+        rig,
+        on_second(good(rig, "check-intruder")?)
+            .set("shared_preload_libraries", &libraries(&library)),
+        ("hook-displaced", &["Name aadauth last"]),
+    )?;
+    let define = "HBA_FILE=\"pg_hba.conf\"";
+    let library = intruder::build(rig, "check-file", &[define])?;
+    good_server_but(
+        rig,
+        on_second(good(rig, "check-other-file")?)
+            .set("shared_preload_libraries", &libraries(&library)),
+        ("hba-file-not-in-force", &["pg_hba.conf", "Everybody"]),
+    )
+}
+
+fn good_server_but(rig: &Rig, plan: Plan, expected: (&str, &[&str])) -> Result<()> {
+    let server = rig.start_plan(plan)?;
+    rig.prepare(&server)?;
+    rig.person(&server, "someone")?;
+    expect(&server, "with an intruder", &[expected])
+}
