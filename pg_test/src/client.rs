@@ -135,14 +135,19 @@ pub fn psql(connection: &str, secret: &str, sql: &str) -> Result<Printed> {
         "-c",
         sql,
     ]);
-    // Nothing of the caller's may decide how we connect.
+    without_pg_variables(&mut command);
+    command.env("PGPASSWORD", secret).stdin(Stdio::null());
+    Ok(command.output()?.into())
+}
+
+/// Nothing of the caller's may decide how a client connects.
+pub fn without_pg_variables(command: &mut Command) -> &mut Command {
     for (name, _) in
         std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"PG"))
     {
         command.env_remove(name);
     }
-    command.env("PGPASSWORD", secret).stdin(Stdio::null());
-    Ok(command.output()?.into())
+    command
 }
 
 fn quoted(text: &str) -> String {

@@ -203,6 +203,15 @@ impl Emulator {
         self.control(Method::POST, "/directory", &change).map(drop)
     }
 
+    /// Enters the code that a client shows, for this user.
+    ///
+    /// # Errors
+    /// The emulator isn't running, no such code waits, or there is no such user.
+    pub fn enter_device_code(&self, code: &str, user: &str) -> Result<()> {
+        let order = json!({ "user_code": code, "answer": { "approve": user } });
+        self.control(Method::POST, "/device", &order).map(drop)
+    }
+
     /// How often Graph was asked whether somebody is in a group.
     ///
     /// # Errors

@@ -3,6 +3,7 @@
 //!
 //! Everything runs on 127.0.0.1, below one temporary directory, and ends when its owner is dropped.
 
+pub mod bearer;
 pub mod client;
 pub mod directory_server;
 pub mod emulator;

@@ -220,6 +220,11 @@ impl Server {
         self.port
     }
 
+    /// What it is like now.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
     pub fn name(&self) -> &str {
         &self.plan.name
     }

@@ -296,7 +296,7 @@ impl Connection {
         }
     }
 
-    fn message(&mut self) -> Result<Option<(u8, Vec<u8>)>> {
+    pub(crate) fn message(&mut self) -> Result<Option<(u8, Vec<u8>)>> {
         let mut header = [0; 5];
         match self.0.read_exact(&mut header) {
             Ok(()) => {}
@@ -318,7 +318,7 @@ impl Connection {
     }
 }
 
-fn authentication_code(body: &[u8]) -> Result<u32> {
+pub(crate) fn authentication_code(body: &[u8]) -> Result<u32> {
     let code = body.first_chunk().ok_or("a short authentication request")?;
     Ok(u32::from_be_bytes(*code))
 }
@@ -330,7 +330,7 @@ fn strings(body: &[u8]) -> Vec<String> {
         .collect()
 }
 
-fn refusal(body: &[u8]) -> Refusal {
+pub(crate) fn refusal(body: &[u8]) -> Refusal {
     let mut refusal = Refusal::default();
     for field in strings(body) {
         let mut characters = field.chars();

@@ -24,6 +24,8 @@ pub struct Connection {
     pub method: String,
     /// The PAM service, when the method is `pam`.
     pub pam_service: Option<String>,
+    /// The validator module, when the method is `oauth`.
+    pub oauth_validator: Option<String>,
     pub tls: bool,
     pub local_socket: bool,
 }
@@ -58,7 +60,11 @@ pub enum Scram {
 impl Connection {
     /// How the credential of a connection by this line comes to us; `None` when the line is none of ours.
     pub fn route(&self) -> Option<Route> {
-        Route::of_line(&self.method, self.pam_service.as_deref())
+        Route::of_line(
+            &self.method,
+            self.pam_service.as_deref(),
+            self.oauth_validator.as_deref(),
+        )
     }
 }
 
@@ -73,6 +79,7 @@ pub fn current() -> Option<Connection> {
         remote_port: ptr::null(),
         method: ptr::null(),
         pam_service: ptr::null(),
+        oauth_validator: ptr::null(),
         tls: false,
         local_socket: false,
     };
@@ -89,6 +96,7 @@ pub fn current() -> Option<Connection> {
         client_port: string(raw.remote_port).and_then(|port| port.parse().ok()),
         method: string(raw.method).unwrap_or_else(|| "unknown".into()),
         pam_service: string(raw.pam_service),
+        oauth_validator: string(raw.oauth_validator),
         tls: raw.tls,
         local_socket: raw.local_socket,
     })

@@ -14,6 +14,7 @@ pub mod latch;
 pub mod log;
 mod memory;
 pub mod name;
+pub mod oauth;
 pub mod pam;
 pub mod rights;
 pub mod role;

@@ -68,6 +68,10 @@ aad_connection(Port *port, AadConnection *connection)
 		connection->method = hba_authname(port->hba->auth_method);
 		if (port->hba->auth_method == uaPAM)
 			connection->pam_service = port->hba->pamservice ? port->hba->pamservice : "postgresql";
+#if PG_VERSION_NUM >= 180000
+		if (port->hba->auth_method == uaOAuth)
+			connection->oauth_validator = port->hba->oauth_validator;
+#endif
 	}
 }
 

@@ -24,6 +24,7 @@ typedef struct AadConnection
 	const char *remote_port;
 	const char *method;			/* as pg_hba.conf spells it */
 	const char *pam_service;	/* NULL unless the method is pam */
+	const char *oauth_validator;	/* NULL unless the method is oauth */
 	bool		tls;
 	bool		local_socket;
 } AadConnection;

@@ -17,6 +17,7 @@ pub struct Connection {
     pub remote_port: *const c_char,
     pub method: *const c_char,
     pub pam_service: *const c_char,
+    pub oauth_validator: *const c_char,
     pub tls: bool,
     pub local_socket: bool,
 }

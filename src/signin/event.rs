@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use entra_token::{Claims, Judgement, PRINCIPAL_CHECK, Policy, PrincipalKind, Reason, TokenKind};
 
+use super::attempt;
 use super::gate::{Entrance, Word};
 use super::refusal::Refusal;
 use super::route::Route;
@@ -14,10 +15,11 @@ use crate::audit::{
 };
 use crate::pg::connection::{self, Connection, Proof};
 use crate::pg::log::{self, Level};
+use crate::pg::oauth::{self, WithoutToken};
 use crate::settings::{self, AuditFailure};
 use crate::{sessions, statistics};
 
-/// The method of a sign-in to a mapped role.
+/// The method of a sign-in to a mapped role, and of one with a token to any.
 const ENTRA_TOKEN: &str = "entra-token";
 
 /// Who a verified token belongs to, as the audit keeps it.
@@ -86,7 +88,7 @@ pub fn record(
                 Some(&Refusal::new(reason, &connection.role)),
             )
         }
-        Word::ClientGone => {
+        Word::ClientGone | Word::Discovery => {
             record_interrupted(verdict);
             return Ok(());
         }
@@ -132,24 +134,52 @@ fn append(
     )
 }
 
-/// Leaves the event of an attempt that ended undecided.
+/// Leaves the event of an attempt that ended before the last word, or without anything to judge.
 pub fn record_interrupted(verdict: Option<&Verdict>) {
     let Some(connection) = connection::current() else {
         return;
     };
-    let reason = verdict
-        .and_then(|verdict| verdict.outcome.as_ref().err())
-        .map_or(Reason::Interrupted, |refusal| refusal.reason);
+    let (outcome, refusal) = match verdict.map(|verdict| &verdict.outcome) {
+        // Who hangs up on a refusal has been refused.
+        Some(Err(refusal)) if refusal.reason != Reason::NoPassword => {
+            (Outcome::Refused, refusal.clone())
+        }
+        Some(Err(refusal)) => (Outcome::Interrupted, refusal.clone()),
+        Some(Ok(_)) => (
+            Outcome::Interrupted,
+            Refusal::new(Reason::Interrupted, &connection.role),
+        ),
+        None => {
+            let (outcome, reason) = untried(&connection);
+            (outcome, Refusal::new(reason, &connection.role))
+        }
+    };
     statistics::count_attempt(
-        Outcome::Interrupted,
+        outcome,
         method(&connection, verdict),
-        Some(reason),
+        Some(refusal.reason),
         None,
     );
-    let mut event = event(&connection, Outcome::Interrupted, verdict);
-    event.reason = Some(reason);
+    let mut event = event(&connection, outcome, verdict);
+    event.reason = Some(refusal.reason);
+    event.checks = refusal.checks;
     // Nothing is to be refused any more.
     let _ = audit::append(&event, false);
+}
+
+/// What an attempt without a verdict came to.
+fn untried(connection: &Connection) -> (Outcome, Reason) {
+    if attempt::has_failed() {
+        return (Outcome::Refused, Reason::InternalError);
+    }
+    match oauth::without_token() {
+        WithoutToken::Malformed => (Outcome::Refused, Reason::TokenMalformed),
+        WithoutToken::Discovery => (Outcome::Interrupted, Reason::TokenDiscovery),
+        WithoutToken::Silence if connection.route() == Some(Route::Oauth) => {
+            (Outcome::Interrupted, Reason::NoPassword)
+        }
+        WithoutToken::Silence => (Outcome::Interrupted, Reason::Interrupted),
+    }
 }
 
 /// Says who has signed in: to the server log, in the words that queries written for Azure look for, and to the rest
@@ -183,6 +213,8 @@ pub fn announce(connection: &Connection, verdict: Option<&Verdict>) {
 fn method<'a>(connection: &'a Connection, verdict: Option<&Verdict>) -> &'a str {
     match verdict {
         Some(verdict) if verdict.role.as_ref().is_some_and(|role| role.is_mapped()) => ENTRA_TOKEN,
+        // A token was judged, whether or not the role is mapped.
+        Some(_) if connection.route() == Some(Route::Oauth) => ENTRA_TOKEN,
         Some(_) => "password",
         None => &connection.method,
     }

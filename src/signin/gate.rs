@@ -16,8 +16,9 @@ use super::route::Route;
 use super::session;
 use super::verdict::{Accepted, Verdict};
 use crate::audit::{EventCheck, Shown};
-use crate::pg::connection::{self, Connection, Proof, STATUS_EOF, STATUS_OK};
+use crate::pg::connection::{self, Connection, Proof, STATUS_EOF, STATUS_ERROR, STATUS_OK};
 use crate::pg::hba_file;
+use crate::pg::oauth::{self, WithoutToken};
 use crate::pg::role::{self, Role};
 use crate::sessions;
 use crate::settings::{self, Authentication};
@@ -30,6 +31,8 @@ pub enum Word {
     RefusedByMethod,
     /// The client has gone; core ends the backend without a word.
     ClientGone,
+    /// The client has asked where to get a token and sent none; core has told it, and ends the connection.
+    Discovery,
 }
 
 /// How an accepted sign-in came about.
@@ -76,6 +79,12 @@ fn with_verdict(
     match (accepted, mapped, status) {
         (Accepted::Token(mapping), true, STATUS_OK) => admit(verdict, mapping, connection),
         (Accepted::Password, false, STATUS_OK) => Word::Accepted(Entrance::Password),
+        (Accepted::Token(_), true, STATUS_ERROR) if connection.route() == Some(Route::Oauth) => {
+            Word::Refused(Refusal::new(Reason::MethodRefused, &connection.role).with_detail(
+                "The token was good. Without delegate_ident_mapping=1 on the pg_hba.conf line, PostgreSQL compares the \
+                 object id with the role's name.",
+            ))
+        }
         // Another module of the service file has refused what we accepted.
         _ => refused(Reason::NoVerdict),
     }
@@ -114,7 +123,11 @@ fn without_verdict(connection: &Connection, role: Option<&Role>, status: c_int) 
             // The certificate that the trust line asks for as well (clientcert=verify-full).
             Route::HbaFile if status != STATUS_OK => Word::RefusedByMethod,
             Route::HbaFile if is_elsewhere => refused(Reason::HbaFileNotInForce),
-            Route::HbaFile | Route::Pam => refused(Reason::NoVerdict),
+            Route::Oauth if status != STATUS_OK => match oauth::without_token() {
+                WithoutToken::Discovery => Word::Discovery,
+                WithoutToken::Silence | WithoutToken::Malformed => refused(Reason::TokenMalformed),
+            },
+            Route::HbaFile | Route::Oauth | Route::Pam => refused(Reason::NoVerdict),
         };
     }
     if role.is_some_and(Role::is_mapped) {
@@ -165,6 +178,9 @@ pub fn conclude(mut word: Word) -> Option<Refusal> {
             None
         }
         Word::Refused(refusal) => Some(refusal),
-        Word::Accepted(Entrance::OtherLine) | Word::RefusedByMethod | Word::ClientGone => None,
+        Word::Accepted(Entrance::OtherLine)
+        | Word::RefusedByMethod
+        | Word::ClientGone
+        | Word::Discovery => None,
     }
 }

@@ -1,8 +1,9 @@
 //! One sign-in, from the role to the audit event.
 //!
-//! PostgreSQL comes here twice for every connection: through PAM, or first thing in the authentication hook
-//! ([`Route`]), to [`ask`] the client for a token or password, and through the hook for the [`last_word`]. What the
-//! first decided is kept in this backend as a [`Verdict`]; the second lets a mapped role in with an accepted one only.
+//! PostgreSQL comes here twice for every connection: through PAM, or first thing in the authentication hook, to
+//! [`ask`] the client for a token or password, or through OAUTHBEARER with a token to [`judge`] ([`Route`]); and
+//! through the hook for the [`last_word`]. What the first decided is kept in this backend as a [`Verdict`]; the second
+//! lets a mapped role in with an accepted one only.
 
 mod attempt;
 mod event;
@@ -19,9 +20,12 @@ use std::ffi::c_int;
 
 use entra_token::Reason;
 use pgrx::pg_sys;
+use uuid::Uuid;
 
 use crate::pg::connection::{self, STATUS_OK};
 use crate::pg::{hba_file, role};
+
+use token::Source;
 
 pub use gate::{Word, conclude, last_word};
 pub use refusal::Refusal;
@@ -43,7 +47,9 @@ pub fn ask() -> Asked {
     };
     attempt::begin();
     let verdict = match role::read(&connection.role_name) {
-        Some(role) if role.is_mapped() => token::ask(&connection, role),
+        Some(role) if role.is_mapped() => {
+            token::judge_from(Source::Prompt, &connection, Some(role))
+        }
         role => password::ask(&connection, role),
     };
     let asked = match &verdict.outcome {
@@ -65,7 +71,24 @@ pub fn ask_in_hook(status: c_int) -> Option<Asked> {
     is_asked.then(ask)
 }
 
-/// Notes that [`ask`] panicked or raised an ERROR, and left no verdict for that reason.
+/// A client is about to send a token: whatever it sends instead, an event is owed.
+pub fn expect_token() {
+    attempt::begin();
+}
+
+/// Judges a token that the client has sent unasked, for the role of the startup packet, and keeps the verdict. The
+/// object id of whoever it belongs to, if they get in.
+pub fn judge(token: &[u8]) -> Option<Uuid> {
+    let connection = connection::current()?;
+    attempt::begin();
+    let role = role::read(&connection.role_name);
+    let verdict = token::judge_from(Source::Sent(token), &connection, role);
+    let object_id = verdict.accepted_object_id();
+    attempt::keep(verdict);
+    object_id
+}
+
+/// Notes that [`ask`] or [`judge`] panicked or raised an ERROR, and left no verdict for that reason.
 pub fn asking_failed() {
     attempt::fail();
 }

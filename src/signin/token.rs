@@ -7,6 +7,8 @@ use entra_token::{
     SigningKey, TokenVersion, judge,
 };
 
+use zeroize::Zeroizing;
+
 use super::event;
 use super::membership;
 use super::refusal::Refusal;
@@ -19,13 +21,44 @@ use crate::pg::role::Role;
 use crate::sessions;
 use crate::settings::{self, Authentication};
 
-/// Asks the client for a token and judges it.
-pub fn ask(connection: &Connection, role: Role) -> Verdict {
+/// Where the token comes from.
+#[derive(Clone, Copy)]
+pub enum Source<'a> {
+    /// The client is asked for it, unless that is refused first.
+    Prompt,
+    /// The client has sent it, before anything could be refused.
+    Sent(&'a [u8]),
+}
+
+impl Source<'_> {
+    fn read(self, limit: usize) -> Answer {
+        match self {
+            Source::Prompt => connection::ask_for_token(limit),
+            Source::Sent(token) if token.len() > limit => Answer::TooLong,
+            Source::Sent(token) => Answer::Token(Zeroizing::new(token.to_vec())),
+        }
+    }
+
+    /// Says in the log what a refusal before the token was read can't undo.
+    fn comment(self, refusal: Refusal) -> Refusal {
+        match (self, refusal.reason) {
+            (Source::Sent(_), Reason::TlsRequired) => refusal.with_detail(
+                "The client sent it all the same: whoever listened has it until it expires. Write hostssl in place of \
+                 the first word of the pg_hba.conf line.",
+            ),
+            _ => refusal,
+        }
+    }
+}
+
+/// Judges the client's token. A role that doesn't exist is refused as one that is not mapped.
+pub fn judge_from(source: Source<'_>, connection: &Connection, role: Option<Role>) -> Verdict {
     let mut start = Instant::now();
     let mut evidence = None;
     let mut membership = None;
-    let outcome = prepare(connection, &role).and_then(|(mapping, policy)| {
-        let answer = connection::ask_for_token(policy.max_token_size);
+    let prepared = prepare(connection, role.as_ref()).map_err(|refusal| source.comment(refusal));
+    let outcome = prepared.and_then(|(mapping, policy)| {
+        let answer = source.read(policy.max_token_size);
         // The client's time is not ours.
         start = Instant::now();
         let token = match answer {
@@ -44,7 +77,7 @@ pub fn ask(connection: &Connection, role: Role) -> Verdict {
         Ok(Accepted::Token(mapping))
     });
     Verdict {
-        role: Some(role),
+        role,
         outcome,
         evidence,
         membership,
@@ -53,12 +86,13 @@ pub fn ask(connection: &Connection, role: Role) -> Verdict {
 }
 
 /// What can be refused without asking: no token crosses a connection that may not carry it.
-fn prepare(connection: &Connection, role: &Role) -> Result<(Mapping, Policy), Refusal> {
+fn prepare(connection: &Connection, role: Option<&Role>) -> Result<(Mapping, Policy), Refusal> {
     let checked = || {
         if settings::authentication() == Authentication::Postgresql {
             return Err(Reason::EntraDisabled);
         }
         let policy = settings::policy()?;
+        let role = role.ok_or(Reason::RoleNotMapped)?;
         let mapping =
             Mapping::from_labels(role.public_label.as_deref(), role.internal_label.as_deref())?
                 .ok_or(Reason::RoleNotMapped)?;

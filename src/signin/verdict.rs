@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use entra_token::Mapping;
 use pgrx::pg_sys;
+use uuid::Uuid;
 
 use super::refusal::Refusal;
 use crate::audit::{EventCheck, EventPrincipal, EventToken};
@@ -36,6 +37,17 @@ pub struct Evidence {
 }
 
 impl Verdict {
+    /// Who signs in, if they do, with a token.
+    pub fn accepted_object_id(&self) -> Option<Uuid> {
+        match &self.outcome {
+            Ok(Accepted::Token(_)) => {
+                let principal = self.evidence.as_ref()?.principal.as_ref()?;
+                Some(principal.object_id)
+            }
+            _ => None,
+        }
+    }
+
     pub fn admin_role(&self) -> Option<pg_sys::Oid> {
         match (&self.outcome, &self.role) {
             (Ok(Accepted::Token(mapping)), Some(role)) if mapping.admin => Some(role.oid),

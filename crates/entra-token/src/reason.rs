@@ -103,6 +103,9 @@ reasons! {
         NoPassword "no-password"
             "The client left when it was asked for the token or password."
             "Nothing: psql and others connect once without a password before they ask for it."
+        TokenDiscovery "token-discovery"
+            "The client asked where to get a token, and sent none."
+            "Nothing: psql and other clients that speak OAUTHBEARER connect once to ask before they fetch a token."
         WrongLine "wrong-line"
             "The role is mapped to an Entra principal, but the connection matched a pg_hba.conf line that does not ask for a token."
             "Move the pam line of aadauth above the one that matched, or take the role off that one. The HINT in the server log has the line."
@@ -332,7 +335,7 @@ mod tests {
                 reason
             );
         }
-        assert_eq!(seen.len(), 58);
+        assert_eq!(seen.len(), 59);
         assert_eq!(Reason::from_code("Expired"), None);
         assert_eq!(Reason::from_code(""), None);
         assert!(serde_json::from_str::<Reason>("\"accepted\"").is_err());

@@ -5,6 +5,7 @@ mod audit;
 mod directory;
 mod hba;
 mod keys;
+mod oauth;
 mod pam;
 mod roles;
 mod second_file;
@@ -35,6 +36,7 @@ pub const TESTS: &[Test] = &[
         second_file::restart_pending,
     ),
     ("other_libraries_in_the_way", second_file::intruders),
+    ("lines_of_oauthbearer", oauth::mistakes),
     ("pam_service_files", pam::mistakes),
     ("roles", roles::mistakes),
     ("roles_that_admins_cannot_administer", roles::unadministered),

@@ -258,7 +258,7 @@ fn worker_not_running(rig: &Rig) -> Result<()> {
 }
 
 /// Changes a label behind the provider's back.
-fn overwrite_label(server: &Server, role: &str, provider: &str, label: &str) -> Result<()> {
+pub fn overwrite_label(server: &Server, role: &str, provider: &str, label: &str) -> Result<()> {
     server
         .sql(&format!(
             "SET allow_system_table_mods = on;

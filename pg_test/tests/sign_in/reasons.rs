@@ -32,6 +32,11 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("role-expired", "reasons::a_role_whose_time_is_over"),
     ("tls-required", "hba_lines::connection_without_tls"),
     ("no-password", "reasons::a_client_that_leaves_at_the_prompt"),
+    (
+        "role-not-mapped",
+        "oauth::a_role_that_is_not_mapped_or_not_there",
+    ),
+    ("token-discovery", "oauth::a_question_for_the_configuration"),
     ("wrong-line", "hba_lines::trust_line"),
     ("mapping-changed", "prompt::label_removed"),
     ("password-disabled", "local_roles::entra_only_mode"),
@@ -86,9 +91,9 @@ const ELSEWHERE: &[(&str, &str)] = &[
 ];
 
 /// Reasons that can't be reached through a server as it is: the issuer and the version of a token
-/// choose the key set, so that a token of another never gets as far as the comparison; a mapped role
-/// can't be unmapped. `crates/entra-token` tests what they guard.
-const OUT_OF_REACH: &[&str] = &["issuer-mismatch", "version-mismatch", "role-not-mapped"];
+/// choose the key set, so that a token of another never gets as far as the comparison.
+/// `crates/entra-token` tests what they guard.
+const OUT_OF_REACH: &[&str] = &["issuer-mismatch", "version-mismatch"];
 
 /// Signs in with a token that deviates, and sees it refused as the deviation says.
 pub fn deviating_token(rig: &Rig, deviation: &'static Deviation) -> Result<()> {
@@ -107,7 +112,7 @@ pub fn deviating_token(rig: &Rig, deviation: &'static Deviation) -> Result<()> {
     })
 }
 
-fn holder(kind: &str) -> Result<(&'static str, Subject)> {
+pub fn holder(kind: &str) -> Result<(&'static str, Subject)> {
     let alice = || Subject::User("alice@contoso.com".to_owned());
     Ok(match kind {
         "any" | "user" => ("alice@contoso.com", alice()),

@@ -22,6 +22,10 @@ pub fn of(method: &str, reason: Option<Reason>) -> &'static [Check] {
         ("password", _) => PASSWORD,
         ("pam", _) => PAM_LINE,
         (_, Some(Reason::HbaFileNotInForce)) => TRUST_LINE,
+        // Of a line that another validator answers for, the method refuses.
+        ("oauth", Some(Reason::TokenDiscovery | Reason::TokenMalformed | Reason::NoVerdict)) => {
+            OAUTH_LINE
+        }
         _ => LINE,
     }
 }
@@ -86,6 +90,7 @@ const TOKEN: &[Check] = &[
         "last look",
         &[
             Reason::MappingChanged,
+            Reason::MethodRefused,
             Reason::NoVerdict,
             Reason::AuditUnavailable,
         ],
@@ -117,6 +122,16 @@ const PAM_LINE: &[Check] = &[
 /// Any role on a trust line of which it isn't known whether it is ours.
 const TRUST_LINE: &[Check] = &[check("file in force", &[Reason::HbaFileNotInForce])];
 
+/// Any role on our OAUTHBEARER line when no token was judged.
+const OAUTH_LINE: &[Check] = &[check(
+    "client sent a token",
+    &[
+        Reason::TokenDiscovery,
+        Reason::TokenMalformed,
+        Reason::NoVerdict,
+    ],
+)];
+
 /// A local role on a line that has nothing to do with us.
 const LINE: &[Check] = &[
     check("passwords allowed", &[Reason::PasswordDisabled]),
@@ -139,7 +154,7 @@ mod tests {
     fn every_reason_before_the_signature_has_its_check() {
         for reason in Reason::ALL.iter().copied() {
             let early = reason.step() <= Step::Signature;
-            let shown = [TOKEN, PASSWORD, PAM_LINE, TRUST_LINE, LINE]
+            let shown = [TOKEN, PASSWORD, PAM_LINE, TRUST_LINE, OAUTH_LINE, LINE]
                 .iter()
                 .any(|course| course.iter().any(|check| check.reasons.contains(&reason)));
             assert_eq!(shown, early && !WITHOUT_CHECK.contains(&reason), "{reason}");
@@ -158,7 +173,7 @@ mod tests {
 
     #[test]
     fn names_leave_room_for_the_explanation() {
-        for check in [TOKEN, PASSWORD, PAM_LINE, TRUST_LINE, LINE]
+        for check in [TOKEN, PASSWORD, PAM_LINE, TRUST_LINE, OAUTH_LINE, LINE]
             .into_iter()
             .flatten()
         {

@@ -1,6 +1,7 @@
 //! `pg_hba.conf`, or the file in its place: whether mapped roles get to the line that asks for their token, and nobody
 //! in without one.
 
+mod oauth;
 mod rule;
 mod without_library;
 
@@ -45,6 +46,8 @@ pub fn check(roles: &Roles) -> Result<Vec<Finding>, Box<dyn Error>> {
     findings.extend(before.iter().cloned());
     findings.extend(file.without_line(&ours, &logins, &matches));
     findings.extend(ours.iter().filter_map(|rule| file.without_tls(rule)));
+    findings.extend(file.oauth_mistakes());
+    findings.extend(file.other_validators(&logins, &matches));
     let services: Vec<(String, String)> = ours
         .iter()
         .filter_map(|rule| Some((rule.pam_service()?.to_owned(), file.place(rule))))
@@ -56,7 +59,7 @@ pub fn check(roles: &Roles) -> Result<Vec<Finding>, Box<dyn Error>> {
 }
 
 fn is_ours(rule: &Rule) -> bool {
-    Route::of_line(rule.method(), rule.pam_service()).is_some()
+    Route::of_line(rule.method(), rule.pam_service(), rule.oauth_validator()).is_some()
 }
 
 /// A line of ours, as it should be written.
@@ -122,12 +125,14 @@ impl File {
         invalid
             .map(|rule| {
                 let error = rule.error.as_deref().unwrap_or("it can't be read");
-                Finding::new(
-                    Code::HbaLineInvalid,
-                    self.place(rule),
-                    format!("The server can't read the line: {error}. A reload keeps the old lines, a restart fails."),
-                    "Mend the line, and reload.",
-                )
+                self.not_allowed(rule, error).unwrap_or_else(|| {
+                    Finding::new(
+                        Code::HbaLineInvalid,
+                        self.place(rule),
+                        format!("The server can't read the line: {error}. A reload keeps the old lines, a restart fails."),
+                        "Mend the line, and reload.",
+                    )
+                })
             })
             .collect()
     }
@@ -184,7 +189,8 @@ impl File {
         let lines: Vec<&Rule> = self.lines().collect();
         let mut findings = Vec::new();
         for (index, rule) in lines.iter().enumerate() {
-            if is_ours(rule) || rule.method() == "reject" {
+            // Of other validators' lines other_validators speaks.
+            if is_ours(rule) || matches!(rule.method(), "reject" | "oauth") {
                 continue;
             }
             let later = || lines.iter().skip(index).filter(|later| is_ours(later));

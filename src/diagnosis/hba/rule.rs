@@ -73,12 +73,23 @@ impl Rule {
         if self.method() != "pam" {
             return None;
         }
-        let mut options = self.options.iter().flatten();
-        Some(
-            options
-                .find_map(|option| option.strip_prefix("pamservice="))
-                .unwrap_or("postgresql"),
-        )
+        Some(self.option("pamservice").unwrap_or("postgresql"))
+    }
+
+    /// The validator module of an `oauth` line; PostgreSQL fills it in where there is only one to choose.
+    pub fn oauth_validator(&self) -> Option<&str> {
+        if self.method() != "oauth" {
+            return None;
+        }
+        self.option("validator")
+    }
+
+    /// The value of an option at the end of the line.
+    pub fn option(&self, name: &str) -> Option<&str> {
+        self.options.iter().flatten().find_map(|option| {
+            let (found, value) = option.split_once('=')?;
+            (found == name).then_some(value)
+        })
     }
 
     /// Whether the line's user field takes the role.
@@ -416,5 +427,20 @@ mod tests {
             "pamservice=aadauth-15".into(),
         ]);
         assert_eq!(pam.pam_service(), Some("aadauth-15"));
+        assert_eq!(pam.oauth_validator(), None);
+    }
+
+    #[test]
+    fn the_validator_of_an_oauth_line() {
+        let mut oauth = rule("hostssl all all all oauth");
+        assert_eq!(oauth.oauth_validator(), None);
+        oauth.options = Some(vec![
+            "issuer=https://a=b/c".into(),
+            "validator=aadauth".into(),
+        ]);
+        assert_eq!(oauth.oauth_validator(), Some("aadauth"));
+        assert_eq!(oauth.option("issuer"), Some("https://a=b/c"));
+        assert_eq!(oauth.option("issue"), None);
+        assert_eq!(oauth.pam_service(), None);
     }
 }
