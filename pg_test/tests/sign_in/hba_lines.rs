@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 
 use pg_test::client::psql;
+use pg_test::route::Route;
 use pg_test::wire::Request;
 use pg_test::{Result, pam};
 use uuid::Uuid;
@@ -61,7 +62,10 @@ fn wrong_line(rig: &Rig, method: &str) -> Result<()> {
             let printed = attempt.psql(&format!("application_name={mark}"), "SELECT 1")?;
             ensure(!printed.success, || format!("got in by a {method} line"))?;
             if secret == "a password" || method == "trust" {
-                let hint = format!("hostssl all all all pam pamservice={}", pam::service()?);
+                let hint = match Route::of_environment()? {
+                    Route::Pam => format!("hostssl all all all pam pamservice={}", pam::service()?),
+                    Route::HbaFile => "hostssl all all all trust".to_owned(),
+                };
                 ensure(printed.error.contains(&hint), || printed.error.clone())?;
                 let event = rig.event(&server, &mark)?;
                 ensure(event["reason"] == "wrong-line", || event.to_string())?;

@@ -33,7 +33,9 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use libtest_mimic::{Arguments, Trial};
+use pg_test::place::major;
 use pg_test::rig::Rig;
+use pg_test::route::Route;
 use pg_test::{Result, directory_server, rig};
 
 /// One test: a name that says what must hold, and what tries it.
@@ -79,6 +81,26 @@ const MODULES: &[(&str, &[Test])] = &[
     ("without_pam", without_pam::TESTS),
 ];
 
+/// What says something of PAM, or of `trust` lines that are none of ours: by the route of a second file, which has the
+/// same tests for that in `second_file`, these mean nothing.
+const OF_PAM: &[&str] = &[
+    "check_configuration::lines_of_pg_hba_conf",
+    "check_configuration::lines_of_pg_hba_conf_that_are_fine",
+    "check_configuration::pam_service_files",
+    "explain::a_wrong_line_and_an_interruption",
+    "fail_closed::pam_file_missing",
+    "fail_closed::pam_file_names_another_module",
+    "fail_closed::pam_file_lets_another_module_decide",
+    "fail_closed::pam_file_without_account_line",
+    "hba_lines::line_of_another_pam_service",
+    "hba_lines::our_service_spelled_otherwise",
+    "hba_lines::trust_line",
+    "local_roles::entra_only_mode",
+    "pam::a_sign_in_opens_no_shared_library",
+    "pam::make_install_keeps_a_changed_service_file_beside",
+    "sessions::revoked_after_the_token_was_judged",
+];
+
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     // Tests that start servers of their own would otherwise start as many as there are cores.
@@ -107,15 +129,22 @@ fn main() -> ExitCode {
 /// Every test as libtest-mimic wants it; without a rig they can be listed, not run.
 fn trials(rig: &Option<Arc<Rig>>) -> Vec<Trial> {
     let mut trials = Vec::new();
+    let is_second_file = matches!(Route::of_environment(), Ok(Route::HbaFile));
     for (module, tests) in MODULES {
         for (name, test) in *tests {
             let rig = rig.clone();
-            let trial = Trial::test(format!("{module}::{name}"), move || {
+            let full_name = format!("{module}::{name}");
+            let is_left_out = match *module {
+                "oauth" => matches!(oauth::out_of_reach(name), Ok(Some(_))),
+                // A server of that version, beside the one under test.
+                "without_pam" => is_second_file || !matches!(major().as_deref(), Ok("15")),
+                _ => is_second_file && OF_PAM.contains(&full_name.as_str()),
+            };
+            let trial = Trial::test(full_name, move || {
                 let rig = rig.as_deref().ok_or("there is no rig")?;
                 test(rig).map_err(|error| error.to_string().into())
             });
-            let is_ignored = *module == "oauth" && matches!(oauth::out_of_reach(name), Ok(Some(_)));
-            trials.push(trial.with_ignored_flag(is_ignored));
+            trials.push(trial.with_ignored_flag(is_left_out));
         }
     }
     for deviation in entra_emulator::Deviation::all() {
