@@ -52,7 +52,7 @@ pub fn check(roles: &Roles) -> Result<Vec<Finding>, Box<dyn Error>> {
         .iter()
         .filter_map(|rule| Some((rule.pam_service()?.to_owned(), file.place(rule))))
         .collect();
-    if !hba_file::is_set() || !services.is_empty() {
+    if !services.is_empty() {
         findings.extend(pam::check(services.into_iter()));
     }
     Ok(findings)

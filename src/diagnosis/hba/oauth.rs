@@ -55,7 +55,7 @@ impl File {
         })
     }
 
-    /// Lines by which another library judges the tokens of mapped roles that no line of ours takes before.
+    /// Lines by which another library judges the tokens of mapped roles.
     pub(super) fn other_validators(&self, roles: &[Login], matches: &Matches) -> Vec<Finding> {
         let lines: Vec<&Rule> = self.lines().collect();
         let mut findings = Vec::new();
@@ -63,19 +63,13 @@ impl File {
             let Some(validator) = rule.oauth_validator().filter(|_| !is_ours(rule)) else {
                 continue;
             };
-            let is_taken_before = |role: &Login| {
-                lines.iter().take(index).any(|earlier| {
-                    is_ours(earlier)
-                        && earlier.takes(role, matches)
-                        && earlier.overlaps(rule, role, u8::MAX)
-                })
-            };
+            let is_covered = lines.iter().take(index).any(|earlier| earlier.covers(rule));
             let names: Vec<&str> = roles
                 .iter()
-                .filter(|role| rule.takes(role, matches) && !is_taken_before(role))
+                .filter(|role| rule.takes(role, matches))
                 .map(|role| role.name.as_str())
                 .collect();
-            if names.is_empty() {
+            if is_covered || names.is_empty() {
                 continue;
             }
             findings.push(Finding::new(

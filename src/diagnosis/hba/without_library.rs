@@ -4,7 +4,7 @@ use std::error::Error;
 
 use super::{File, Login, Rule};
 use crate::diagnosis::finding::{Code, Finding, list};
-use crate::pg::{hba_file, pam};
+use crate::pg::{hba_file, oauth, pam};
 
 /// `in_force` are the lines of the file in force, `roles` the mapped roles that may log in.
 pub fn check(in_force: &File, roles: &[Login]) -> Result<Vec<Finding>, Box<dyn Error>> {
@@ -51,8 +51,10 @@ impl File {
         let lines: Vec<&Rule> = self.lines().collect();
         let mut findings = Vec::new();
         for (index, rule) in lines.iter().enumerate() {
-            // Without the library its PAM module refuses.
-            let is_shut = rule.method() == "reject" || rule.pam_service().is_some_and(pam::is_ours);
+            // Without the library its PAM module refuses, and so does its validator.
+            let is_shut = rule.method() == "reject"
+                || rule.pam_service().is_some_and(pam::is_ours)
+                || rule.oauth_validator().is_some_and(oauth::is_ours);
             let is_covered = lines.iter().take(index).any(|earlier| earlier.covers(rule));
             if is_shut || is_covered || !is_meant(rule) {
                 continue;
