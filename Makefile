@@ -17,6 +17,12 @@ PACKAGES ?= -p aadauth
 # compile every dependency again for itself; with RUSTFLAGS in the environment both ignore them.
 RUSTFLAGS ?=
 
+# Where the server has its files. Who packages for another machine says so: pkglibdir=, sharedir=, and
+# PAM=yes if the server there is built with PAM.
+pkglibdir = $(shell "$(PG_CONFIG)" --pkglibdir)
+sharedir = $(shell "$(PG_CONFIG)" --sharedir)
+PAM = $(shell "$(PG_CONFIG)" --configure | grep -q -- --with-pam && echo yes)
+
 # The major version that the library in the build directory is for.
 BUILT_FOR = $(CARGO_TARGET_DIR)/release/aadauth.major
 
@@ -24,10 +30,13 @@ export CARGO_TARGET_DIR RUSTFLAGS
 export PGRX_PG_CONFIG_PATH = $(PG_CONFIG)
 export PGRX_HOME = $(CARGO_TARGET_DIR)/pgrx
 
-.PHONY: help build install demo demo-stop test nightly lint
+.PHONY: help all build install deb demo demo-stop test nightly lint
 
 help: ## print this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# What the clients of PGXN call.
+all: build
 
 build: ## build the library for PG_CONFIG=/path/to/pg_config (default: the one on the PATH)
 	@[[ -x "$(PG_CONFIG)" ]] || {
@@ -61,8 +70,8 @@ install: ## install what was built: library, SQL and PAM service file (as root; 
 	    echo "make: there is no library for PostgreSQL $$major to install: run \`make build\` first" >&2
 	    exit 1
 	fi
-	pkglibdir=$$("$(PG_CONFIG)" --pkglibdir)
-	extensions=$$("$(PG_CONFIG)" --sharedir)/extension
+	pkglibdir=$(pkglibdir)
+	extensions=$(sharedir)/extension
 	release=$$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 	new=.aadauth-new
 	put() { # mode, source, destination
@@ -84,7 +93,7 @@ install: ## install what was built: library, SQL and PAM service file (as root; 
 	    put 0644 "$$script" "$(DESTDIR)$$extensions/$$(basename "$$script")"
 	done
 	put 0755 "$(CARGO_TARGET_DIR)/release/libaadauth.so" "$(DESTDIR)$$pkglibdir/aadauth.so"
-	if "$(PG_CONFIG)" --configure | grep -q -- --with-pam; then
+	if [[ "$(PAM)" == yes ]]; then
 	    # The path must be exactly this one: by its name, libpam finds the library that the server
 	    # has loaded already.
 	    {
@@ -116,6 +125,9 @@ install: ## install what was built: library, SQL and PAM service file (as root; 
 	    '' \
 	    'then restart the server and run CREATE EXTENSION aadauth in the database postgres.' \
 	    'README.md goes through it step by step.'
+
+deb: build ## make a Debian package of it, for Debian's or PGDG's server of PG_CONFIG's major version
+	@PG_CONFIG="$(PG_CONFIG)" packaging/deb
 
 demo: ## sign in to a throw-away server with tokens of the Entra emulator; installs what is missing
 	@pg_test/demo start

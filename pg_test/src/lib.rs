@@ -6,7 +6,9 @@
 pub mod bearer;
 pub mod client;
 pub mod directory_server;
+pub mod document;
 pub mod emulator;
+pub mod machine;
 pub mod pam;
 pub mod place;
 pub mod process;

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use pg_test::Result;
+use pg_test::document::{Block, blocks};
 use pg_test::emulator::{Emulator, program};
 use pg_test::place::{RunDirectory, give_to_server, pg_config, pg_config_says, source, target};
 use pg_test::server::Plan;
@@ -20,7 +21,7 @@ trap 'systemctl stop postgresql; rm -f /etc/aadauth-client-secret' EXIT
 /// Runs the blocks of `document` in order.
 pub fn run(document: &Path) -> Result<()> {
     let text = fs::read_to_string(document)?;
-    let blocks: Vec<Block> = blocks(&text).into_iter().filter(Block::is_run).collect();
+    let blocks: Vec<Block> = blocks(&text).into_iter().filter(is_run).collect();
     if blocks.is_empty() {
         return Ok(());
     }
@@ -101,45 +102,11 @@ pub fn run(document: &Path) -> Result<()> {
     .into())
 }
 
-/// A fenced block: what stands behind the fence, its text, and the line that it begins at.
-#[derive(Debug)]
-pub struct Block {
-    pub kind: String,
-    pub text: String,
-    pub line: usize,
-}
-
-impl Block {
-    fn is_run(&self) -> bool {
-        matches!(
-            self.kind.as_str(),
-            "sh" | "sql" | "conf postgresql.conf" | "conf pg_hba.conf" | "conf aadauth_hba.conf"
-        )
-    }
-}
-
-/// The fenced blocks of a document.
-pub fn blocks(text: &str) -> Vec<Block> {
-    let mut blocks = Vec::new();
-    let mut open: Option<Block> = None;
-    for (index, line) in text.lines().enumerate() {
-        match (line.trim().strip_prefix("```"), &mut open) {
-            (Some(kind), None) => {
-                open = Some(Block {
-                    kind: kind.trim().to_owned(),
-                    text: String::new(),
-                    line: index + 1,
-                });
-            }
-            (Some(_), Some(_)) => blocks.extend(open.take()),
-            (None, Some(block)) => {
-                block.text.push_str(line);
-                block.text.push('\n');
-            }
-            (None, None) => {}
-        }
-    }
-    blocks
+fn is_run(block: &Block) -> bool {
+    matches!(
+        block.kind.as_str(),
+        "sh" | "sql" | "conf postgresql.conf" | "conf pg_hba.conf" | "conf aadauth_hba.conf"
+    )
 }
 
 fn tail(text: &str) -> String {

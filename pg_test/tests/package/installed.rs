@@ -1,0 +1,115 @@
+//! The package on a machine that has nothing but it.
+
+use pg_test::Result;
+use pg_test::rig::ensure;
+
+use crate::Test;
+use crate::prepared::Prepared;
+
+pub const TESTS: &[Test] = &[
+    ("installing_names_the_lines_to_set", names_the_lines),
+    ("people_sign_in", people_sign_in),
+    ("an_upgrade_leaves_the_running_server_alone", upgrade),
+    ("a_bad_upgrade_is_undone_as_documented", bad_upgrade),
+];
+
+fn names_the_lines(prepared: &Prepared) -> Result<()> {
+    let service = format!("pam pamservice={}", prepared.package);
+    for said in [
+        "shared_preload_libraries = 'aadauth'",
+        "aadauth.tenant_id = ",
+        "aadauth.audience = ",
+        &service,
+        "CREATE EXTENSION aadauth",
+        "No setting was changed, and no server restarted",
+    ] {
+        ensure(prepared.installing.contains(said), || {
+            format!("{said} is not in\n{}", prepared.installing)
+        })?;
+    }
+    Ok(())
+}
+
+fn people_sign_in(prepared: &Prepared) -> Result<()> {
+    let server = prepared.server("people")?;
+    let machine = &server.machine;
+    let tools = machine.try_run("command -v cargo rustc cc gcc make")?;
+    ensure(!tools.success && tools.output.is_empty(), || {
+        format!("no bare machine: {}", tools.output)
+    })?;
+    let package = &prepared.package;
+    machine.run(&format!("dpkg --verify {package} && dpkg --audit"))?;
+    let missing = machine.run(&format!(
+        "ldd /usr/lib/postgresql/{}/lib/aadauth.so",
+        prepared.major
+    ))?;
+    ensure(!missing.contains("not found"), || missing.clone())?;
+    ensure(
+        machine.run(&format!("stat -c '%a %U %G' /etc/pam.d/{package}"))? == "644 root root",
+        || "the service file can be changed by others".to_owned(),
+    )?;
+
+    let alice = "alice@contoso.com";
+    server.lets_in(alice, &server.token(alice)?)?;
+    server.lets_in("local", "local password")?;
+    server.refuses("local", "another password")?;
+    server.refuses(alice, &server.token("mallory@contoso.com")?)?;
+    server.refuses(alice, "anything")?;
+    // Nothing to mend but what the test wants so.
+    let findings = server.sql("SELECT DISTINCT code FROM aadauth.check_configuration()")?;
+    ensure(findings == "authority-emulated", || findings.clone())
+}
+
+/// The same version once more stands for the next one: dpkg replaces every file.
+fn upgrade(prepared: &Prepared) -> Result<()> {
+    let server = prepared.server("upgrade")?;
+    let before = server.postmaster()?;
+    let alice = "alice@contoso.com";
+    let said = server
+        .machine
+        .run(&format!("apt-get install -y --reinstall {}", prepared.file))?;
+    ensure(said.contains("ALTER EXTENSION aadauth UPDATE"), || {
+        said.clone()
+    })?;
+    ensure(server.postmaster()? == before, || "restarted".to_owned())?;
+    let maps = server.machine.run(&format!(
+        "grep -c 'aadauth.so (deleted)' /proc/{before}/maps"
+    ))?;
+    ensure(maps != "0", || {
+        "the library was written over, not replaced".to_owned()
+    })?;
+    server.lets_in(alice, &server.token(alice)?)?;
+    server.refuses(alice, &server.token("mallory@contoso.com")?)?;
+    server.restart()?;
+    server.await_keys()?;
+    server.lets_in(alice, &server.token(alice)?)
+}
+
+/// A library that can't be loaded keeps the server from starting: docs/break-glass.md.
+fn bad_upgrade(prepared: &Prepared) -> Result<()> {
+    let server = prepared.server("bad-upgrade")?;
+    let machine = &server.machine;
+    let alice = "alice@contoso.com";
+    server.control("stop")?;
+    let library = format!("/usr/lib/postgresql/{}/lib/aadauth.so", prepared.major);
+    machine.run(&format!(
+        "echo broken >{library}.new; mv {library}.new {library}"
+    ))?;
+    ensure(server.start().is_err(), || {
+        "it started with a library that is none".to_owned()
+    })?;
+
+    let blocks = server.blocks("docs/break-glass.md", "break-glass")?;
+    ensure(blocks.len() == 3, || format!("{} steps", blocks.len()))?;
+    server.run_block(&blocks[0])?;
+    server.refuses(alice, &server.token(alice)?)?;
+    server.refuses("local", "local password")?;
+    // A mapped role with a password is the danger in the meantime, and it's listed.
+    server.sql("ALTER ROLE \"alice@contoso.com\" PASSWORD 'forgotten'")?;
+    let listed = server.run_block(&blocks[1])?;
+    ensure(listed.contains(alice), || format!("not listed: {listed}"))?;
+    server.run_block(&blocks[2])?;
+    server.await_keys()?;
+    server.lets_in(alice, &server.token(alice)?)?;
+    server.refuses(alice, "forgotten")
+}
