@@ -97,11 +97,6 @@ const FINE: &[&[&str]] = &[
     &[OURS, "hostssl all all all trust"],
     &[OURS, "host all local_only all trust"],
     &[
-        OURS,
-        "hostnossl all all all reject",
-        "host all all all trust",
-    ],
-    &[
         "hostssl all all ::1/128 pam pamservice=AADAUTH-{major}",
         OURS,
     ],
