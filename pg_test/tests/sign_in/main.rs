@@ -18,6 +18,7 @@ mod hba_lines;
 mod keys;
 mod local_roles;
 mod oauth;
+mod other_libraries;
 mod pam;
 mod principals;
 mod prompt;
@@ -61,6 +62,7 @@ const MODULES: &[(&str, &[Test])] = &[
     ("keys", keys::TESTS),
     ("local_roles", local_roles::TESTS),
     ("oauth", oauth::TESTS),
+    ("other_libraries", other_libraries::TESTS),
     ("pam", pam::TESTS),
     ("principals", principals::TESTS),
     ("prompt", prompt::TESTS),

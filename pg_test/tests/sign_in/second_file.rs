@@ -37,7 +37,7 @@ fn over_socket(server: &Server, role: &str, secret: &str) -> Result<SignIn> {
 }
 
 /// Gives a password by SCRAM.
-fn by_password(rig: &Rig, server: &Server, role: &str, password: &str) -> Result<SignIn> {
+pub fn by_password(rig: &Rig, server: &Server, role: &str, password: &str) -> Result<SignIn> {
     let (mut connection, mark) = rig.connect(server, role)?;
     let request = connection.request()?;
     let outcome = match &request {
@@ -53,7 +53,7 @@ fn by_password(rig: &Rig, server: &Server, role: &str, password: &str) -> Result
 }
 
 /// What the audit has of a sign-in, which must be one event.
-fn recorded(rig: &Rig, server: &Server, mark: &str, outcome: &str, reason: &str) -> Result<()> {
+pub fn recorded(rig: &Rig, server: &Server, mark: &str, outcome: &str, reason: &str) -> Result<()> {
     let event = rig.event(server, mark)?;
     let is_so = event["outcome"] == outcome && event["reason"].as_str().unwrap_or("") == reason;
     ensure(is_so, || format!("not {outcome} {reason}: {event}"))

@@ -7,7 +7,7 @@ use std::process::{Command, Output};
 use pg_test::Result;
 use pg_test::place::source;
 use pg_test::process::{as_postgres, checked};
-use pg_test::rig::{OUR_LINES, ensure};
+use pg_test::rig::ensure;
 use pg_test::server::{Plan, Server};
 
 use crate::{Servers, Test, people};
@@ -28,6 +28,12 @@ fn everything(servers: &Servers) -> Result<()> {
     people::check(rig, &old)?;
     people::drain(&old)?;
     let expected = people::records(&old)?;
+    // Minor releases since November 2026 (15.20) keep an option with each column that earlier ones of newer
+    // versions (17.11) don't know, and that ends pg_upgrade.
+    old.sql(
+        "SET allow_system_table_mods = on;
+         UPDATE pg_attribute SET attoptions = NULL WHERE attoptions[1] LIKE 'pg_attver=%'",
+    )?;
     old.stop()?;
 
     let mut new = newer.plan(rig, "new")?.set_up(rig.run())?;
@@ -46,7 +52,7 @@ fn everything(servers: &Servers) -> Result<()> {
     administered_again(servers, &new)?;
 
     // Whoever copies the old pg_hba.conf names the old server's service.
-    new.set_hba(&OUR_LINES)?;
+    new.set_hba(&["hostssl all all all pam pamservice=aadauth-15"])?;
     let refused = rig.sign_in(&new, "alice@contoso.com", &rig.alice()?)?;
     ensure(refused.outcome.refusal().is_some(), || {
         format!("{:?}", refused.outcome)
@@ -126,7 +132,7 @@ fn labels_alone(servers: &Servers) -> Result<()> {
     found.arg("-rh").arg("is not loaded").arg(log);
     let found = pg_test::process::checked(&mut found)?;
     ensure(
-        found.contains("security label provider \"pgaadauth\" is not loaded"),
+        found.contains("ERROR:  security label provider \"pgaadauth"),
         || found,
     )
 }

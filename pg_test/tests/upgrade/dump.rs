@@ -18,6 +18,10 @@ pub const TESTS: &[Test] = &[
     ("without_the_library_no_role_is_mapped", without_library),
 ];
 
+/// What a minor release from before November 2026 says of a dump of a later one: it knows no option that numbers
+/// what columns were changed by, and does without.
+const OF_A_LATER_MINOR_RELEASE: &str = "unrecognized parameter \"pg_attver\"";
+
 fn on_the_same(servers: &Servers) -> Result<()> {
     let rig = &servers.rig;
     let program = rig.server.binaries().join("pg_dumpall");
@@ -43,10 +47,11 @@ fn restored(rig: &Rig, name: &str, pg_dumpall: &Path, to: Plan) -> Result<()> {
     // The audit is elsewhere meanwhile, as docs/upgrades.md says.
     let mut to = rig.start_plan(to.set("aadauth.database", "template1"))?;
     let said = restore(&to, &file)?;
-    ensure(
-        errors(&said) == ["role \"postgres\" already exists"],
-        || said.clone(),
-    )?;
+    let mut errors = errors(&said);
+    errors.retain(|error| *error != OF_A_LATER_MINOR_RELEASE);
+    ensure(errors == ["role \"postgres\" already exists"], || {
+        said.clone()
+    })?;
     let records = people::records(&to)?;
     ensure(records == expected, || {
         format!("{expected}\nbecame\n{records}")

@@ -11,7 +11,6 @@ use pg_test::server::Plan;
 
 pub struct Newer {
     binaries: PathBuf,
-    major: String,
 }
 
 impl Newer {
@@ -26,11 +25,8 @@ impl Newer {
             format!("{} is of a server without PAM", pg_config.display())
         })?;
         install(&pg_config)?;
-        let version = says("--version")?;
-        let version = version.rsplit(' ').next().unwrap_or_default();
         Ok(Newer {
             binaries: PathBuf::from(says("--bindir")?),
-            major: version.split('.').next().unwrap_or_default().to_owned(),
         })
     }
 
@@ -40,10 +36,9 @@ impl Newer {
 
     /// A plan for a newer server that is configured as [`Rig::plan`] has the other.
     pub fn plan(&self, rig: &Rig, name: &str) -> Result<Plan> {
-        let service = format!("aadauth-{}", self.major);
         let mut plan = rig.plan(name)?;
         plan.binaries.clone_from(&self.binaries);
-        Ok(plan.hba(&[&format!("hostssl all all all pam pamservice={service}")]))
+        Ok(plan)
     }
 }
 

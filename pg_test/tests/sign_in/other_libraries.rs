@@ -1,0 +1,158 @@
+//! Together with other users of the authentication hook, before and after ours in
+//! `shared_preload_libraries`: each is told of a refusal as one, and none can let anybody in.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use pg_test::Result;
+use pg_test::place::{pg_config_says, source};
+use pg_test::process::checked;
+use pg_test::server::Server;
+
+use crate::Test;
+use crate::rig::{OUR_LINES, Rig, SignIn, ensure};
+use crate::second_file::{by_password, recorded};
+
+pub const TESTS: &[Test] = &[
+    ("each_sees_refusals_as_refusals", witnesses),
+    ("what_they_refuse_is_not_a_sign_in", banned),
+    ("auth_delay_before_ours", |rig| {
+        delayed(rig, "auth_delay,aadauth")
+    }),
+    ("auth_delay_after_ours", |rig| {
+        delayed(rig, "aadauth,auth_delay")
+    }),
+];
+
+/// Compiles `witness.c` under a name of its own.
+fn witness(rig: &Rig, server: &str, name: &str) -> Result<PathBuf> {
+    let library = rig.run().path().join(format!("{server}-{name}.so"));
+    let mut compile = Command::new("cc");
+    compile
+        .args(["-shared", "-fPIC", "-O1", "-D_GNU_SOURCE", "-I"])
+        .arg(pg_config_says("--includedir-server")?)
+        .arg(format!("-DNAME=\"{name}\""))
+        .arg("-DBANNED=\"banned\"")
+        .arg(source().join("pg_test/tests/sign_in/other_libraries/witness.c"))
+        .arg("-o")
+        .arg(&library);
+    checked(&mut compile)?;
+    Ok(library)
+}
+
+/// A server with ours between two witnesses, on whose first line even a mapped role's password counts.
+fn between(rig: &Rig, name: &str) -> Result<Server> {
+    let first = witness(rig, name, "first")?;
+    let second = witness(rig, name, "second")?;
+    let libraries = format!("{},aadauth,{}", first.display(), second.display());
+    let mut lines = vec!["hostssl all by_scram all scram-sha-256"];
+    lines.extend(OUR_LINES);
+    rig.server(name, |plan| {
+        plan.hba(&lines).set("shared_preload_libraries", &libraries)
+    })
+}
+
+/// Runs a sign-in, and expects both witnesses to have been told that status, once.
+fn told(
+    server: &Server,
+    role: &str,
+    status: i32,
+    sign_in: impl FnOnce() -> Result<SignIn>,
+) -> Result<SignIn> {
+    let mark = server.log_length()?;
+    let sign_in = sign_in()?;
+    for name in ["first", "second"] {
+        let said = format!("{name}: status {status} for {role}");
+        server.wait_for_log(mark, &said)?;
+        let log = server.log_since(mark)?;
+        let times = log.matches(&format!("{name}: status ")).count();
+        ensure(times == 1, || format!("{said}: {times} times\n{log}"))?;
+    }
+    Ok(sign_in)
+}
+
+fn witnesses(rig: &Rig) -> Result<()> {
+    let server = between(rig, "witnesses")?;
+    let person = rig.person(&server, "someone")?;
+    let token = rig.token_of(&person)?;
+    rig.person(&server, "by_scram")?;
+    server.sql(
+        "ALTER ROLE by_scram PASSWORD 'secret'; CREATE ROLE local LOGIN PASSWORD 'local password'",
+    )?;
+
+    told(&server, "someone", 0, || {
+        rig.accepted(&server, "someone", &token)
+    })?;
+    let sign_in = told(&server, "someone", -1, || {
+        rig.sign_in(&server, "someone", &rig.alice()?)
+    })?;
+    rig.expect_refused(&server, "someone", &sign_in, "object-id-mismatch")?;
+    let sign_in = told(&server, "someone", -1, || {
+        rig.sign_in(&server, "someone", "x")
+    })?;
+    rig.expect_refused(&server, "someone", &sign_in, "token-malformed")?;
+
+    let password = |role: &str, password: &str, status: i32| {
+        told(&server, role, status, || {
+            by_password(rig, &server, role, password)
+        })
+    };
+    let sign_in = password("local", "local password", 0)?;
+    recorded(rig, &server, &sign_in.mark, "authenticated", "")?;
+    for (role, secret) in [("local", "another"), ("nobody", "another")] {
+        let sign_in = password(role, secret, -1)?;
+        ensure(!sign_in.outcome.is_in(), || format!("{role} got in"))?;
+        recorded(rig, &server, &sign_in.mark, "refused", "password-failed")?;
+    }
+    // PostgreSQL has found the password right and says 0; the last word is ours.
+    let sign_in = password("by_scram", "secret", -1)?;
+    rig.expect_refused(&server, "by_scram", &sign_in, "wrong-line")
+}
+
+/// They hear of it before anything is recorded.
+fn banned(rig: &Rig) -> Result<()> {
+    let server = between(rig, "banned")?;
+    let person = rig.person(&server, "banned")?;
+    let token = rig.token_of(&person)?;
+    let sign_in = rig.sign_in(&server, "banned", &token)?;
+    let refusal = sign_in.outcome.refusal().ok_or("a banned role got in")?;
+    ensure(refusal.message == "second has banned you", || {
+        refusal.message.clone()
+    })?;
+    let event = rig.event(&server, &sign_in.mark)?;
+    ensure(event["outcome"] != "authenticated", || event.to_string())?;
+    // What they don't refuse, we still do.
+    rig.refused(&server, "banned", "x", "token-malformed")
+}
+
+/// `auth_delay` (contrib) sleeps when it is told of a refusal.
+fn delayed(rig: &Rig, libraries: &str) -> Result<()> {
+    const DELAY: Duration = Duration::from_secs(2);
+    let name = libraries.replace(',', "-then-");
+    let server = rig.server(&name, |plan| {
+        plan.set("shared_preload_libraries", libraries)
+            .set("auth_delay.milliseconds", &DELAY.as_millis().to_string())
+    })?;
+    let person = rig.person(&server, "someone")?;
+    let token = rig.token_of(&person)?;
+    server.sql("CREATE ROLE local LOGIN PASSWORD 'local password'")?;
+    let took = |sign_in: &dyn Fn() -> Result<SignIn>| -> Result<Duration> {
+        let start = Instant::now();
+        sign_in()?;
+        Ok(start.elapsed())
+    };
+    let refusals: [&dyn Fn() -> Result<SignIn>; 3] = [
+        &|| rig.sign_in(&server, "someone", &rig.alice()?),
+        &|| by_password(rig, &server, "local", "another"),
+        &|| by_password(rig, &server, "nobody", "another"),
+    ];
+    for refusal in refusals {
+        let refused = took(refusal)?;
+        ensure(refused >= DELAY, || format!("refused after {refused:?}"))?;
+    }
+    let sign_in = rig.accepted(&server, "someone", &token)?;
+    recorded(rig, &server, &sign_in.mark, "authenticated", "")?;
+    let sign_in = by_password(rig, &server, "local", "local password")?;
+    recorded(rig, &server, &sign_in.mark, "authenticated", "")
+}
