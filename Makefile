@@ -108,8 +108,17 @@ install: ## install what was built: library, SQL and PAM service file (as root; 
 	        echo "kept what $$pam said before in $$pam.old"
 	    fi
 	    put 0644 "$$work/pam" "$$pam"
+	    lines=(
+	        'in pg_hba.conf, below the line that lets you in as postgres:' ''
+	        "    hostssl  all  all  all  pam pamservice=aadauth-$$major" ''
+	        'README.md goes through it step by step;'
+	    )
 	else
 	    echo 'note: this PostgreSQL is built without PAM; no PAM service file is installed'
+	    lines=(
+	        "    aadauth.hba_file = 'aadauth_hba.conf'" ''
+	        'and in that file, in the data directory, the lines of docs/second-hba-file.md;'
+	    )
 	fi
 	printf '%s\n' \
 	    '' \
@@ -119,12 +128,9 @@ install: ## install what was built: library, SQL and PAM service file (as root; 
 	    "    aadauth.tenant_id = '<the id of your tenant>'" \
 	    "    aadauth.audience = '<the application ID URI of your app registration>'" \
 	    '' \
-	    'in pg_hba.conf, below the line that lets you in as postgres:' \
+	    "$${lines[@]}" \
 	    '' \
-	    "    hostssl  all  all  all  pam pamservice=aadauth-$$major" \
-	    '' \
-	    'then restart the server and run CREATE EXTENSION aadauth in the database postgres.' \
-	    'README.md goes through it step by step.'
+	    'then restart the server and run CREATE EXTENSION aadauth in the database postgres.'
 
 deb: build ## make a Debian package of it, for Debian's or PGDG's server of PG_CONFIG's major version
 	@PG_CONFIG="$(PG_CONFIG)" packaging/deb

@@ -69,8 +69,8 @@ CREATE TABLE aadauth.audit_spool (
 COMMENT ON TABLE aadauth.audit_spool IS
     'How far the audit worker has read each spool file; written together with the rows. Don''t delete: a standby may hold a copy of the file.';
 
--- For people at psql: fits a terminal, newest first. A first try without a password, which psql and
--- others make before they ask for one, is no attempt that anybody would miss.
+-- For people at psql: fits a terminal, newest first. A first try without a password or token, which psql
+-- and others make before they ask for one, is no attempt that anybody would miss.
 CREATE VIEW aadauth.sign_ins AS
 SELECT
     pg_catalog.date_trunc('second', a.occurred_at) AS "time",
@@ -87,7 +87,7 @@ SELECT
     a.database,
     a.count
 FROM aadauth.sign_in_audit AS a
-WHERE a.reason IS DISTINCT FROM 'no-password' OR a.count > 1
+WHERE a.reason IS NULL OR a.reason NOT IN ('no-password', 'token-discovery') OR a.count > 1
 ORDER BY a.occurred_at DESC, a.event_id DESC;
 
 COMMENT ON VIEW aadauth.sign_ins IS

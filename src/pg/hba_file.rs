@@ -86,7 +86,7 @@ pub fn is_set() -> bool {
 
 /// Whether the lines in force are those of the second file: another library may have set another one after us.
 pub fn is_in_force() -> bool {
-    // SAFETY: changed by the postmaster's start-up only, and by WithOrdinary, which restores it; NUL-terminated.
+    // SAFETY: changed by the postmaster's start-up only, and by with_ordinary, which restores it; NUL-terminated.
     FILES.get().is_some_and(|files| unsafe {
         let name = pg_sys::HbaFileName;
         !name.is_null() && CStr::from_ptr(name) == files.second.as_c_str()
