@@ -57,7 +57,7 @@ fn people_sign_in(prepared: &Prepared) -> Result<()> {
     server.refuses(alice, "anything")?;
     // Nothing to mend but what the test wants so.
     let findings = server.sql("SELECT DISTINCT code FROM aadauth.check_configuration()")?;
-    ensure(findings == "authority-emulated", || findings.clone())
+    ensure(findings == "authority-not-microsoft", || findings.clone())
 }
 
 /// The same version once more stands for the next one: dpkg replaces every file.
