@@ -21,7 +21,7 @@ RUSTFLAGS ?=
 # PAM=yes if the server there is built with PAM.
 pkglibdir = $(shell "$(PG_CONFIG)" --pkglibdir)
 sharedir = $(shell "$(PG_CONFIG)" --sharedir)
-PAM = $(shell "$(PG_CONFIG)" --configure | grep -q -- --with-pam && echo yes)
+PAM = $(if $(findstring --with-pam,$(shell "$(PG_CONFIG)" --configure)),yes)
 
 # The major version that the library in the build directory is for.
 BUILT_FOR = $(CARGO_TARGET_DIR)/release/aadauth.major
