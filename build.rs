@@ -12,6 +12,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let pg_config = pg_config()?;
     println!("cargo:rerun-if-env-changed=PGRX_PG_CONFIG_PATH");
     println!("cargo:rerun-if-changed={SHIMS}");
+    let headers = ask(&pg_config, "--includedir-server")?;
+    println!("cargo:rerun-if-changed={headers}/pg_config.h");
 
     let mut build = cc::Build::new();
     for entry in fs::read_dir(SHIMS)? {
@@ -22,7 +24,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     build
         .define("_GNU_SOURCE", None)
-        .include(ask(&pg_config, "--includedir-server")?)
+        .include(headers)
         .flag("-Wall")
         .flag("-Wextra")
         .flag("-Wno-unused-parameter")

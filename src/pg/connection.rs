@@ -168,6 +168,13 @@ pub fn set_identity(identity: &str, proof: Proof) {
     unsafe { shim::aad_set_identity(port, identity.as_ptr(), proof as c_int) };
 }
 
+/// Whether this process is authenticating its client: what [`current`] reads of pg_hba.conf is gone afterwards.
+pub fn is_authenticating() -> bool {
+    // SAFETY: a plain read of a flag that core sets before it authenticates and clears afterwards (postinit.c,
+    // PerformAuthentication).
+    unsafe { shim::aad_is_authenticating() }
+}
+
 /// This backend's `Port`; `None` in processes that serve no client.
 pub(super) fn port() -> Option<*mut shim::Port> {
     // SAFETY: MyProcPort is set once, before authentication, by the one thread of this process.

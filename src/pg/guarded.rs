@@ -16,13 +16,16 @@ pub fn run<T>(what: &str, code: impl FnOnce() -> T) -> Option<T> {
     match catch_unwind(AssertUnwindSafe(code)) {
         Ok(value) => Some(value),
         Err(payload) => {
-            let message = format!("aadauth: {what} failed: {}", describe(payload.as_ref()));
-            log::line(
-                Level::Log,
-                &message,
-                None,
-                Some("The sign-in is refused. Please report this."),
-            );
+            // Logging may fail as well, for want of memory or in another library's hook.
+            let _ = catch_unwind(AssertUnwindSafe(|| {
+                let message = format!("aadauth: {what} failed: {}", describe(payload.as_ref()));
+                log::line(
+                    Level::Log,
+                    &message,
+                    None,
+                    Some("The sign-in is refused. Please report this."),
+                );
+            }));
             None
         }
     }

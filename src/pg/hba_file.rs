@@ -9,7 +9,7 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use pgrx::pg_sys;
@@ -49,7 +49,12 @@ pub fn init() {
     }
     .to_owned();
     let second = server::data_directory().join(path);
-    if is_same(&second, Path::new(OsStr::from_bytes(ordinary.to_bytes()))) {
+    // The second of these is what a server reads that is started without this one's configuration file.
+    let owns = [
+        PathBuf::from(OsStr::from_bytes(ordinary.to_bytes())),
+        server::data_directory().join("pg_hba.conf"),
+    ];
+    if owns.iter().any(|own| is_same(&second, own)) {
         ErrorReport::new(
             PgSqlErrorCode::ERRCODE_CONFIG_FILE_ERROR,
             "aadauth.hba_file names the server's own pg_hba.conf",

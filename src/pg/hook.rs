@@ -1,6 +1,7 @@
 //! The hook that has the last word on every sign-in.
 
-use std::ffi::c_int;
+use std::ffi::{c_int, c_void};
+use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use pgrx::pg_sys::elog::PgLogLevel;
@@ -8,7 +9,7 @@ use pgrx::pg_sys::errcodes::PgSqlErrorCode;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::pg_sys::{self, libpq};
 
-use super::connection::STATUS_ERROR;
+use super::connection::{self, STATUS_ERROR};
 use super::exit;
 use super::guarded;
 use super::log::{self, Level};
@@ -26,6 +27,8 @@ static INSTALLED: AtomicBool = AtomicBool::new(false);
 static DISPLACED: AtomicBool = AtomicBool::new(false);
 /// How often this process has entered the hook: once, unless others pass on to us.
 static ENTRIES: AtomicU32 = AtomicU32::new(0);
+/// Whether the hook has come to its end in this process without refusing.
+static PASSED: AtomicBool = AtomicBool::new(false);
 
 unsafe extern "C" {
     // POSIX; the libc crate doesn't have it.
@@ -71,6 +74,7 @@ pub fn init() {
         libc::unsetenv(c"RUST_BACKTRACE".as_ptr());
         PREVIOUS_SHMEM_STARTUP = pg_sys::shmem_startup_hook;
         pg_sys::shmem_startup_hook = Some(on_shmem_startup);
+        pg_sys::RegisterXactCallback(Some(before_commit), ptr::null_mut());
     }
     // SAFETY: the handler does nothing but read and write variables of this process, as a forked child may.
     if unsafe { pthread_atfork(None, None, Some(in_child)) } != 0 {
@@ -150,6 +154,20 @@ fn put_back() {
     DISPLACED.store(true, Ordering::Relaxed);
 }
 
+/// Ends the process of a client that got past authentication without our hook: a library that core loads in
+/// the middle of it (another validator's, a PAM module's) can put its own hook in our place.
+///
+/// Every client's first transaction is that of its start (postinit.c, `InitPostgres`), before it may say anything.
+unsafe extern "C-unwind" fn before_commit(event: pg_sys::XactEvent::Type, _argument: *mut c_void) {
+    let is_due = event == pg_sys::XactEvent::XACT_EVENT_PRE_COMMIT;
+    if !is_due || PASSED.load(Ordering::Relaxed) || connection::port().is_none() {
+        return;
+    }
+    let refusal = guarded::run("refusing a client that passed us by", signin::bypassed)
+        .unwrap_or_else(signin::internal_error);
+    log::refuse(&refusal.as_log());
+}
+
 fn is_this(hook: Hook) -> bool {
     hook as usize == client_authentication as Hook as usize
 }
@@ -182,7 +200,7 @@ unsafe extern "C-unwind" fn client_authentication(port: *mut libpq::be::Port, st
         }
     }
     match guarded::run("recording a sign-in", || signin::conclude(word)) {
-        Some(None) => (),
+        Some(None) => PASSED.store(true, Ordering::Relaxed),
         Some(Some(refusal)) => log::refuse(&refusal.as_log()),
         None => log::refuse(&signin::internal_error().as_log()),
     }

@@ -23,6 +23,7 @@
 #include "libpq/scram.h"
 #include "miscadmin.h"
 #include "port/pg_bswap.h"
+#include "postmaster/postmaster.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/syscache.h"
@@ -73,6 +74,12 @@ aad_connection(Port *port, AadConnection *connection)
 			connection->oauth_validator = port->hba->oauth_validator;
 #endif
 	}
+}
+
+bool
+aad_is_authenticating(void)
+{
+	return MyProcPort != NULL && ClientAuthInProgress;
 }
 
 /*

@@ -52,6 +52,7 @@ unsafe extern "C" {
         hint: *const c_char,
     ) -> !;
     pub fn aad_connection(port: *mut Port, connection: *mut Connection);
+    pub fn aad_is_authenticating() -> bool;
     pub fn aad_prewarm_pam(service: *const c_char) -> bool;
 }
 

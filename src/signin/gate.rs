@@ -53,6 +53,10 @@ pub fn last_word(status: c_int) -> Word {
     let Some(connection) = connection::current() else {
         return Word::Refused(Refusal::new(Reason::InternalError, ""));
     };
+    // After an ERROR the transaction is not fit for another look at the catalogs.
+    if attempt::has_failed() {
+        return Word::Refused(Refusal::new(Reason::InternalError, &connection.role));
+    }
     let role = role::read(&connection.role_name);
     attempt::verdict(|verdict| match verdict {
         Some(verdict) => with_verdict(verdict, &connection, role.as_ref(), status),

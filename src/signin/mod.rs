@@ -109,6 +109,17 @@ pub fn abandoned() {
     attempt::abandoned();
 }
 
+/// The refusal, recorded, of a client whom the authentication hook has never seen.
+pub fn bypassed() -> Refusal {
+    attempt::begin();
+    let role = connection::current()
+        .map(|connection| connection.role)
+        .unwrap_or_default();
+    let refusal = Refusal::new(Reason::NoVerdict, &role)
+        .with_detail("Another library has put its authentication hook in the place of this one's during the sign-in.");
+    conclude(Word::Refused(refusal.clone())).unwrap_or(refusal)
+}
+
 /// The refusal for what should not happen.
 pub fn internal_error() -> Refusal {
     let role = connection::current()

@@ -11,7 +11,8 @@ use crate::reason::Reason;
 /// that people find the advice that exists for it. Until the signature is verified there is one
 /// text for everything, lest a stranger learn from it how far a forged token got.
 pub fn client_text(reason: Reason, role: &str, audience: Option<&str>) -> String {
-    if reason.before_signature() {
+    // By OAUTHBEARER, a name that no role has must read like a mapped role's.
+    if reason.before_signature() || reason == Reason::RoleNotMapped {
         return "An error occurred while validating the access token. \
                 Please acquire a new token and retry"
             .to_owned();
