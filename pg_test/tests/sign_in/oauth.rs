@@ -30,6 +30,10 @@ pub const TESTS: &[Test] = &[
     ("both_doors_on_one_server", neighbours::both_doors),
     ("another_validator", neighbours::another_validator),
     (
+        "another_validator_that_takes_the_hook",
+        neighbours::late_intruder,
+    ),
+    (
         "without_delegate_ident_mapping",
         neighbours::without_delegation,
     ),

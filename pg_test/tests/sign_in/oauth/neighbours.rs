@@ -140,6 +140,31 @@ pub fn another_validator(rig: &Rig) -> Result<()> {
         .map(drop)
 }
 
+/// Core loads it in the middle of the sign-in, after the process has seen to the hook.
+pub fn late_intruder(rig: &Rig) -> Result<()> {
+    let other = other_library(rig)?.display().to_string();
+    let line = line_of(rig, "hostssl all", "all", &format!("validator=\"{other}\""));
+    let server = server_with(rig, "oauth-late", &[&line], |plan| {
+        plan.set("oauth_validator_libraries", &format!("\"{other}\""))
+    })?;
+    rig.person(&server, "someone")?;
+    server.sql("CREATE ROLE local LOGIN REPLICATION; ALTER ROLE someone REPLICATION")?;
+    // It does let in where it leaves the hook alone.
+    rig.bearer_accepted(&server, "local", "anything")?;
+    for role in ["someone", "local"] {
+        for more in [
+            &[("database", "template1")][..],
+            &[("database", "template1"), ("replication", "database")],
+            &[("database", "template1"), ("replication", "true")],
+        ] {
+            let sign_in = rig.bearer_sign_in_with(&server, role, "anything", more)?;
+            rig.expect_refused(&server, role, &sign_in, "no-verdict")
+                .map_err(|error| format!("{role}, {more:?}: {error}"))?;
+        }
+    }
+    Ok(())
+}
+
 /// PostgreSQL compares the object id with the role's name then, or by a map.
 pub fn without_delegation(rig: &Rig) -> Result<()> {
     let lines = [

@@ -1,7 +1,8 @@
 /*
  * other.c
  *	  Another library: as a validator it lets everybody in under the name that they ask for; preloaded,
- *	  it takes the authentication hook for itself and forgets whose it was.
+ *	  or loaded for a client that asks for the database template1, it takes the authentication hook for
+ *	  itself and forgets whose it was.
  */
 #include "postgres.h"
 
@@ -32,7 +33,11 @@ void
 _PG_init(void)
 {
 	if (!process_shared_preload_libraries_in_progress)
+	{
+		if (MyProcPort && strcmp(MyProcPort->database_name, "template1") == 0)
+			ClientAuthentication_hook = indifferent;
 		return;
+	}
 	next_startup = shmem_startup_hook;
 	shmem_startup_hook = take_the_hook;
 }

@@ -106,11 +106,23 @@ fn servers_own(rig: &Rig) -> Result<()> {
     let data = server.data();
     symlink(data.join("pg_hba.conf"), data.join("linked.conf"))?;
     fs::hard_link(data.join("pg_hba.conf"), data.join("hard.conf"))?;
-    for name in ["pg_hba.conf", "./pg_hba.conf", "linked.conf", "hard.conf"] {
+    let elsewhere = data.join("elsewhere.conf");
+    fs::copy(data.join("pg_hba.conf"), &elsewhere)?;
+    give_to_server(&elsewhere)?;
+    let elsewhere = elsewhere.display().to_string();
+    // The last is what a server reads whose postgresql.conf was left behind.
+    for (own, name) in [
+        ("pg_hba.conf", "pg_hba.conf"),
+        ("pg_hba.conf", "./pg_hba.conf"),
+        ("pg_hba.conf", "linked.conf"),
+        ("pg_hba.conf", "hard.conf"),
+        (elsewhere.as_str(), "pg_hba.conf"),
+    ] {
         let mut settings = fs::OpenOptions::new()
             .append(true)
             .open(data.join("postgresql.conf"))?;
         writeln!(settings, "aadauth.hba_file = '{name}'")?;
+        writeln!(settings, "hba_file = '{}'", data.join(own).display())?;
         match server.start() {
             Ok(()) => return Err(format!("the server started with {name}").into()),
             Err(error) => ensure(
