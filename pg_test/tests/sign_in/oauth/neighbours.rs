@@ -143,8 +143,11 @@ pub fn another_validator(rig: &Rig) -> Result<()> {
 /// Core loads it in the middle of the sign-in, after the process has seen to the hook.
 pub fn late_intruder(rig: &Rig) -> Result<()> {
     let other = other_library(rig)?.display().to_string();
-    let line = line_of(rig, "hostssl all", "all", &format!("validator=\"{other}\""));
-    let server = server_with(rig, "oauth-late", &[&line], |plan| {
+    let options = format!("validator=\"{other}\"");
+    let lines = ["hostssl all", "hostssl replication"]
+        .map(|connections| line_of(rig, connections, "all", &options));
+    let lines = lines.each_ref().map(String::as_str);
+    let server = server_with(rig, "oauth-late", &lines, |plan| {
         plan.set("oauth_validator_libraries", &format!("\"{other}\""))
     })?;
     rig.person(&server, "someone")?;
