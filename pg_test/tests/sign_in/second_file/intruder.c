@@ -32,7 +32,7 @@ static ClientAuthentication_hook_type displaced;
 static void
 authenticate(Port *port, int status)
 {
-	ereport(LOG, (errmsg_internal("intruder: status %d", status)));
+	ereport(LOG, (errmsg_internal("intruder: status %d for %s", status, port->user_name)));
 #ifdef CHAINED
 	if (displaced)
 		displaced(port, status);

@@ -71,11 +71,11 @@ fn displaced(rig: &Rig, name: &str, defines: &[&str]) -> Result<()> {
             let mark = server.log_length()?;
             let sign_in = rig.accepted(server, "someone", &token)?;
             recorded(rig, server, &sign_in.mark, "authenticated", "")?;
-            server.wait_for_log(mark, "intruder: status 0")?;
+            server.wait_for_log(mark, "intruder: status 0 for someone")?;
             let mark = server.log_length()?;
             let sign_in = by_password(rig, server, "local", "wrong")?;
             recorded(rig, server, &sign_in.mark, "refused", "password-failed")?;
-            server.wait_for_log(mark, "intruder: status -1")?;
+            server.wait_for_log(mark, "intruder: status -1 for local")?;
             let sign_in = by_password(rig, server, "local", "secret")?;
             recorded(rig, server, &sign_in.mark, "authenticated", "")
         })
