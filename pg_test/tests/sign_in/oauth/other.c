@@ -1,8 +1,8 @@
 /*
  * other.c
  *	  Another library: as a validator it lets everybody in under the name that they ask for; preloaded,
- *	  or loaded for a client that asks for the database template1, it takes the authentication hook for
- *	  itself and forgets whose it was.
+ *	  or loaded for a client that asks for the database template1 or for none, it takes the
+ *	  authentication hook for itself and forgets whose it was.
  */
 #include "postgres.h"
 
@@ -34,7 +34,9 @@ _PG_init(void)
 {
 	if (!process_shared_preload_libraries_in_progress)
 	{
-		if (MyProcPort && strcmp(MyProcPort->database_name, "template1") == 0)
+		const char *database = MyProcPort ? MyProcPort->database_name : "postgres";
+
+		if (strcmp(database, "template1") == 0 || *database == '\0')
 			ClientAuthentication_hook = indifferent;
 		return;
 	}
