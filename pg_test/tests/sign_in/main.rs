@@ -34,7 +34,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use libtest_mimic::{Arguments, Trial};
-use pg_test::place::major;
+use pg_test::place::{major, pg_config_says};
 use pg_test::rig::Rig;
 use pg_test::route::Route;
 use pg_test::{Result, directory_server, rig};
@@ -128,6 +128,11 @@ fn main() -> ExitCode {
     }
 }
 
+/// Whether the server under test was configured with this option.
+fn is_built_with(option: &str) -> bool {
+    pg_config_says("--configure").is_ok_and(|said| said.contains(option))
+}
+
 /// Every test as libtest-mimic wants it; without a rig they can be listed, not run.
 fn trials(rig: &Option<Arc<Rig>>) -> Vec<Trial> {
     let mut trials = Vec::new();
@@ -140,6 +145,7 @@ fn trials(rig: &Option<Arc<Rig>>) -> Vec<Trial> {
                 "oauth" => matches!(oauth::out_of_reach(name), Ok(Some(_))),
                 // A server of that version, beside the one under test.
                 "without_pam" => is_second_file || !matches!(major().as_deref(), Ok("15")),
+                "hba_lines" if name.starts_with("ldap_") => !is_built_with("--with-ldap"),
                 _ => is_second_file && OF_PAM.contains(&full_name.as_str()),
             };
             let trial = Trial::test(full_name, move || {
