@@ -269,8 +269,8 @@ impl Roles {
                 "Entra admins can't alter, grant or drop it, as they can what was mapped by the functions on this version: \
                  it was mapped on PostgreSQL 15, or by its label.",
                 format!(
-                    "GRANT {} TO {AZURE_PG_ADMIN} WITH ADMIN TRUE, INHERIT FALSE, SET FALSE, unless superusers alone are to \
-                     administer it.{more}",
+                    "GRANT {} TO {AZURE_PG_ADMIN} WITH ADMIN TRUE, INHERIT FALSE, SET FALSE; Leave out what superusers \
+                     alone are to administer.{more}",
                     quoted.join(", ")
                 ),
             )

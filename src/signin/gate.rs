@@ -123,7 +123,6 @@ fn without_verdict(connection: &Connection, role: Option<&Role>, status: c_int) 
     if let Some(route) = connection.route() {
         let is_elsewhere = route == Route::HbaFile && !hba_file::is_in_force();
         return match route {
-            _ if attempt::has_failed() => refused(Reason::InternalError),
             // The certificate that the trust line asks for as well (clientcert=verify-full).
             Route::HbaFile if status != STATUS_OK => Word::RefusedByMethod,
             Route::HbaFile if is_elsewhere => refused(Reason::HbaFileNotInForce),

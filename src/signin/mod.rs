@@ -112,18 +112,19 @@ pub fn abandoned() {
 /// The refusal, recorded, of a client whom the authentication hook has never seen.
 pub fn bypassed() -> Refusal {
     attempt::begin();
-    let role = connection::current()
-        .map(|connection| connection.role)
-        .unwrap_or_default();
-    let refusal = Refusal::new(Reason::NoVerdict, &role)
+    let refusal = refusal(Reason::NoVerdict)
         .with_detail("Another library has put its authentication hook in the place of this one's during the sign-in.");
-    conclude(Word::Refused(refusal.clone())).unwrap_or(refusal)
+    conclude(Word::Refused(refusal)).unwrap_or_else(internal_error)
 }
 
 /// The refusal for what should not happen.
 pub fn internal_error() -> Refusal {
+    refusal(Reason::InternalError)
+}
+
+fn refusal(reason: Reason) -> Refusal {
     let role = connection::current()
         .map(|connection| connection.role)
         .unwrap_or_default();
-    Refusal::new(Reason::InternalError, &role)
+    Refusal::new(reason, &role)
 }

@@ -75,9 +75,7 @@ fn administered_again(servers: &Servers, server: &Server) -> Result<()> {
         ))
     };
     let remedy = finding("remedy")?;
-    let (grant, _) = remedy
-        .split_once(", unless")
-        .ok_or_else(|| remedy.clone())?;
+    let (grant, _) = remedy.split_once(';').ok_or_else(|| remedy.clone())?;
     server.sql(grant)?;
     let left = finding("place")?;
     ensure(left.is_empty(), || left)?;
