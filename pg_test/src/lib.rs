@@ -5,6 +5,7 @@
 
 pub mod bearer;
 pub mod client;
+pub mod compiler;
 pub mod directory_server;
 pub mod document;
 pub mod emulator;

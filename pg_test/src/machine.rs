@@ -43,13 +43,14 @@ pub struct Image(PathBuf);
 
 impl Image {
     /// A minimal Debian of that release, made with debootstrap. The packages that are named, and all
-    /// that they depend on, are in its package cache, not installed. It's kept below `target/machines`.
+    /// that they depend on, are in its package cache, not installed. It's kept below `target/machines`, under a
+    /// name that has `version`: what is to be installed may not go with the packages of an older one.
     ///
     /// # Errors
     /// It isn't there yet, and debootstrap isn't installed or Debian's archive can't be reached.
-    pub fn debian(release: &str, packages: &[&str]) -> Result<Image> {
+    pub fn debian(release: &str, packages: &[&str], version: &str) -> Result<Image> {
         let machines = target().join("machines");
-        let root = machines.join([&[release], packages].concat().join("+"));
+        let root = machines.join([&[release, version], packages].concat().join("+"));
         if !root.is_dir() {
             fs::create_dir_all(&machines)?;
             let unfinished = tempfile::Builder::new()
@@ -57,7 +58,12 @@ impl Image {
                 .tempdir_in(&machines)?;
             make_debian(unfinished.path(), release, packages)?;
             fs::set_permissions(unfinished.path(), fs::Permissions::from_mode(0o755))?;
-            fs::rename(unfinished.keep(), &root)?;
+            match fs::rename(unfinished.path(), &root) {
+                Ok(()) => drop(unfinished.keep()),
+                // Another run has made the same meanwhile.
+                Err(_) if root.is_dir() => {}
+                Err(error) => return Err(error.into()),
+            }
         }
         Ok(Image(root))
     }

@@ -46,15 +46,23 @@ pub fn major() -> Result<String> {
 /// The major version that a `pg_config` is of.
 ///
 /// # Errors
-/// There is no such program, or it says something else.
+/// As [`version_of`].
 pub fn major_of(pg_config: &Path) -> Result<String> {
+    let version = version_of(pg_config)?;
+    Ok(version.chars().take_while(char::is_ascii_digit).collect())
+}
+
+/// The version that a `pg_config` is of, such as 15.20.
+///
+/// # Errors
+/// There is no such program, or it says something else.
+pub fn version_of(pg_config: &Path) -> Result<String> {
     let says = checked(Command::new(pg_config).arg("--version"))?;
     let version = says.split_whitespace().nth(1).unwrap_or_default();
-    let major: String = version.chars().take_while(char::is_ascii_digit).collect();
-    if major.is_empty() {
+    if !version.starts_with(|first: char| first.is_ascii_digit()) {
         return Err(format!("{} says {says:?}", pg_config.display()).into());
     }
-    Ok(major)
+    Ok(version.to_owned())
 }
 
 /// What `pg_config` says, such as for `--bindir`.

@@ -316,13 +316,14 @@ pub fn library_directory(run: &RunDirectory, name: &str, features: &[&str]) -> R
         .lock()
         .map_err(|_| "another library could not be built")?;
     let directory = run.path().join(name);
+    let with_features = run.path().join(features.join("+")).with_extension("so");
     checked(
         Command::new("cp")
             .arg("-a")
             .arg(library_place()?)
             .arg(&directory),
     )?;
-    if !features.is_empty() {
+    if !features.is_empty() && !with_features.exists() {
         let build = |features: &str| {
             let mut cargo = Command::new("cargo");
             cargo
@@ -342,12 +343,14 @@ pub fn library_directory(run: &RunDirectory, name: &str, features: &[&str]) -> R
         };
         let version = format!("pg{}", major()?);
         build(&format!("{version},{}", features.join(",")))?;
-        std::fs::copy(
-            target().join("release/libaadauth.so"),
-            directory.join("aadauth.so"),
-        )?;
+        let built = target().join("release/libaadauth.so");
+        let copied = std::fs::copy(built, &with_features);
         // Whoever installs next must not find that one.
         build(&version)?;
+        copied?;
+    }
+    if !features.is_empty() {
+        std::fs::copy(&with_features, directory.join("aadauth.so"))?;
     }
     Ok(directory)
 }

@@ -45,7 +45,6 @@ pub struct Refusal<'a> {
     pub message: &'a str,
     /// For the server log alone.
     pub detail_log: Option<&'a str>,
-    pub hint: Option<&'a str>,
 }
 
 /// Ends the connection. Rust destructors of the callers do not run: secrets must be wiped before.
@@ -56,17 +55,10 @@ pub fn refuse(refusal: &Refusal<'_>) -> ! {
         "28000"
     });
     let message = text(refusal.message);
-    let (detail, hint) = (refusal.detail_log.map(text), refusal.hint.map(text));
+    let detail = refusal.detail_log.map(text);
     // SAFETY: the strings are NUL-terminated and outlive the call, and sqlstate has five characters.
     // FATAL runs proc_exit and never comes back to these frames (elog.c, errfinish).
-    unsafe {
-        shim::aad_fatal(
-            sqlstate.as_ptr(),
-            message.as_ptr(),
-            pointer(&detail),
-            pointer(&hint),
-        )
-    }
+    unsafe { shim::aad_fatal(sqlstate.as_ptr(), message.as_ptr(), pointer(&detail)) }
 }
 
 pub(super) fn text(text: &str) -> CString {

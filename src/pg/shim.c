@@ -254,13 +254,12 @@ sqlstate_code(const char *sqlstate)
 
 /* detail_log goes to the server log alone. */
 void
-aad_fatal(const char *sqlstate, const char *message, const char *detail_log, const char *hint)
+aad_fatal(const char *sqlstate, const char *message, const char *detail_log)
 {
 	ereport(FATAL,
 			(errcode(sqlstate_code(sqlstate)),
 			 errmsg_internal("%s", message),
-			 detail_log ? errdetail_log("%s", detail_log) : 0,
-			 hint ? errhint("%s", hint) : 0));
+			 detail_log ? errdetail_log("%s", detail_log) : 0));
 	pg_unreachable();
 }
 

@@ -63,7 +63,7 @@ extern int	aad_scram(Port *port, const char **reason, bool *is_md5);
 extern bool aad_role_by_name(const char *name, AadRole *role);
 extern void aad_set_identity(Port *port, const char *identity, AadProof proof);
 extern AAD_NORETURN void aad_fatal(const char *sqlstate, const char *message,
-								   const char *detail_log, const char *hint);
+								   const char *detail_log);
 extern void aad_log(int level, const char *message, const char *detail, const char *hint);
 extern void aad_setting_refused(const char *detail);
 extern bool aad_prewarm_pam(const char *service);

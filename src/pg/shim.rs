@@ -49,7 +49,6 @@ unsafe extern "C" {
         sqlstate: *const c_char,
         message: *const c_char,
         detail_log: *const c_char,
-        hint: *const c_char,
     ) -> !;
     pub fn aad_connection(port: *mut Port, connection: *mut Connection);
     pub fn aad_is_authenticating() -> bool;

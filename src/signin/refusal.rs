@@ -14,7 +14,6 @@ pub struct Refusal {
     pub checks: Vec<EventCheck>,
     message: String,
     detail_log: String,
-    hint: Option<String>,
 }
 
 impl Refusal {
@@ -25,8 +24,12 @@ impl Refusal {
             reason,
             checks: Vec::new(),
             message: client_text(reason, role, audience.as_deref()),
-            detail_log: format!("Reason: {}. {}", reason.code(), reason.description()),
-            hint: hint(reason),
+            detail_log: format!(
+                "Reason: {}. {}{}",
+                reason.code(),
+                reason.description(),
+                advice(reason)
+            ),
         }
     }
 
@@ -47,15 +50,14 @@ impl Refusal {
             sqlstate: sqlstate(self.reason),
             message: &self.message,
             detail_log: Some(&self.detail_log),
-            hint: self.hint.as_deref(),
         }
     }
 }
 
-/// What the person at the client can do about it.
-fn hint(reason: Reason) -> Option<String> {
+/// What the administrator can do about it, who alone may know how the lines should be.
+fn advice(reason: Reason) -> String {
     if reason != Reason::WrongLine {
-        return None;
+        return String::new();
     }
     let line = if hba_file::is_set() {
         "line of the file that aadauth.hba_file names such as: hostssl all all all trust".to_owned()
@@ -63,7 +65,5 @@ fn hint(reason: Reason) -> Option<String> {
         let service = pam::service();
         format!("pg_hba.conf line such as: hostssl all all all pam pamservice={service}")
     };
-    Some(format!(
-        "The role signs in with a Microsoft Entra access token. Its connections must match a {line}"
-    ))
+    format!(" Connections of mapped roles must match a {line}")
 }

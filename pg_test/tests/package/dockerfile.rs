@@ -8,13 +8,13 @@ use std::process::Command;
 
 use pg_test::Result;
 use pg_test::emulator::program;
-use pg_test::machine::{Image, Machine, Network};
-use pg_test::place::{RunDirectory, source, target};
+use pg_test::machine::{Machine, Network};
+use pg_test::place::{RunDirectory, major, source, target};
 use pg_test::process::checked;
 use pg_test::rig::ensure;
 
 use crate::instructions::{Instruction, read, replaced};
-use crate::prepared::{Server, major, release};
+use crate::prepared::{Server, bare, release};
 
 /// One test, and whether it runs on request alone.
 type Test = (&'static str, bool, fn() -> Result<()>);
@@ -148,8 +148,7 @@ impl Build<'_> {
         })?;
         let server = format!("postgresql-{major}");
         let place = self.run.path().join(format!("stage-{}", self.stages.len()));
-        let machine =
-            Image::debian(debian, &[&server, "ssl-cert"])?.start(place, Network::Shared)?;
+        let machine = bare(major)?.start(place, Network::Shared)?;
         machine.run(&format!(
             "apt-get install -y --no-install-recommends {server}"
         ))?;

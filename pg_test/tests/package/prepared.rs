@@ -9,7 +9,7 @@ use pg_test::client::Printed;
 use pg_test::document::{Block, blocks};
 use pg_test::emulator::program;
 use pg_test::machine::{Image, Machine, Network};
-use pg_test::place::{RunDirectory, pg_config, pg_config_says, source, target};
+use pg_test::place::{RunDirectory, major, pg_config, source, target, version_of};
 use pg_test::process::checked;
 use pg_test::rig::ensure;
 use pg_test::wait::until;
@@ -43,11 +43,7 @@ impl Prepared {
         let package = format!("aadauth-{major}");
         let built = build()?;
         let run = RunDirectory::create()?;
-        let image = Image::debian(
-            release(&major)?,
-            &[&format!("postgresql-{major}"), "ssl-cert"],
-        )?;
-        let machine = image.start(run.path().join("prepared"), Network::Own)?;
+        let machine = bare(&major)?.start(run.path().join("prepared"), Network::Own)?;
         let name = built.file_name().ok_or("no package")?.to_string_lossy();
         let file = format!("{PACKAGES}/{name}");
         fs::create_dir_all(machine.path(PACKAGES))?;
@@ -257,11 +253,12 @@ END"
     }
 }
 
-/// Of the server under test.
-pub fn major() -> Result<String> {
-    let version = pg_config_says("--version")?;
-    let digits = version.trim_start_matches("PostgreSQL ");
-    Ok(digits.chars().take_while(char::is_ascii_digit).collect())
+/// A bare machine, to which this server can be installed without a network. A package wants a server that is no
+/// older than the headers it was built with.
+pub fn bare(major: &str) -> Result<Image> {
+    let server = format!("postgresql-{major}");
+    let version = version_of(&pg_config())?;
+    Image::debian(release(major)?, &[&server, "ssl-cert"], &version)
 }
 
 /// The release of Debian that has that PostgreSQL.

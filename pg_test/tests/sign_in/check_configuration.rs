@@ -32,6 +32,10 @@ pub const TESTS: &[Test] = &[
     ("lines_of_the_second_file", second_file::mistakes),
     ("the_servers_own_file_beside_it", second_file::own_file),
     (
+        "pam_services_of_the_servers_own_file",
+        second_file::pam_services_of_own_file,
+    ),
+    (
         "a_setting_that_waits_for_a_restart",
         second_file::restart_pending,
     ),

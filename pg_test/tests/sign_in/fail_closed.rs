@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use pg_test::compiler::shared_library;
 use pg_test::server::{Server, free_port};
 use pg_test::wire::Request;
 use pg_test::{Result, pam};
@@ -340,17 +341,31 @@ fn injected(rig: &Rig, fault: &str) -> Result<()> {
     let name = format!("injected-{fault}");
     let libraries = library_directory(rig.run(), &format!("lib-{name}"), &["fault-injection"])?;
     let place = library_place()?;
-    let mut server = rig.server(&name, |plan| plan.mount(&libraries, &place))?;
+    let broken = rig.run().for_server(&format!("{name}-log"))?.join("broken");
+    let log = broken.with_file_name("failing_log.so");
+    let macros = format!("BROKEN=\"{}\"", broken.display());
+    shared_library("fail_closed/failing_log.c", &log, &[&macros])?;
+    let mut server = rig.server(&name, |plan| {
+        plan.mount(&libraries, &place).set(
+            "shared_preload_libraries",
+            &format!("aadauth,{}", log.display()),
+        )
+    })?;
     let person = rig.person(&server, "someone")?;
     let token = rig.token_of(&person)?;
     rig.accepted(&server, "someone", &token)?;
     server.configure(&[("aadauth.inject_fault", Some(fault))])?;
-    stays_up(&server, || {
+    let refused = || {
         for _ in 0..3 {
             rig.refused(&server, "someone", &token, "internal-error")?;
         }
         Ok(())
-    })?;
+    };
+    stays_up(&server, refused)?;
+    // Another library's ERROR while it is being logged must not get any further either.
+    fs::write(&broken, "")?;
+    stays_up(&server, refused)?;
+    fs::remove_file(&broken)?;
     server.configure(&[("aadauth.inject_fault", None)])?;
     rig.accepted(&server, "someone", &token).map(drop)
 }

@@ -89,6 +89,7 @@ const OF_PAM: &[&str] = &[
     "check_configuration::lines_of_pg_hba_conf",
     "check_configuration::lines_of_pg_hba_conf_that_are_fine",
     "check_configuration::pam_service_files",
+    "check_configuration::pam_services_of_the_servers_own_file",
     "explain::a_wrong_line_and_an_interruption",
     "fail_closed::pam_file_missing",
     "fail_closed::pam_file_names_another_module",
@@ -105,8 +106,8 @@ const OF_PAM: &[&str] = &[
 
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
-    // Tests that start servers of their own would otherwise start as many as there are cores.
-    arguments.test_threads.get_or_insert(2);
+    // However many cores there are: they wait more than they work, and each may start servers of its own.
+    arguments.test_threads.get_or_insert(4);
     if arguments.list {
         libtest_mimic::run(&arguments, trials(&None)).exit();
     }

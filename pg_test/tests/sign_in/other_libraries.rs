@@ -2,12 +2,10 @@
 //! `shared_preload_libraries`: each is told of a refusal as one, and none can let anybody in.
 
 use std::path::PathBuf;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use pg_test::Result;
-use pg_test::place::{pg_config_says, source};
-use pg_test::process::checked;
+use pg_test::compiler::shared_library;
 use pg_test::server::Server;
 
 use crate::Test;
@@ -28,16 +26,9 @@ pub const TESTS: &[Test] = &[
 /// Compiles `witness.c` under a name of its own.
 fn witness(rig: &Rig, server: &str, name: &str) -> Result<PathBuf> {
     let library = rig.run().path().join(format!("{server}-{name}.so"));
-    let mut compile = Command::new("cc");
-    compile
-        .args(["-shared", "-fPIC", "-O1", "-D_GNU_SOURCE", "-I"])
-        .arg(pg_config_says("--includedir-server")?)
-        .arg(format!("-DNAME=\"{name}\""))
-        .arg("-DBANNED=\"banned\"")
-        .arg(source().join("pg_test/tests/sign_in/other_libraries/witness.c"))
-        .arg("-o")
-        .arg(&library);
-    checked(&mut compile)?;
+    let called = format!("NAME=\"{name}\"");
+    let macros = [called.as_str(), "BANNED=\"banned\""];
+    shared_library("other_libraries/witness.c", &library, &macros)?;
     Ok(library)
 }
 

@@ -5,6 +5,7 @@ use std::fs;
 use std::process::Command;
 
 use pg_test::Result;
+use pg_test::compiler::shared_library;
 use pg_test::pam::service;
 use pg_test::place::{pg_config, source, target};
 use pg_test::process::checked;
@@ -27,11 +28,33 @@ pub const TESTS: &[Test] = &[
     ("a_token_sent_before_it_is_asked_for", sent_early),
     ("a_message_of_any_length", lengths),
     ("half_a_message", half_a_message),
+    ("its_entry_points_in_a_session", in_a_session),
     (
         "make_install_keeps_a_changed_service_file_beside",
         changed_service_file,
     ),
 ];
+
+/// Whoever gets a session to call what libpam calls, hears that there is nobody to authenticate.
+fn in_a_session(rig: &Rig) -> Result<()> {
+    let library = rig.run().path().join("caller.so");
+    shared_library("pam/caller.c", &library, &[])?;
+    let server = rig.server("pam-called", |plan| plan)?;
+    server.sql(&format!(
+        "CREATE FUNCTION call_pam(text) RETURNS int AS '{}', 'call_pam' LANGUAGE c STRICT",
+        library.display()
+    ))?;
+    let person = rig.person(&server, "someone")?;
+    let attempt = rig.attempt(&server, "someone", &rig.token_of(&person)?);
+    for entry in ["pam_sm_authenticate", "pam_sm_acct_mgmt"] {
+        let printed = attempt.psql("", &format!("SELECT call_pam('{entry}')"))?;
+        // PAM_AUTHINFO_UNAVAIL
+        ensure(printed.success && printed.output == "9", || {
+            format!("{entry}: {printed:?}")
+        })?;
+    }
+    Ok(())
+}
 
 /// Libraries that a process has mapped.
 fn libraries(process: u32) -> Result<BTreeSet<String>> {

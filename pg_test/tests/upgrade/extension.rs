@@ -62,6 +62,7 @@ fn updated(servers: &Servers) -> Result<()> {
             format!("nothing says that {version} is not the library's version")
         })?;
 
+        people::drain(&server)?;
         let before = people::records(&server)?;
         server.sql("ALTER EXTENSION aadauth UPDATE")?;
         let after = people::records(&server)?;

@@ -30,27 +30,17 @@ pub fn check(roles: &Roles) -> Result<Vec<Finding>, Box<dyn Error>> {
     }
     findings.extend(file.invalid());
     let logins = roles.logins();
-    let open = without_library::check(&file, &logins)?;
+    let without_library = without_library::check(&file, &logins)?;
     let ours: Vec<&Rule> = file.lines().filter(|rule| is_ours(rule)).collect();
     if ours.is_empty() {
         findings.push(file.missing());
-        findings.extend(open);
-        return Ok(findings);
+        findings.extend(without_library.findings);
+    } else {
+        findings.extend(file.around(&ours, &logins, without_library.findings)?);
     }
-    let matches = file.matches(&logins)?;
-    findings.extend(file.tls_off());
-    let before = file.before_ours(&logins, &matches);
-    // That one says it already.
-    let is_new = |finding: &Finding| !before.iter().any(|line| line.place == finding.place);
-    findings.extend(open.into_iter().filter(is_new));
-    findings.extend(before.iter().cloned());
-    findings.extend(file.without_line(&ours, &logins, &matches));
-    findings.extend(ours.iter().filter_map(|rule| file.without_tls(rule)));
-    findings.extend(file.oauth_mistakes());
-    findings.extend(file.other_validators(&logins, &matches));
-    let services: Vec<(String, String)> = ours
-        .iter()
-        .filter_map(|rule| Some((rule.pam_service()?.to_owned(), file.place(rule))))
+    let services: Vec<(String, String)> = file
+        .pam_services()
+        .chain(without_library.pam_services)
         .collect();
     if !services.is_empty() {
         findings.extend(pam::check(services.into_iter()));
@@ -115,9 +105,39 @@ impl File {
         self.rules.iter().filter(|rule| rule.auth_method.is_some())
     }
 
+    /// Of the lines that ask this library by PAM: the service as it stands there, and where that is.
+    fn pam_services(&self) -> impl Iterator<Item = (String, String)> {
+        self.lines().filter_map(|rule| {
+            let service = rule.pam_service()?;
+            service::is_ours(service).then(|| (service.to_owned(), self.place(rule)))
+        })
+    }
+
     fn place(&self, rule: &Rule) -> String {
         let file = rule.file_name.as_ref().unwrap_or(&self.path);
         format!("{file} line {}", rule.line_number)
+    }
+
+    /// What is wrong with lines of ours and those around them; `open` are the lines that let somebody in on the day
+    /// without the library.
+    fn around(
+        &self,
+        ours: &[&Rule],
+        roles: &[Login],
+        open: Vec<Finding>,
+    ) -> Result<Vec<Finding>, Box<dyn Error>> {
+        let matches = self.matches(roles)?;
+        let mut findings: Vec<Finding> = self.tls_off().into_iter().collect();
+        let before = self.before_ours(roles, &matches);
+        // That one says it already.
+        let is_new = |finding: &Finding| !before.iter().any(|line| line.place == finding.place);
+        findings.extend(open.into_iter().filter(is_new));
+        findings.extend(before.iter().cloned());
+        findings.extend(self.without_line(ours, roles, &matches));
+        findings.extend(ours.iter().filter_map(|rule| self.without_tls(rule)));
+        findings.extend(self.oauth_mistakes());
+        findings.extend(self.other_validators(roles, &matches));
+        Ok(findings)
     }
 
     fn invalid(&self) -> Vec<Finding> {

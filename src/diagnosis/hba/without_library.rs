@@ -6,10 +6,27 @@ use super::{File, Login, Rule};
 use crate::diagnosis::finding::{Code, Finding, list};
 use crate::pg::{hba_file, oauth, pam};
 
+/// What is wrong with them.
+pub struct WithoutLibrary {
+    pub findings: Vec<Finding>,
+    /// The PAM services that they name, and where, unless they are those of the file in force.
+    pub pam_services: Vec<(String, String)>,
+}
+
+impl From<Vec<Finding>> for WithoutLibrary {
+    fn from(findings: Vec<Finding>) -> WithoutLibrary {
+        WithoutLibrary {
+            findings,
+            pam_services: Vec::new(),
+        }
+    }
+}
+
 /// `in_force` are the lines of the file in force, `roles` the mapped roles that may log in.
-pub fn check(in_force: &File, roles: &[Login]) -> Result<Vec<Finding>, Box<dyn Error>> {
+pub fn check(in_force: &File, roles: &[Login]) -> Result<WithoutLibrary, Box<dyn Error>> {
     let Some(path) = hba_file::ordinary() else {
-        return in_force.open_lines(roles, |rule| rule.method() == "trust");
+        let open = in_force.open_lines(roles, |rule| rule.method() == "trust")?;
+        return Ok(open.into());
     };
     let unusable = |problem: String| {
         Finding::new(
@@ -21,7 +38,7 @@ pub fn check(in_force: &File, roles: &[Login]) -> Result<Vec<Finding>, Box<dyn E
     };
     // The view would end with an ERROR.
     if let Err(error) = std::fs::File::open(path) {
-        return Ok(vec![unusable(format!("It can't be read ({error})"))]);
+        return Ok(vec![unusable(format!("It can't be read ({error})"))].into());
     }
     let own = File {
         path: path.display().to_string(),
@@ -35,9 +52,13 @@ pub fn check(in_force: &File, roles: &[Login]) -> Result<Vec<Finding>, Box<dyn E
         return Ok(vec![unusable(format!(
             "Line {} can't be read ({error})",
             rule.line_number
-        ))]);
+        ))]
+        .into());
     }
-    own.open_lines(roles, |_| true)
+    Ok(WithoutLibrary {
+        findings: own.open_lines(roles, |_| true)?,
+        pam_services: own.pam_services().collect(),
+    })
 }
 
 impl File {

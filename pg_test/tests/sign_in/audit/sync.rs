@@ -1,38 +1,19 @@
 //! `aadauth.audit_sync`, on a disk that fails on request.
 
 use std::fs;
-use std::process::Command;
 
 use pg_test::Result;
-use pg_test::process::checked;
+use pg_test::compiler::shared_library;
 use pg_test::wire::Outcome;
 
 use super::ledger::Ledger;
 use crate::rig::{Rig, ensure};
 
-/// Fails while there is a file of that name; says by another file that it was called.
-const DISK: &str = r#"
-#include <errno.h>
-#include <fcntl.h>
-#include <unistd.h>
-int fdatasync(int file) {
-    close(open(PLACE "/called", O_CREAT | O_WRONLY, 0666));
-    if (access(PLACE "/broken", F_OK) == 0) { errno = EIO; return -1; }
-    return 0;
-}
-"#;
-
 pub fn on_disk_first(rig: &Rig) -> Result<()> {
     let place = rig.run().for_server("audit-sync-disk")?;
-    let (source, library) = (place.join("disk.c"), place.join("disk.so"));
-    fs::write(&source, DISK)?;
-    checked(
-        Command::new("cc")
-            .args(["-shared", "-fPIC", "-o"])
-            .arg(&library)
-            .arg(format!("-DPLACE=\"{}\"", place.display()))
-            .arg(&source),
-    )?;
+    let library = place.join("disk.so");
+    let here = format!("PLACE=\"{}\"", place.display());
+    shared_library("audit/disk.c", &library, &[&here])?;
     let mut server = rig.server("audit-sync", |plan| {
         plan.environment("LD_PRELOAD", &library.display().to_string())
             .set("aadauth.audit_local_sign_ins", "off")

@@ -1,4 +1,5 @@
 use pg_test::Result;
+use pg_test::server::Server;
 
 use super::{expect, expect_silence, good_server};
 use crate::rig::{OUR_LINES, Rig};
@@ -6,7 +7,7 @@ use crate::rig::{OUR_LINES, Rig};
 const OURS: &str = OUR_LINES[0];
 
 /// Lines (below the tests' own, which is the first), what must be found, and what it says.
-type Mistake = (
+pub type Mistake = (
     &'static [&'static str],
     &'static str,
     &'static [&'static str],
@@ -106,14 +107,20 @@ const FINE: &[&[&str]] = &[
     ],
 ];
 
+/// Makes each mistake in turn, and expects it to be found.
+pub fn found(server: &mut Server, mistakes: &[Mistake]) -> Result<()> {
+    for (lines, code, says) in mistakes {
+        server.set_hba(lines)?;
+        expect(server, &format!("{lines:?}"), &[(code, says)])?;
+    }
+    Ok(())
+}
+
 pub fn mistakes(rig: &Rig) -> Result<()> {
     let mut server = good_server(rig, "check-hba", |plan| plan)?;
     server.sql("CREATE ROLE staff; GRANT staff TO someone")?;
     std::fs::write(server.data().join("listed"), "someone\n")?;
-    for (lines, code, says) in MISTAKES {
-        server.set_hba(lines)?;
-        expect(&server, &format!("{lines:?}"), &[(code, says)])?;
-    }
+    found(&mut server, MISTAKES)?;
     // Whoever will be mapped will be caught.
     server.sql("DROP ROLE someone")?;
     server.set_hba(&["host all all all trust", OURS])?;

@@ -1,19 +1,14 @@
-use pg_test::Result;
 use pg_test::place::give_to_server;
 use pg_test::route::{Route, SECOND_FILE};
 use pg_test::server::{Plan, Server};
+use pg_test::{Result, pam};
 
+use super::hba::{Mistake, found};
 use super::{expect, expect_silence, good, good_server};
 use crate::rig::{Rig, ensure};
 use crate::second_file::intruder;
 
-/// Lines of the second file (below the tests' own, which is the first), what must be found, and what it says.
-type Mistake = (
-    &'static [&'static str],
-    &'static str,
-    &'static [&'static str],
-);
-
+/// In the second file.
 const MISTAKES: &[Mistake] = &[
     (
         &[],
@@ -74,11 +69,7 @@ fn on_second(plan: Plan) -> Plan {
 
 pub fn mistakes(rig: &Rig) -> Result<()> {
     let mut server = second(rig, "check-second")?;
-    for (lines, code, says) in MISTAKES {
-        server.set_hba(lines)?;
-        expect(&server, &format!("{lines:?}"), &[(code, says)])?;
-    }
-    Ok(())
+    found(&mut server, MISTAKES)
 }
 
 pub fn own_file(rig: &Rig) -> Result<()> {
@@ -111,6 +102,27 @@ pub fn own_file(rig: &Rig) -> Result<()> {
     )?;
     std::fs::remove_file(&own)?;
     expect(&server, "no file", &[(code, &["No such file"])])
+}
+
+/// A service of ours that only the server's own file names: without the library it is asked all the same.
+pub fn pam_services_of_own_file(rig: &Rig) -> Result<()> {
+    let service = pam::service()?;
+    let directory = rig.pam_directory("check-own-pam")?;
+    let server = good_server(rig, "check-own-pam", |plan| on_second(plan).pam(&directory))?;
+    let own = server.data().join("pg_hba.conf");
+    std::fs::write(&own, format!("host all all all pam pamservice={service}\n"))?;
+    give_to_server(&own)?;
+    expect_silence(&server, "a service that refuses")?;
+    directory.remove(&service)?;
+    directory.write("other", "auth required pam_permit.so\n")?;
+    expect(
+        &server,
+        "a service without a file, and an open one for such",
+        &[
+            ("pam-file-missing", &[&service, "No such file"]),
+            ("pam-other-accepts", &["pam_deny.so"]),
+        ],
+    )
 }
 
 pub fn restart_pending(rig: &Rig) -> Result<()> {

@@ -7,6 +7,7 @@ use pg_test::wait::until;
 use pg_test::wire::Outcome;
 use serde_json::json;
 
+use super::messages::refused_and_gone;
 use super::neighbours::other_library;
 use super::{line, server, server_with};
 use crate::fail_closed::{overwrite_label, stays_up};
@@ -212,18 +213,8 @@ pub fn faults(rig: &Rig) -> Result<()> {
                 rig.bearer_refused(&server, "someone", &token, "internal-error")?;
             }
             // Who hangs up on it leaves the same event.
-            let (mut connection, mark) = rig.connect(&server, "someone")?;
-            connection.bearer_request()?;
-            let answer = connection.bearer(&message(&format!("Bearer {token}")))?;
-            ensure(matches!(answer, Answer::Failed(_)), || {
-                format!("{answer:?}")
-            })?;
-            drop(connection);
-            let event = rig.event(&server, &mark)?;
-            ensure(
-                event["outcome"] == "refused" && event["reason"] == "internal-error",
-                || event.to_string(),
-            )
+            let event = refused_and_gone(rig, &server, &token)?;
+            ensure(event["reason"] == "internal-error", || event.to_string())
         })?;
     }
     server.configure(&[("aadauth.inject_fault", None)])?;

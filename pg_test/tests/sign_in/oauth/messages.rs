@@ -5,6 +5,7 @@ use pg_test::bearer::{Answer, MECHANISM, message};
 use pg_test::emulator::AUDIENCE;
 use pg_test::server::Server;
 use pg_test::wire::Outcome;
+use serde_json::Value;
 
 use super::{issuer, server};
 use crate::fail_closed::stays_up;
@@ -175,22 +176,28 @@ pub fn malformed(rig: &Rig) -> Result<()> {
     })
 }
 
-/// What was refused stays refused, though the client hears no more of it.
-pub fn hangs_up(rig: &Rig) -> Result<()> {
-    let server = server(rig, "oauth-hangs-up")?;
-    rig.person(&server, "someone")?;
-    let token = rig.alice()?;
-    let (mut connection, mark) = rig.connect(&server, "someone")?;
+/// The event of a client that hangs up on the refusal of its token.
+pub fn refused_and_gone(rig: &Rig, server: &Server, token: &str) -> Result<Value> {
+    let (mut connection, mark) = rig.connect(server, "someone")?;
     connection.bearer_request()?;
     let answer = connection.bearer(&message(&format!("Bearer {token}")))?;
     ensure(matches!(answer, Answer::Failed(_)), || {
         format!("{answer:?}")
     })?;
     drop(connection);
-    let event = rig.event(&server, &mark)?;
+    let event = rig.event(server, &mark)?;
+    ensure(event["outcome"] == "refused", || event.to_string())?;
+    Ok(event)
+}
+
+/// What was refused stays refused, though the client hears no more of it.
+pub fn hangs_up(rig: &Rig) -> Result<()> {
+    let server = server(rig, "oauth-hangs-up")?;
+    rig.person(&server, "someone")?;
+    let token = rig.alice()?;
+    let event = refused_and_gone(rig, &server, &token)?;
     ensure(
-        event["outcome"] == "refused"
-            && event["reason"] == "object-id-mismatch"
+        event["reason"] == "object-id-mismatch"
             && event["checks"]
                 .as_array()
                 .is_some_and(|checks| !checks.is_empty()),

@@ -2,13 +2,11 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::process::Command;
 use std::sync::Mutex;
 
 use pg_test::Result;
 use pg_test::bearer::MECHANISM;
-use pg_test::place::pg_config_says;
-use pg_test::process::checked;
+use pg_test::compiler::shared_library;
 use pg_test::wire::Request;
 
 use super::{line, line_of, server_with};
@@ -23,16 +21,7 @@ pub fn other_library(rig: &Rig) -> Result<PathBuf> {
     let place = rig.run().path().join("other");
     let library = place.with_extension("so");
     if !library.exists() {
-        let source = place.with_extension("c");
-        fs::write(&source, include_str!("other.c"))?;
-        checked(
-            Command::new("cc")
-                .args(["-shared", "-fPIC", "-I"])
-                .arg(pg_config_says("--includedir-server")?)
-                .arg("-o")
-                .arg(&library)
-                .arg(&source),
-        )?;
+        shared_library("oauth/other.c", &library, &[])?;
     }
     Ok(place)
 }

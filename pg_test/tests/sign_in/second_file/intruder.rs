@@ -2,10 +2,10 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::process::Command;
 
 use pg_test::Result;
-use pg_test::place::{give_to_server, pg_config_says, source};
+use pg_test::compiler::shared_library;
+use pg_test::place::give_to_server;
 use pg_test::server::{Plan, Server};
 use pg_test::wire::Request;
 
@@ -43,15 +43,7 @@ fn plan(rig: &Rig, name: &str, library: &std::path::Path) -> Result<Plan> {
 /// Compiles it with these macros.
 pub fn build(rig: &Rig, name: &str, defines: &[&str]) -> Result<PathBuf> {
     let library = rig.run().path().join(format!("intruder-{name}.so"));
-    let mut compile = Command::new("cc");
-    compile
-        .args(["-shared", "-fPIC", "-O1", "-D_GNU_SOURCE", "-I"])
-        .arg(pg_config_says("--includedir-server")?)
-        .args(defines.iter().map(|define| format!("-D{define}")))
-        .arg(source().join("pg_test/tests/sign_in/second_file/intruder.c"))
-        .arg("-o")
-        .arg(&library);
-    pg_test::process::checked(&mut compile)?;
+    shared_library("second_file/intruder.c", &library, defines)?;
     Ok(library)
 }
 

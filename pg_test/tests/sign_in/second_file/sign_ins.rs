@@ -1,7 +1,11 @@
 //! What works on the lines of the second file.
 
+use std::fs;
+use std::process::Command;
+
 use pg_test::Result;
 use pg_test::client::psql;
+use pg_test::process::checked;
 use pg_test::route::SECOND_FILE;
 use pg_test::server::Server;
 use pg_test::wire::Request;
@@ -12,6 +16,7 @@ use crate::rig::{Rig, SignIn, answer, ensure};
 
 pub const TESTS: &[Test] = &[
     ("tokens_and_passwords_sign_in", tokens_and_passwords),
+    ("a_certificate_beside_the_token", certificate),
     ("who_signed_in_is_known", identity),
     ("replication_connections", replication),
     ("the_file_is_read_again", read_again),
@@ -166,13 +171,16 @@ fn other_methods(rig: &Rig) -> Result<()> {
     );
     let printed = psql(&string, "", "SELECT 1")?;
     ensure(printed.success, || format!("{printed:?}"))?;
+    let mark = server.log_length()?;
     let printed = rig
         .attempt(&server, "taken", "secret")
         .psql("", "SELECT 1")?;
-    let hint = "line of the file that aadauth.hba_file names such as: hostssl all all all trust";
-    ensure(!printed.success && printed.error.contains(hint), || {
+    // For who may know, and not for the client.
+    let line = "hostssl all all all trust";
+    ensure(!printed.success && !printed.error.contains(line), || {
         format!("{printed:?}")
     })?;
+    server.wait_for_log(mark, &format!("aadauth.hba_file names such as: {line}"))?;
     // A token goes over TLS alone, whatever the line is for.
     server.sql("DROP ROLE taken")?;
     rig.map(&server, "plain", &person.object_id.to_string(), "user")?;
@@ -183,6 +191,55 @@ fn other_methods(rig: &Rig) -> Result<()> {
         format!("asked for {:?} without TLS", sign_in.request)
     })?;
     rig.expect_refused(&server, "plain", &sign_in, "tls-required")
+}
+
+/// A trust line may want a certificate as well: both are needed, neither is enough.
+fn certificate(rig: &Rig) -> Result<()> {
+    let place = rig.run().for_server("second-certificate-keys")?;
+    let issue = |name: &str| -> Result<String> {
+        let [key, certificate] = ["key", "pem"].map(|kind| place.join(name).with_extension(kind));
+        checked(
+            Command::new("openssl")
+                .args(["req", "-x509", "-newkey", "ec", "-pkeyopt"])
+                .args(["ec_paramgen_curve:prime256v1", "-nodes", "-days", "1"])
+                .args(["-subj", &format!("/CN={name}"), "-keyout"])
+                .arg(&key)
+                .arg("-out")
+                .arg(&certificate),
+        )?;
+        Ok(format!(
+            "sslcert={} sslkey={}",
+            certificate.display(),
+            key.display()
+        ))
+    };
+    let (own, others) = (issue("someone")?, issue("another")?);
+    let authorities = place.join("authorities.pem");
+    let both = ["someone.pem", "another.pem"].map(|name| fs::read_to_string(place.join(name)));
+    let [first, second] = both;
+    fs::write(&authorities, first? + &second?)?;
+    let server = rig.server("second-certificate", |plan| {
+        plan.route(pg_test::route::Route::HbaFile)
+            .hba(&["hostssl all all all trust clientcert=verify-full"])
+            .set("ssl_ca_file", &authorities.display().to_string())
+    })?;
+    let token = rig.token_of(&rig.person(&server, "someone")?)?;
+    for (secret, files, expected) in [
+        (token.as_str(), own.as_str(), None),
+        ("no token", &own, Some("validating the access token")),
+        (&token, "", Some("requires a valid client certificate")),
+        (&token, &others, Some("failed for user \"someone\"")),
+    ] {
+        let printed = rig
+            .attempt(&server, "someone", secret)
+            .psql(files, "SELECT session_user")?;
+        let is_so = match expected {
+            None => printed.output == "someone",
+            Some(error) => !printed.success && printed.error.contains(error),
+        };
+        ensure(is_so, || format!("{files}: {printed:?}"))?;
+    }
+    Ok(())
 }
 
 fn one_event(rig: &Rig) -> Result<()> {
