@@ -107,8 +107,15 @@ pub fn report_displacement() {
     }
 }
 
+/// Whether this process authenticates a client, of whom our hook will have the last word. Otherwise nothing that
+/// libpam or OAUTHBEARER calls may ask or judge anybody: not in a server without the hook, nor in a session that has
+/// begun.
+pub fn has_last_word() -> bool {
+    is_in_force() && connection::is_authenticating()
+}
+
 /// Whether the hook is installed and nobody has put another in its place.
-pub fn is_in_force() -> bool {
+fn is_in_force() -> bool {
     // SAFETY: a plain read of a pointer that only the postmaster's start-up writes.
     let hook = unsafe { libpq::ClientAuthentication_hook };
     INSTALLED.load(Ordering::Relaxed) && hook.is_some_and(is_this)

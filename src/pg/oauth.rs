@@ -7,7 +7,7 @@ use std::slice;
 use uuid::Uuid;
 use uuid::fmt::Hyphenated;
 
-use super::{connection, guarded, hook};
+use super::{guarded, hook};
 use crate::signin;
 
 // `AadJudged` of oauth.h.
@@ -58,7 +58,7 @@ pub fn without_token() -> WithoutToken {
 /// Called by core in a backend that authenticates a client.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn _PG_oauth_validator_module_init() -> *const c_void {
-    if hook::is_in_force() && connection::is_authenticating() {
+    if hook::has_last_word() {
         guarded::run("expecting a token", signin::expect_token);
     }
     // SAFETY: returns the address of a constant of oauth.c, which the library keeps while it's loaded.
@@ -77,7 +77,7 @@ unsafe extern "C" fn aad_judge_token(
     length: usize,
     identity: *mut c_char,
 ) -> c_int {
-    if !hook::is_in_force() || !connection::is_authenticating() {
+    if !hook::has_last_word() {
         return NOT_JUDGED;
     }
     // SAFETY: as the caller promises.

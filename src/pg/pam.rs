@@ -11,7 +11,7 @@ use std::fs;
 use pgrx::pg_sys;
 
 use super::log::{self, Level};
-use super::{connection, exit, guarded, hba_file, hook, shim};
+use super::{exit, guarded, hba_file, hook, shim};
 use crate::signin::{self, Asked};
 
 // Values of Linux-PAM's _pam_types.h.
@@ -32,7 +32,7 @@ pub unsafe extern "C" fn pam_sm_authenticate(
     _count: c_int,
     _arguments: *const *const c_char,
 ) -> c_int {
-    if !hook::is_in_force() || !connection::is_authenticating() {
+    if !hook::has_last_word() {
         return PAM_AUTHINFO_UNAVAIL;
     }
     match guarded::run("asking for a token or password", signin::ask) {
@@ -60,7 +60,7 @@ pub unsafe extern "C" fn pam_sm_acct_mgmt(
     _count: c_int,
     _arguments: *const *const c_char,
 ) -> c_int {
-    if !hook::is_in_force() || !connection::is_authenticating() {
+    if !hook::has_last_word() {
         return PAM_AUTHINFO_UNAVAIL;
     }
     match guarded::run("looking at the verdict", signin::is_accepted) {

@@ -46,7 +46,8 @@ fn in_a_session(rig: &Rig) -> Result<()> {
     ))?;
     let person = rig.person(&server, "someone")?;
     let attempt = rig.attempt(&server, "someone", &rig.token_of(&person)?);
-    for entry in ["pam_sm_authenticate", "pam_sm_acct_mgmt"] {
+    // In this order: one that asks would wait for an answer.
+    for entry in ["pam_sm_acct_mgmt", "pam_sm_authenticate"] {
         let printed = attempt.psql("", &format!("SELECT call_pam('{entry}')"))?;
         // PAM_AUTHINFO_UNAVAIL
         ensure(printed.success && printed.output == "9", || {
