@@ -16,6 +16,7 @@ pub const TESTS: &[Test] = &[
     ("nobody_restores_themselves", themselves),
     ("nobody_writes_past_the_functions", past_the_functions),
     ("what_does_not_make_sense_is_an_error", errors),
+    ("one_after_the_other", one_after_the_other),
 ];
 
 /// A server with an admin, who is signed in with a token.
@@ -185,6 +186,25 @@ fn past_the_functions(rig: &Rig) -> Result<()> {
     }
     let left = server.sql("SELECT count(*) FROM aadauth.revocations WHERE until = 'infinity'")?;
     ensure(left == "1", || left)
+}
+
+/// So that two open transactions don't overfill the list; whoever waits is told soon.
+fn one_after_the_other(rig: &Rig) -> Result<()> {
+    let (server, mut chief) = with_admin(rig, "revoking-in-turn")?;
+    let [first, _] = calls(Uuid::new_v4());
+    let [second, _] = calls(Uuid::new_v4());
+    chief.query("BEGIN")?;
+    chief.query(&first)?;
+    let expect = |sql: &str, expected: &str| match server.sql(sql) {
+        Ok(_) => Err(format!("{sql} went through").into()),
+        Err(error) => ensure(error.to_string().contains(expected), || error.to_string()),
+    };
+    expect(&second, "due to lock timeout")?;
+    chief.query("COMMIT")?;
+    server.sql(&second)?;
+    // What others have revoked since its snapshot would not be counted.
+    let late = format!("BEGIN ISOLATION LEVEL REPEATABLE READ; {second}");
+    expect(&late, "Call it in a transaction of its own")
 }
 
 fn errors(rig: &Rig) -> Result<()> {
