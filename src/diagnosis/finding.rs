@@ -150,7 +150,7 @@ codes! {
         SigningKeysNotRenewed "signing-keys-not-renewed"
             "The last attempt to renew the signing keys failed."
         AuditSpoolFilling "audit-spool-filling"
-            "The audit's spool has more than half of what aadauth.audit_spool_limit allows."
+            "The audit's spool has more than a quarter of what aadauth.audit_spool_limit allows."
         GroupNamesInTokens "group-names-in-tokens"
             "Tokens of the last day had names in the groups claim, where object ids are looked for."
         GroupSyncWithoutDirectory "group-sync-without-directory"

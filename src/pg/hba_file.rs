@@ -146,8 +146,8 @@ fn report_unreadable(path: &Path, error: &io::Error) {
         ),
         None,
         Some(
-            "The server does not start without it. Write the file, or remove the setting: then the server's own \
-             pg_hba.conf decides.",
+            "The server does not start without it. Write the file, give it to the server's account with mode 0600, or \
+             remove the setting: then the server's own pg_hba.conf decides.",
         ),
     );
 }

@@ -108,7 +108,7 @@ reasons! {
             "Nothing: psql and other clients that speak OAUTHBEARER connect once to ask before they fetch a token."
         WrongLine "wrong-line"
             "The role is mapped to an Entra principal, but the connection matched a pg_hba.conf line that does not ask for a token."
-            "Move the pam line of aadauth above the one that matched, or take the role off that one. The HINT in the server log has the line."
+            "Move the pam line of aadauth above the one that matched, or take the role off that one. The DETAIL in the server log has the line."
         MappingChanged "mapping-changed"
             "The role or its security labels changed while the sign-in was under way."
             "Retry; if the role is still mapped as it should be, the sign-in works now."

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use pg_test::Result;
 use pg_test::client::without_pg_variables;
+use pg_test::emulator::{AUDIENCE, TENANT};
 use pg_test::place::{pg_config_says, source};
 use pg_test::process::Owned;
 use pg_test::wait::until_within;
@@ -25,16 +26,13 @@ fn documented_line(rig: &Rig) -> Result<String> {
         .find(|line| line.starts_with("hostssl") && line.contains(" oauth "))
         .ok_or("docs/oauthbearer.md shows no line")?;
     let issuer = issuer(rig);
-    let line = line
-        .replace(
-            "https://login.microsoftonline.com/11111111-2222-4333-8444-555555555555/v2.0",
-            &issuer,
-        )
-        .replace("api://db.example.com", pg_test::emulator::AUDIENCE);
-    ensure(
-        line.contains(&issuer) && line.contains(pg_test::emulator::AUDIENCE),
-        || format!("{line:?} has another issuer or scope than this test replaces"),
-    )?;
+    let line = line.replace(
+        &format!("https://login.microsoftonline.com/{TENANT}/v2.0"),
+        &issuer,
+    );
+    ensure(line.contains(&issuer) && line.contains(AUDIENCE), || {
+        format!("{line:?} has another issuer or scope than the tests")
+    })?;
     Ok(line)
 }
 
