@@ -14,7 +14,7 @@ use pg_test::process::checked;
 use pg_test::rig::ensure;
 
 use crate::instructions::{Instruction, read, replaced};
-use crate::prepared::{Server, bare, release};
+use crate::prepared::{PACKAGES, Server, bare, release};
 
 /// One test, and whether it runs on request alone.
 type Test = (&'static str, bool, fn() -> Result<()>);
@@ -49,6 +49,8 @@ fn steps() -> Result<()> {
     let machine = build.stage()?.machine.take().ok_or("no last stage")?;
     // From here on nothing may come from elsewhere.
     fs::copy(program(), machine.path("/usr/local/bin/entra-emulator"))?;
+    // Where the document's commands are run; the image has no package left there.
+    fs::create_dir_all(machine.path(PACKAGES))?;
     let machine = machine
         .stop()?
         .start(run.path().join("container"), Network::Own)?;
