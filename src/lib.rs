@@ -1,36 +1,44 @@
 //! Sign-in to a stock PostgreSQL server with a Microsoft Entra ID access token as the password.
 //!
-//! | module | what it is for |
+//! | room | what it is for |
 //! |---|---|
-//! | [`settings`] | the settings and their typed values |
-//! | [`signin`] | one sign-in, from the role to the audit event |
-//! | [`keys`] | signing keys in shared memory |
-//! | [`directory`] | questions to Microsoft Graph, and what it said of groups |
-//! | [`principals`] | security labels and the SQL functions that write them |
+//! | [`diagnosis`] | what is wrong with the configuration, and how a sign-in was judged |
+//! | [`hooks`] | what PostgreSQL, libpam and the validator interface call |
+//! | [`auth`] | one sign-in: authenticate, authorize, record |
+//! | [`group_sync`] | a role for each member of a mapped group |
 //! | [`sessions`] | who is behind every backend, and what ends them |
-//! | [`sync`] | a role for each member of a mapped group |
+//! | [`principals`] | security labels and the SQL functions that write them |
+//! | [`directory`] | questions to Microsoft Graph |
+//! | [`statistics`] | counts for monitoring |
 //! | [`audit`] | sign-in events, their spool and table |
-//! | [`statistics`] | what all that comes to, for monitoring |
-//! | [`diagnosis`] | what is wrong with the configuration |
-//! | [`worker`] | the background workers |
-//! | [`pg`] | PostgreSQL and libpam, made safe |
+//! | [`keys`] | signing keys |
+//! | [`background`] | what the background workers have in common |
+//! | [`shared`] | what is in shared memory |
+//! | [`settings`] | the settings and their typed values |
+//! | [`pg`] | what we call: PostgreSQL and libpam, made safe |
+//!
+//! A room imports from those below it and from no other (docs/architecture.md).
 #![deny(unsafe_code)]
 
 use pgrx::prelude::*;
 
 mod audit;
+mod auth;
+mod background;
 mod clock;
 mod diagnosis;
 mod directory;
+mod group_sync;
+mod hooks;
+mod identity;
 mod keys;
 mod pg;
 mod principals;
 mod sessions;
 mod settings;
-mod signin;
+mod shared;
 mod statistics;
-mod sync;
-mod worker;
+mod text;
 
 ::pgrx::pg_module_magic!(name, version);
 
@@ -55,18 +63,18 @@ mod aadauth {}
 #[allow(non_snake_case)]
 #[pg_guard]
 pub extern "C-unwind" fn _PG_init() {
-    pg::hook::demand_preload();
+    hooks::client_authentication::demand_preload();
     settings::init();
-    pg::hba_file::init();
+    pg::hba_file::init(settings::hba_file());
     #[cfg(feature = "fault-injection")]
     pg::fault::init();
-    principals::init();
-    pg::utility::init();
-    pg::shmem::init();
+    hooks::seclabel::init();
+    hooks::utility::init();
+    shared::shmem::init();
     audit::spool::init();
-    pg::worker::init();
-    pg::hook::init();
-    pg::ending::init();
+    hooks::workers::init();
+    hooks::client_authentication::init();
+    hooks::termination::init();
     pg::pam::prewarm();
     pg::setting::reserve_prefixes();
 }

@@ -1,82 +1,14 @@
 //! One attempt to sign in, as the spool records it.
 
-use std::fmt;
-
-use entra_token::{PrincipalKind, Reason};
+use entra_token::Reason;
 use serde::Serialize;
 use uuid::{Builder, Uuid};
 
 use crate::clock;
+use crate::identity::{Principal, Token};
 use crate::pg::server;
-
-/// A text from outside that is fit to be shown: at most 255 characters, none of them control
-/// characters or invisible ones that reorder or hide others.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(transparent)]
-pub struct Shown(String);
-
-impl Shown {
-    pub const MAX: usize = 255;
-
-    pub fn new(text: &str) -> Shown {
-        Shown::up_to(Self::MAX, text)
-    }
-
-    /// With that many characters at most.
-    pub fn up_to(most: usize, text: &str) -> Shown {
-        Shown(text.chars().filter(|c| !is_hidden(*c)).take(most).collect())
-    }
-}
-
-impl fmt::Display for Shown {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&self.0)
-    }
-}
-
-impl From<&str> for Shown {
-    fn from(text: &str) -> Shown {
-        Shown::new(text)
-    }
-}
-
-/// Control characters (Unicode category Cc), line and paragraph separators, and the format characters
-/// that change the direction or the visibility of their neighbours (UTS #55, section 2); and those that
-/// show nothing (Default_Ignorable_Code_Point of UAX #44, and the empty Braille pattern).
-fn is_hidden(c: char) -> bool {
-    c.is_control()
-        || matches!(
-            c,
-            '\u{00AD}' | '\u{034F}' | '\u{061C}' | '\u{115F}' | '\u{1160}' | '\u{17B4}' | '\u{17B5}' | '\u{180B}'..='\u{180F}'
-                | '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{206F}' | '\u{2800}' | '\u{3164}'
-                | '\u{FE00}'..='\u{FE0F}' | '\u{FEFF}' | '\u{FFA0}' | '\u{FFF0}'..='\u{FFFB}' | '\u{E0000}'..='\u{E0FFF}'
-        )
-}
-
-/// How an attempt ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Outcome {
-    /// We let it pass; PostgreSQL may still have refused it (no such database, CONNECTION LIMIT).
-    Authenticated,
-    Refused,
-    /// It ended before it was decided.
-    Interrupted,
-}
-
-impl Outcome {
-    pub const COUNT: usize = 3;
-    pub const ALL: [Outcome; Outcome::COUNT] = [
-        Outcome::Authenticated,
-        Outcome::Refused,
-        Outcome::Interrupted,
-    ];
-
-    /// Its place in [`Outcome::ALL`].
-    pub fn number(self) -> usize {
-        self as usize
-    }
-}
+use crate::shared::outcome::Outcome;
+use crate::text::Shown;
 
 /// One attempt to sign in.
 #[derive(Clone, Debug, Serialize)]
@@ -92,7 +24,7 @@ pub struct Event {
     /// `entra-token`, `password`, or the method of the pg_hba.conf line.
     pub method: Shown,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub principal: Option<EventPrincipal>,
+    pub principal: Option<Principal>,
     /// Object id of the group that the principal came through.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub group_id: Option<Uuid>,
@@ -107,7 +39,7 @@ pub struct Event {
     pub application_name: Option<Shown>,
     pub tls: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub token: Option<EventToken>,
+    pub token: Option<Token>,
     pub backend_pid: i32,
     pub decision_micros: i64,
     /// The checks of a refusal after the signature was verified; of an accepted sign-in to a group
@@ -116,35 +48,6 @@ pub struct Event {
     pub checks: Vec<EventCheck>,
     /// For how many attempts the event stands.
     pub count: i64,
-}
-
-/// Who signed in, by a token whose signature is verified.
-#[derive(Clone, Debug, Serialize)]
-pub struct EventPrincipal {
-    pub kind: PrincipalKind,
-    pub object_id: Uuid,
-    pub tenant_id: Uuid,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub upn: Option<Shown>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub app_id: Option<Uuid>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub display_name: Option<Shown>,
-}
-
-/// What is recorded of a verified token. Never the token.
-#[derive(Clone, Debug, Serialize)]
-pub struct EventToken {
-    /// The `uti` claim.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub token_id: Option<Shown>,
-    /// Unix seconds.
-    pub issued_at: i64,
-    /// Unix seconds.
-    pub expires_at: i64,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub amr: Vec<Shown>,
-    pub key_id: Shown,
 }
 
 /// One check of the decision.

@@ -18,12 +18,14 @@ use std::path::PathBuf;
 use entra_token::Reason;
 use uuid::Uuid;
 
-use super::event::{self, Event, Outcome, Shown};
+use super::event::{self, Event};
 use super::record::Record;
-use super::spool::{self, Share};
-use crate::clock;
-use crate::pg::shmem;
-use crate::settings;
+use super::spool;
+use crate::shared::outcome::Outcome;
+use crate::shared::shmem;
+use crate::shared::spool::Share;
+use crate::text::Shown;
+use crate::{clock, settings};
 use slot::Slot;
 use table::Table;
 

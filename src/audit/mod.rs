@@ -1,31 +1,52 @@
 //! Sign-in events: from the backend that decides, through a spool file, to the table.
 
 pub mod event;
-mod explain;
 pub mod flood;
 pub mod guard;
 pub mod partition;
 pub mod record;
 pub mod spool;
 mod trouble;
-pub mod writer;
+pub mod worker;
+mod writer;
 
 use std::io;
 
 use entra_token::Reason;
 use pgrx::prelude::*;
 
-pub use event::{
-    Event, EventCheck, EventMembership, EventPrincipal, EventToken, MembershipSource, Outcome,
-    Shown,
-};
+pub use event::{Event, EventCheck, EventMembership, MembershipSource};
 
-use crate::pg::{server, shmem};
+use crate::pg::log::{self, Level};
+use crate::pg::server;
 use crate::settings;
+use crate::shared::outcome::Outcome;
+use crate::shared::shmem;
+use crate::shared::spool::Share;
 use flood::Admission;
-use spool::Share;
 
 extension_sql_file!("../../sql/audit.sql", name = "audit");
+
+/// Begins a spool file and a flood table. Called when the shared memory has been made, in the postmaster.
+pub fn begin() {
+    let start = (!server::is_binary_upgrade()).then(event::new_id);
+    spool::begin(start);
+    if let Some(start) = start
+        && let Err(error) = flood::prepare(start)
+    {
+        log::line(
+            Level::Warning,
+            &format!("could not make the flood table of the audit: {error}"),
+            Some("Refused sign-ins are recorded one by one, however many they are."),
+            Some("Look at the space and the permissions of the data directory's aadauth/spool."),
+        );
+    }
+}
+
+/// Bytes that the audit worker has not moved to the table yet, counts included.
+pub fn backlog() -> u64 {
+    spool::backlog() + flood::backlog()
+}
 
 /// A good sign-in that was to be recorded and could not be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

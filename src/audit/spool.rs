@@ -8,7 +8,6 @@
 //! once a file is not the current one and an exclusive lock was to be had, nothing more comes.
 
 mod file;
-mod state;
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
@@ -18,33 +17,17 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::{event, flood};
+use super::event::new_id;
 use crate::pg::log::{self, Level};
-use crate::pg::{server, shmem};
+use crate::pg::server;
 use crate::settings;
+use crate::shared::shmem;
 
+use crate::shared::spool::{Share, SpoolState};
 pub use file::Chunk;
-pub use state::SpoolState;
 
 /// How long a file gets before the next one is begun, if the limit is not far smaller.
 const FILE_LENGTH: u64 = 1024 * 1024;
-
-/// How much of `aadauth.audit_spool_limit` an event may fill.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Share {
-    Whole,
-    /// For refusals, which anybody can cause as often as they like, so that sign-ins find room.
-    Half,
-}
-
-impl Share {
-    fn of(self, limit: u64) -> u64 {
-        match self {
-            Share::Whole => limit,
-            Share::Half => limit / 2,
-        }
-    }
-}
 
 /// Makes the directories. Called in `_PG_init`, in the postmaster.
 pub fn init() {
@@ -62,21 +45,19 @@ pub fn init() {
     }
 }
 
-/// What the spool begins with when the shared memory is made, in the postmaster.
-pub fn begin() -> SpoolState {
+/// Begins a file. Called when the shared memory has been made, in the postmaster. `start` names this start of it;
+/// without, nothing is recorded.
+pub fn begin(start: Option<Uuid>) {
     // Where the directory can't be read, appending fails as well, and says why.
-    let state = SpoolState::new(length_of_all_but(None).unwrap_or_default());
-    if let Some(start) = state.start
-        && let Err(error) = flood::prepare(start)
-    {
-        log::line(
-            Level::Warning,
-            &format!("could not make the flood table of the audit: {error}"),
-            Some("Refused sign-ins are recorded one by one, however many they are."),
-            Some("Look at the space and the permissions of the data directory's aadauth/spool."),
-        );
-    }
-    state
+    let older = length_of_all_but(None).unwrap_or_default();
+    shmem::change_spool(|state| {
+        *state = SpoolState {
+            start,
+            current: start.map(|_| new_id()),
+            older,
+            ..SpoolState::EMPTY
+        };
+    });
 }
 
 /// The id of the file that this server appends to.
@@ -84,11 +65,11 @@ pub fn current() -> Option<Uuid> {
     shmem::spool(|state| state.current)
 }
 
-/// Bytes that the audit worker has not moved to the table yet, counts included.
+/// Bytes of events that the audit worker has not moved to the table yet.
 pub fn backlog() -> u64 {
     let state = shmem::spool(|state| *state);
     let length = state.current.map_or(0, length);
-    state.older + length.saturating_sub(state.read_to) + flood::backlog()
+    state.older + length.saturating_sub(state.read_to)
 }
 
 /// Bytes of all spool files, which `aadauth.audit_spool_limit` bounds.
@@ -216,7 +197,7 @@ pub fn passed(id: Uuid, read_to: u64) {
     }
     // A small limit must leave room for lines in the file that is begun.
     if read_to >= FILE_LENGTH.min(settings::audit_spool_limit() / 8) {
-        let next = event::new_id();
+        let next = new_id();
         shmem::change_spool(|state| state.rotate(next, read_to));
     } else {
         shmem::change_spool(|state| state.read_to = read_to);

@@ -2,14 +2,13 @@
 
 use std::io::{self, ErrorKind};
 
-use super::event::Outcome;
 use super::flood;
-use super::spool::Share;
 use crate::clock;
 use crate::pg::log::{self, Level};
-use crate::pg::shmem;
 use crate::settings::{self, AuditFailure};
-use crate::statistics;
+use crate::shared::outcome::Outcome;
+use crate::shared::shmem;
+use crate::shared::spool::Share;
 
 /// A disk on which now one event finds room and now none must not fill the log as well.
 const LEAST_PAUSE: i64 = 60 * 1_000_000;
@@ -17,7 +16,7 @@ const LEAST_PAUSE: i64 = 60 * 1_000_000;
 /// Notes that an event could not be written, and says so if the one before could.
 pub fn say(share: Share, error: &io::Error) {
     let now = clock::micros();
-    statistics::count_not_recorded();
+    shmem::counters().not_recorded();
     let is_news = shmem::change_spool(|state| {
         let trouble = state.trouble_of(share);
         trouble.counted += 1;

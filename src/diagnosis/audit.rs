@@ -6,9 +6,9 @@ use serde::Deserialize;
 
 use super::finding::{Code, Finding};
 use crate::audit::spool;
-use crate::pg::shmem::{self, ConnectFailures};
 use crate::settings;
-use crate::worker::ProblemKind;
+use crate::shared::problem::ProblemKind;
+use crate::shared::shmem::{self, ConnectFailures};
 
 const PLACE: &str = "aadauth.database";
 

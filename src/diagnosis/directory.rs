@@ -6,8 +6,8 @@ use entra_client::{ErrorKind, check_ca_file};
 use serde::Deserialize;
 
 use super::finding::{Code, Finding};
-use crate::directory::{self, Answerless};
-use crate::settings;
+use crate::shared::directory::lookup_error::Answerless;
+use crate::{directory, settings};
 
 pub fn check() -> Result<Vec<Finding>, Box<dyn Error>> {
     let mut findings: Vec<Finding> = access().into_iter().collect();

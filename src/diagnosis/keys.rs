@@ -6,11 +6,10 @@ use entra_client::check_ca_file;
 use entra_token::TokenVersion;
 
 use super::finding::{Code, Finding};
-use crate::clock;
-use crate::keys::{self, table::Source};
-use crate::pg::shmem;
 use crate::settings::{self, Authentication};
-use crate::worker::OLD_KEYS;
+use crate::shared::keys::stored::Source;
+use crate::shared::shmem;
+use crate::{clock, keys};
 
 const PLACE: &str = "aadauth.signing_keys";
 
@@ -86,7 +85,7 @@ fn missing_or_old() -> Option<Finding> {
             Code::SigningKeysMissing,
             format!("There are no signing keys, so every token is refused.{because}"),
         )
-    } else if age >= OLD_KEYS {
+    } else if age >= keys::OLD {
         let left = (limit.as_secs() / 3600).saturating_sub(hours);
         (
             Code::SigningKeysOld,

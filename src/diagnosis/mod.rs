@@ -6,6 +6,7 @@
 
 mod audit;
 mod directory;
+mod explain;
 mod finding;
 mod hba;
 mod keys;

@@ -1,9 +1,9 @@
 //! The list of revoked principals, and the worker that loads it.
 
 use super::finding::{Code, Finding};
-use crate::pg::shmem;
-use crate::sessions::RevocationList;
 use crate::settings;
+use crate::shared::sessions::revocations::RevocationList;
+use crate::shared::shmem;
 
 const PLACE: &str = "aadauth.database";
 

@@ -5,10 +5,8 @@
 //! way. The wait is bounded and serves interrupts, so that a cancelled query, a shutdown or the
 //! authentication timeout ends it. What the directory says of groups is kept in the [`groups`] cache.
 
-pub mod groups;
-pub mod question;
-pub mod scope;
-pub mod table;
+mod log;
+pub mod worker;
 
 use std::time::{Duration, Instant};
 
@@ -16,31 +14,14 @@ use entra_client::{DirectorySettings, ErrorKind, Principal};
 use entra_token::PrincipalKind;
 use uuid::Uuid;
 
-use crate::keys::bytes::Bytes;
 use crate::pg::latch::{self, Process};
-use crate::pg::shmem;
+use crate::shared::bytes::Bytes;
+use crate::shared::directory::lookup_error::Answerless;
+use crate::shared::directory::question::{Answer, Question};
+use crate::shared::directory::scope::Scope;
+use crate::shared::directory::table::{Expired, GRACE, Ticket};
+use crate::shared::shmem;
 use crate::{clock, settings};
-use question::{Answer, Question};
-use scope::Scope;
-use table::{Expired, GRACE, Ticket};
-
-/// Why there is no answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Answerless {
-    /// No credential is set, or something that it takes is missing.
-    NotConfigured,
-    /// As many questions as there is room for wait already.
-    Busy,
-    WorkerNotRunning,
-    TimedOut,
-    /// The worker has other settings than this process.
-    SettingsChanged,
-    Directory {
-        kind: ErrorKind,
-        /// One line without a full stop.
-        message: String,
-    },
-}
 
 /// What is known of a membership.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,45 +107,6 @@ pub fn probe() -> Result<(), Answerless> {
 /// Forgets who is in the group, so that the directory is asked again.
 pub fn forget_group(group: Uuid) {
     shmem::change_groups(|cache| cache.forget(group));
-}
-
-impl Answerless {
-    /// The primary message of an error, or the beginning of a DETAIL: one line without a full stop.
-    pub fn message(&self) -> String {
-        match self {
-            Answerless::NotConfigured => match settings::missing_for_directory() {
-                None => "no directory is configured".to_owned(),
-                Some(missing) => format!("no directory is configured: {missing} is not set"),
-            },
-            Answerless::Busy => format!(
-                "{} questions to the directory wait for an answer already",
-                table::SLOTS
-            ),
-            Answerless::WorkerNotRunning => {
-                "the network worker, which asks the directory, is not running".to_owned()
-            }
-            Answerless::TimedOut => "the directory did not answer in time".to_owned(),
-            Answerless::SettingsChanged => {
-                "the settings of the directory have just changed".to_owned()
-            }
-            Answerless::Directory { message, .. } => message.clone(),
-        }
-    }
-
-    /// What to do about it, in sentences.
-    pub fn hint(&self) -> &'static str {
-        match self {
-            Answerless::NotConfigured => {
-                "Set aadauth.credential, what it takes, and aadauth.tenant_id."
-            }
-            Answerless::Busy | Answerless::SettingsChanged => "Try again in a moment.",
-            Answerless::WorkerNotRunning => {
-                "It is started again within seconds; look in the log for why it ended, and at max_worker_processes."
-            }
-            Answerless::TimedOut => ErrorKind::TimedOut.hint(),
-            Answerless::Directory { kind, .. } => kind.hint(),
-        }
-    }
 }
 
 fn find(question: Question) -> Result<Principal, Answerless> {

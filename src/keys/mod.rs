@@ -1,24 +1,24 @@
 //! Signing keys in shared memory: sign-ins read them, the network worker looks after them.
 
-pub mod bytes;
-pub mod scope;
-pub mod store;
-mod stored;
-pub mod table;
+mod age;
+mod fetch;
+mod jwks_file;
+mod store;
 mod view;
+pub mod worker;
+
+pub use age::OLD;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use entra_token::{Reason, TokenVersion};
 
-use crate::clock;
 use crate::pg::latch::{self, Process};
-use crate::pg::shmem;
-use crate::settings;
-use scope::Scope;
-pub use table::Lookup;
-use table::{Answer, Ask, ClockCheck, KeyTable, PATIENCE, Terms};
+use crate::shared::keys::scope::Scope;
+use crate::shared::keys::table::{Answer, Ask, ClockCheck, KeyTable, Lookup, PATIENCE, Terms};
+use crate::shared::shmem;
+use crate::{clock, settings};
 
 /// The generation of the keys at this process's last [`find`]; the largest number before the first.
 static SEEN: AtomicU64 = AtomicU64::new(u64::MAX);

@@ -13,9 +13,9 @@ use serde_json::json;
 use thiserror::Error;
 use uuid::Uuid;
 
-use super::scope::Scope;
-use super::table::{Source, SourcedSet};
 use crate::pg::server;
+use crate::shared::keys::scope::Scope;
+use crate::shared::keys::stored::{Source, SourcedSet};
 
 /// Two sets of sixteen keys of 4096 bits need less than 32 kB.
 const LARGEST: u64 = 256 * 1024;

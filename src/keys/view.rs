@@ -5,7 +5,7 @@ use pgrx::prelude::*;
 
 use super::terms;
 use crate::clock;
-use crate::pg::shmem;
+use crate::shared::shmem;
 
 extension_sql!(
     r#"

@@ -5,8 +5,8 @@ use std::ptr;
 
 use zeroize::Zeroizing;
 
+use super::route::Route;
 use super::shim;
-use crate::signin::Route;
 
 /// What the startup packet and pg_hba.conf say about the connection.
 #[derive(Clone, Debug)]
@@ -176,7 +176,7 @@ pub fn is_authenticating() -> bool {
 }
 
 /// This backend's `Port`; `None` in processes that serve no client.
-pub(super) fn port() -> Option<*mut shim::Port> {
+pub fn port() -> Option<*mut shim::Port> {
     // SAFETY: MyProcPort is set once, before authentication, by the one thread of this process.
     let port = unsafe { pgrx::pg_sys::libpq::be::MyProcPort };
     (!port.is_null()).then_some(port.cast())

@@ -5,7 +5,6 @@ use std::ffi::c_int;
 use pgrx::pg_sys;
 
 use super::guarded;
-use crate::{sessions, signin};
 
 /// Ends this process after its exit callbacks, as `proc_exit` of ipc.c does.
 pub fn process(code: c_int) -> ! {
@@ -16,15 +15,14 @@ pub fn process(code: c_int) -> ! {
     std::process::abort()
 }
 
-/// Has [`signin::abandoned`] and [`sessions::leave`] called while this backend still has its shared
-/// memory. Once per backend.
-pub fn watch_sign_in() {
-    // SAFETY: the callback is a static function and takes no argument; the server runs it once, in
-    // shmem_exit (ipc.c).
-    unsafe { pg_sys::before_shmem_exit(Some(ending), pg_sys::Datum::from(0)) };
-}
-
-unsafe extern "C-unwind" fn ending(_code: c_int, _argument: pg_sys::Datum) {
-    guarded::run("recording an abandoned sign-in", signin::abandoned);
-    guarded::run("leaving the table of sessions", sessions::leave);
+/// Calls `callback` when this process ends, whatever ends it but a crash, while shared memory is still attached.
+pub fn before_exit(callback: fn()) {
+    unsafe extern "C-unwind" fn call(_code: c_int, argument: pg_sys::Datum) {
+        // SAFETY: the argument is the `fn()` that before_exit passed, unchanged; code does not move in a process.
+        let callback = unsafe { std::mem::transmute::<usize, fn()>(argument.value()) };
+        guarded::run("what is to be done at the end of a process", callback);
+    }
+    // SAFETY: registers a function of this library, which is never unloaded; the server runs it once, in shmem_exit
+    // (ipc.c).
+    unsafe { pg_sys::before_shmem_exit(Some(call), pg_sys::Datum::from(callback as usize)) };
 }

@@ -19,7 +19,6 @@ use pgrx::pg_sys::panic::ErrorReport;
 
 use super::log::{self, Level};
 use super::server;
-use crate::settings;
 
 struct Files {
     /// Absolute.
@@ -36,10 +35,8 @@ static FILES: OnceLock<Files> = OnceLock::new();
 ///
 /// # Panics
 /// With PostgreSQL's ERROR, which ends the start, when the second file is the server's own.
-pub fn init() {
-    let Some(path) = settings::hba_file() else {
-        return;
-    };
+pub fn init(path: Option<PathBuf>) {
+    let Some(path) = path else { return };
     // SAFETY: set by SelectConfigFiles (guc.c) before any library is loaded; NUL-terminated.
     let ordinary = unsafe {
         match pg_sys::HbaFileName {

@@ -7,9 +7,8 @@ use std::{ptr, slice};
 
 use pgrx::pg_sys;
 
+use super::log;
 use super::role::{self, INTERNAL_PROVIDER, PUBLIC_PROVIDER};
-use super::{log, server};
-use crate::principals;
 
 /// One of our two label providers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,55 +54,6 @@ struct Row {
 unsafe extern "C-unwind" {
     fn aad_role_labels(count: *mut c_int) -> *const Row;
     fn aad_lock_labels();
-}
-
-/// Registers both providers; `_PG_init` calls it, so that every backend has them.
-pub fn init() {
-    // SAFETY: register_label_provider copies the name (seclabel.c), and the functions are of the
-    // type it asks for.
-    unsafe {
-        pg_sys::register_label_provider(PUBLIC_PROVIDER.as_ptr(), Some(relabel_public));
-        pg_sys::register_label_provider(INTERNAL_PROVIDER.as_ptr(), Some(relabel_internal));
-    }
-}
-
-#[pgrx::pg_guard]
-unsafe extern "C-unwind" fn relabel_public(
-    object: *const pg_sys::ObjectAddress,
-    label: *const c_char,
-) {
-    // SAFETY: passed on as ExecSecLabelStmt gave them.
-    unsafe { relabel(Provider::Public, object, label) }
-}
-
-#[pgrx::pg_guard]
-unsafe extern "C-unwind" fn relabel_internal(
-    object: *const pg_sys::ObjectAddress,
-    label: *const c_char,
-) {
-    // SAFETY: as above.
-    unsafe { relabel(Provider::Internal, object, label) }
-}
-
-/// Called by `ExecSecLabelStmt` (seclabel.c) when it has locked the object and found its owner's
-/// rights in order, and before it writes the label.
-///
-/// # Safety
-/// `object` must be valid, and `label` NULL or NUL-terminated.
-unsafe fn relabel(provider: Provider, object: *const pg_sys::ObjectAddress, label: *const c_char) {
-    #[cfg(feature = "fault-injection")]
-    super::fault::inject();
-    // pg_upgrade replays both labels of each role as they were.
-    if server::is_binary_upgrade() {
-        return;
-    }
-    // SAFETY: the caller vouches for both pointers.
-    let (object, label) = unsafe {
-        let label = (!label.is_null()).then(|| CStr::from_ptr(label).to_string_lossy());
-        (*object, label)
-    };
-    let role = (object.classId == pg_sys::AuthIdRelationId).then_some(object.objectId);
-    principals::relabel(provider, role, label.as_deref());
 }
 
 /// The role's labels, those that this transaction has set included.

@@ -1,4 +1,4 @@
-//! PostgreSQL and libpam, made safe: all unsafe code of the extension is in this module.
+//! What we call: PostgreSQL and libpam, made safe.
 #![allow(unsafe_code, reason = "this is the one place that calls C")]
 
 pub mod connection;
@@ -8,20 +8,18 @@ pub mod exit;
 pub mod fault;
 pub mod guarded;
 pub mod hba_file;
-pub mod hook;
 pub mod label;
 pub mod latch;
 pub mod log;
-mod memory;
+pub mod memory;
 pub mod name;
 pub mod oauth;
 pub mod pam;
 pub mod rights;
 pub mod role;
+pub mod route;
 pub mod server;
 pub mod setting;
 mod shim;
-pub mod shmem;
 pub mod snapshot;
-pub mod utility;
 pub mod worker;

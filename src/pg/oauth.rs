@@ -1,22 +1,7 @@
-//! The library as a validator module for OAUTHBEARER (`oauth_validator_libraries`), from PostgreSQL 18 on.
-
-use std::ffi::{c_char, c_int, c_void};
-use std::ptr;
-use std::slice;
-
-use uuid::Uuid;
-use uuid::fmt::Hyphenated;
-
-use super::{guarded, hook};
-use crate::signin;
-
-// `AadJudged` of oauth.h.
-const REFUSED: c_int = 0;
-const ACCEPTED: c_int = 1;
-const NOT_JUDGED: c_int = 2;
+//! The library as a validator module for OAUTHBEARER (`oauth_validator_libraries`): what became of a client whose token
+//! was not judged.
 
 unsafe extern "C" {
-    fn aad_oauth_validator() -> *const c_void;
     fn aad_oauth_asked() -> bool;
     fn aad_oauth_malformed() -> bool;
 }
@@ -49,58 +34,6 @@ pub fn without_token() -> WithoutToken {
         (true, false) => WithoutToken::Discovery,
         (true, true) => WithoutToken::Malformed,
     }
-}
-
-/// Core's question for the callbacks (auth-oauth.c, `load_validator_library`). From here on the attempt is
-/// one that reached us.
-///
-/// # Safety
-/// Called by core in a backend that authenticates a client.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn _PG_oauth_validator_module_init() -> *const c_void {
-    if hook::has_last_word() {
-        guarded::run("expecting a token", signin::expect_token);
-    }
-    // SAFETY: returns the address of a constant of oauth.c, which the library keeps while it's loaded.
-    unsafe { aad_oauth_validator() }
-}
-
-/// Judges a token for the role of the startup packet. Without our hook there is no last word, and so
-/// nobody gets in.
-///
-/// # Safety
-/// `token` has `length` bytes, which stay as they are during the call; `identity` has room for an object id as
-/// text and a NUL. `extern "C"` with a `catch_unwind` inside: no panic goes through core's frames.
-#[unsafe(no_mangle)]
-unsafe extern "C" fn aad_judge_token(
-    token: *const c_char,
-    length: usize,
-    identity: *mut c_char,
-) -> c_int {
-    if !hook::has_last_word() {
-        return NOT_JUDGED;
-    }
-    // SAFETY: as the caller promises.
-    let token = unsafe { slice::from_raw_parts(token.cast::<u8>(), length) };
-    match guarded::run("judging a token", || signin::judge(token)) {
-        Some(Some(object_id)) => {
-            let text = text(object_id);
-            // SAFETY: the two don't overlap, and the caller's has room for as much.
-            unsafe { ptr::copy_nonoverlapping(text.as_ptr(), identity.cast(), text.len()) };
-            ACCEPTED
-        }
-        Some(None) => REFUSED,
-        None => {
-            signin::asking_failed();
-            NOT_JUDGED
-        }
-    }
-}
-
-fn text(object_id: Uuid) -> [u8; Hyphenated::LENGTH + 1] {
-    let mut text = [0; Hyphenated::LENGTH + 1];
-    object_id.hyphenated().encode_lower(&mut text);
-    text
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Background workers: registration, signals, connection, transactions.
+//! Background workers: signals, connection, transactions, threads.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -8,102 +8,11 @@ use std::ptr;
 use std::thread;
 use std::time::Duration;
 
-use pgrx::bgworkers::{BackgroundWorkerBuilder, BgWorkerStartTime};
 use pgrx::pg_sys;
 use pgrx::pg_sys::panic::CaughtError;
 use pgrx::prelude::*;
 
-use super::{exit, guarded, latch, server};
-
-/// How long the postmaster waits before it starts a worker again that has ended.
-const RESTART: Duration = Duration::from_secs(5);
-
-unsafe extern "C" {
-    fn aad_worker_signals(has_database: bool);
-}
-
-/// Registers the workers. Called in `_PG_init`, in the postmaster.
-///
-/// The network and the session worker run on a hot standby as well. The start times are set last:
-/// `enable_spi_access` sets one of its own.
-pub fn init() {
-    // pg_upgrade drops and creates databases, which a connected worker would hold up.
-    if server::is_binary_upgrade() {
-        return;
-    }
-    // First: if there is room for one, it is for the one without which nobody signs in with a token.
-    BackgroundWorkerBuilder::new("aadauth session worker")
-        .set_library("aadauth")
-        .set_function("aadauth_session_worker")
-        .enable_spi_access()
-        .set_restart_time(Some(RESTART))
-        .set_start_time(BgWorkerStartTime::ConsistentState)
-        .load();
-    BackgroundWorkerBuilder::new("aadauth network worker")
-        .set_library("aadauth")
-        .set_function("aadauth_network_worker")
-        .enable_shmem_access(None)
-        .set_restart_time(Some(RESTART))
-        .set_start_time(BgWorkerStartTime::ConsistentState)
-        .load();
-    BackgroundWorkerBuilder::new("aadauth audit worker")
-        .set_library("aadauth")
-        .set_function("aadauth_audit_worker")
-        .enable_spi_access()
-        .set_restart_time(Some(RESTART))
-        .set_start_time(BgWorkerStartTime::RecoveryFinished)
-        .load();
-    BackgroundWorkerBuilder::new("aadauth group sync worker")
-        .set_library("aadauth")
-        .set_function("aadauth_group_sync_worker")
-        .enable_spi_access()
-        .set_restart_time(Some(RESTART))
-        .set_start_time(BgWorkerStartTime::RecoveryFinished)
-        .load();
-}
-
-#[pg_guard]
-#[unsafe(no_mangle)]
-pub extern "C-unwind" fn aadauth_network_worker(_argument: pg_sys::Datum) {
-    // SAFETY: this is a background worker's main function, before anything else in it.
-    unsafe { aad_worker_signals(false) };
-    crate::worker::network::run();
-    end()
-}
-
-#[pg_guard]
-#[unsafe(no_mangle)]
-pub extern "C-unwind" fn aadauth_audit_worker(_argument: pg_sys::Datum) {
-    // SAFETY: as above.
-    unsafe { aad_worker_signals(true) };
-    crate::worker::audit::run();
-    end()
-}
-
-#[pg_guard]
-#[unsafe(no_mangle)]
-pub extern "C-unwind" fn aadauth_group_sync_worker(_argument: pg_sys::Datum) {
-    // SAFETY: as above.
-    unsafe { aad_worker_signals(true) };
-    crate::worker::group_sync::run();
-    end()
-}
-
-#[pg_guard]
-#[unsafe(no_mangle)]
-pub extern "C-unwind" fn aadauth_session_worker(_argument: pg_sys::Datum) {
-    // SAFETY: as above.
-    unsafe { aad_worker_signals(true) };
-    crate::worker::sessions::run();
-    end()
-}
-
-/// Ends the worker so that the postmaster starts it again, unless it is shutting down.
-///
-/// A worker that returns ends with code 0 and is never started again (bgworker.c, `CleanupBackgroundWorker`).
-fn end() -> ! {
-    exit::process(1)
-}
+use super::{guarded, latch};
 
 /// Waits until something happens: a signal, another process that wakes this one, something to read from
 /// `file` or its end; at most for `timeout`.
@@ -144,22 +53,6 @@ pub fn reload_if_requested() -> bool {
         pg_sys::ProcessConfigFile(pg_sys::GucContext::PGC_SIGHUP);
     }
     true
-}
-
-/// Calls `callback` when this worker ends, whatever ends it but a crash, while shared memory is still
-/// attached.
-pub fn on_exit(callback: fn()) {
-    #[pg_guard]
-    unsafe extern "C-unwind" fn call(_code: i32, argument: pg_sys::Datum) {
-        // SAFETY: the argument is the `fn()` that on_exit passed, unchanged; code does not move in a
-        // process.
-        let callback = unsafe { std::mem::transmute::<usize, fn()>(argument.value()) };
-        callback();
-    }
-    // SAFETY: registers a function of this library, which is never unloaded.
-    unsafe {
-        pg_sys::before_shmem_exit(Some(call), pg_sys::Datum::from(callback as usize));
-    }
 }
 
 /// Connects to the database as the bootstrap superuser, with a search path that nobody else writes to.

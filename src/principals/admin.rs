@@ -4,9 +4,9 @@ use entra_token::Mapping;
 use pgrx::pg_sys;
 
 use super::error::{PrincipalError, Privilege};
+use crate::identity;
 use crate::pg::label::{self, Labels};
 use crate::pg::rights::{self, BOOTSTRAP_SUPERUSER, CREATEROLE_IS_BROAD};
-use crate::signin;
 
 /// The role that Entra admins are members of, as on Azure. It has no rights of its own.
 pub const AZURE_PG_ADMIN: &str = "azure_pg_admin";
@@ -99,5 +99,5 @@ fn signed_in_as_admin() -> Option<pg_sys::Oid> {
     if let Some(role) = super::tests::signed_in_as() {
         return Some(role);
     }
-    signin::admin_role()
+    identity::admin_role()
 }

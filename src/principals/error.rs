@@ -8,8 +8,8 @@ use pgrx::spi::SpiError;
 use thiserror::Error;
 use uuid::Uuid;
 
-use crate::directory::Answerless;
 use crate::pg::label::Provider;
+use crate::shared::directory::lookup_error::Answerless;
 
 /// Display is the primary message.
 #[derive(Debug, Error)]

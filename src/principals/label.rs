@@ -6,10 +6,9 @@ use entra_token::{InternalLabel, PublicLabel};
 use pgrx::pg_sys;
 use uuid::Uuid;
 
-use super::admin;
 use super::error::PrincipalError;
-use super::lookup;
 use super::mapped::MappedRoles;
+use super::{admin, lookup};
 use crate::pg::label::{self, Labels, Provider};
 use crate::pg::rights;
 use crate::settings;

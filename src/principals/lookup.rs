@@ -9,9 +9,9 @@ use pgrx::prelude::*;
 use uuid::Uuid;
 
 use super::error::PrincipalError;
-use crate::directory::{self, Answerless};
 use crate::pg::log::{self, Level};
-use crate::settings;
+use crate::shared::directory::lookup_error::Answerless;
+use crate::{directory, settings};
 
 /// The mapping to the principal that the directory knows by this name.
 ///

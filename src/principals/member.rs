@@ -5,6 +5,7 @@ use entra_client::Principal;
 use entra_token::{InternalLabel, PublicLabel};
 use pgrx::pg_sys;
 use pgrx::spi::quote_identifier;
+use uuid::Uuid;
 
 use super::admin::AZURE_PG_ADMIN;
 use super::error::PrincipalError;
@@ -12,7 +13,14 @@ use super::functions::{RoleName, run};
 use super::label;
 use super::mapped::MappedRoles;
 use crate::pg::rights::CREATEROLE_IS_BROAD;
-use crate::sync::Terms;
+
+/// What a group asks of its members' roles.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms {
+    pub tenant: Uuid,
+    /// The group's role demands multi-factor authentication.
+    pub mfa: bool,
+}
 
 /// A role with the name that it has at the moment.
 pub struct NamedRole {

@@ -22,15 +22,9 @@ pub mod member;
 pub use admin::{AADAUTH_AUDITOR, AZURE_PG_ADMIN};
 use pgrx::pg_sys;
 
-use crate::pg;
 use crate::pg::label::Provider;
 pub use error::PrincipalError;
 pub use functions::demand_may_map;
-
-/// Registers the label providers.
-pub fn init() {
-    pg::label::init();
-}
 
 /// Called by SECURITY LABEL before the label of this provider is written.
 ///

@@ -5,8 +5,8 @@ use pgrx::prelude::*;
 use thiserror::Error;
 use uuid::Uuid;
 
-use super::revocations::MOST;
 use crate::principals::PrincipalError;
+use crate::shared::sessions::revocations::MOST;
 
 /// Display is the primary message.
 #[derive(Debug, Error)]

@@ -8,15 +8,16 @@ use pgrx::datum::DatumWithOid;
 use pgrx::prelude::*;
 use uuid::Uuid;
 
+use super::TABLES;
 use super::error::RevocationError;
-use super::{MOST, TABLES};
+use crate::background::database;
 use crate::pg::log::{self, Level};
-use crate::pg::{rights, server, shmem};
-use crate::principals;
+use crate::pg::{rights, server};
 use crate::principals::admin::privilege;
 use crate::principals::mapped::MappedRoles;
-use crate::settings;
-use crate::worker::database;
+use crate::shared::sessions::revocations::MOST;
+use crate::shared::shmem;
+use crate::{principals, settings};
 
 /// Shuts a principal out until that time: a user, a group with all who come through it, or a service by
 /// either of its ids. Its sessions end when the transaction commits.

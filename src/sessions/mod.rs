@@ -1,18 +1,16 @@
 //! Live sessions: who is behind every backend that a token has opened, and what ends them.
 //!
 //! A backend enters the table before its sign-in looks at the revocations for the last time, and the
-//! session worker ([`crate::worker::sessions`]) loads the revocations before it looks at the table. So
+//! session worker ([`crate::sessions::worker`]) loads the revocations before it looks at the table. So
 //! whoever is revoked while he signs in is either refused by the one or ended by the other.
 //!
 //! Sessions are ended by SIGTERM, so that it is PostgreSQL which says where a backend may die: never in
 //! the middle of a commit.
 
-mod ending;
 mod error;
 mod function;
-mod revocations;
-mod table;
 mod view;
+pub mod worker;
 
 use std::cell::RefCell;
 use std::time::{Duration, Instant};
@@ -20,15 +18,15 @@ use std::time::{Duration, Instant};
 use entra_token::{PrincipalKind, Reason, RevocableIds};
 use pgrx::prelude::*;
 
-use crate::clock;
+use crate::pg::ending as pg_ending;
 use crate::pg::latch::{self, Process};
 use crate::pg::log::{self, Level};
-use crate::pg::{ending as pg_ending, shmem};
-use crate::settings;
+use crate::shared::shmem;
+use crate::{clock, settings};
 
-pub use ending::Ending;
-pub use revocations::{MOST, Revocation, RevocationList, TooMany};
-pub use table::{Place, Session};
+use crate::shared::sessions::revocations::RevocationList;
+use crate::shared::sessions::table::{Place, Session};
+use crate::shared::sessions::termination::Ending;
 
 extension_sql_file!(
     "../../sql/sessions.sql",
@@ -92,7 +90,7 @@ pub fn announced() {
 /// Takes this backend's session out of the table, if it has one there.
 pub fn leave() {
     let Some(own) = OWN.take() else { return };
-    let ending = pg_ending::own();
+    let ending = shmem::own_ending();
     if let Some(process) = Process::own() {
         shmem::change_sessions(|places| {
             if let Some(place) = place_of(places, process) {

@@ -3,10 +3,11 @@
 use pgrx::prelude::*;
 use uuid::Uuid;
 
-use super::table::Session;
 use crate::clock;
 use crate::pg::name::Name;
-use crate::pg::{rights, shmem};
+use crate::pg::rights;
+use crate::shared::sessions::table::Session;
+use crate::shared::shmem;
 
 /// The roles that see everybody's sessions, beside superusers.
 const WHO_SEES_ALL: [&std::ffi::CStr; 2] = [c"pg_read_all_stats", c"aadauth_auditor"];

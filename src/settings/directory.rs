@@ -9,8 +9,10 @@ use entra_token::{Authority, guid};
 use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum};
 
 use super::{AbsolutePath, Text, authority, ca_file, duration, seconds, tenant, value};
-use crate::directory::table::LONGEST;
 use crate::pg::setting::{self, Rule};
+
+/// The maximum of `aadauth.directory_timeout`.
+pub const DIRECTORY_TIMEOUT_MAX: Duration = Duration::from_secs(30);
 
 #[derive(Clone, Copy, PostgresGucEnum)]
 enum CredentialName {
@@ -96,7 +98,7 @@ pub fn init() {
         c"How long a question to the directory may take.",
         &DIRECTORY_TIMEOUT,
         1,
-        LONGEST.as_secs() as i32,
+        DIRECTORY_TIMEOUT_MAX.as_secs() as i32,
     );
     GucRegistry::define_bool_guc(
         c"pgaadauth.enable_group_sync",

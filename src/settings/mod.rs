@@ -24,8 +24,8 @@ pub use audit::{
 pub use sessions::{SessionExpiry, session_expiry};
 
 pub use directory::{
-    credential_file, directory, directory_timeout, group_cache_ttl, group_sync_interval,
-    group_sync_is_enabled, http, missing_for_directory,
+    DIRECTORY_TIMEOUT_MAX, credential_file, directory, directory_timeout, group_cache_ttl,
+    group_sync_interval, group_sync_is_enabled, http, missing_for_directory,
 };
 
 /// Who may sign in how (`aadauth.authentication`).

@@ -3,7 +3,6 @@
 //! Counting costs an atomic addition in shared memory, and takes no lock. Everything is counted since the
 //! server started, a crash of one of its processes included, or since it was reset.
 
-mod counters;
 mod view;
 
 use std::time::Duration;
@@ -11,11 +10,9 @@ use std::time::Duration;
 use entra_client::ErrorKind;
 use entra_token::Reason;
 
-pub use counters::Counters;
-
-use crate::audit::Outcome;
 use crate::clock;
-use crate::pg::shmem;
+use crate::shared::outcome::Outcome;
+use crate::shared::shmem;
 
 /// Begins to count. Called when shared memory has been made, in the postmaster.
 pub fn begin() {
@@ -31,11 +28,6 @@ pub fn count_attempt(
     took: Option<Duration>,
 ) {
     shmem::counters().attempt(outcome, method, reason, took);
-}
-
-/// Counts an attempt whose event could not be written.
-pub fn count_not_recorded() {
-    shmem::counters().not_recorded();
 }
 
 /// Counts a question that was put to the directory, and why it has no answer. May be called on any thread.

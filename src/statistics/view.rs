@@ -3,10 +3,9 @@
 use entra_token::TokenVersion;
 use pgrx::prelude::*;
 
-use crate::audit::spool;
-use crate::clock;
-use crate::keys;
-use crate::pg::shmem;
+use crate::audit;
+use crate::shared::shmem;
+use crate::{clock, keys};
 
 extension_sql!(
     r#"
@@ -46,7 +45,7 @@ fn statistics() -> TableIterator<
     rows.push((
         "spool_backlog_bytes",
         String::new(),
-        Some(number(spool::backlog())),
+        Some(number(audit::backlog())),
     ));
     for (name, runs) in workers() {
         rows.push(("worker_running", name.to_owned(), Some(i64::from(runs))));

@@ -12,12 +12,13 @@ use pgrx::datum::DatumWithOid;
 use pgrx::prelude::*;
 use serde::Deserialize;
 
-use super::finding::{Code, Finding, list};
-use super::pam;
-use super::roles::Roles;
-use crate::pg::{hba_file, hook, pam as service};
+use crate::diagnosis::finding::{Code, Finding, list};
+use crate::diagnosis::pam;
+use crate::diagnosis::roles::Roles;
+use crate::hooks::client_authentication;
+use crate::pg::route::Route;
+use crate::pg::{hba_file, pam as service};
 use crate::settings;
-use crate::signin::Route;
 pub use rule::Login;
 use rule::{Matches, Rule, transport};
 
@@ -62,7 +63,7 @@ fn our_line() -> String {
 }
 
 fn hook_displaced() -> Vec<Finding> {
-    let finding = hook::is_displaced().then(|| {
+    let finding = client_authentication::is_displaced().then(|| {
         Finding::new(
             Code::HookDisplaced,
             "shared_preload_libraries",

@@ -2,9 +2,9 @@
 
 use entra_token::TokenVersion;
 
+use super::rule::{Login, Matches, Rule};
 use super::{File, is_ours};
 use crate::diagnosis::finding::{Code, Finding, list};
-use crate::diagnosis::hba::rule::{Login, Matches, Rule};
 use crate::settings;
 
 impl File {

@@ -1,0 +1,62 @@
+//! Local roles on our line: SCRAM-SHA-256, as PostgreSQL does it.
+
+use std::time::Instant;
+
+use entra_token::Reason;
+
+use super::refusal::Refusal;
+use super::verdict::{Accepted, Verdict};
+use crate::pg::connection::{self, Connection, Scram};
+use crate::pg::log::{self, Level};
+use crate::pg::role::Role;
+use crate::settings::{self, Authentication};
+
+/// Asks for the password of a local role. A name that no role has goes through the same exchange, so that the two
+/// can't be told apart.
+pub fn ask(connection: &Connection, role: Option<Role>) -> Verdict {
+    let start = Instant::now();
+    let outcome = decide(connection, role.is_some());
+    Verdict {
+        role,
+        outcome,
+        identity: None,
+        membership: None,
+        took: start.elapsed(),
+    }
+}
+
+fn decide(connection: &Connection, exists: bool) -> Result<Accepted, Refusal> {
+    let refused = |reason| Refusal::new(reason, &connection.role);
+    if settings::authentication() == Authentication::Entra {
+        return Err(refused(Reason::PasswordDisabled));
+    }
+    match connection::scram() {
+        Scram::Accepted if exists => Ok(Accepted::Password),
+        Scram::Accepted => Err(refused(Reason::PasswordFailed)),
+        Scram::Gone => Err(refused(Reason::NoPassword)),
+        Scram::Refused { why, is_md5 } => {
+            if is_md5 {
+                log_md5(&connection.role);
+            }
+            let refusal = refused(Reason::PasswordFailed);
+            Err(match why {
+                Some(why) => refusal.with_detail(&why),
+                None => refusal,
+            })
+        }
+    }
+}
+
+fn log_md5(role: &str) {
+    log::line(
+        Level::Log,
+        &format!(
+            "aadauth: role \"{role}\" has an MD5 password, which this pg_hba.conf line can't use"
+        ),
+        None,
+        Some(
+            "Set its password again with password_encryption = 'scram-sha-256', or give it a pg_hba.conf line of its \
+             own before this one.",
+        ),
+    );
+}

@@ -1,0 +1,49 @@
+//! What the table of live sessions has of an accepted sign-in.
+
+use entra_token::{Mapping, PrincipalKind, RevocableIds};
+
+use super::verdict::Verdict;
+use crate::clock;
+use crate::pg::connection::Connection;
+use crate::shared::bytes::Bytes;
+use crate::shared::sessions::table::Session;
+use crate::text::Shown;
+
+/// `None` when the verdict doesn't say who it is about.
+pub fn of(verdict: &Verdict, mapping: &Mapping, connection: &Connection) -> Option<Session> {
+    let identity = verdict.identity.as_ref()?;
+    let principal = identity.principal.as_ref()?;
+    let is_application = principal.kind == PrincipalKind::Service;
+    let application_id = principal.app_id.filter(|_| is_application);
+    Some(Session {
+        pid: std::process::id().cast_signed(),
+        role: Bytes::cut(&connection.role),
+        kind: principal.kind,
+        object_id: principal.object_id,
+        tenant_id: principal.tenant_id,
+        app_id: principal.app_id,
+        group_id: (mapping.kind == PrincipalKind::Group).then_some(mapping.object_id),
+        ids: RevocableIds::new(mapping, principal.object_id, application_id),
+        upn: text(principal.upn.as_ref()),
+        display_name: text(principal.display_name.as_ref()),
+        token_id: text(identity.token.token_id.as_ref()),
+        database: text(connection.database.as_deref().map(Shown::from).as_ref()),
+        client: match &connection.client_address {
+            Some(address) if !connection.local_socket => Bytes::cut(address),
+            _ => Bytes::cut("local"),
+        },
+        application: text(
+            connection
+                .application_name
+                .as_deref()
+                .map(Shown::from)
+                .as_ref(),
+        ),
+        signed_in_at: clock::micros(),
+        expires_at: identity.token.expires_at,
+    })
+}
+
+fn text<const N: usize>(shown: Option<&Shown>) -> Bytes<N> {
+    shown.map_or(Bytes::EMPTY, |shown| Bytes::cut(&shown.to_string()))
+}

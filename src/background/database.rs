@@ -1,0 +1,180 @@
+//! What the workers with a database have in common: waiting before another attempt to connect, and
+//! whether the database may be trusted with what they write.
+
+use std::time::{Duration, Instant};
+
+use pgrx::datum::DatumWithOid;
+use pgrx::prelude::*;
+
+use crate::pg::log::{self, Level};
+use crate::pg::worker::{self, Failure};
+use crate::settings;
+use crate::shared::problem::ProblemKind;
+use crate::shared::shmem::ConnectFailures;
+
+/// Why a worker can't do its work. The message is what PostgreSQL's style wants of a primary one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    pub kind: ProblemKind,
+    pub message: String,
+    pub hint: Option<&'static str>,
+}
+
+impl From<Failure> for Problem {
+    fn from(failure: Failure) -> Problem {
+        Problem {
+            kind: ProblemKind::Other,
+            message: failure.message,
+            hint: None,
+        }
+    }
+}
+
+/// How long to wait before another attempt to connect: doubled after each that failed, and never so long
+/// that whoever has mended the database takes it for broken still.
+fn pause_after(failures: u32) -> Duration {
+    const FIRST: Duration = Duration::from_secs(5);
+    const LONGEST: Duration = Duration::from_secs(60);
+    (FIRST * 2_u32.pow(failures.clamp(1, 16) - 1)).min(LONGEST)
+}
+
+/// After a connection that ended the process, waits before the next: a database that isn't there would
+/// otherwise fill the log. A reload ends the wait. `false` when the worker is to end.
+///
+/// `what` completes "could not connect to database ... to". What `meanwhile` has to do is done all the
+/// time; it returns when it wants to be called again.
+pub fn wait_to_connect(
+    failures: &ConnectFailures,
+    what: &str,
+    detail: &str,
+    meanwhile: impl Fn() -> Duration,
+) -> bool {
+    let count = failures.count();
+    if count == 0 {
+        return true;
+    }
+    let pause = pause_after(count);
+    if count == 1 {
+        log::line(
+            Level::Warning,
+            &format!(
+                "could not connect to database \"{}\" to {what}",
+                settings::database()
+            ),
+            Some(detail),
+            Some("Create the database, or set aadauth.database, and reload the configuration."),
+        );
+    }
+    let until = Instant::now() + pause;
+    while !worker::stop_requested() {
+        if worker::reload_if_requested() {
+            return true;
+        }
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return true;
+        }
+        worker::wait(left.min(meanwhile()), None);
+    }
+    false
+}
+
+/// Connects to the database, and counts the attempt while it may end the process.
+pub fn connect(database: &str, failures: &ConnectFailures) {
+    let count = failures.count();
+    failures.set(count.saturating_add(1));
+    worker::connect(database);
+    failures.set(0);
+}
+
+/// Whether the extension's tables of those names are there, and whose they are. A database's owner can do
+/// with it as they like, so that what a superuser's process writes to must be a superuser's.
+pub fn check(database: &str, tables: &[&str]) -> Result<(), Problem> {
+    worker::transaction(|| Ok(fitness(database, tables)?))?
+}
+
+/// [`check`] inside a transaction, a session's own for instance.
+///
+/// # Errors
+/// The catalogs can't be read.
+pub fn fitness(database: &str, tables: &[&str]) -> spi::Result<Result<(), Problem>> {
+    let (has_extension, has_tables, is_owned) = look_at(tables)?;
+    let problem = if !has_extension {
+        Problem {
+            kind: ProblemKind::NoExtension,
+            message: format!("extension aadauth is not installed in database \"{database}\""),
+            hint: Some("Run CREATE EXTENSION aadauth there, or set aadauth.database."),
+        }
+    } else if !has_tables {
+        Problem {
+            kind: ProblemKind::NoExtension,
+            message: format!("tables of extension aadauth are missing in database \"{database}\""),
+            hint: Some("Run DROP EXTENSION aadauth CASCADE and CREATE EXTENSION aadauth there."),
+        }
+    } else if !is_owned {
+        Problem {
+            kind: ProblemKind::NotOwned,
+            message: format!(
+                "database \"{database}\" or tables of extension aadauth in it are not owned by a superuser, or others may write to them"
+            ),
+            hint: Some(
+                "Run ALTER DATABASE ... OWNER TO a superuser, REVOKE all but SELECT on the tables, or set aadauth.database \
+                 to another one.",
+            ),
+        }
+    } else {
+        return Ok(Ok(()));
+    };
+    Ok(Err(problem))
+}
+
+/// Whether the extension is there, its tables are, and they are a superuser's alone, as their schema and the
+/// database.
+fn look_at(tables: &[&str]) -> spi::Result<(bool, bool, bool)> {
+    let query = "
+WITH tables AS (
+    SELECT c.oid, c.relowner, c.relacl
+    FROM pg_catalog.pg_class AS c
+    JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+    WHERE n.nspname = 'aadauth' AND c.relname = ANY ($1)
+), parts AS (
+    SELECT * FROM tables
+    UNION ALL SELECT p.oid, p.relowner, p.relacl
+    FROM tables AS t
+    JOIN pg_catalog.pg_inherits AS i ON i.inhparent = t.oid
+    JOIN pg_catalog.pg_class AS p ON p.oid = i.inhrelid
+)
+SELECT
+    EXISTS (SELECT FROM pg_catalog.pg_extension WHERE extname = 'aadauth'),
+    (SELECT pg_catalog.count(*) = pg_catalog.cardinality($1)
+     FROM tables AS t
+     JOIN pg_catalog.pg_depend AS d ON d.classid = 'pg_catalog.pg_class'::regclass AND d.objid = t.oid
+         AND d.refclassid = 'pg_catalog.pg_extension'::regclass AND d.deptype = 'e'
+     JOIN pg_catalog.pg_extension AS e ON e.oid = d.refobjid AND e.extname = 'aadauth'),
+    NOT EXISTS (
+        SELECT FROM (
+            SELECT datdba AS owner FROM pg_catalog.pg_database
+                WHERE datname = pg_catalog.current_database()
+            UNION ALL SELECT nspowner FROM pg_catalog.pg_namespace WHERE nspname = 'aadauth'
+            UNION ALL SELECT relowner FROM parts) AS o
+        JOIN pg_catalog.pg_roles AS r ON r.oid = o.owner
+        WHERE NOT r.rolsuper)
+    -- Who may make a trigger has the worker run it; default privileges may have given that.
+    AND NOT EXISTS (
+        SELECT FROM parts AS p
+        CROSS JOIN pg_catalog.aclexplode(p.relacl) AS a
+        LEFT JOIN pg_catalog.pg_roles AS r ON r.oid = a.grantee
+        WHERE a.privilege_type <> 'SELECT' AND r.rolsuper IS NOT TRUE)
+    AND NOT EXISTS (
+        SELECT FROM parts AS p
+        JOIN pg_catalog.pg_trigger AS g ON g.tgrelid = p.oid
+        WHERE NOT g.tgisinternal)";
+    let tables: Vec<String> = tables.iter().map(|table| (*table).to_owned()).collect();
+    Spi::connect(|client| {
+        let rows = client
+            .select(query, Some(1), &[DatumWithOid::from(tables)])?
+            .first();
+        let column = |number| rows.get::<bool>(number).map(|value| value == Some(true));
+        Ok((column(1)?, column(2)?, column(3)?))
+    })
+}

@@ -1,0 +1,129 @@
+//! The SQL functions of group sync.
+
+use std::time::{Duration, Instant};
+
+use pgrx::datum::DatumWithOid;
+use pgrx::iter::TableIterator;
+use pgrx::prelude::*;
+
+use super::error::SyncError;
+use crate::pg::name::Name;
+use crate::pg::{latch, rights, server, snapshot};
+use crate::shared::group_sync::{Reply, Ticket};
+use crate::shared::shmem;
+use crate::{clock, principals, settings};
+
+/// How long a worker may take to be ready that is starting, or has yet to learn that group sync is on.
+const PATIENCE: Duration = Duration::from_secs(15);
+/// How often the worker's state is looked at. A run takes seconds to minutes.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Gives every member of a mapped group a role of their own, and takes group roles from those who have
+/// left: has the worker do it now, and waits until it is done. One row per change, and per member or
+/// group for whom nothing could be done.
+///
+/// It shows what the run has committed, in every isolation level.
+#[allow(clippy::type_complexity, reason = "pgrx must see the columns here")]
+#[pg_extern(schema = "pg_catalog", volatile, parallel_unsafe)]
+#[search_path(pg_catalog, pg_temp)]
+fn pgaadauth_sync_roles_for_group_members() -> TableIterator<
+    'static,
+    (
+        name!(group_role, Name),
+        name!(member, Option<String>),
+        name!(action, String),
+        name!(detail, Option<String>),
+    ),
+> {
+    if let Err(error) = principals::demand_may_map("pgaadauth_sync_roles_for_group_members") {
+        error.raise()
+    }
+    TableIterator::new(synchronise().unwrap_or_else(|error| error.raise()))
+}
+
+/// The run that is under way, and when the next is due.
+#[pg_extern(schema = "aadauth", volatile, parallel_restricted)]
+fn group_sync_worker() -> TableIterator<
+    'static,
+    (
+        name!(run, Option<i64>),
+        name!(next_run, Option<TimestampWithTimeZone>),
+    ),
+> {
+    let (run, next_run) = shmem::sync(|state| state.runs());
+    TableIterator::once((run, next_run.and_then(clock::timestamp)))
+}
+
+type Row = (Name, Option<String>, String, Option<String>);
+
+fn synchronise() -> Result<Vec<Row>, SyncError> {
+    if !settings::group_sync_is_enabled() {
+        return Err(SyncError::Off);
+    }
+    if settings::directory().is_none() {
+        return Err(SyncError::NoDirectory);
+    }
+    if server::is_in_recovery() {
+        return Err(SyncError::Standby);
+    }
+    let database = settings::database();
+    if server::current_database() != Some(database.clone()) {
+        return Err(SyncError::OtherDatabase(database));
+    }
+    if server::has_changed_something() {
+        return Err(SyncError::HasChanges);
+    }
+    let ticket = ask()?;
+    loop {
+        match shmem::sync(|state| state.reply(&ticket)) {
+            Reply::Pending => latch::wait(LOOK),
+            Reply::Gone => return Err(SyncError::Gone),
+            Reply::Failed(problem) => return Err(SyncError::Failed(problem)),
+            Reply::Done { after, last } => return Ok(read(after, last)?),
+        }
+    }
+}
+
+fn ask() -> Result<Ticket, SyncError> {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        match shmem::change_sync(|state| state.ask()) {
+            Ok((ticket, worker)) => {
+                worker.wake();
+                return Ok(ticket);
+            }
+            Err(problem) if Instant::now() >= until => return Err(SyncError::NotReady(problem)),
+            Err(_) => latch::wait(LOOK),
+        }
+    }
+}
+
+/// What the runs after the one number, up to the other, have written down.
+///
+/// Read with the rights of the bootstrap superuser, since an Entra admin need not be a member of
+/// `azure_pg_admin`; the worker has made sure that the table is a superuser's. And with the latest
+/// snapshot: in REPEATABLE READ, that of the transaction is older than the run.
+fn read(after: i64, last: i64) -> spi::Result<Vec<Row>> {
+    let query =
+        "SELECT c.group_role, c.member, c.action, c.detail FROM aadauth.group_sync_changes AS c
+                 WHERE c.run > $1 AND c.run <= $2
+                 ORDER BY c.group_role, c.member NULLS FIRST, c.action";
+    let values = [DatumWithOid::from(after), DatumWithOid::from(last)];
+    snapshot::with_latest(|| {
+        rights::as_bootstrap_superuser(|| {
+            Spi::connect(|client| {
+                client
+                    .select(query, None, &values)?
+                    .map(|row| {
+                        Ok((
+                            Name(row.get::<String>(1)?.unwrap_or_default()),
+                            row.get::<String>(2)?,
+                            row.get::<String>(3)?.unwrap_or_default(),
+                            row.get::<String>(4)?,
+                        ))
+                    })
+                    .collect()
+            })
+        })
+    })
+}

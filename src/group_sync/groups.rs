@@ -1,0 +1,141 @@
+//! The mapped groups, and which of them are synchronised.
+
+use entra_token::{Mapping, PrincipalKind};
+use pgrx::datum::DatumWithOid;
+use pgrx::prelude::*;
+use uuid::Uuid;
+
+use super::eligibility::Obstacle;
+use crate::pg::label::{self, Labels};
+use crate::pg::rights;
+use crate::pg::worker::Failure;
+use crate::principals::admin::{self, AZURE_PG_ADMIN};
+use crate::principals::member::Terms;
+
+/// A role that is mapped to a group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Group {
+    pub role: pg_sys::Oid,
+    pub name: String,
+    mapping: Mapping,
+}
+
+impl Group {
+    pub fn id(&self) -> Uuid {
+        self.mapping.object_id
+    }
+
+    pub fn tenant(&self) -> Uuid {
+        self.mapping.tenant
+    }
+
+    pub fn terms(&self) -> Terms {
+        Terms {
+            tenant: self.mapping.tenant,
+            mfa: self.mapping.mfa,
+        }
+    }
+}
+
+/// Every role that is mapped to a group and can be signed in to, in the order in which they are
+/// synchronised.
+///
+/// Groups that demand multi-factor authentication come first: a role that is made for one of their
+/// members demands it as well, and then fits the other groups too.
+pub fn all() -> Vec<Group> {
+    let mut groups: Vec<Group> = label::all()
+        .into_iter()
+        .filter_map(|(role, labels)| read(role, &labels))
+        .collect();
+    groups.sort_by(|one, other| {
+        let key = |group: &Group| (!group.mapping.mfa, group.name.clone());
+        key(one).cmp(&key(other))
+    });
+    groups
+}
+
+/// Whether the group is still what it was, under the same labels and the same name.
+pub fn is_unchanged(group: &Group) -> bool {
+    read(group.role, &label::of(group.role)).as_ref() == Some(group)
+}
+
+fn read(role: pg_sys::Oid, labels: &Labels) -> Option<Group> {
+    let mapping = Mapping::from_labels(labels.public.as_deref(), labels.internal.as_deref());
+    let mapping = mapping.ok().flatten()?;
+    if mapping.kind != PrincipalKind::Group {
+        return None;
+    }
+    Some(Group {
+        role,
+        name: rights::name_of(role)?,
+        mapping,
+    })
+}
+
+/// Why the group is not synchronised, if it isn't, with an explanation.
+///
+/// What a directory's administrators put into a group must not, by itself and for as long as nobody
+/// looks, be superusers here, or administer others. Members sign in with the group role's name instead,
+/// where their token and the label say at each sign-in what they may do.
+///
+/// # Errors
+/// The catalogs can't be read.
+pub fn obstacle(group: &Group, tenant: Uuid) -> Result<Option<(Obstacle, String)>, Failure> {
+    if group.tenant() != tenant {
+        let detail = format!("The role is mapped in tenant {}.", group.tenant());
+        return Ok(Some((Obstacle::OtherTenant, detail)));
+    }
+    if group.mapping.admin {
+        let detail = "The role is labelled admin: members sign in with its name.".to_owned();
+        return Ok(Some((Obstacle::AdminGroup, detail)));
+    }
+    let detail = match admin::privilege(group.role) {
+        Some(privilege) => privilege.to_string(),
+        None => match administers(group.role)? {
+            Some(detail) => detail,
+            None => return Ok(None),
+        },
+    };
+    let detail = format!("{detail} Members sign in with the role's name.");
+    Ok(Some((Obstacle::PrivilegedGroup, detail)))
+}
+
+/// By what the role, or a role that it is a direct or indirect member of, administers others.
+fn administers(role: pg_sys::Oid) -> Result<Option<String>, Failure> {
+    let query = "
+        WITH RECURSIVE behind AS (
+            SELECT $1 AS role
+            UNION SELECT m.roleid FROM pg_catalog.pg_auth_members AS m
+                JOIN behind AS b ON m.member = b.role)
+        SELECT a.oid, a.rolname::text, a.rolcreaterole
+        FROM behind AS b JOIN pg_catalog.pg_authid AS a ON a.oid = b.role";
+    let rows = Spi::connect_mut(|client| {
+        client
+            .update(query, None, &[DatumWithOid::from(role)])?
+            .map(|row| {
+                Ok((
+                    row.get::<pg_sys::Oid>(1)?,
+                    row.get::<String>(2)?,
+                    row.get::<bool>(3)?,
+                ))
+            })
+            .collect::<spi::Result<Vec<_>>>()
+    })?;
+    for row in rows {
+        let (Some(behind), Some(name), Some(creates_roles)) = row else {
+            continue;
+        };
+        let has = if behind == role {
+            "It has".to_owned()
+        } else {
+            format!("It is a member of role \"{name}\", which has")
+        };
+        if creates_roles {
+            return Ok(Some(format!("{has} CREATEROLE.")));
+        }
+        if name == AZURE_PG_ADMIN || admin::says_admin(&label::of(behind)) {
+            return Ok(Some(format!("{has} the rights of an administrator.")));
+        }
+    }
+    Ok(None)
+}

@@ -1,0 +1,217 @@
+//! What group sync writes down: how far it is with each group, and what it has changed.
+//!
+//! Every function runs inside a transaction of the worker's, with the search path that
+//! [`crate::pg::worker::connect`] pins; our own tables are named by their schema. Progress and changes
+//! commit together with the changes to roles.
+
+use pgrx::datum::DatumWithOid;
+use pgrx::prelude::*;
+use serde::Serialize;
+use uuid::Uuid;
+
+use super::eligibility::Obstacle;
+use crate::pg::worker::Failure;
+use crate::text::Shown;
+
+/// The longest explanation, in characters.
+const LONGEST: usize = 600;
+
+/// A group, and the run that deals with it.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    pub run: i64,
+    pub tenant: Uuid,
+    pub group: Uuid,
+    /// The group role's name when the run began.
+    pub role: String,
+}
+
+/// How far a run is with a group.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    pub seen: usize,
+    pub done: usize,
+    pub created: usize,
+    pub granted: usize,
+    pub revoked: usize,
+    pub not_possible: usize,
+}
+
+/// How a run has ended with a group, or that it hasn't.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    Listing,
+    Changing,
+    Done,
+    Failed,
+    Skipped,
+}
+
+impl State {
+    const fn word(self) -> &'static str {
+        match self {
+            State::Listing => "listing",
+            State::Changing => "changing",
+            State::Done => "done",
+            State::Failed => "failed",
+            State::Skipped => "skipped",
+        }
+    }
+
+    const fn is_end(self) -> bool {
+        matches!(self, State::Done | State::Failed | State::Skipped)
+    }
+}
+
+/// What was done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    Created,
+    Granted,
+    Revoked,
+    NotPossible(Obstacle),
+}
+
+/// A line of `aadauth.group_sync_changes`.
+#[derive(Clone, Debug, Serialize)]
+pub struct Change {
+    /// `None` where it is about the group.
+    member: Option<Shown>,
+    member_id: Option<Uuid>,
+    action: &'static str,
+    detail: Option<Shown>,
+    is_obstacle: bool,
+}
+
+impl Change {
+    pub fn of_member(name: &str, id: Uuid, action: Action, detail: Option<String>) -> Change {
+        Change {
+            member: Some(Shown::new(name)),
+            member_id: Some(id),
+            ..Change::new(action, detail)
+        }
+    }
+
+    pub fn of_group(obstacle: Obstacle, detail: &str) -> Change {
+        Change::new(Action::NotPossible(obstacle), Some(detail.to_owned()))
+    }
+
+    fn new(action: Action, detail: Option<String>) -> Change {
+        let (action, is_obstacle) = match action {
+            Action::Created => ("created", false),
+            Action::Granted => ("granted", false),
+            Action::Revoked => ("revoked", false),
+            Action::NotPossible(obstacle) => (obstacle.code(), true),
+        };
+        Change {
+            member: None,
+            member_id: None,
+            action,
+            detail: detail.map(|detail| Shown::up_to(LONGEST, &detail)),
+            is_obstacle,
+        }
+    }
+}
+
+/// Begins a run: forgets groups that are not mapped any more and changes of more than 30 days ago, and
+/// returns the run's number, which is above `last`: a run that did nothing has left no trace here.
+pub fn begin(mapped: &[(Uuid, Uuid)], last: i64) -> Result<i64, Failure> {
+    let json = serde_json::to_string(mapped).map_err(unexpected)?;
+    Spi::connect_mut(|client| {
+        let number = "SELECT GREATEST(
+                (SELECT pg_catalog.max(run) FROM aadauth.group_sync_groups),
+                (SELECT pg_catalog.max(run) FROM aadauth.group_sync_changes), $1) + 1";
+        let run = client
+            .update(number, Some(1), &[DatumWithOid::from(last)])?
+            .first()
+            .get_one::<i64>()?;
+        let unmapped = "DELETE FROM aadauth.group_sync_groups AS g WHERE NOT EXISTS (
+                SELECT FROM pg_catalog.jsonb_array_elements($1::jsonb) AS m
+                WHERE g.tenant_id = (m.value ->> 0)::uuid AND g.group_id = (m.value ->> 1)::uuid)";
+        client.update(unmapped, None, &[DatumWithOid::from(json)])?;
+        let old = "DELETE FROM aadauth.group_sync_changes
+                WHERE at < pg_catalog.now() - interval '30 days'";
+        client.update(old, None, &[])?;
+        Ok(run.unwrap_or(last + 1))
+    })
+}
+
+/// Writes how far the run is with the group.
+pub fn progress(
+    entry: &Entry,
+    state: State,
+    tally: &Tally,
+    problem: Option<&str>,
+) -> Result<(), Failure> {
+    let number = |number: usize| DatumWithOid::from(i32::try_from(number).unwrap_or(i32::MAX));
+    let problem = problem.map(|problem| Shown::up_to(LONGEST, problem).to_string());
+    let values = [
+        sql_uuid(entry.tenant),
+        sql_uuid(entry.group),
+        DatumWithOid::from(entry.run),
+        DatumWithOid::from(state.word()),
+        number(tally.seen),
+        number(tally.done),
+        number(tally.created),
+        number(tally.granted),
+        number(tally.revoked),
+        number(tally.not_possible),
+        DatumWithOid::from(problem),
+        DatumWithOid::from(state.is_end()),
+    ];
+    Spi::connect_mut(|client| client.update(PROGRESS, None, &values).map(drop))?;
+    Ok(())
+}
+
+const PROGRESS: &str = "\
+INSERT INTO aadauth.group_sync_groups AS g (
+    tenant_id, group_id, run, state,
+    seen, done, created, granted, revoked, not_possible, problem, finished_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11,
+    CASE WHEN $12 THEN pg_catalog.clock_timestamp() END)
+ON CONFLICT (tenant_id, group_id) DO UPDATE SET
+    run = excluded.run, state = excluded.state,
+    seen = excluded.seen, done = excluded.done, created = excluded.created,
+    granted = excluded.granted, revoked = excluded.revoked,
+    not_possible = excluded.not_possible, problem = excluded.problem,
+    started_at = CASE WHEN g.run = excluded.run THEN g.started_at ELSE excluded.started_at END,
+    finished_at = excluded.finished_at";
+
+/// Writes changes. An obstacle that is known gets the new run's number.
+pub fn changes(entry: &Entry, changes: &[Change]) -> Result<(), Failure> {
+    if changes.is_empty() {
+        return Ok(());
+    }
+    let json = serde_json::to_string(changes).map_err(unexpected)?;
+    let values = [
+        DatumWithOid::from(json),
+        DatumWithOid::from(entry.run),
+        DatumWithOid::from(Shown::new(&entry.role).to_string()),
+        sql_uuid(entry.tenant),
+        sql_uuid(entry.group),
+    ];
+    Spi::connect_mut(|client| client.update(CHANGES, None, &values).map(drop))?;
+    Ok(())
+}
+
+const CHANGES: &str = "\
+INSERT INTO aadauth.group_sync_changes AS c (
+    run, group_role, tenant_id, group_id, member, member_id, action, detail, first_at)
+SELECT $2, $3, $4, $5, n.member, n.member_id, n.action, n.detail,
+    CASE WHEN n.is_obstacle THEN pg_catalog.clock_timestamp() END
+FROM pg_catalog.jsonb_to_recordset($1::jsonb) AS n (
+    member text, member_id uuid, action text, detail text, is_obstacle boolean)
+ON CONFLICT (tenant_id, group_id, member_id, action) WHERE first_at IS NOT NULL DO UPDATE SET
+    run = excluded.run, at = excluded.at, group_role = excluded.group_role,
+    member = excluded.member, detail = excluded.detail";
+
+fn sql_uuid(id: Uuid) -> DatumWithOid<'static> {
+    DatumWithOid::from(pgrx::Uuid::from_bytes(id.into_bytes()))
+}
+
+fn unexpected(error: serde_json::Error) -> Failure {
+    Failure {
+        message: error.to_string(),
+        is_data: true,
+    }
+}

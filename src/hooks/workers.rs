@@ -1,0 +1,94 @@
+//! The background workers: their registration, and the function that the postmaster starts them with.
+
+use std::time::Duration;
+
+use pgrx::bgworkers::{BackgroundWorkerBuilder, BgWorkerStartTime};
+use pgrx::prelude::*;
+use pgrx::{IntoDatum, pg_sys};
+
+use super::{client_authentication, network};
+use crate::pg::{exit, server};
+use crate::{audit, group_sync, sessions};
+
+/// How long the postmaster waits before it starts a worker again that has ended.
+const RESTART: Duration = Duration::from_secs(5);
+
+struct Worker {
+    name: &'static str,
+    has_database: bool,
+    start: BgWorkerStartTime,
+    run: fn(),
+}
+
+/// In the order of their registration: if there is room for one, it is for the one without which nobody signs in with
+/// a token. The first two run on a hot standby as well.
+const WORKERS: [Worker; 4] = [
+    Worker {
+        name: "aadauth session worker",
+        has_database: true,
+        start: BgWorkerStartTime::ConsistentState,
+        run: || {
+            client_authentication::report_displacement();
+            sessions::worker::run();
+        },
+    },
+    Worker {
+        name: "aadauth network worker",
+        has_database: false,
+        start: BgWorkerStartTime::ConsistentState,
+        run: network::run,
+    },
+    Worker {
+        name: "aadauth audit worker",
+        has_database: true,
+        start: BgWorkerStartTime::RecoveryFinished,
+        run: audit::worker::run,
+    },
+    Worker {
+        name: "aadauth group sync worker",
+        has_database: true,
+        start: BgWorkerStartTime::RecoveryFinished,
+        run: group_sync::worker::run,
+    },
+];
+
+unsafe extern "C" {
+    fn aad_worker_signals(has_database: bool);
+}
+
+/// Registers the workers. Called in `_PG_init`, in the postmaster.
+pub fn init() {
+    // pg_upgrade drops and creates databases, which a connected worker would hold up.
+    if server::is_binary_upgrade() {
+        return;
+    }
+    for (number, worker) in (0_i32..).zip(&WORKERS) {
+        let builder = BackgroundWorkerBuilder::new(worker.name)
+            .set_library("aadauth")
+            .set_function("aadauth_worker")
+            .set_argument(number.into_datum())
+            .set_restart_time(Some(RESTART));
+        let builder = if worker.has_database {
+            builder.enable_spi_access()
+        } else {
+            builder.enable_shmem_access(None)
+        };
+        // Last: `enable_spi_access` sets a start time of its own.
+        builder.set_start_time(worker.start).load();
+    }
+}
+
+/// The main function of every worker of ours. `argument` is its place in [`WORKERS`].
+///
+/// A worker that returns ends with code 0 and is never started again (bgworker.c, `CleanupBackgroundWorker`); with code
+/// 1 the postmaster starts it again, unless it is shutting down.
+#[pg_guard]
+#[unsafe(no_mangle)]
+pub extern "C-unwind" fn aadauth_worker(argument: pg_sys::Datum) {
+    if let Some(worker) = WORKERS.get(argument.value()) {
+        // SAFETY: this is a background worker's main function, before anything else in it.
+        unsafe { aad_worker_signals(worker.has_database) };
+        (worker.run)();
+    }
+    exit::process(1)
+}

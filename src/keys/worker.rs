@@ -1,0 +1,362 @@
+//! The signing keys: fetches them in time and on request, or reads them from a file, and puts them where
+//! sign-ins find them.
+
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, TryRecvError};
+use std::time::{Duration, Instant};
+
+use entra_client::HttpSettings;
+use entra_token::{KeySet, TokenVersion};
+
+use super::age::AgeWarning;
+use super::fetch::{self, FetchError, Fetched};
+use super::jwks_file::KeyFile;
+use super::store;
+use crate::background::notifier::Doorbell;
+use crate::background::schedule::Schedule;
+use crate::pg::latch::Process;
+use crate::pg::log::{self, Level};
+use crate::pg::{server, worker};
+use crate::shared::keys::scope::Scope;
+use crate::shared::keys::stored::{Source, SourcedSet};
+use crate::shared::shmem;
+use crate::{clock, keys, settings};
+
+/// How often a key file is looked at.
+const FILE_POLL: Duration = Duration::from_secs(2);
+/// How long there is at most nothing to do: keys that grow old are to be noticed.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// The settings that a fetch depends on.
+#[derive(PartialEq, Eq)]
+struct Setup {
+    scope: Option<Scope>,
+    http: HttpSettings,
+    jwks_file: Option<PathBuf>,
+}
+
+/// A fetch under way.
+struct Fetching {
+    scope: Scope,
+    /// How many requests for new keys had been made when it began.
+    asked: u64,
+    results: Receiver<Fetched>,
+}
+
+/// What the worker knows of the keys, and is doing about them.
+pub struct SigningKeys {
+    setup: Setup,
+    schedule: Schedule,
+    fetching: Option<Fetching>,
+    file: Option<KeyFile>,
+    /// The last outcome in the log; the same one is not written again.
+    said: String,
+    store_problem: Option<String>,
+    age: AgeWarning,
+}
+
+impl SigningKeys {
+    /// Takes the keys on disk where there are no others.
+    pub fn new(now: Instant) -> SigningKeys {
+        let setup = Setup::current();
+        adopt(&setup);
+        SigningKeys {
+            schedule: Schedule::new(settings::signing_key_refresh_interval(), now),
+            file: setup.jwks_file.clone().map(KeyFile::new),
+            setup,
+            fetching: None,
+            said: String::new(),
+            store_problem: None,
+            age: AgeWarning::default(),
+        }
+    }
+
+    /// Adopts the settings as they are now.
+    pub fn reload(&mut self, now: Instant) {
+        let interval = settings::signing_key_refresh_interval();
+        let setup = Setup::current();
+        // Read again even if it looks the same.
+        self.file = setup.jwks_file.clone().map(KeyFile::new);
+        if setup == self.setup {
+            self.schedule.set_interval(interval);
+            self.schedule.retry_now(now);
+            return;
+        }
+        adopt(&setup);
+        self.setup = setup;
+        self.schedule = Schedule::new(interval, now);
+        // What the thread brings is not wanted any more; it ends by its own time limits.
+        self.fetching = None;
+        self.said.clear();
+    }
+
+    /// Does what is to be done now, and returns how long there is nothing to do.
+    pub fn step(&mut self, now: Instant, doorbell: &Doorbell) -> Duration {
+        self.collect(now);
+        let request = shmem::keys(|table| table.open_request());
+        let Some(scope) = self.setup.scope.clone() else {
+            if let Some(asked) = request {
+                finish(asked, Some("no tenant is configured"));
+            }
+            self.say(
+                Level::Log,
+                "no tenant is configured, so no signing keys are fetched",
+                "Entra sign-ins are refused.",
+                Some("Set aadauth.tenant_id and reload the configuration."),
+            );
+            return LONGEST_PAUSE;
+        };
+        self.age.check(now, &scope);
+        if let Some(file) = &mut self.file {
+            if request.is_some() || file.has_changed() {
+                self.read_file(&scope);
+            }
+            return FILE_POLL;
+        }
+        if self.fetching.is_none() && (request.is_some() || self.schedule.due() <= now) {
+            self.fetch(now, scope, doorbell);
+        }
+        match self.fetching {
+            Some(_) => LONGEST_PAUSE,
+            None => self
+                .schedule
+                .due()
+                .saturating_duration_since(now)
+                .min(LONGEST_PAUSE),
+        }
+    }
+
+    fn fetch(&mut self, now: Instant, scope: Scope, doorbell: &Doorbell) {
+        let asked = shmem::change_keys(|table| table.begin());
+        match start(&scope, self.setup.http.clone(), doorbell) {
+            Ok(results) => {
+                self.fetching = Some(Fetching {
+                    scope,
+                    asked,
+                    results,
+                });
+            }
+            Err(error) => {
+                let error = FetchError::Thread(error.to_string());
+                self.conclude(now, &scope, asked, Fetched::nothing(error));
+            }
+        }
+    }
+
+    /// Takes over what the other thread has brought, if it has.
+    fn collect(&mut self, now: Instant) {
+        let Some(fetching) = self.fetching.take() else {
+            return;
+        };
+        let results = match fetching.results.try_recv() {
+            Ok(results) => results,
+            Err(TryRecvError::Empty) => {
+                self.fetching = Some(fetching);
+                return;
+            }
+            Err(TryRecvError::Disconnected) => {
+                Fetched::nothing(FetchError::Thread("its thread panicked".to_owned()))
+            }
+        };
+        self.conclude(now, &fetching.scope, fetching.asked, results);
+    }
+
+    /// Publishes what was fetched, and says how it went.
+    fn conclude(&mut self, now: Instant, scope: &Scope, asked: u64, results: Fetched) {
+        let mut sets = Vec::new();
+        let mut problem = None;
+        for result in results.sets {
+            match result {
+                Ok(set) => sets.push(fetched(set, Source::Network)),
+                Err(error) => problem = problem.or(Some(error)),
+            }
+        }
+        if !sets.is_empty() {
+            shmem::change_keys(|table| table.publish(scope, &sets));
+            self.save(scope);
+        }
+        // After the keys, which clear what is known of another authority.
+        if let Some(check) = results.clock {
+            shmem::change_keys(|table| table.set_clock(check));
+        }
+        match &problem {
+            None => self.schedule.succeeded(now),
+            Some(_) => {
+                let chance = server::random().map_or(0, |[first, ..]| first);
+                self.schedule.failed(now, chance);
+            }
+        }
+        finish(asked, problem.as_ref().map(ToString::to_string).as_deref());
+        match problem {
+            None => {
+                let message = format!("fetched signing keys from {}", scope.authority.login());
+                self.say(Level::Log, &message, &list(&sets), None);
+            }
+            Some(error) => {
+                let level = if error.is_ours() {
+                    Level::Warning
+                } else {
+                    Level::Log
+                };
+                let message = format!("could not fetch signing keys: {error}");
+                self.say(level, &message, goes_on(), Some(error.hint()));
+            }
+        }
+    }
+
+    fn read_file(&mut self, scope: &Scope) {
+        let Some(file) = &mut self.file else { return };
+        let asked = shmem::change_keys(|table| table.begin());
+        let path = file.path().display().to_string();
+        match file.read(scope) {
+            Ok(sets) => {
+                let sets: Vec<_> = sets
+                    .into_iter()
+                    .map(|set| fetched(set, Source::File))
+                    .collect();
+                shmem::change_keys(|table| {
+                    // The file replaces all there was: also the set of a version it has no keys for.
+                    table.clear();
+                    table.publish(scope, &sets);
+                });
+                finish(asked, None);
+                let message = format!("read signing keys from aadauth.jwks_file {path:?}");
+                self.say(Level::Log, &message, &list(&sets), None);
+            }
+            Err(error) => {
+                finish(asked, Some(&format!("aadauth.jwks_file {path:?}: {error}")));
+                let message = format!("aadauth.jwks_file {path:?} is not used: {error}");
+                let hint = "The file must be a JWK set (RFC 7517) of RSA public keys, readable by the server, \
+                            such as the authority serves at its jwks_uri.";
+                self.say(Level::Warning, &message, goes_on(), Some(hint));
+            }
+        }
+    }
+
+    /// Keeps what sign-ins use now, as far as it was fetched.
+    fn save(&mut self, scope: &Scope) {
+        let sets = shmem::keys(|table| {
+            TokenVersion::ALL.map(|version| table.snapshot(None, version).map(|(set, _)| set))
+        });
+        let sets: Vec<_> = sets
+            .into_iter()
+            .flatten()
+            .filter(|set| set.source != Source::File)
+            .collect();
+        let problem = store::save(scope, &sets)
+            .err()
+            .map(|error| error.to_string());
+        if let Some(problem) = problem.as_ref().filter(|_| problem != self.store_problem) {
+            let path = store::path();
+            let message = format!("could not store signing keys in {path:?}: {problem}");
+            let detail = "Until they are, a server that is restarted while the authority can't be reached \
+                          has no keys.";
+            log::line(Level::Warning, &message, Some(detail), None);
+        }
+        self.store_problem = problem;
+    }
+
+    /// Writes a line unless it is the one that was written last.
+    fn say(&mut self, level: Level, message: &str, detail: &str, hint: Option<&str>) {
+        let line = format!("{message}\n{detail}");
+        if self.said != line {
+            log::line(level, message, Some(detail), hint);
+            self.said = line;
+        }
+    }
+}
+
+impl Setup {
+    fn current() -> Setup {
+        Setup {
+            scope: Scope::current(),
+            http: settings::http(),
+            jwks_file: settings::jwks_file(),
+        }
+    }
+}
+
+/// Makes shared memory hold nothing that these settings don't vouch for, and takes the keys on disk
+/// where it holds nothing else.
+fn adopt(setup: &Setup) {
+    let Some(scope) = &setup.scope else {
+        shmem::change_keys(|table| table.clear());
+        return;
+    };
+    let is_empty = shmem::change_keys(|table| {
+        table.keep_only(scope);
+        if setup.jwks_file.is_none() {
+            table.drop_source(Source::File);
+        }
+        table.is_empty()
+    });
+    if !is_empty || setup.jwks_file.is_some() {
+        return;
+    }
+    match store::load(scope, clock::micros()) {
+        Ok(None) => {}
+        Ok(Some(sets)) => {
+            shmem::change_keys(|table| table.publish(scope, &sets));
+            let message = format!("took signing keys of {} from disk", scope.authority.login());
+            log::line(Level::Log, &message, Some(&list(&sets)), None);
+        }
+        Err(error) => {
+            let path = store::path();
+            let message = format!("signing keys stored in {path:?} are not used: {error}");
+            log::line(Level::Log, &message, None, None);
+        }
+    }
+}
+
+fn start(
+    scope: &Scope,
+    http: HttpSettings,
+    doorbell: &Doorbell,
+) -> std::io::Result<Receiver<Fetched>> {
+    let (delivery, results) = doorbell.delivery();
+    let scope = scope.clone();
+    worker::spawn("aadauth-fetch", move || {
+        fetch::fetch(&scope, &http, move |results| delivery.send(results));
+    })?;
+    Ok(results)
+}
+
+/// Records the end of an attempt and wakes those who wait for it.
+fn finish(asked: u64, problem: Option<&str>) {
+    let waiting = shmem::change_keys(|table| table.finish(asked, clock::micros(), problem));
+    waiting.into_iter().for_each(Process::wake);
+}
+
+fn fetched(set: KeySet, source: Source) -> SourcedSet {
+    SourcedSet {
+        set,
+        source,
+        fetched_at: clock::micros(),
+    }
+}
+
+/// The key ids, for the log.
+fn list(sets: &[SourcedSet]) -> String {
+    let describe = |sourced: &SourcedSet| {
+        let ids: Vec<_> = sourced
+            .set
+            .keys
+            .iter()
+            .map(|key| key.key_id.as_str())
+            .collect();
+        format!("{}: {}", sourced.set.version, ids.join(", "))
+    };
+    format!(
+        "Key ids: {}.",
+        sets.iter().map(describe).collect::<Vec<_>>().join("; ")
+    )
+}
+
+/// What a failure means for sign-ins.
+fn goes_on() -> &'static str {
+    if keys::are_served() {
+        "The last good keys go on serving."
+    } else {
+        "There are no keys to serve, so Entra sign-ins are refused."
+    }
+}

@@ -1,0 +1,267 @@
+//! The counters, as they lie in shared memory.
+
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
+
+use entra_client::ErrorKind;
+use entra_token::Reason;
+
+use super::outcome::Outcome;
+
+/// By what a client was to sign in; anything that is not ours is the last.
+const METHODS: [&str; 3] = ["entra-token", "password", "other"];
+
+const OUTCOMES: [Outcome; 3] = [
+    Outcome::Authenticated,
+    Outcome::Refused,
+    Outcome::Interrupted,
+];
+
+/// The upper bound of the first bucket of decision times, in microseconds; each further one is twice the one
+/// before, and the last has none.
+const FIRST_BOUND: u64 = 250;
+const BUCKETS: usize = 16;
+
+/// Numbers that only grow, until they are reset. All zeros is a valid value.
+pub struct Counters {
+    /// Microseconds since the Unix epoch.
+    since: AtomicI64,
+    attempts: [[AtomicU64; METHODS.len()]; OUTCOMES.len()],
+    reasons: [AtomicU64; Reason::ALL.len()],
+    decisions: [AtomicU64; BUCKETS],
+    decision_micros: AtomicU64,
+    not_recorded: AtomicU64,
+    directory_calls: AtomicU64,
+    directory_errors: [AtomicU64; ErrorKind::ALL.len()],
+}
+
+/// One line of the view: what is counted, of what kind, and how many.
+pub type Line = (&'static str, String, u64);
+
+impl Counters {
+    /// Sets when counting began.
+    pub fn begin(&self, now: i64) {
+        self.since.store(now, Ordering::Relaxed);
+    }
+
+    pub fn attempt(
+        &self,
+        outcome: Outcome,
+        method: &str,
+        reason: Option<Reason>,
+        took: Option<Duration>,
+    ) {
+        let method = METHODS.iter().position(|name| *name == method);
+        let by_method = self.attempts.get(place(outcome));
+        add(
+            by_method.and_then(|by_method| by_method.get(method.unwrap_or(METHODS.len() - 1))),
+            1,
+        );
+        if let Some(reason) = reason {
+            add(self.reasons.get(reason as usize), 1);
+        }
+        if let Some(took) = took {
+            let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+            add(self.decisions.get(bucket(micros)), 1);
+            add(Some(&self.decision_micros), micros);
+        }
+    }
+
+    pub fn not_recorded(&self) {
+        add(Some(&self.not_recorded), 1);
+    }
+
+    pub fn directory_call(&self, error: Option<ErrorKind>) {
+        add(Some(&self.directory_calls), 1);
+        if let Some(error) = error {
+            let kind = ErrorKind::ALL.iter().position(|kind| *kind == error);
+            add(kind.and_then(|kind| self.directory_errors.get(kind)), 1);
+        }
+    }
+
+    /// Begins anew from `now`, in microseconds since the Unix epoch. Whatever is counted at the same moment
+    /// counts before or after, each number by itself.
+    pub fn reset(&self, now: i64) {
+        let numbers = self
+            .attempts
+            .iter()
+            .flatten()
+            .chain(&self.reasons)
+            .chain(&self.decisions)
+            .chain(&self.directory_errors)
+            .chain([
+                &self.decision_micros,
+                &self.not_recorded,
+                &self.directory_calls,
+            ]);
+        for number in numbers {
+            number.store(0, Ordering::Relaxed);
+        }
+        self.begin(now);
+    }
+
+    /// Since when is counted, in microseconds since the Unix epoch.
+    pub fn since(&self) -> i64 {
+        self.since.load(Ordering::Relaxed)
+    }
+
+    /// All numbers, zeros included, in the order of the view.
+    pub fn lines(&self) -> Vec<Line> {
+        let mut lines = Vec::new();
+        for (outcome, by_method) in OUTCOMES.into_iter().zip(&self.attempts) {
+            for (method, number) in METHODS.iter().zip(by_method) {
+                lines.push((statistic(outcome), (*method).to_owned(), read(number)));
+            }
+        }
+        for (reason, number) in Reason::ALL.iter().zip(&self.reasons) {
+            lines.push(("reasons", reason.code().to_owned(), read(number)));
+        }
+        let mut bound = FIRST_BOUND;
+        let mut decisions = 0;
+        for (number, place) in self.decisions.iter().zip(1..) {
+            decisions += read(number);
+            let label = match place < BUCKETS {
+                true => bound.to_string(),
+                false => "+Inf".to_owned(),
+            };
+            lines.push(("decision_microseconds_bucket", label, decisions));
+            bound *= 2;
+        }
+        let plain = |name, number: &AtomicU64| (name, String::new(), read(number));
+        lines.push(plain("decision_microseconds_sum", &self.decision_micros));
+        lines.push(("decision_microseconds_count", String::new(), decisions));
+        lines.push(plain("events_not_recorded", &self.not_recorded));
+        lines.push(plain("directory_calls", &self.directory_calls));
+        for (kind, number) in ErrorKind::ALL.iter().zip(&self.directory_errors) {
+            lines.push(("directory_errors", kind.code().to_owned(), read(number)));
+        }
+        lines
+    }
+}
+
+fn place(outcome: Outcome) -> usize {
+    match outcome {
+        Outcome::Authenticated => 0,
+        Outcome::Refused => 1,
+        Outcome::Interrupted => 2,
+    }
+}
+
+fn statistic(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Authenticated => "attempts_authenticated",
+        Outcome::Refused => "attempts_refused",
+        Outcome::Interrupted => "attempts_interrupted",
+    }
+}
+
+/// The first bucket whose bound is not exceeded.
+fn bucket(micros: u64) -> usize {
+    let times = micros.div_ceil(FIRST_BOUND).max(1);
+    let place = times.next_power_of_two().trailing_zeros();
+    usize::try_from(place).map_or(BUCKETS - 1, |place| place.min(BUCKETS - 1))
+}
+
+fn add(number: Option<&AtomicU64>, how_many: u64) {
+    if let Some(number) = number {
+        number.fetch_add(how_many, Ordering::Relaxed);
+    }
+}
+
+fn read(number: &AtomicU64) -> u64 {
+    number.load(Ordering::Relaxed)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+    use super::*;
+
+    fn empty() -> Counters {
+        Counters {
+            since: AtomicI64::new(0),
+            attempts: Default::default(),
+            reasons: [const { AtomicU64::new(0) }; Reason::ALL.len()],
+            decisions: Default::default(),
+            decision_micros: AtomicU64::new(0),
+            not_recorded: AtomicU64::new(0),
+            directory_calls: AtomicU64::new(0),
+            directory_errors: Default::default(),
+        }
+    }
+
+    fn value(counters: &Counters, statistic: &str, label: &str) -> u64 {
+        let lines = counters.lines();
+        let mut found = lines
+            .iter()
+            .filter(|line| line.0 == statistic && line.1 == label);
+        let value = found.next().unwrap().2;
+        assert_eq!(found.next(), None);
+        value
+    }
+
+    #[test]
+    fn a_bound_belongs_to_its_bucket() {
+        for (micros, place) in [(0, 0), (250, 0), (251, 1), (500, 1), (501, 2), (1000, 2)] {
+            assert_eq!(bucket(micros), place, "{micros}");
+        }
+        assert_eq!(bucket(250 << 14), 14);
+        assert_eq!(bucket((250 << 14) + 1), 15);
+        assert_eq!(bucket(u64::MAX / 2), 15);
+    }
+
+    #[test]
+    fn each_reason_has_a_place_of_its_own() {
+        for (place, reason) in Reason::ALL.iter().enumerate() {
+            assert_eq!(*reason as usize, place);
+            let counters = empty();
+            counters.attempt(Outcome::Refused, "entra-token", Some(*reason), None);
+            assert_eq!(value(&counters, "reasons", reason.code()), 1);
+        }
+    }
+
+    #[test]
+    fn each_outcome_and_method_has_a_place_of_its_own() {
+        for outcome in OUTCOMES {
+            for (method, label) in [
+                ("entra-token", "entra-token"),
+                ("password", "password"),
+                ("peer", "other"),
+            ] {
+                let counters = empty();
+                counters.attempt(outcome, method, None, None);
+                assert_eq!(value(&counters, statistic(outcome), label), 1);
+                let sum: u64 = counters.lines().iter().map(|line| line.2).sum();
+                assert_eq!(sum, 1);
+            }
+        }
+    }
+
+    #[test]
+    fn buckets_are_cumulative() {
+        let counters = empty();
+        for micros in [100, 300, 300, 9_000_000] {
+            let took = Duration::from_micros(micros);
+            counters.attempt(Outcome::Authenticated, "entra-token", None, Some(took));
+        }
+        let of = |label: &str| value(&counters, "decision_microseconds_bucket", label);
+        assert_eq!(
+            ["250", "500", "1000", "4096000", "+Inf"].map(of),
+            [1, 3, 3, 3, 4]
+        );
+        assert_eq!(value(&counters, "decision_microseconds_sum", ""), 9_000_700);
+    }
+
+    #[test]
+    fn a_reset_leaves_nothing() {
+        let counters = empty();
+        let took = Some(Duration::from_secs(1));
+        counters.attempt(Outcome::Refused, "peer", Some(Reason::ALL[0]), took);
+        counters.not_recorded();
+        counters.directory_call(Some(ErrorKind::TimedOut));
+        counters.reset(5);
+        assert!(counters.lines().iter().all(|line| line.2 == 0));
+        assert_eq!(counters.since(), 5);
+    }
+}

@@ -1,0 +1,246 @@
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+
+use entra_client::{CredentialSource, DirectorySettings, HttpSettings};
+use entra_token::{Authority, PrincipalKind};
+use uuid::Uuid;
+
+use super::*;
+
+const PATIENCE: Duration = Duration::from_secs(5);
+const SECOND: i64 = 1_000_000;
+const NOW: i64 = 1_700_000_000 * SECOND;
+/// When a slot is free again.
+const END: i64 = NOW + 5 * SECOND + SECOND / 2;
+const ANY: Ticket = Ticket::LAST;
+
+fn scope(tenant: u128) -> Scope {
+    let settings = DirectorySettings {
+        tenant: Uuid::from_u128(tenant),
+        authority: Authority::default(),
+        graph: "https://graph.microsoft.com".to_owned(),
+        client_id: None,
+        credential: CredentialSource::ManagedIdentity,
+        http: HttpSettings::default(),
+    };
+    Scope::of(&settings).unwrap()
+}
+
+fn process(number: i32) -> Process {
+    Process::from_number(number).unwrap()
+}
+
+fn membership(member: u128) -> Question {
+    Question::Membership {
+        kind: PrincipalKind::User,
+        member: Uuid::from_u128(member),
+        group: Uuid::from_u128(9),
+    }
+}
+
+fn attended() -> QuestionTable {
+    let mut table = QuestionTable::EMPTY;
+    assert_eq!(table.set_worker(Some(process(0))), []);
+    table
+}
+
+fn ask(table: &mut QuestionTable, asker: i32, question: Question, now: i64) -> Ticket {
+    table
+        .ask(process(asker), scope(1), question, now, PATIENCE)
+        .unwrap()
+}
+
+fn collected(table: &mut QuestionTable, ticket: Ticket) -> Option<Answer> {
+    table.collect(ticket).ok().flatten()
+}
+
+fn waits(table: &mut QuestionTable, ticket: Ticket) -> bool {
+    matches!(table.collect(ticket), Ok(None))
+}
+
+fn is_over(table: &mut QuestionTable, ticket: Ticket) -> bool {
+    table.collect(ticket).is_err()
+}
+
+#[test]
+fn an_answer_goes_to_those_who_asked_that() {
+    let mut table = attended();
+    let first = ask(&mut table, 1, membership(1), NOW);
+    let other = ask(&mut table, 2, membership(2), NOW);
+    let same = ask(&mut table, 3, membership(1), NOW);
+    assert_eq!(table.open(NOW).len(), 3);
+    let woken = table.answer(&scope(1), &membership(1), ANY, Answer::Member(true));
+    assert_eq!(woken, [process(1), process(3)]);
+    assert!(waits(&mut table, other));
+    assert!(collected(&mut table, first) == Some(Answer::Member(true)));
+    assert!(collected(&mut table, same) == Some(Answer::Member(true)));
+    // The kind of the principal, too, is part of the question.
+    let service = Question::Membership {
+        kind: PrincipalKind::Service,
+        member: Uuid::from_u128(2),
+        group: Uuid::from_u128(9),
+    };
+    assert_eq!(
+        table.answer(&scope(1), &service, ANY, Answer::Member(true)),
+        []
+    );
+    assert!(waits(&mut table, other));
+}
+
+#[test]
+fn the_answer_of_another_directory_is_for_nobody_here() {
+    let mut table = attended();
+    let ticket = ask(&mut table, 1, membership(1), NOW);
+    assert_eq!(
+        table.answer(&scope(2), &membership(1), ANY, Answer::Member(true)),
+        []
+    );
+    assert!(waits(&mut table, ticket));
+    assert!(table.open(NOW)[0].scope == scope(1));
+}
+
+/// A slot changes hands while its first asker is slow to look: neither gets the other's answer.
+#[test]
+fn a_ticket_opens_no_other_answer() {
+    let mut table = attended();
+    let slow = ask(&mut table, 1, membership(1), NOW);
+    let mut tickets = vec![slow];
+    // The table is full of the slow asker's like, and all of their time is over.
+    for number in 1..SLOTS {
+        tickets.push(ask(&mut table, 1, membership(1), NOW + number as i64));
+    }
+    let later = END + SLOTS as i64;
+    let next = ask(&mut table, 2, membership(2), later);
+    assert!(next > tickets[SLOTS - 1]);
+    table.answer(&scope(1), &membership(2), ANY, Answer::Member(true));
+    assert!(is_over(&mut table, slow));
+    assert!(collected(&mut table, next) == Some(Answer::Member(true)));
+    // What the worker brings for the first question finds nobody in the slot.
+    let again = ask(&mut table, 3, membership(3), later);
+    let woken = table.answer(&scope(1), &membership(1), ANY, Answer::Member(false));
+    assert!(!woken.contains(&process(3)));
+    assert!(waits(&mut table, again));
+}
+
+#[test]
+fn an_answer_is_given_once() {
+    let mut table = attended();
+    let ticket = ask(&mut table, 1, membership(1), NOW);
+    assert_eq!(
+        table.answer(&scope(1), &membership(1), ANY, Answer::Member(true)),
+        [process(1)]
+    );
+    // A later one does not replace it.
+    assert_eq!(
+        table.answer(&scope(1), &membership(1), ANY, Answer::Member(false)),
+        []
+    );
+    assert_eq!(table.open(NOW).len(), 0);
+    assert!(collected(&mut table, ticket) == Some(Answer::Member(true)));
+    assert!(is_over(&mut table, ticket));
+    assert_eq!(table.taken(NOW), 0);
+}
+
+#[test]
+fn who_asked_after_the_newest_waits_on() {
+    let mut table = attended();
+    let early = ask(&mut table, 1, membership(1), NOW);
+    let newest = table.last_ticket();
+    let late = ask(&mut table, 2, membership(1), NOW);
+    let woken = table.answer(&scope(1), &membership(1), newest, Answer::Ready);
+    assert_eq!(woken, [process(1)]);
+    assert!(collected(&mut table, early).is_some());
+    assert!(waits(&mut table, late));
+}
+
+#[test]
+fn a_killed_askers_slot_is_free_when_its_time_is_over() {
+    let mut table = attended();
+    for number in 0..SLOTS as i32 {
+        ask(&mut table, number, membership(number as u128), NOW);
+    }
+    let busy = |table: &mut QuestionTable, now| {
+        table.ask(process(999), scope(1), Question::Probe, now, PATIENCE)
+    };
+    assert_eq!(busy(&mut table, NOW), Err(Answerless::Busy));
+    assert_eq!(busy(&mut table, END), Err(Answerless::Busy));
+    assert_eq!(table.taken(END), SLOTS);
+    // Answers that nobody collects keep them no longer.
+    table.answer(&scope(1), &membership(3), ANY, Answer::Member(true));
+    assert_eq!(table.taken(END + 1), 0);
+    assert!(busy(&mut table, END + 1).is_ok());
+}
+
+#[test]
+fn a_clock_that_jumps_keeps_no_slot() {
+    let mut table = attended();
+    for number in 0..SLOTS as i32 {
+        ask(&mut table, number, membership(number as u128), NOW);
+    }
+    let hour = 3600 * SECOND;
+    assert_eq!(table.taken(NOW - hour), 0);
+    assert_eq!(table.open(NOW - hour).len(), 0);
+    let now = NOW - hour;
+    assert!(
+        table
+            .ask(process(999), scope(1), Question::Probe, now, PATIENCE)
+            .is_ok()
+    );
+}
+
+#[test]
+fn questions_stand_in_the_order_of_asking_until_they_are_due() {
+    let mut table = attended();
+    let first = ask(&mut table, 1, membership(1), NOW);
+    let second = ask(&mut table, 2, membership(2), NOW);
+    table.leave(first);
+    // In the first slot, and yet the last.
+    let third = ask(&mut table, 3, membership(3), NOW + 1);
+    let tickets: Vec<_> = table.open(NOW).iter().map(|open| open.ticket).collect();
+    assert_eq!(tickets, [second, third]);
+    // From when an answer comes too late, none is looked for.
+    assert_eq!(table.open(NOW + 5 * SECOND - 1).len(), 2);
+    assert_eq!(table.open(NOW + 5 * SECOND).len(), 1);
+    assert_eq!(table.open(NOW + 5 * SECOND + 1).len(), 0);
+}
+
+#[test]
+fn nobody_waits_for_a_worker_that_has_gone() {
+    let mut table = QuestionTable::EMPTY;
+    assert_eq!(
+        table.ask(process(1), scope(1), membership(1), NOW, PATIENCE),
+        Err(Answerless::WorkerNotRunning)
+    );
+    let mut table = attended();
+    let waiting = ask(&mut table, 1, membership(1), NOW);
+    let answered = ask(&mut table, 2, membership(2), NOW);
+    table.answer(&scope(1), &membership(2), ANY, Answer::Member(true));
+    assert_eq!(table.set_worker(None), [process(1)]);
+    // Back before the asker has looked.
+    assert_eq!(table.set_worker(Some(process(7))), []);
+    let found = collected(&mut table, waiting).unwrap();
+    assert!(found.into_result() == Err(Answerless::WorkerNotRunning));
+    assert!(collected(&mut table, answered) == Some(Answer::Member(true)));
+    assert_eq!(table.open(NOW).len(), 0);
+}
+
+#[test]
+fn no_question_lasts_longer_than_the_longest() {
+    let mut table = attended();
+    let hour = Duration::from_secs(3600);
+    table
+        .ask(process(1), scope(1), membership(1), NOW, hour)
+        .unwrap();
+    assert_eq!(
+        table.open(NOW)[0].due_at,
+        NOW + micros(DIRECTORY_TIMEOUT_MAX)
+    );
+    assert_eq!(
+        table.taken(NOW + micros(DIRECTORY_TIMEOUT_MAX) + micros(GRACE) + 1),
+        0
+    );
+}

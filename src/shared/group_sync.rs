@@ -1,0 +1,255 @@
+//! Who asks for group sync, and what the worker says, as it lies in shared memory.
+//!
+//! A plain value: the lock is taken in [`crate::shared::shmem`]. Times are microseconds since the Unix
+//! epoch.
+
+use super::bytes::Bytes;
+use crate::pg::latch::Process;
+
+/// The worker, the requests for a run, and what became of them.
+pub struct SyncState {
+    worker: Option<Process>,
+    /// Grows whenever a worker starts.
+    life: u64,
+    /// The worker is connected, and group sync is on as far as it knows.
+    is_ready: bool,
+    /// Requests for a run so far, and up to which they have been answered.
+    asked: u64,
+    answered: u64,
+    /// The number of the run that is under way, and of the last that was begun.
+    current_run: Option<i64>,
+    last_run: i64,
+    next_run: Option<i64>,
+    /// What keeps the worker from running, or kept the last run from ending well.
+    problem: Option<Bytes<512>>,
+}
+
+/// A request, for asking what became of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ticket {
+    life: u64,
+    number: u64,
+    /// The last run that had begun when the request was made.
+    after: i64,
+}
+
+/// What became of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// No run that began after it has ended.
+    Pending,
+    /// The worker that it was made to has ended, or has stopped doing group sync.
+    Gone,
+    /// The runs after the first number, up to the second, answer it.
+    Done { after: i64, last: i64 },
+    /// The run that began after it has failed as a whole.
+    Failed(String),
+}
+
+impl SyncState {
+    pub const EMPTY: SyncState = SyncState {
+        worker: None,
+        life: 0,
+        is_ready: false,
+        asked: 0,
+        answered: 0,
+        current_run: None,
+        last_run: 0,
+        next_run: None,
+        problem: None,
+    };
+
+    /// Asks for a run that begins from now on.
+    ///
+    /// # Errors
+    /// Nobody will begin one; the text says why, if that is known.
+    pub fn ask(&mut self) -> Result<(Ticket, Process), Option<String>> {
+        let Some(worker) = self.worker.filter(|_| self.is_ready) else {
+            return Err(self.problem());
+        };
+        self.asked += 1;
+        let ticket = Ticket {
+            life: self.life,
+            number: self.asked,
+            after: self.last_run,
+        };
+        Ok((ticket, worker))
+    }
+
+    pub fn reply(&self, ticket: &Ticket) -> Reply {
+        if self.life != ticket.life || self.worker.is_none() {
+            return Reply::Gone;
+        }
+        if self.answered >= ticket.number {
+            return match self.problem() {
+                Some(problem) => Reply::Failed(problem),
+                None => Reply::Done {
+                    after: ticket.after,
+                    last: self.last_run,
+                },
+            };
+        }
+        if !self.is_ready {
+            return Reply::Gone;
+        }
+        Reply::Pending
+    }
+
+    /// The run that is under way, and when the next is due.
+    pub fn runs(&self) -> (Option<i64>, Option<i64>) {
+        (self.current_run, self.next_run)
+    }
+
+    /// The number of the last run that was begun.
+    pub fn last_run(&self) -> i64 {
+        self.last_run
+    }
+
+    /// Whether there are requests that no run has begun after.
+    pub fn is_asked(&self) -> bool {
+        self.asked > self.answered
+    }
+
+    /// A worker starts as that process.
+    pub fn attend(&mut self, worker: Option<Process>) {
+        *self = SyncState {
+            worker,
+            life: self.life + 1,
+            is_ready: false,
+            current_run: None,
+            next_run: None,
+            // Nobody waits for an answer that a worker who has ended owes.
+            answered: self.asked,
+            problem: None,
+            ..*self
+        };
+    }
+
+    /// Whether there is a worker.
+    pub fn is_attended(&self) -> bool {
+        self.worker.is_some()
+    }
+
+    /// The worker ends.
+    pub fn leave(&mut self) {
+        self.worker = None;
+        self.is_ready = false;
+        self.current_run = None;
+        self.next_run = None;
+    }
+
+    /// Whether the worker does group sync.
+    pub fn set_ready(&mut self, is_ready: bool) {
+        self.is_ready = is_ready;
+    }
+
+    /// A run begins. It answers the requests that were there before.
+    pub fn begin(&mut self, run: i64) {
+        self.current_run = Some(run);
+        self.last_run = run;
+        self.next_run = None;
+    }
+
+    /// An attempt that answers that many requests has ended, well or with a problem.
+    pub fn end(&mut self, answers: u64, problem: Option<&str>) {
+        self.answered = self.answered.max(answers);
+        self.current_run = None;
+        self.problem = problem.map(Bytes::cut);
+    }
+
+    /// The requests so far.
+    pub fn asked(&self) -> u64 {
+        self.asked
+    }
+
+    pub fn plan(&mut self, next_run: i64) {
+        self.next_run = Some(next_run);
+    }
+
+    fn problem(&self) -> Option<String> {
+        self.problem.map(|problem| problem.as_str().to_owned())
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn working() -> SyncState {
+        let mut state = SyncState::EMPTY;
+        state.attend(Process::from_number(7));
+        state.set_ready(true);
+        state
+    }
+
+    #[test]
+    fn a_run_that_was_under_way_is_no_answer() {
+        let mut state = working();
+        let answers = state.asked();
+        state.begin(1);
+        let (ticket, _) = state.ask().unwrap();
+        assert_eq!(state.reply(&ticket), Reply::Pending);
+        state.end(answers, None);
+        assert_eq!(state.reply(&ticket), Reply::Pending);
+        assert!(state.is_asked());
+        let answers = state.asked();
+        state.begin(2);
+        assert_eq!(state.reply(&ticket), Reply::Pending);
+        state.end(answers, None);
+        assert_eq!(state.reply(&ticket), Reply::Done { after: 1, last: 2 });
+        assert!(!state.is_asked());
+    }
+
+    #[test]
+    fn who_is_not_ready_is_not_asked() {
+        let mut state = SyncState::EMPTY;
+        assert_eq!(state.ask(), Err(None));
+        state.attend(Process::from_number(7));
+        assert_eq!(state.ask(), Err(None));
+        state.end(0, Some("no table"));
+        assert_eq!(state.ask(), Err(Some("no table".to_owned())));
+        state.set_ready(true);
+        assert!(state.ask().is_ok());
+    }
+
+    #[test]
+    fn a_worker_that_ends_leaves_nobody_waiting() {
+        for restarted in [false, true] {
+            let mut state = working();
+            let (ticket, _) = state.ask().unwrap();
+            state.begin(1);
+            state.leave();
+            if restarted {
+                state.attend(Process::from_number(8));
+                state.set_ready(true);
+                let answers = state.asked();
+                state.begin(2);
+                state.end(answers, None);
+            }
+            assert_eq!(state.reply(&ticket), Reply::Gone);
+        }
+        let mut state = working();
+        let (ticket, _) = state.ask().unwrap();
+        state.set_ready(false);
+        assert_eq!(state.reply(&ticket), Reply::Gone);
+    }
+
+    #[test]
+    fn a_run_that_fails_says_why() {
+        let mut state = working();
+        let (ticket, _) = state.ask().unwrap();
+        let answers = state.asked();
+        state.begin(1);
+        state.end(answers, Some("no space left"));
+        assert_eq!(
+            state.reply(&ticket),
+            Reply::Failed("no space left".to_owned())
+        );
+        let (ticket, _) = state.ask().unwrap();
+        let answers = state.asked();
+        state.begin(2);
+        state.end(answers, None);
+        assert_eq!(state.reply(&ticket), Reply::Done { after: 1, last: 2 });
+    }
+}

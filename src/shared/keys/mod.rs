@@ -1,0 +1,5 @@
+//! The signing keys.
+
+pub mod scope;
+pub mod stored;
+pub mod table;

@@ -1,0 +1,378 @@
+//! The signing keys as they lie in shared memory, and who waits for new ones.
+//!
+//! Everything here is a plain value: the lock is taken in [`crate::shared::shmem`], time and settings are
+//! arguments. Times are microseconds since the Unix epoch.
+
+use std::time::Duration;
+
+use entra_token::{KeySet, Reason, SigningKey, TokenVersion};
+
+use super::scope::Scope;
+use super::stored::{Source, SourcedSet, StoredKey, StoredScope, StoredSet};
+use crate::pg::latch::Process;
+use crate::shared::bytes::Bytes;
+
+/// How many sign-ins may wait for new keys at the same time, on the whole server.
+const WAITERS: usize = 8;
+/// How long one waits.
+pub const PATIENCE: Duration = Duration::from_secs(2);
+
+/// What a reader's settings say about the keys it may use.
+pub struct Terms {
+    pub scope: Scope,
+    pub max_age: Duration,
+    /// Keys from a file serve only as long as the setting names one.
+    pub file_is_set: bool,
+    pub now: i64,
+}
+
+/// What [`KeyTable::lookup`] found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Lookup {
+    Found(SigningKey),
+    /// There are keys of that issuer, and this is none of them.
+    Unknown,
+    /// There are none: `signing-keys-unavailable` or `worker-not-running`.
+    Unavailable(Reason),
+}
+
+/// What to wait for after [`KeyTable::ask`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ask {
+    /// Nothing: the keys have changed since the caller looked.
+    LookAgain,
+    /// For an answer.
+    Wait(Answer),
+}
+
+/// What a waiting sign-in waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// That many requests have been answered.
+    Requests(u64),
+    /// That many attempts to get keys have ended.
+    Attempts(u64),
+}
+
+/// How this machine's clock compared with the authority's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClockCheck {
+    pub at: i64,
+    /// Seconds by which ours was ahead; some are the way of the answer. Negative: behind.
+    pub ahead: i64,
+}
+
+impl ClockCheck {
+    /// From the time here, and the Unix seconds that the authority sent.
+    pub fn new(now: i64, theirs: i64) -> ClockCheck {
+        ClockCheck {
+            at: now,
+            ahead: now.div_euclid(1_000_000).saturating_sub(theirs),
+        }
+    }
+}
+
+/// A sign-in that waits. A place is free again when its time is over, whatever became of the process:
+/// no exit callback has to give it back, and a killed backend can't keep it.
+#[derive(Clone, Copy)]
+struct Waiter {
+    process: Process,
+    until: i64,
+}
+
+/// The keys, the worker that looks after them, and those who wait for it.
+pub struct KeyTable {
+    worker: Option<Process>,
+    scope: Option<StoredScope>,
+    v1: Option<StoredSet>,
+    v2: Option<StoredSet>,
+    /// Grows whenever the keys are replaced.
+    generation: u64,
+    /// Requests for new keys so far, and up to which they have been answered.
+    asked: u64,
+    answered: u64,
+    asked_at: i64,
+    /// Attempts that have ended, and whether one is under way.
+    attempts: u64,
+    is_trying: bool,
+    waiters: [Option<Waiter>; WAITERS],
+    attempted_at: Option<i64>,
+    clock: Option<ClockCheck>,
+    problem: Option<Bytes<512>>,
+}
+
+impl KeyTable {
+    pub const EMPTY: KeyTable = KeyTable {
+        worker: None,
+        scope: None,
+        v1: None,
+        v2: None,
+        generation: 0,
+        asked: 0,
+        answered: 0,
+        asked_at: i64::MIN,
+        attempts: 0,
+        is_trying: false,
+        waiters: [None; WAITERS],
+        attempted_at: None,
+        clock: None,
+        problem: None,
+    };
+
+    /// The key that verifies this issuer's tokens of that version and key id.
+    pub fn lookup(
+        &self,
+        terms: &Terms,
+        version: TokenVersion,
+        issuer: &str,
+        key_id: &str,
+    ) -> Lookup {
+        let served = self
+            .set(version)
+            .filter(|set| self.serves(terms, set) && set.issuer.as_str() == issuer);
+        let Some(set) = served else {
+            return Lookup::Unavailable(match self.worker {
+                Some(_) => Reason::SigningKeysUnavailable,
+                None => Reason::WorkerNotRunning,
+            });
+        };
+        let key = set
+            .keys
+            .iter()
+            .flatten()
+            .find(|key| key.key_id.as_str() == key_id);
+        key.map_or(Lookup::Unknown, |key| Lookup::Found(key.load()))
+    }
+
+    /// Whether a reader may use the set.
+    fn serves(&self, terms: &Terms, set: &StoredSet) -> bool {
+        let is_fresh = set.source == Source::File || set.age(terms.now) <= terms.max_age;
+        let is_set = set.source != Source::File || terms.file_is_set;
+        is_fresh && is_set && self.scope.is_some_and(|scope| scope.is(&terms.scope))
+    }
+
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    pub fn worker(&self) -> Option<Process> {
+        self.worker
+    }
+
+    /// Takes a place among those who wait for new keys, and asks for them where nobody has.
+    ///
+    /// The cool-down runs from the last request that a sign-in made: fetches by schedule neither start
+    /// it nor are held up by it, so that a rotation right after one is still noticed at once. Who comes
+    /// while a request is unanswered waits for its answer; who comes after it, or finds no place, is
+    /// turned away. While there are no keys at all and the worker is about to get some, that is
+    /// waited for and no request made.
+    ///
+    /// # Errors
+    /// `worker-not-running`, `key-refresh-cooling-down`.
+    pub fn ask(
+        &mut self,
+        seen: u64,
+        process: Process,
+        now: i64,
+        cooldown: Duration,
+    ) -> Result<Ask, Reason> {
+        if self.generation != seen {
+            return Ok(Ask::LookAgain);
+        }
+        if self.worker.is_none() {
+            return Err(Reason::WorkerNotRunning);
+        }
+        let is_first = self.is_trying || self.attempted_at.is_none();
+        let is_first = is_first && self.is_empty();
+        let is_open = self.asked > self.answered;
+        // A clock that was set back must not prolong the cool-down.
+        let since = now.checked_sub(self.asked_at).filter(|since| *since >= 0);
+        if !is_first && !is_open && since.is_some_and(|since| since < micros(cooldown)) {
+            return Err(Reason::KeyRefreshCoolingDown);
+        }
+        let place = self
+            .waiters
+            .iter_mut()
+            .find(|place| !place.is_some_and(|w| w.waits(now)));
+        let Some(place) = place else {
+            return Err(Reason::KeyRefreshCoolingDown);
+        };
+        *place = Some(Waiter {
+            process,
+            until: now.saturating_add(micros(PATIENCE)),
+        });
+        if is_first {
+            return Ok(Ask::Wait(Answer::Attempts(self.attempts + 1)));
+        }
+        if !is_open {
+            self.asked += 1;
+            self.asked_at = now;
+        }
+        Ok(Ask::Wait(Answer::Requests(self.asked)))
+    }
+
+    /// Whether the wait that [`ask`](Self::ask) began is over.
+    pub fn is_answered(&self, seen: u64, answer: Answer) -> bool {
+        let has_come = match answer {
+            Answer::Requests(count) => self.answered >= count,
+            Answer::Attempts(count) => self.attempts >= count,
+        };
+        has_come || self.generation != seen
+    }
+
+    /// Gives back the process's place.
+    pub fn leave(&mut self, process: Process) {
+        for place in &mut self.waiters {
+            if place.is_some_and(|waiter| waiter.process == process) {
+                *place = None;
+            }
+        }
+    }
+
+    /// The number of the last request, when it has not been answered.
+    pub fn open_request(&self) -> Option<u64> {
+        (self.asked > self.answered).then_some(self.asked)
+    }
+
+    pub fn set_worker(&mut self, worker: Option<Process>) {
+        self.worker = worker;
+        self.is_trying = false;
+    }
+
+    /// Records that an attempt to get new keys begins, and returns how many requests it answers.
+    pub fn begin(&mut self) -> u64 {
+        self.is_trying = true;
+        self.asked
+    }
+
+    /// Records the end of the attempt that [`begin`](Self::begin) numbered, and returns who is to be
+    /// woken.
+    pub fn finish(&mut self, asked: u64, now: i64, problem: Option<&str>) -> Vec<Process> {
+        self.answered = self.answered.max(asked.min(self.asked));
+        self.attempts += 1;
+        self.is_trying = false;
+        self.attempted_at = Some(now);
+        self.problem = problem.map(Bytes::cut);
+        self.waiting(now)
+    }
+
+    /// Who waits now.
+    pub fn waiting(&self, now: i64) -> Vec<Process> {
+        let waiting = self
+            .waiters
+            .iter()
+            .flatten()
+            .filter(|waiter| waiter.waits(now));
+        waiting.map(|waiter| waiter.process).collect()
+    }
+
+    /// Replaces the sets of the versions that are given, and drops all others where the scope differs.
+    /// A set that does not fit is left out; [`KeySet::from_jwks`] makes none.
+    pub fn publish(&mut self, scope: &Scope, sets: &[SourcedSet]) {
+        self.keep_only(scope);
+        self.scope = StoredScope::new(scope);
+        for sourced in sets {
+            *self.slot(sourced.set.version) = StoredSet::new(sourced);
+        }
+        self.generation += 1;
+    }
+
+    /// Forgets all keys.
+    pub fn clear(&mut self) {
+        self.scope = None;
+        self.v1 = None;
+        self.v2 = None;
+        self.clock = None;
+        self.generation += 1;
+    }
+
+    /// Forgets keys of another scope.
+    pub fn keep_only(&mut self, scope: &Scope) {
+        if !self.scope.is_some_and(|stored| stored.is(scope)) {
+            self.clear();
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.v1.is_none() && self.v2.is_none()
+    }
+
+    /// Forgets the keys that came from there.
+    pub fn drop_source(&mut self, source: Source) {
+        for slot in [&mut self.v1, &mut self.v2] {
+            if slot.is_some_and(|set| set.source == source) {
+                *slot = None;
+            }
+        }
+        self.generation += 1;
+    }
+
+    /// When and how the last attempt to get new keys ended.
+    pub fn last_attempt(&self) -> (Option<i64>, Option<String>) {
+        (
+            self.attempted_at,
+            self.problem.map(|problem| problem.as_str().to_owned()),
+        )
+    }
+
+    /// How our clock compared with the authority's when it last answered.
+    pub fn clock(&self) -> Option<ClockCheck> {
+        self.clock
+    }
+
+    pub fn set_clock(&mut self, check: ClockCheck) {
+        self.clock = Some(check);
+    }
+
+    /// A copy of the set of that version, and whether readers on these terms use it.
+    pub fn snapshot(
+        &self,
+        terms: Option<&Terms>,
+        version: TokenVersion,
+    ) -> Option<(SourcedSet, bool)> {
+        let stored = self.set(version)?;
+        let keys = stored.keys.iter().flatten().map(StoredKey::load).collect();
+        let set = KeySet {
+            version,
+            issuer: stored.issuer.as_str().to_owned(),
+            keys,
+        };
+        let is_served = terms.is_some_and(|terms| self.serves(terms, stored));
+        let (source, fetched_at) = (stored.source, stored.fetched_at);
+        Some((
+            SourcedSet {
+                set,
+                source,
+                fetched_at,
+            },
+            is_served,
+        ))
+    }
+
+    fn set(&self, version: TokenVersion) -> Option<&StoredSet> {
+        match version {
+            TokenVersion::V1 => self.v1.as_ref(),
+            TokenVersion::V2 => self.v2.as_ref(),
+        }
+    }
+
+    fn slot(&mut self, version: TokenVersion) -> &mut Option<StoredSet> {
+        match version {
+            TokenVersion::V1 => &mut self.v1,
+            TokenVersion::V2 => &mut self.v2,
+        }
+    }
+}
+
+impl Waiter {
+    fn waits(&self, now: i64) -> bool {
+        (now..=now.saturating_add(micros(PATIENCE))).contains(&self.until)
+    }
+}
+
+fn micros(duration: Duration) -> i64 {
+    duration.as_micros().try_into().unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests;
