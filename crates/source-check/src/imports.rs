@@ -113,8 +113,9 @@ pub fn check(root: &Path) -> Result<Report> {
     for file in roots(root)? {
         let read = Crate::read(root, &file)?;
         report.unsafe_code(&read);
-        report.circles(&read.edges());
-        report.edges += read.edges().len();
+        let edges = read.edges();
+        report.circles(&edges);
+        report.edges += edges.len();
     }
     report.violations.sort_by(|a, b| {
         (a.rule, &a.file, a.line, &a.text).cmp(&(b.rule, &b.file, b.line, &b.text))

@@ -229,7 +229,8 @@ impl Crate {
 
     /// The paths that begin with one of these crates.
     pub fn outward(&self, crates: &[&str]) -> Vec<Outward> {
-        let paths = self.mentions.iter().filter_map(|mention| {
+        let mut paths: Vec<Outward> = Vec::new();
+        paths.extend(self.mentions.iter().filter_map(|mention| {
             let name = mention.path.first()?;
             crates.contains(&name.as_str()).then_some(())?;
             Some(Outward {
@@ -237,8 +238,9 @@ impl Crate {
                 line: mention.line,
                 name: name.clone(),
             })
-        });
-        paths.collect()
+        }));
+        paths.dedup_by(|a, b| (&a.file, a.line) == (&b.file, b.line));
+        paths
     }
 
     /// `None` is another crate, or nothing that is written in the source.
@@ -280,6 +282,12 @@ impl Crate {
             }
             Some(Name::Import(_)) => None,
             None => within.globs.iter().find_map(|path| {
+                // A glob's own path is not looked for in globs: most lead into other crates.
+                let first = path.first()?;
+                let rooted = matches!(first.as_str(), "crate" | "self" | "super");
+                if !rooted && !within.names.contains_key(first) {
+                    return None;
+                }
                 match self.resolve(module, path, depth + 1)? {
                     Target::Module(of) if of != module => self.look_up(of, name, depth + 1),
                     _ => None,
