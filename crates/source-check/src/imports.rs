@@ -13,7 +13,7 @@ use crate::source::files;
 const UNSAFE_ROOMS: &[&str] = &["pg", "hooks"];
 
 /// The one other file with unsafe code: the `unsafe impl`s of what lies in shared memory.
-const UNSAFE_FILES: &[&str] = &["src/shared/memory.rs"];
+const UNSAFE_FILES: &[&str] = &["src/shared/shmem.rs"];
 
 /// The crate that speaks HTTP, and the files that may use it: they run in the network worker.
 const HTTP: &[&str] = &["entra_client"];
