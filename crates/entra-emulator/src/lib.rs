@@ -14,6 +14,7 @@
 pub mod authority;
 pub mod certificate;
 pub mod cli;
+mod clock;
 pub mod directory;
 pub mod federation;
 pub mod jws;

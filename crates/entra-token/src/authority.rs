@@ -7,8 +7,6 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use uuid::Uuid;
 
-use crate::policy::Audience;
-
 /// Version of an access token, which the *resource* chooses (`requestedAccessTokenVersion` in its
 /// app registration), and with it the metadata document, key set and issuer that vouch for it.
 /// <https://learn.microsoft.com/entra/identity-platform/access-tokens>
@@ -83,28 +81,6 @@ impl Cloud {
         match self {
             Cloud::Public | Cloud::UsGov => "https://sts.windows.net",
             Cloud::China => "https://sts.chinacloudapi.cn",
-        }
-    }
-
-    /// The audiences that the word `ossrdbms` stands for: Azure's own database resource in this
-    /// cloud, by its URI and, where it is publicly known, by its application id.
-    ///
-    /// The resource is the first-party application "Azure OSSRDBMS Database". Its application id in
-    /// China is not known, so tokens for it are accepted there by the URI alone.
-    pub fn ossrdbms(self) -> Vec<Audience> {
-        const PUBLIC: Uuid = Uuid::from_u128(0x123cd850_d9df_40bd_94d5_c9f07b7fa203);
-        const US_GOV: Uuid = Uuid::from_u128(0x01c96bfd_e37a_4b52_8481_7bb7f7e550bc);
-        let uri = |uri: &str| Audience::Uri(uri.to_owned());
-        match self {
-            Cloud::Public => vec![
-                uri("https://ossrdbms-aad.database.windows.net"),
-                Audience::ApplicationId(PUBLIC),
-            ],
-            Cloud::UsGov => vec![
-                uri("https://ossrdbms-aad.database.usgovcloudapi.net"),
-                Audience::ApplicationId(US_GOV),
-            ],
-            Cloud::China => vec![uri("https://ossrdbms-aad.database.chinacloudapi.cn")],
         }
     }
 }

@@ -62,6 +62,30 @@ impl Policy {
     }
 }
 
+impl Cloud {
+    /// The audiences that the word `ossrdbms` stands for: Azure's own database resource in this
+    /// cloud, by its URI and, where it is publicly known, by its application id.
+    ///
+    /// The resource is the first-party application "Azure OSSRDBMS Database". Its application id in
+    /// China is not known, so tokens for it are accepted there by the URI alone.
+    pub fn ossrdbms(self) -> Vec<Audience> {
+        const PUBLIC: Uuid = Uuid::from_u128(0x123cd850_d9df_40bd_94d5_c9f07b7fa203);
+        const US_GOV: Uuid = Uuid::from_u128(0x01c96bfd_e37a_4b52_8481_7bb7f7e550bc);
+        let uri = |uri: &str| Audience::Uri(uri.to_owned());
+        match self {
+            Cloud::Public => vec![
+                uri("https://ossrdbms-aad.database.windows.net"),
+                Audience::ApplicationId(PUBLIC),
+            ],
+            Cloud::UsGov => vec![
+                uri("https://ossrdbms-aad.database.usgovcloudapi.net"),
+                Audience::ApplicationId(US_GOV),
+            ],
+            Cloud::China => vec![uri("https://ossrdbms-aad.database.chinacloudapi.cn")],
+        }
+    }
+}
+
 /// A resource that tokens are issued for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Audience {

@@ -7,7 +7,8 @@ use reqwest::blocking::Client;
 use serde_json::{Value, json};
 
 use super::arguments::{ControlArguments, Order};
-use super::{CommandError, print};
+use super::error::CommandError;
+use super::io::print;
 use crate::directory::Change;
 use crate::server::{DeviceOrder, FaultOrder, Running, ServeError};
 use crate::state::StateDirectory;

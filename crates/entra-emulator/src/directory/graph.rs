@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use super::Resource;
+use super::model::Resource;
 use crate::authority::TokenVersion;
 
 /// The application id of Microsoft Graph, the same in every cloud.

@@ -5,9 +5,8 @@ use std::collections::{BTreeSet, HashMap};
 use toml::Spanned;
 use uuid::Uuid;
 
-use super::check::{Fault, fault};
-use super::file::FileGroup;
-use super::{Group, User};
+use super::file::{Fault, FileGroup, fault};
+use super::model::{Group, User};
 
 /// As many as anybody has reason to try.
 const MOST_GENERATED: usize = 200_000;

@@ -10,7 +10,7 @@ use axum::extract::{Path, Query, State};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::Shared;
+use super::emulator::Shared;
 use super::error::Refusal;
 use crate::authority::TokenVersion;
 

@@ -5,7 +5,7 @@ use axum::Json;
 use axum::extract::{Path, State};
 use serde_json::{Value, json};
 
-use super::Shared;
+use super::emulator::Shared;
 
 pub(super) async fn user_realm(
     State(emulator): State<Shared>,

@@ -6,11 +6,14 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::{GROUPS_LIMIT, Proof};
+use super::request::Proof;
 use crate::authority::{Authority, TokenVersion};
 use crate::directory::{
     Application, Home, Identity, IdentityKind, ManagedIdentity, Principal, Resource, User,
 };
+
+/// Above this many groups a token carries a pointer instead of the `groups` claim.
+pub(super) const GROUPS_LIMIT: usize = 200;
 
 pub(super) struct Ingredients<'a> {
     pub principal: Principal<'a>,

@@ -3,7 +3,6 @@
 use std::fmt;
 
 use super::draft::{Draft, Edit, Signer};
-use super::table::DEVIATIONS;
 
 /// One way in which a token can be wrong.
 ///
@@ -65,16 +64,6 @@ pub(super) enum Change {
 }
 
 impl Deviation {
-    /// Every deviation there is, in the order in which aadauth checks.
-    pub fn all() -> &'static [Deviation] {
-        DEVIATIONS
-    }
-
-    /// The deviation of that name.
-    pub fn named(name: &str) -> Option<&'static Deviation> {
-        DEVIATIONS.iter().find(|deviation| deviation.name == name)
-    }
-
     pub(super) fn apply(&self, draft: &mut Draft<'_>) {
         match self.change {
             Change::Without(claim) => draft.remove(claim),

@@ -5,11 +5,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
 
-use super::MintError;
+use super::error::MintError;
 use crate::signing_keys::{SigningKey, SigningKeys};
 
 /// The header member of Graph's tokens that hides from others what was signed.
-pub(crate) const NONCE: &str = "nonce";
+pub(super) const NONCE: &str = "nonce";
 
 /// The header that was signed. Graph's tokens show a nonce and are signed with its digest in its
 /// place, so that nobody but Graph can tell that they are genuine.

@@ -35,8 +35,20 @@ const fn row(
     }
 }
 
+impl Deviation {
+    /// Every deviation there is, in the order in which aadauth checks.
+    pub fn all() -> &'static [Deviation] {
+        DEVIATIONS
+    }
+
+    /// The deviation of that name.
+    pub fn named(name: &str) -> Option<&'static Deviation> {
+        DEVIATIONS.iter().find(|deviation| deviation.name == name)
+    }
+}
+
 #[rustfmt::skip]
-pub(super) static DEVIATIONS: &[Deviation] = &[
+static DEVIATIONS: &[Deviation] = &[
     // The envelope.
     row("too-large", "token-too-large", Any, "filled to 17,000 bytes", Draft(|d| d.set("xms_filler", "x".repeat(12_000)))),
     row("two-parts", "token-malformed", Any, "no signature part", TokenText(|t| t.rsplit_once('.').map(|(head, _)| head.to_owned()).unwrap_or_default())),

@@ -13,6 +13,7 @@ mod error;
 mod object;
 mod page;
 mod query;
+mod question;
 
 use axum::body::to_bytes;
 use axum::extract::{Request, State};
@@ -24,18 +25,16 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use super::emulator::{Emulator, Shared};
+use super::endpoint::GRAPH;
 use super::form::percent_decoded;
-use super::{Emulator, Shared};
-use crate::directory::Tenant;
 
 use caller::Caller;
-use entity::object_id;
 use error::GraphError;
 use object::Kind;
 use query::Options;
+use question::{Question, object_id, too_many};
 
-/// Where Graph begins.
-pub(super) const ROOT: &str = "/v1.0";
 const LARGEST_BODY: usize = 1 << 20;
 const CHECKED_GROUPS: usize = 20;
 const CONTENT_TYPE: &str = "application/json;odata.metadata=minimal;odata.streaming=true;\
@@ -77,19 +76,6 @@ pub(super) async fn answer(State(emulator): State<Shared>, request: Request) -> 
     response
 }
 
-/// Everything that an answer depends on, beside the path.
-struct Question<'a> {
-    caller: Caller<'a>,
-    tenant: &'a Tenant,
-    options: Options,
-    /// The caller accepts answers from an index that may lag, as advanced queries ask.
-    eventual: bool,
-    /// The address of Graph, and what was asked there.
-    root: String,
-    path: &'a str,
-    query: &'a str,
-}
-
 fn respond(emulator: &Emulator, parts: &Parts, body: &[u8]) -> Result<Value, GraphError> {
     let directory = emulator.directory();
     let caller = Caller::of(emulator, &directory, &parts.headers)?;
@@ -102,7 +88,7 @@ fn respond(emulator: &Emulator, parts: &Parts, body: &[u8]) -> Result<Value, Gra
         options: Options::parse(query)?,
         eventual: consistency
             .is_some_and(|level| level.as_bytes().eq_ignore_ascii_case(b"eventual")),
-        root: format!("{}{ROOT}", emulator.authority.address()),
+        root: format!("{}{GRAPH}", emulator.authority.address()),
         path,
         query,
     };
@@ -147,10 +133,10 @@ fn respond(emulator: &Emulator, parts: &Parts, body: &[u8]) -> Result<Value, Gra
     }
 }
 
-/// The path below [`ROOT`] in lower case, as Graph compares it; `set('key')` counts as two
+/// The path below [`GRAPH`] in lower case, as Graph compares it; `set('key')` counts as two
 /// segments, `set` and `'key'`.
 fn segments(path: &str) -> Result<Vec<String>, GraphError> {
-    let path = path.strip_prefix(ROOT).unwrap_or(path);
+    let path = path.strip_prefix(GRAPH).unwrap_or(path);
     let mut segments = Vec::new();
     for segment in path.split('/').filter(|segment| !segment.is_empty()) {
         let segment = percent_decoded(segment)
@@ -247,18 +233,4 @@ impl Question<'_> {
         }
         Ok(json!({ "@odata.context": self.context("Collection(Edm.String)"), "value": found }))
     }
-
-    fn context(&self, of: &str) -> String {
-        let select = &self.options.select;
-        if select.is_empty() {
-            return format!("{}/$metadata#{of}", self.root);
-        }
-        format!("{}/$metadata#{of}({})", self.root, select.join(","))
-    }
-}
-
-fn too_many(what: &str, most: usize) -> GraphError {
-    GraphError::bad_request(format!(
-        "Too many elements in '{what}': at most {most} are allowed."
-    ))
 }

@@ -4,10 +4,11 @@
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::Question;
+use super::super::endpoint::GRAPH;
 use super::error::GraphError;
 use super::object::{self, Kind, unknown_property};
 use super::query::{SKIP_TOKEN, skip_token};
+use super::question::Question;
 use crate::directory::{Object, Tenant};
 
 /// Object ids of all objects of a kind.
@@ -153,7 +154,7 @@ impl Question<'_> {
             .filter(|pair| !pair.is_empty() && !is_token(pair));
         let token = format!("{SKIP_TOKEN}={}", skip_token(last));
         let query: Vec<&str> = kept.chain([token.as_str()]).collect();
-        let path = self.path.strip_prefix(super::ROOT).unwrap_or(self.path);
+        let path = self.path.strip_prefix(GRAPH).unwrap_or(self.path);
         format!("{}{path}?{}", self.root, query.join("&"))
     }
 }

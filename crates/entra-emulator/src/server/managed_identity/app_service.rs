@@ -9,7 +9,8 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
-use super::{Asked, Objection, Shared, cached_token, chosen_identity, refused};
+use super::super::emulator::Shared;
+use super::identity::{Asked, Objection, cached_token, chosen_identity, refused};
 
 const VERSION: &str = "2019-08-01";
 const SECRET_HEADER: &str = "x-identity-header";

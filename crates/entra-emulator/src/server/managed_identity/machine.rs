@@ -9,7 +9,9 @@ use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
-use super::{Asked, Objection, Shared, cached_token, chosen_identity, now, refused};
+use super::super::emulator::Shared;
+use super::identity::{Asked, Objection, cached_token, chosen_identity, refused};
+use crate::clock::now;
 
 /// The versions in which the service has this endpoint; the first one there was.
 const OLDEST_VERSION: &str = "2018-02-01";

@@ -2,7 +2,7 @@
 
 /// Why an application, a user or a code is not believed.
 #[derive(Debug)]
-pub(in crate::server) enum Unproven {
+pub(super) enum Unproven {
     AssertionTypeUnknown,
     AssertionMalformed(&'static str),
     AssertionOfAnother,
@@ -32,8 +32,8 @@ pub(in crate::server) enum Unproven {
 }
 
 impl Unproven {
-    /// As for [`Refusal`](super::super::error::Refusal).
-    pub(in crate::server) fn parts(&self) -> (&'static str, Option<u32>, String) {
+    /// As for [`Refusal`](super::error::Refusal).
+    pub(super) fn parts(&self) -> (&'static str, Option<u32>, String) {
         let (error, code, text) = match self {
             Unproven::AssertionTypeUnknown => (
                 "invalid_request",
