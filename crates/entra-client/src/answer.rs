@@ -1,5 +1,6 @@
 //! Graph's answers, as strictly as they can be read.
 
+use entra_api::Principal;
 use entra_token::{PrincipalKind, guid};
 use reqwest::Url;
 use serde::Deserialize;
@@ -7,7 +8,6 @@ use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
 use crate::http::Response;
-use crate::settings::Principal;
 
 /// In bytes. Graph's display names have at most 256 characters, its user principal names 113.
 const LONGEST_NAME: usize = 1024;
@@ -90,6 +90,15 @@ impl Object {
             app_id: app_id.filter(|_| kind == PrincipalKind::Service),
             enabled,
         })
+    }
+}
+
+/// The properties that are asked for.
+pub(crate) fn properties(kind: PrincipalKind) -> &'static str {
+    match kind {
+        PrincipalKind::User => "id,userPrincipalName,accountEnabled",
+        PrincipalKind::Group => "id,displayName",
+        PrincipalKind::Service => "id,displayName,appId,accountEnabled",
     }
 }
 

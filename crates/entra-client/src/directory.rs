@@ -5,21 +5,21 @@ use std::sync::atomic::AtomicBool;
 use std::thread;
 use std::time::Instant;
 
+use entra_api::error::one_line;
+use entra_api::wiped::encode;
+use entra_api::{DirectoryError, DirectorySettings, ErrorKind, Principal};
 use entra_token::{Authority, PrincipalKind};
 use serde_json::json;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-use crate::answer::{self, Flaw, Object, Page, permission};
+use crate::answer::{self, Object, Page, permission, properties};
 use crate::credential::Credential;
-use crate::error::{DirectoryError, ErrorKind, one_line};
 use crate::failure::Failure;
 use crate::graph::{Graph, Patience};
 use crate::http::{Http, Request, Response};
 use crate::members::Members;
-use crate::settings::{DirectorySettings, Principal};
 use crate::token::AppTokens;
-use crate::wiped::encode;
 
 /// In the order in which they are named where several are found.
 const KINDS: [PrincipalKind; 3] = [
@@ -318,31 +318,6 @@ impl Directory {
 
     fn principal(&self, object: Object, kind: PrincipalKind) -> Result<Principal, DirectoryError> {
         object.principal(kind).map_err(|flaw| self.graph.flaw(flaw))
-    }
-}
-
-impl Graph {
-    /// The error that a flaw of an object is.
-    pub(crate) fn flaw(&self, flaw: Flaw) -> DirectoryError {
-        match flaw {
-            Flaw::Malformed(what) => self.malformed(what),
-            Flaw::Withheld(permission) => {
-                let who = self.name();
-                let message = format!(
-                    "the server's identity lacks {permission} ({who} withholds properties)"
-                );
-                DirectoryError::new(ErrorKind::PermissionMissing, message)
-            }
-        }
-    }
-}
-
-/// The properties that are asked for.
-pub(crate) fn properties(kind: PrincipalKind) -> &'static str {
-    match kind {
-        PrincipalKind::User => "id,userPrincipalName,accountEnabled",
-        PrincipalKind::Group => "id,displayName",
-        PrincipalKind::Service => "id,displayName,appId,accountEnabled",
     }
 }
 

@@ -4,9 +4,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
+use entra_api::{DirectoryError, ErrorKind};
 use reqwest::header::AUTHORIZATION;
 
-use crate::error::{DirectoryError, ErrorKind};
+use crate::answer::Flaw;
 use crate::failure::{Again, Failure, graph_code};
 use crate::http::{Http, Request, Response};
 use crate::token::AppTokens;
@@ -183,6 +184,20 @@ impl Graph {
 
     pub(crate) fn name(&self) -> String {
         format!("Microsoft Graph at {}", self.origin)
+    }
+
+    /// The error that a flaw of an object is.
+    pub(crate) fn flaw(&self, flaw: Flaw) -> DirectoryError {
+        match flaw {
+            Flaw::Malformed(what) => self.malformed(what),
+            Flaw::Withheld(permission) => {
+                let who = self.name();
+                let message = format!(
+                    "the server's identity lacks {permission} ({who} withholds properties)"
+                );
+                DirectoryError::new(ErrorKind::PermissionMissing, message)
+            }
+        }
     }
 
     pub(crate) fn malformed(&self, what: &str) -> DirectoryError {

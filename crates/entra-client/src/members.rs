@@ -4,17 +4,15 @@ use std::collections::HashSet;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
+use entra_api::{DirectoryError, ErrorKind, Principal};
 use entra_token::PrincipalKind;
 use reqwest::header::{HeaderName, HeaderValue};
 use serde::Deserialize;
 use uuid::Uuid;
 
-use crate::answer::{self, Object, Page, permission};
-use crate::directory::properties;
-use crate::error::{DirectoryError, ErrorKind};
+use crate::answer::{self, Object, Page, permission, properties};
 use crate::graph::{Graph, Patience};
 use crate::http::Request;
-use crate::settings::Principal;
 
 /// For the whole list, pauses included. 50,000 members are 51 pages.
 const TOTAL: Duration = Duration::from_secs(30 * 60);

@@ -5,16 +5,16 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
+use entra_api::ErrorKind;
+use entra_api::wiped::Wiped;
 use reqwest::header::HeaderValue;
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use crate::credential::Credential;
 use crate::entra;
-use crate::error::ErrorKind;
 use crate::failure::{Again, Failure};
 use crate::http::{Http, Response};
-use crate::wiped::Wiped;
 
 /// A token is renewed this long before it expires, or after three quarters of a shorter life.
 const MARGIN: Duration = Duration::from_secs(300);
