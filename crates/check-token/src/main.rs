@@ -336,7 +336,7 @@ fn named(path: &Path, error: impl std::fmt::Display) -> String {
 }
 
 #[cfg(test)]
-#[path = "../../tests/rules/common.rs"]
+#[path = "../../entra-token/tests/rules/common.rs"]
 mod common;
 
 #[cfg(test)]
