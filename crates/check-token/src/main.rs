@@ -81,7 +81,7 @@ struct Options {
         value_parser = clap::value_parser!(i64).range(1..))]
     max_token_lifetime: i64,
 
-    /// Judge header and signature alone and leave the payload unread
+    /// Judge only header and signature and leave the payload unread
     ///
     /// For test vectors that are no access tokens: any payload will do, an empty one too, the
     /// header need not have a `typ`, and the `issuer` of keys does not count. The header still

@@ -12,11 +12,11 @@ use crate::settings::CredentialSource;
 const CERTIFICATE: &str = "client certificate";
 
 impl CredentialSource {
-    /// Reads the credential's file by the rules for it, and asks nobody.
+    /// Reads the credential's file by the rules for it, and sends no request.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::CredentialUnusable`]: the file can't be read, may be read by others, or does not hold
+    /// [`ErrorKind::CredentialUnusable`]: the file cannot be read, may be read by others, or does not hold
     /// what it should.
     pub fn check(&self) -> Result<(), DirectoryError> {
         match self {

@@ -12,7 +12,7 @@ pub struct Principal {
     pub object_id: Uuid,
     /// For people to read, never to decide by: a user's principal name, the display name of others.
     pub name: String,
-    /// The application that a service principal stands for.
+    /// The application of a service principal.
     pub app_id: Option<Uuid>,
     /// False for an account that may not sign in. Groups are always enabled.
     pub enabled: bool,

@@ -18,8 +18,8 @@ pub enum CredentialSource {
     ClientCertificate(PathBuf),
     /// The identity that Azure gives the machine or the App Service application.
     ManagedIdentity,
-    /// A file that holds a token of another issuer which the app registration trusts; somebody
-    /// else writes it anew before it expires.
+    /// A file that holds a token of another issuer which the app registration trusts, and which is
+    /// replaced before the token expires.
     WorkloadIdentity(PathBuf),
 }
 
@@ -37,7 +37,7 @@ pub struct DirectorySettings {
     pub client_id: Option<Uuid>,
     /// What proves it.
     pub credential: CredentialSource,
-    /// The way out.
+    /// How requests leave the machine.
     pub http: HttpSettings,
 }
 
@@ -51,7 +51,7 @@ pub const fn graph_origin(cloud: Cloud) -> &'static str {
     }
 }
 
-/// The way out.
+/// How requests leave the machine.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HttpSettings {
     /// PEM file of the only certificate authorities to trust; absent: the system's.

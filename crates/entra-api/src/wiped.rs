@@ -59,7 +59,7 @@ impl Wiped {
     }
 }
 
-/// A value as it stands in the path or the query of an address.
+/// A value as the path or the query of an address.
 pub fn encode(value: &str) -> String {
     percent_encode(value.as_bytes(), RESERVED).to_string()
 }

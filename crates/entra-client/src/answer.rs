@@ -123,8 +123,8 @@ pub(crate) fn next_page(link: &str, origin: &str) -> Option<String> {
     .then(|| next.into())
 }
 
-/// Whether `answer`, a list of ids, says that `group` is among the groups asked about, which was it
-/// alone.
+/// Whether `answer`, a list of ids, says that `group` is among the groups asked about, the only
+/// one.
 pub(crate) fn says_member(response: &Response, group: Uuid) -> Result<bool, &'static str> {
     let page: Page<String> = parse(response)?;
     match page.value.as_slice() {

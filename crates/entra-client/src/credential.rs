@@ -18,7 +18,7 @@ use crate::managed_identity::Endpoint;
 const FURTHER_GRAPHS: [&str; 1] = ["https://dod-graph.microsoft.us"];
 const SUFFIX: &str = "/.default";
 
-/// How to ask for a token for Graph. Files are read anew for each.
+/// How to ask for a token for Graph. Files are read again for each.
 pub(crate) struct Credential {
     proof: Proof,
     token_url: String,
@@ -127,8 +127,8 @@ fn append_assertion(form: &mut Wiped, assertion: &[u8]) {
     form.append_field("client_assertion", assertion);
 }
 
-/// What the token is for: Microsoft's Graph at that host, else, where an emulator or a gateway stands
-/// in for it, the cloud's.
+/// What the token is for: Microsoft's Graph at that host, else, where an emulator or a gateway takes
+/// its place, the cloud's.
 fn resource(settings: &DirectorySettings) -> &str {
     let known = entra_token::Cloud::ALL.map(graph_origin);
     if known.contains(&settings.graph.as_str()) || FURTHER_GRAPHS.contains(&settings.graph.as_str())
@@ -177,7 +177,7 @@ mod tests {
                 "https://microsoftgraph.chinacloudapi.cn",
                 "https://microsoftgraph.chinacloudapi.cn",
             ),
-            // Somebody stands in for it.
+            // An emulator or a gateway in its place.
             (
                 Cloud::China,
                 "https://localhost:8443",

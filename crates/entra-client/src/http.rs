@@ -60,7 +60,7 @@ pub struct Response {
     pub body: Zeroizing<Vec<u8>>,
     /// What the server's clock said, in seconds since 1970.
     pub date: Option<i64>,
-    /// How long the server asks to be left alone.
+    /// How long the server asks for no further request.
     pub retry_after: Option<Duration>,
 }
 
@@ -126,7 +126,7 @@ pub struct Http {
 }
 
 impl Http {
-    /// Reads the certificate authorities anew.
+    /// Reads the certificate authorities again.
     ///
     /// # Errors
     ///

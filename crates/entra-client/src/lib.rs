@@ -1,6 +1,6 @@
 //! What the server asks of Microsoft Entra ID and Microsoft Graph, over HTTPS.
 //!
-//! 1. [`http`] is the only way out: `https` alone, no redirects, bounded in size and time;
+//! 1. [`http`] is the only way out: only `https`, no redirects, bounded in size and time;
 //! 2. `credential` proves to Entra who asks, with a secret, an assertion, a federated token or the
 //!    `managed_identity` of the machine, and `token` keeps what Entra gives in return;
 //! 3. `graph` sends one request until there is an `answer`;

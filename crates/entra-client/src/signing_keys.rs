@@ -14,7 +14,7 @@ use crate::http::{Http, HttpError, Response};
 /// For one document, from the first byte sent to the last one received.
 const TOTAL: Duration = Duration::from_secs(10);
 
-/// What a fetch has brought.
+/// The results of a fetch.
 pub struct Fetched {
     /// The set of each token version, or why there is none.
     pub sets: Vec<Result<KeySet, FetchError>>,
@@ -78,7 +78,7 @@ impl FetchError {
                 problem: HttpError::Transport(problem),
                 ..
             } if problem.contains("certificate") => {
-                "If the authority's certificate comes from a CA of your own, set aadauth.ca_file to that CA's certificate."
+                "If the authority's certificate comes from a private CA, set aadauth.ca_file to that CA's certificate."
             }
             FetchError::Status {
                 status: 400 | 404, ..
@@ -92,7 +92,7 @@ impl FetchError {
             }
             | FetchError::Status { .. }
             | FetchError::Keys { .. } => {
-                "The authority answers, but not with usable keys; if it goes on, ask those who run it."
+                "The authority answers, but not with usable keys; if this continues, contact its operator."
             }
             FetchError::Transport { .. } => {
                 "Check aadauth.authority_host, and that this machine can reach it: name resolution, routes, firewall, aadauth.https_proxy."
@@ -101,7 +101,7 @@ impl FetchError {
     }
 }
 
-/// Fetches the key sets of both token versions and hands over what it has brought.
+/// Fetches the key sets of both token versions and delivers the results.
 ///
 /// Goes to the authority's own origin only: [`Http`] follows no redirects, and [`Metadata::parse`]
 /// refuses keys that lie elsewhere.
@@ -121,7 +121,7 @@ pub fn fetch(
         tenant,
         clock: OnceLock::new(),
     };
-    // Side by side: somebody may be waiting.
+    // Side by side: sign-ins may be waiting.
     let sets = thread::scope(|threads| {
         let v2 = threads.spawn(|| fetch.set(TokenVersion::V2));
         let v1 = fetch.set(TokenVersion::V1);

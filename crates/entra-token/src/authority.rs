@@ -8,7 +8,7 @@ use thiserror::Error;
 use uuid::Uuid;
 
 /// Version of an access token, which the *resource* chooses (`requestedAccessTokenVersion` in its
-/// app registration), and with it the metadata document, key set and issuer that vouch for it.
+/// app registration), and with it the metadata document, key set and issuer that it must match.
 /// <https://learn.microsoft.com/entra/identity-platform/access-tokens>
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -110,7 +110,7 @@ impl FromStr for Cloud {
 /// Who issues tokens: a cloud, or one host of one's own that speaks Entra's protocols.
 ///
 /// With a host of one's own, that host's issuers are served and Microsoft's are not: the keys of an
-/// emulator must never vouch for an issuer that means something in earnest.
+/// emulator must never verify tokens of a real issuer.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Authority {
     /// The cloud; decides the issuers where `host` is absent.
@@ -135,7 +135,7 @@ impl Authority {
         })
     }
 
-    /// Checks that `host` is an origin as it would stand in an issuer: `https://`, a lower-case
+    /// Checks that `host` is an origin as an issuer has it: `https://`, a lower-case
     /// host name or address, at most a port, and nothing behind it.
     ///
     /// # Errors
@@ -146,7 +146,7 @@ impl Authority {
             .strip_prefix("https://")
             .ok_or(AuthorityError::HostNotHttps)?;
         let (name, port) = match rest.strip_prefix('[') {
-            // An IPv6 address stands in brackets, RFC 3986 section 3.2.2.
+            // An IPv6 address is in brackets, RFC 3986 section 3.2.2.
             Some(rest) => {
                 let (address, behind) = rest.split_once(']').ok_or(AuthorityError::HostInvalid)?;
                 if address.parse::<std::net::Ipv6Addr>().is_err() {
@@ -240,7 +240,7 @@ pub enum AuthorityError {
     /// The host is not an `https` address.
     #[error("the authority host must begin with https://")]
     HostNotHttps,
-    /// The host is not an origin alone.
+    /// The host is not just an origin.
     #[error(
         "the authority host must be https://host or https://host:port in lower case, with no path \
          and no trailing slash"

@@ -29,7 +29,7 @@ pub struct Jws<'t> {
 }
 
 /// The header members that matter. `jwk`, `jku`, `x5c` and `x5u` are not among them: a key that
-/// comes with the token vouches for nothing (RFC 8725 section 3.10).
+/// comes with the token proves nothing (RFC 8725 section 3.10).
 #[derive(Deserialize)]
 struct Header {
     #[serde(default, deserialize_with = "present")]
@@ -152,7 +152,7 @@ impl<'t> Jws<'t> {
     }
 }
 
-/// Shows nothing of the token: nobody knows yet whose it is, and whoever reads it can use it.
+/// Shows nothing of the token: it is not known yet whose it is, and everyone who reads it can use it.
 impl fmt::Debug for Jws<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Jws").finish_non_exhaustive()
@@ -175,7 +175,7 @@ fn split_at_last_dot(text: &[u8]) -> Option<(&[u8], &[u8])> {
 /// The signature is over the encoded parts. If the decoder knew more than one spelling, a token
 /// would have many, so padding, trailing bits and white space are errors.
 fn decode(part: &[u8]) -> Result<Zeroizing<Vec<u8>>, Reason> {
-    // Room for all of it at once: a vector that grows leaves copies behind that nobody wipes.
+    // Room for all of it at once: a vector that grows leaves copies behind that are not wiped.
     let mut bytes = Zeroizing::new(Vec::with_capacity(part.len().div_ceil(4).saturating_mul(3)));
     URL_SAFE_NO_PAD
         .decode_vec(part, &mut bytes)

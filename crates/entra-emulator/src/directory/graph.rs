@@ -46,7 +46,7 @@ impl Resource {
         }
     }
 
-    /// Tokens of this resource name permissions, and verify for nobody else.
+    /// Tokens of this resource name permissions, and only Graph can verify them.
     pub fn is_graph(&self) -> bool {
         self.app_id == GRAPH
     }

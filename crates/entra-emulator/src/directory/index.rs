@@ -1,4 +1,4 @@
-//! What makes lookups in a tenant cheap, whatever its size.
+//! The index of a tenant, which makes lookups cheap whatever its size.
 
 use std::collections::HashMap;
 use std::sync::OnceLock;
@@ -13,7 +13,7 @@ pub(super) struct Index {
     pub(super) users: HashMap<String, usize>,
     /// The groups that an object is directly in.
     pub(super) groups_of: HashMap<Uuid, Vec<usize>>,
-    /// For each group what it contains in the end, in the order of object ids, once somebody asked.
+    /// For each group what it contains, nested groups included, in the order of object ids; filled on demand.
     pub(super) contents: Vec<OnceLock<Vec<Uuid>>>,
 }
 

@@ -1,4 +1,4 @@
-//! Who is in a group: the names that a directory file gives, and users made up by number.
+//! Who is in a group: the names that a directory file gives, and generated users.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::file::{Fault, FileGroup, fault};
 use super::model::{Group, User};
 
-/// As many as anybody has reason to try.
+/// More than any test needs.
 const MOST_GENERATED: usize = 200_000;
 
 /// What can be a member, by name in lower case.

@@ -233,7 +233,7 @@ impl Directory {
         }
     }
 
-    /// Names of what there is of a kind, as far as anybody wants to read.
+    /// Names of what there is of a kind, the first of them.
     fn known(&self, kind: &'static str) -> String {
         const TOLD: usize = 20;
         let all = self

@@ -37,7 +37,7 @@ impl Directory {
         read(path)
     }
 
-    /// The same for text; `origin` stands for the file's name in errors.
+    /// The same for text; `origin` is the file's name in errors.
     pub fn parse(text: &str, origin: &str) -> Result<Directory, DirectoryError> {
         parse(text, origin, None)
     }

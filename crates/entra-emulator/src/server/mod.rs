@@ -69,8 +69,8 @@ pub enum ServeError {
     #[error("{0}")]
     System(#[from] io::Error),
     #[error(
-        "{0} is not a loopback address; whoever reaches the emulator gets tokens in anybody's name. \
-         Add --beyond-loopback if that is what you want"
+        "{0} is not a loopback address; every client that reaches the emulator gets tokens in any name; \
+         --beyond-loopback allows it"
     )]
     BeyondLoopback(IpAddr),
     #[error("no emulator runs on state directory {0}; start one with entra-emulator serve")]

@@ -1,4 +1,4 @@
-//! What can be wrong with the proof of who somebody is, as Entra words it.
+//! What can be wrong with a proof of identity, as Entra words it.
 
 /// Why an application, a user or a code is not believed.
 #[derive(Debug)]
@@ -48,7 +48,7 @@ impl Unproven {
             Unproven::AssertionOfAnother => (
                 "invalid_client",
                 700_021,
-                "Client assertion application identifier doesn't match 'client_id' parameter."
+                "Client assertion application identifier does not match the 'client_id' parameter."
                     .to_owned(),
             ),
             Unproven::AssertionSubject => (
@@ -128,7 +128,7 @@ impl Unproven {
             Unproven::DeviceCodeExpired => (
                 "expired_token",
                 70019,
-                "The verification code expired. Begin anew.".to_owned(),
+                "The verification code expired. Start again.".to_owned(),
             ),
             Unproven::DeviceCodeRedeemed => (
                 "invalid_grant",

@@ -1,4 +1,4 @@
-//! User realm discovery: whether a user's password is for Entra, or for somebody whom Entra asks.
+//! User realm discovery: whether a user's password is for Entra, or for another provider that Entra asks.
 //! Here all of them are for Entra. Microsoft's libraries ask before they send a password.
 
 use axum::Json;

@@ -37,7 +37,7 @@ pub fn mint(
     request: &TokenRequest,
 ) -> Result<Token, MintError> {
     let principal = directory.find(&request.subject)?;
-    // The emulator's own address stands for Graph, which it serves there.
+    // The emulator's own address means Graph, which it serves there.
     let graph = (request.audience.trim_end_matches('/') == request.authority.address())
         .then(|| {
             directory
@@ -148,7 +148,7 @@ pub(super) fn unique_id() -> Result<String, MintError> {
     Ok(base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bytes))
 }
 
-/// A value that only says that whoever has it was given it.
+/// A random value that proves nothing but that its holder was given it.
 pub(crate) fn opaque_value() -> Result<String, MintError> {
     use base64::Engine as _;
     let mut bytes = [0; 32];

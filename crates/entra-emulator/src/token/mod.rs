@@ -9,7 +9,7 @@ mod mint;
 mod request;
 mod table;
 
-pub use deviation::{Deviation, Holder};
+pub use deviation::{Deviation, SubjectKind};
 pub(crate) use draft::signed_header;
 pub use error::MintError;
 pub use id_token::id_token;

@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::error::GraphError;
 use super::object::{self, Kind};
 use super::page;
-use super::question::{Question, object_id, too_many};
+use super::request::{GraphRequest, object_id, too_many};
 use crate::directory::{Identity, Object};
 
 const IDS_AT_ONCE: usize = 1000;
@@ -19,7 +19,7 @@ pub(super) struct GetByIds {
     types: Vec<String>,
 }
 
-impl<'a> Question<'a> {
+impl<'a> GraphRequest<'a> {
     pub(super) fn list(&self, kind: Kind) -> Result<Value, GraphError> {
         self.must_read(kind)?;
         let Some(filter) = &self.options.filter else {

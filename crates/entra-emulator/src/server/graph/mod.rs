@@ -4,7 +4,7 @@
 //! Microsoft: "Microsoft Graph REST API v1.0 endpoint reference", the pages on users, groups,
 //! service principals, directory objects and organizations. What real Graph does and what clients
 //! get wrong is kept: `accountEnabled` of users only where it is selected, casts only as advanced
-//! queries, no service principals among the members of a group without a cast, ids alone of
+//! queries, no service principals among the members of a group without a cast, only ids of
 //! members that the caller may not read.
 
 mod caller;
@@ -13,7 +13,7 @@ mod error;
 mod object;
 mod page;
 mod query;
-mod question;
+mod request;
 
 use axum::body::to_bytes;
 use axum::extract::{Request, State};
@@ -33,7 +33,7 @@ use caller::Caller;
 use error::GraphError;
 use object::Kind;
 use query::Options;
-use question::{Question, object_id, too_many};
+use request::{GraphRequest, object_id, too_many};
 
 const LARGEST_BODY: usize = 1 << 20;
 const CHECKED_GROUPS: usize = 20;
@@ -82,7 +82,7 @@ fn respond(emulator: &Emulator, parts: &Parts, body: &[u8]) -> Result<Value, Gra
     let path = parts.uri.path();
     let query = parts.uri.query().unwrap_or_default();
     let consistency = parts.headers.get("consistencylevel");
-    let question = Question {
+    let request = GraphRequest {
         tenant: caller.tenant,
         caller,
         options: Options::parse(query)?,
@@ -99,16 +99,16 @@ fn respond(emulator: &Emulator, parts: &Parts, body: &[u8]) -> Result<Value, Gra
         GraphError::malformed(format!("Resource not found for the segment '{last}'."))
     };
     match (&parts.method, segments.as_slice()) {
-        (&Method::GET, ["organization"]) => question.organization(),
-        (&Method::GET, [set]) => question.list(kind_of_set(set).ok_or_else(unknown)?),
-        (&Method::GET, ["directoryobjects", id]) => question.directory_object(id),
-        (&Method::GET, [set, key]) => question.entity(kind_of_set(set).ok_or_else(unknown)?, key),
-        (&Method::GET, ["groups", id, "members", cast @ ..]) => question.members(id, false, cast),
+        (&Method::GET, ["organization"]) => request.organization(),
+        (&Method::GET, [set]) => request.list(kind_of_set(set).ok_or_else(unknown)?),
+        (&Method::GET, ["directoryobjects", id]) => request.directory_object(id),
+        (&Method::GET, [set, key]) => request.entity(kind_of_set(set).ok_or_else(unknown)?, key),
+        (&Method::GET, ["groups", id, "members", cast @ ..]) => request.members(id, false, cast),
         (&Method::GET, ["groups", id, "transitivemembers", cast @ ..]) => {
-            question.members(id, true, cast)
+            request.members(id, true, cast)
         }
         (&Method::POST, ["directoryobjects", "getbyids" | "microsoft.graph.getbyids"]) => {
-            question.by_ids(&read(body)?)
+            request.by_ids(&read(body)?)
         }
         (
             &Method::POST,
@@ -117,7 +117,7 @@ fn respond(emulator: &Emulator, parts: &Parts, body: &[u8]) -> Result<Value, Gra
                 key,
                 "checkmembergroups" | "microsoft.graph.checkmembergroups",
             ],
-        ) => question.check_member_groups(None, key, &read(body)?),
+        ) => request.check_member_groups(None, key, &read(body)?),
         (
             &Method::POST,
             [
@@ -127,7 +127,7 @@ fn respond(emulator: &Emulator, parts: &Parts, body: &[u8]) -> Result<Value, Gra
             ],
         ) => {
             let kind = kind_of_set(set).ok_or_else(unknown)?;
-            question.check_member_groups(Some(kind), key, &read(body)?)
+            request.check_member_groups(Some(kind), key, &read(body)?)
         }
         _ => Err(unknown()),
     }
@@ -171,7 +171,7 @@ struct CheckMemberGroups {
     group_ids: Vec<String>,
 }
 
-impl Question<'_> {
+impl GraphRequest<'_> {
     fn organization(&self) -> Result<Value, GraphError> {
         self.caller.must(&[
             "Organization.Read.All",

@@ -26,7 +26,7 @@ pub(in crate::server) struct Asked {
 }
 
 impl Asked {
-    pub(super) fn resource(&self) -> Result<&str, Objection> {
+    pub(super) fn resource(&self) -> Result<&str, Rejection> {
         let resource = self
             .resource
             .as_deref()
@@ -40,15 +40,15 @@ impl Asked {
     }
 }
 
-/// What an endpoint objects to. Errors of managed identities carry no codes.
-pub(super) struct Objection {
+/// Why an endpoint gives no token. Errors of managed identities carry no codes.
+pub(super) struct Rejection {
     pub(super) status: StatusCode,
     pub(super) error: &'static str,
     pub(super) description: String,
 }
 
-pub(super) fn refused(error: &'static str, description: &str) -> Objection {
-    Objection {
+pub(super) fn refused(error: &'static str, description: &str) -> Rejection {
+    Rejection {
         status: StatusCode::BAD_REQUEST,
         error,
         description: description.to_owned(),
@@ -59,7 +59,7 @@ pub(super) fn refused(error: &'static str, description: &str) -> Objection {
 pub(super) fn chosen_identity<'a>(
     directory: &'a Directory,
     asked: &Asked,
-) -> Result<&'a ManagedIdentity, Objection> {
+) -> Result<&'a ManagedIdentity, Rejection> {
     let mut all = directory
         .tenants
         .iter()
@@ -111,12 +111,12 @@ pub(super) fn cached_token(
     directory: &Directory,
     identity: &ManagedIdentity,
     resource: &str,
-) -> Result<Token, Objection> {
+) -> Result<Token, Rejection> {
     let place = (identity.object_id, resource.to_owned());
     let mut cache = locked(&emulator.managed_tokens);
     let keys = emulator.keys();
     if let Some(token) = cache.get(&place) {
-        // A key is retired in earnest only when no token of its is left; here on request.
+        // Entra retires a key only when none of its tokens is left; the emulator does so on request.
         let known = keys
             .published()
             .iter()
@@ -136,7 +136,7 @@ pub(super) fn cached_token(
             "invalid_resource",
             &format!("AADSTS500011: The resource principal named {name} was not found."),
         ),
-        other => Objection {
+        other => Rejection {
             status: StatusCode::INTERNAL_SERVER_ERROR,
             error: "server_error",
             description: other.to_string(),

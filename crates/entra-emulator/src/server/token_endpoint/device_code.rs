@@ -1,6 +1,6 @@
 //! Device codes: a client shows a short code, the user enters it elsewhere, and the client asks
-//! until that is done. In the emulator, the control interface stands for the user, or whoever runs
-//! the emulator has named one who always agrees.
+//! until that is done. In the emulator, the control interface answers for the user, or
+//! `serve --approve-device-codes` names a user who always agrees.
 
 use aws_lc_rs::rand;
 use axum::Json;
@@ -128,7 +128,7 @@ fn hand_out(
 
 /// What the page says that clients send users to.
 pub(in crate::server) async fn device_page() -> &'static str {
-    "The emulator asks nobody for a password. Answer for a user with\n\
+    "The emulator asks for no password. Answer for a user with\n\
      entra-emulator control --state DIR device CODE --user USER\n"
 }
 

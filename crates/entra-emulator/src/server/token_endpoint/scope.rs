@@ -15,7 +15,7 @@ pub(super) struct UserScope {
 }
 
 /// Reads a v2 scope: names of OpenID Connect, and permissions of one resource, each
-/// `resource/permission` or, of Graph, `permission` alone.
+/// `resource/permission` or, of Graph, only `permission`.
 pub(super) fn user_scope(scope: &str) -> Result<UserScope, Refusal> {
     let words: Vec<&str> = scope.split_ascii_whitespace().collect();
     let mut resources: Vec<&str> = words

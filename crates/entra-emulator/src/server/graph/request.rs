@@ -8,7 +8,7 @@ use super::query::Options;
 use crate::directory::Tenant;
 
 /// Everything that an answer depends on, beside the path.
-pub(super) struct Question<'a> {
+pub(super) struct GraphRequest<'a> {
     pub(super) caller: Caller<'a>,
     pub(super) tenant: &'a Tenant,
     pub(super) options: Options,
@@ -20,7 +20,7 @@ pub(super) struct Question<'a> {
     pub(super) query: &'a str,
 }
 
-impl Question<'_> {
+impl GraphRequest<'_> {
     pub(super) fn context(&self, of: &str) -> String {
         let select = &self.options.select;
         if select.is_empty() {
