@@ -6,9 +6,12 @@ use pgrx::prelude::*;
 
 /// Microseconds since the Unix epoch.
 pub fn micros() -> i64 {
-    let since_epoch = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
+    micros_of(SystemTime::now())
+}
+
+/// The same of another moment.
+pub fn micros_of(moment: SystemTime) -> i64 {
+    let since_epoch = moment.duration_since(UNIX_EPOCH).unwrap_or_default();
     since_epoch.as_micros().try_into().unwrap_or(i64::MAX)
 }
 

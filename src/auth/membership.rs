@@ -1,6 +1,6 @@
 //! Whether a principal is in the role's group, where the token does not say.
 
-use entra_client::ErrorKind;
+use entra_api::ErrorKind;
 use entra_token::{Claims, Membership, PrincipalKind, Reason, TokenKind};
 use uuid::Uuid;
 

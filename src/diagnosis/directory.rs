@@ -2,7 +2,7 @@
 
 use std::error::Error;
 
-use entra_client::{ErrorKind, check_ca_file};
+use entra_api::{ErrorKind, read_ca_file};
 use serde::Deserialize;
 
 use super::finding::{Code, Finding};
@@ -52,7 +52,7 @@ fn access() -> Option<Finding> {
         ));
     }
     // What these spoil is reported with them.
-    if settings::ca_file().is_some_and(|file| check_ca_file(&file).is_err()) {
+    if settings::ca_file().is_some_and(|file| read_ca_file(&file).is_err()) {
         return None;
     }
     match directory::probe() {

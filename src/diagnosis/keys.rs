@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use entra_client::check_ca_file;
+use entra_api::read_ca_file;
 use entra_token::TokenVersion;
 
 use super::finding::{Code, Finding};
@@ -50,7 +50,7 @@ fn missing_or_old() -> Option<Finding> {
         return Some(worker_not_running());
     }
     // What the file spoils is reported with the file.
-    if settings::ca_file().is_some_and(|file| check_ca_file(&file).is_err()) {
+    if settings::ca_file().is_some_and(|file| read_ca_file(&file).is_err()) {
         return None;
     }
     let because = match &problem {

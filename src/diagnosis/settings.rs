@@ -2,7 +2,7 @@
 
 use std::error::Error;
 
-use entra_client::check_ca_file;
+use entra_api::read_ca_file;
 use entra_token::{Audience, Cloud};
 use serde::Deserialize;
 
@@ -198,7 +198,7 @@ fn authority() -> Option<Finding> {
 }
 
 fn ca_file() -> Option<Finding> {
-    let error = check_ca_file(&settings::ca_file()?).err()?;
+    let error = read_ca_file(&settings::ca_file()?).err()?;
     Some(Finding::new(
         Code::CaFileUnusable,
         "aadauth.ca_file",

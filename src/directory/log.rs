@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use entra_client::{DirectoryError, ErrorKind};
+use entra_api::{DirectoryError, ErrorKind};
 
 use crate::pg::log::{self, Level};
 use crate::settings;

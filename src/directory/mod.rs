@@ -10,7 +10,7 @@ pub mod worker;
 
 use std::time::{Duration, Instant};
 
-use entra_client::{DirectorySettings, ErrorKind, Principal};
+use entra_api::{DirectorySettings, ErrorKind, Principal};
 use entra_token::PrincipalKind;
 use uuid::Uuid;
 

@@ -9,7 +9,8 @@ use std::sync::mpsc::{self, Receiver, Sender, TryRecvError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use entra_client::{Directory, DirectoryError, DirectorySettings, ErrorKind};
+use entra_api::{DirectoryError, DirectorySettings, ErrorKind};
+use entra_client::Directory;
 
 use super::log::DirectoryLog;
 use crate::background::notifier::{Delivery, Doorbell};

@@ -8,7 +8,7 @@
 use std::collections::{HashMap, HashSet};
 use std::ffi::CString;
 
-use entra_client::Principal;
+use entra_api::Principal;
 use pgrx::datum::DatumWithOid;
 use pgrx::prelude::*;
 use pgrx::spi::quote_identifier;

@@ -2,7 +2,7 @@
 //!
 //! No input or output: the members, the mapped roles and the group are arguments.
 
-use entra_client::Principal;
+use entra_api::Principal;
 use entra_token::PrincipalKind;
 use pgrx::pg_sys;
 use uuid::Uuid;

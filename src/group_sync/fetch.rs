@@ -11,7 +11,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender, SyncSender, TryRecvError};
 use std::time::{Duration, Instant};
 
-use entra_client::{Directory, DirectoryError, DirectorySettings, ErrorKind, Principal};
+use entra_api::{DirectoryError, DirectorySettings, ErrorKind, Principal};
+use entra_client::Directory;
 use entra_token::PrincipalKind;
 use uuid::Uuid;
 

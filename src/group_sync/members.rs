@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use entra_client::Principal;
+use entra_api::Principal;
 use entra_token::PrincipalKind;
 use uuid::Uuid;
 

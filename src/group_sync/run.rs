@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use entra_client::{DirectorySettings, Principal};
+use entra_api::{DirectorySettings, Principal};
 use uuid::Uuid;
 
 use super::apply::{self, CHUNK, Settled};

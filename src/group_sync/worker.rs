@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use entra_client::DirectorySettings;
+use entra_api::DirectorySettings;
 use uuid::Uuid;
 
 use super::run::{Broken, Finished, Run};

@@ -1,7 +1,6 @@
 //! Signing keys in shared memory: sign-ins read them, the network worker looks after them.
 
 mod age;
-mod fetch;
 mod jwks_file;
 mod store;
 mod view;

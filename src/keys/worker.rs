@@ -5,11 +5,11 @@ use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::{Duration, Instant};
 
-use entra_client::HttpSettings;
+use entra_api::HttpSettings;
+use entra_client::signing_keys::{self, FetchError, Fetched};
 use entra_token::{KeySet, TokenVersion};
 
 use super::age::AgeWarning;
-use super::fetch::{self, FetchError, Fetched};
 use super::jwks_file::KeyFile;
 use super::store;
 use crate::background::notifier::Doorbell;
@@ -19,6 +19,7 @@ use crate::pg::log::{self, Level};
 use crate::pg::{server, worker};
 use crate::shared::keys::scope::Scope;
 use crate::shared::keys::stored::{Source, SourcedSet};
+use crate::shared::keys::table::ClockCheck;
 use crate::shared::shmem;
 use crate::{clock, keys, settings};
 
@@ -176,7 +177,8 @@ impl SigningKeys {
             self.save(scope);
         }
         // After the keys, which clear what is known of another authority.
-        if let Some(check) = results.clock {
+        if let Some(time) = results.clock {
+            let check = ClockCheck::new(clock::micros_of(time.received), time.date);
             shmem::change_keys(|table| table.set_clock(check));
         }
         match &problem {
@@ -316,7 +318,8 @@ fn start(
     let (delivery, results) = doorbell.delivery();
     let scope = scope.clone();
     worker::spawn("aadauth-fetch", move || {
-        fetch::fetch(&scope, &http, move |results| delivery.send(results));
+        let deliver = move |results| delivery.send(results);
+        signing_keys::fetch(&scope.authority, scope.tenant, &http, deliver);
     })?;
     Ok(results)
 }

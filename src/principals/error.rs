@@ -1,6 +1,6 @@
 //! Why something about principals was refused, as PostgreSQL reports it.
 
-use entra_client::ErrorKind;
+use entra_api::ErrorKind;
 use entra_token::{InternalLabel, LabelError, PrincipalKind, PublicLabel};
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;

@@ -3,7 +3,7 @@
 //! To be asked before any lock is taken that others wait for. The wait is the directory's: it's bounded, and
 //! cancelled with the query.
 
-use entra_client::{ErrorKind, Principal};
+use entra_api::{ErrorKind, Principal};
 use entra_token::{InternalLabel, PrincipalKind};
 use pgrx::prelude::*;
 use uuid::Uuid;

@@ -1,7 +1,7 @@
 //! The roles of group members, as group sync makes them: many at once, by the rules that
 //! `pgaadauth_create_principal_with_oid` follows for one.
 
-use entra_client::Principal;
+use entra_api::Principal;
 use entra_token::{InternalLabel, PublicLabel};
 use pgrx::pg_sys;
 use pgrx::spi::quote_identifier;

@@ -4,7 +4,7 @@ use std::ffi::CStr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use entra_client::{CredentialSource, DirectorySettings, HttpSettings, check_proxy, graph_origin};
+use entra_api::{CredentialSource, DirectorySettings, HttpSettings, check_proxy, graph_origin};
 use entra_token::{Authority, guid};
 use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum};
 

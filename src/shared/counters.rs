@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
-use entra_client::ErrorKind;
+use entra_api::ErrorKind;
 use entra_token::Reason;
 
 use super::outcome::Outcome;

@@ -7,7 +7,7 @@ mod view;
 
 use std::time::Duration;
 
-use entra_client::ErrorKind;
+use entra_api::ErrorKind;
 use entra_token::Reason;
 
 use crate::clock;

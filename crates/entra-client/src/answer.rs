@@ -1,5 +1,6 @@
 //! Graph's answers, as strictly as they can be read.
 
+use entra_api::Principal;
 use entra_token::{PrincipalKind, guid};
 use reqwest::Url;
 use serde::Deserialize;
@@ -7,7 +8,6 @@ use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
 use crate::http::Response;
-use crate::settings::Principal;
 
 /// In bytes. Graph's display names have at most 256 characters, its user principal names 113.
 const LONGEST_NAME: usize = 1024;
@@ -93,6 +93,15 @@ impl Object {
     }
 }
 
+/// The properties that are asked for.
+pub(crate) fn properties(kind: PrincipalKind) -> &'static str {
+    match kind {
+        PrincipalKind::User => "id,userPrincipalName,accountEnabled",
+        PrincipalKind::Group => "id,displayName",
+        PrincipalKind::Service => "id,displayName,appId,accountEnabled",
+    }
+}
+
 /// The application permission that it takes to read principals of a kind.
 pub(crate) fn permission(kind: PrincipalKind) -> &'static str {
     match kind {
@@ -114,8 +123,8 @@ pub(crate) fn next_page(link: &str, origin: &str) -> Option<String> {
     .then(|| next.into())
 }
 
-/// Whether `answer`, a list of ids, says that `group` is among the groups asked about, which was it
-/// alone.
+/// Whether `answer`, a list of ids, says that `group` is among the groups asked about, the only
+/// one.
 pub(crate) fn says_member(response: &Response, group: Uuid) -> Result<bool, &'static str> {
     let page: Page<String> = parse(response)?;
     match page.value.as_slice() {

@@ -1,26 +1,24 @@
 //! What the server proves to Entra who it is with.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::SystemTime;
 
+use entra_api::credential_file::{
+    read_certificate, read_federated_token, read_secret, unusable_certificate,
+};
+use entra_api::wiped::Wiped;
+use entra_api::{CredentialSource, DirectoryError, DirectorySettings, ErrorKind, graph_origin};
 use uuid::Uuid;
-use zeroize::Zeroizing;
 
-use crate::assertion::Certificate;
-use crate::error::{DirectoryError, ErrorKind};
 use crate::http::Request;
 use crate::managed_identity::Endpoint;
-use crate::secret_file;
-use crate::settings::{CredentialSource, DirectorySettings, graph_origin};
-use crate::wiped::Wiped;
 
 /// Hosts of Microsoft Graph other than [`graph_origin`]'s.
 /// <https://learn.microsoft.com/graph/deployments>
 const FURTHER_GRAPHS: [&str; 1] = ["https://dod-graph.microsoft.us"];
 const SUFFIX: &str = "/.default";
-const CERTIFICATE: &str = "client certificate";
 
-/// How to ask for a token for Graph. Files are read anew for each.
+/// How to ask for a token for Graph. Files are read again for each.
 pub(crate) struct Credential {
     proof: Proof,
     token_url: String,
@@ -105,7 +103,7 @@ impl Credential {
             }
             Proof::Federated(client_id, path) => {
                 append_client(&mut form, *client_id);
-                append_assertion(&mut form, &read_federated(path)?);
+                append_assertion(&mut form, &read_federated_token(path)?);
             }
         }
         Ok(Request::post(
@@ -114,41 +112,6 @@ impl Credential {
             form.into_bytes(),
         ))
     }
-}
-
-impl CredentialSource {
-    /// Reads the credential's file by the rules for it, and asks nobody.
-    ///
-    /// # Errors
-    ///
-    /// [`ErrorKind::CredentialUnusable`]: the file can't be read, may be read by others, or does not hold
-    /// what it should.
-    pub fn check(&self) -> Result<(), DirectoryError> {
-        match self {
-            CredentialSource::ManagedIdentity => Ok(()),
-            CredentialSource::ClientSecret(path) => read_secret(path).map(drop),
-            CredentialSource::ClientCertificate(path) => read_certificate(path).map(drop),
-            CredentialSource::WorkloadIdentity(path) => read_federated(path).map(drop),
-        }
-    }
-}
-
-fn read_secret(path: &Path) -> Result<Zeroizing<Vec<u8>>, DirectoryError> {
-    secret_file::read_line(path, "client secret")
-}
-
-fn read_federated(path: &Path) -> Result<Zeroizing<Vec<u8>>, DirectoryError> {
-    secret_file::read_line(path, "federated token")
-}
-
-fn read_certificate(path: &Path) -> Result<Certificate, DirectoryError> {
-    let content = secret_file::read(path, CERTIFICATE)?;
-    Certificate::from_pem(&content).map_err(|problem| unusable_certificate(path, problem))
-}
-
-fn unusable_certificate(path: &Path, problem: &str) -> DirectoryError {
-    let message = format!("the {CERTIFICATE} in {path:?} is not used: {problem}");
-    DirectoryError::new(ErrorKind::CredentialUnusable, message)
 }
 
 fn append_client(form: &mut Wiped, client_id: Uuid) {
@@ -164,8 +127,8 @@ fn append_assertion(form: &mut Wiped, assertion: &[u8]) {
     form.append_field("client_assertion", assertion);
 }
 
-/// What the token is for: Microsoft's Graph at that host, else, where an emulator or a gateway stands
-/// in for it, the cloud's.
+/// What the token is for: Microsoft's Graph at that host, else, where an emulator or a gateway takes
+/// its place, the cloud's.
 fn resource(settings: &DirectorySettings) -> &str {
     let known = entra_token::Cloud::ALL.map(graph_origin);
     if known.contains(&settings.graph.as_str()) || FURTHER_GRAPHS.contains(&settings.graph.as_str())
@@ -177,10 +140,10 @@ fn resource(settings: &DirectorySettings) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use entra_api::HttpSettings;
     use entra_token::{Authority, Cloud};
 
     use super::*;
-    use crate::http::HttpSettings;
 
     #[test]
     fn the_token_is_for_the_graph_that_is_asked() {
@@ -214,7 +177,7 @@ mod tests {
                 "https://microsoftgraph.chinacloudapi.cn",
                 "https://microsoftgraph.chinacloudapi.cn",
             ),
-            // Somebody stands in for it.
+            // An emulator or a gateway in its place.
             (
                 Cloud::China,
                 "https://localhost:8443",

@@ -5,21 +5,21 @@ use std::sync::atomic::AtomicBool;
 use std::thread;
 use std::time::Instant;
 
+use entra_api::error::one_line;
+use entra_api::wiped::encode;
+use entra_api::{DirectoryError, DirectorySettings, ErrorKind, Principal};
 use entra_token::{Authority, PrincipalKind};
 use serde_json::json;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-use crate::answer::{self, Flaw, Object, Page, permission};
+use crate::answer::{self, Object, Page, permission, properties};
 use crate::credential::Credential;
-use crate::error::{DirectoryError, ErrorKind, one_line};
 use crate::failure::Failure;
-use crate::graph::{Graph, Patience};
+use crate::graph::{Graph, RetryPolicy};
 use crate::http::{Http, Request, Response};
 use crate::members::Members;
-use crate::settings::{DirectorySettings, Principal};
 use crate::token::AppTokens;
-use crate::wiped::encode;
 
 /// In the order in which they are named where several are found.
 const KINDS: [PrincipalKind; 3] = [
@@ -90,13 +90,13 @@ impl Directory {
         if name.is_empty() || name.len() > 1024 || name.chars().any(char::is_control) {
             return Err(missing());
         }
-        let patience = Patience::until(deadline);
+        let policy = RetryPolicy::until(deadline);
         let lists = side_by_side(|kind| {
             let property = match kind {
                 PrincipalKind::User => "userPrincipalName",
                 PrincipalKind::Group | PrincipalKind::Service => "displayName",
             };
-            self.find(kind, property, name, &patience)
+            self.find(kind, property, name, &policy)
         });
         let mut found = Vec::new();
         let mut are_all = true;
@@ -131,7 +131,7 @@ impl Directory {
         object_id: Uuid,
         deadline: Instant,
     ) -> Result<Principal, DirectoryError> {
-        let patience = Patience::until(deadline);
+        let policy = RetryPolicy::until(deadline);
         // Asking for a directory object of any kind would take the right to read all there is.
         let answers = side_by_side(|kind| {
             let url = format!(
@@ -139,7 +139,7 @@ impl Directory {
                 self.list(kind),
                 properties(kind)
             );
-            let response = match self.ask(url, permission(kind), &patience) {
+            let response = match self.ask(url, permission(kind), &policy) {
                 Err(failure) if failure.error.kind == ErrorKind::NotFound => return Ok(None),
                 other => other?,
             };
@@ -170,9 +170,9 @@ impl Directory {
         app_id: Uuid,
         deadline: Instant,
     ) -> Result<Principal, DirectoryError> {
-        let patience = Patience::until(deadline);
+        let policy = RetryPolicy::until(deadline);
         let value = app_id.to_string();
-        let (mut found, _) = self.find(PrincipalKind::Service, "appId", &value, &patience)?;
+        let (mut found, _) = self.find(PrincipalKind::Service, "appId", &value, &policy)?;
         match (found.pop(), found.is_empty()) {
             (None, _) => {
                 let message =
@@ -207,8 +207,8 @@ impl Directory {
         let url = format!("{}/{member}/checkMemberGroups", self.list(kind));
         let body = Zeroizing::new(json!({ "groupIds": [group] }).to_string().into_bytes());
         let request = Request::post(url, "application/json", body);
-        let patience = Patience::until(deadline);
-        let response = match self.graph.ask(&request, permission, &patience) {
+        let policy = RetryPolicy::until(deadline);
+        let response = match self.graph.ask(&request, permission, &policy) {
             Err(failure) if failure.error.kind == ErrorKind::NotFound => return Ok(false),
             other => other?,
         };
@@ -240,10 +240,10 @@ impl Directory {
     /// [`ErrorKind::PermissionMissing`] with all that are missing, or why there is no answer by
     /// `deadline`.
     pub fn probe(&self, deadline: Instant) -> Result<(), DirectoryError> {
-        let patience = Patience::until(deadline);
+        let policy = RetryPolicy::until(deadline);
         let answers = side_by_side(|kind| {
             let url = format!("{}?$select={}&$top=1", self.list(kind), properties(kind));
-            let response = self.ask(url, permission(kind), &patience)?;
+            let response = self.ask(url, permission(kind), &policy)?;
             let page: Page<Object> = self.parse(&response)?;
             page.value
                 .into_iter()
@@ -273,7 +273,7 @@ impl Directory {
         kind: PrincipalKind,
         property: &str,
         value: &str,
-        patience: &Patience<'_>,
+        policy: &RetryPolicy<'_>,
     ) -> Result<(Vec<Principal>, bool), DirectoryError> {
         let filter = encode(&format!("{property} eq '{}'", value.replace('\'', "''")));
         let url = format!(
@@ -281,7 +281,7 @@ impl Directory {
             self.list(kind),
             properties(kind)
         );
-        let response = self.ask(url, permission(kind), patience)?;
+        let response = self.ask(url, permission(kind), policy)?;
         let page: Page<Object> = self.parse(&response)?;
         let principals = page
             .value
@@ -304,9 +304,9 @@ impl Directory {
         &self,
         url: String,
         permission: &str,
-        patience: &Patience<'_>,
+        policy: &RetryPolicy<'_>,
     ) -> Result<Response, Failure> {
-        self.graph.ask(&Request::get(url), permission, patience)
+        self.graph.ask(&Request::get(url), permission, policy)
     }
 
     fn parse<T: serde::de::DeserializeOwned>(
@@ -318,31 +318,6 @@ impl Directory {
 
     fn principal(&self, object: Object, kind: PrincipalKind) -> Result<Principal, DirectoryError> {
         object.principal(kind).map_err(|flaw| self.graph.flaw(flaw))
-    }
-}
-
-impl Graph {
-    /// The error that a flaw of an object is.
-    pub(crate) fn flaw(&self, flaw: Flaw) -> DirectoryError {
-        match flaw {
-            Flaw::Malformed(what) => self.malformed(what),
-            Flaw::Withheld(permission) => {
-                let who = self.name();
-                let message = format!(
-                    "the server's identity lacks {permission} ({who} withholds properties)"
-                );
-                DirectoryError::new(ErrorKind::PermissionMissing, message)
-            }
-        }
-    }
-}
-
-/// The properties that are asked for.
-pub(crate) fn properties(kind: PrincipalKind) -> &'static str {
-    match kind {
-        PrincipalKind::User => "id,userPrincipalName,accountEnabled",
-        PrincipalKind::Group => "id,displayName",
-        PrincipalKind::Service => "id,displayName,appId,accountEnabled",
     }
 }
 

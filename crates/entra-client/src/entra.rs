@@ -1,8 +1,8 @@
 //! What Entra means when it refuses to give a token.
 
+use entra_api::ErrorKind;
 use serde::Deserialize;
 
-use crate::error::ErrorKind;
 use crate::failure::{Failure, shown_code};
 use crate::http::Response;
 

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use entra_api::{DirectoryError, ErrorKind};
 use serde::Deserialize;
 
-use crate::error::{DirectoryError, ErrorKind};
 use crate::http::{HttpError, Response};
 
 /// Why a request failed, and whether the next one may do better.

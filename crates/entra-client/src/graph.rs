@@ -1,21 +1,22 @@
-//! One question to Microsoft Graph, asked until there is an answer or no time left.
+//! One request to Microsoft Graph, sent until there is a response or no time left.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
+use entra_api::{DirectoryError, ErrorKind};
 use reqwest::header::AUTHORIZATION;
 
-use crate::error::{DirectoryError, ErrorKind};
+use crate::answer::Flaw;
 use crate::failure::{Again, Failure, graph_code};
 use crate::http::{Http, Request, Response};
 use crate::token::AppTokens;
 
 /// How often a pause looks whether it is to end.
-const GLANCE: Duration = Duration::from_millis(100);
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// How long, and how often, to ask.
-pub(crate) struct Patience<'a> {
+pub(crate) struct RetryPolicy<'a> {
     deadline: Instant,
     attempts: u32,
     /// For one attempt.
@@ -27,10 +28,10 @@ pub(crate) struct Patience<'a> {
     stop: Option<&'a AtomicBool>,
 }
 
-impl Patience<'_> {
-    /// For a question that somebody waits for.
-    pub(crate) fn until(deadline: Instant) -> Patience<'static> {
-        Patience {
+impl RetryPolicy<'_> {
+    /// For a lookup that a client waits for.
+    pub(crate) fn until(deadline: Instant) -> RetryPolicy<'static> {
+        RetryPolicy {
             deadline,
             attempts: 3,
             attempt: Duration::MAX,
@@ -41,8 +42,8 @@ impl Patience<'_> {
     }
 
     /// For work in the background, until `deadline` or until `stop` is set.
-    pub(crate) fn in_background(deadline: Instant, stop: &AtomicBool) -> Patience<'_> {
-        Patience {
+    pub(crate) fn in_background(deadline: Instant, stop: &AtomicBool) -> RetryPolicy<'_> {
+        RetryPolicy {
             deadline,
             attempts: 6,
             attempt: Duration::from_secs(30),
@@ -75,12 +76,12 @@ impl Patience<'_> {
             if left.is_zero() || self.is_stopped() {
                 return !self.is_stopped();
             }
-            thread::park_timeout(left.min(GLANCE));
+            thread::park_timeout(left.min(POLL_INTERVAL));
         }
     }
 }
 
-/// Up to a quarter more, so that those who failed together don't come back together.
+/// Up to a quarter more, so that processes that failed together do not retry together.
 fn jitter(pause: Duration) -> Duration {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     let chance = now.map_or(0, |now| now.subsec_micros() % 256);
@@ -101,15 +102,15 @@ impl Graph {
         &self,
         request: &Request,
         permission: &str,
-        patience: &Patience<'_>,
+        policy: &RetryPolicy<'_>,
     ) -> Result<Response, Failure> {
         let mut attempt = 1;
         let mut has_new_token = false;
         loop {
             let now = Instant::now();
             let deadline = now
-                .checked_add(patience.attempt)
-                .map_or(patience.deadline, |end| end.min(patience.deadline));
+                .checked_add(policy.attempt)
+                .map_or(policy.deadline, |end| end.min(policy.deadline));
             let failure = match self.attempt(request, permission, deadline, has_new_token) {
                 Ok(Some(response)) => return Ok(response),
                 Ok(None) => {
@@ -121,7 +122,7 @@ impl Graph {
             let Again::After(pause) = failure.again else {
                 return Err(failure);
             };
-            if !patience.pause(attempt, pause) {
+            if !policy.pause(attempt, pause) {
                 return Err(failure);
             }
             attempt += 1;
@@ -183,6 +184,20 @@ impl Graph {
 
     pub(crate) fn name(&self) -> String {
         format!("Microsoft Graph at {}", self.origin)
+    }
+
+    /// The error that a flaw of an object is.
+    pub(crate) fn flaw(&self, flaw: Flaw) -> DirectoryError {
+        match flaw {
+            Flaw::Malformed(what) => self.malformed(what),
+            Flaw::Withheld(permission) => {
+                let who = self.name();
+                let message = format!(
+                    "the server's identity lacks {permission} ({who} withholds properties)"
+                );
+                DirectoryError::new(ErrorKind::PermissionMissing, message)
+            }
+        }
     }
 
     pub(crate) fn malformed(&self, what: &str) -> DirectoryError {

@@ -3,11 +3,12 @@
 use std::error::Error;
 use std::fmt::{self, Write as _};
 use std::io::Read as _;
-use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
-use entra_token::Authority;
+use entra_api::error::one_line;
+use entra_api::wiped::Wiped;
+use entra_api::{CaFileError, HttpSettings, check_proxy, read_ca_file};
 use reqwest::blocking::Client;
 use reqwest::header::{CONTENT_TYPE, DATE, HeaderName, HeaderValue, RETRY_AFTER};
 use reqwest::redirect::Policy;
@@ -15,77 +16,19 @@ use reqwest::{Certificate, Method, Proxy, Url};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
-use crate::error::one_line;
-use crate::wiped::Wiped;
-
 /// For name resolution, TCP, a proxy and TLS together.
 const CONNECT: Duration = Duration::from_secs(5);
 /// The largest body, in bytes. Entra's metadata and keys are some 20 kB; a page of 999 members of a
 /// group, with the few properties that are asked for, is some 300 kB.
 pub const LARGEST_BODY: usize = 1024 * 1024;
 
-/// The way out.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct HttpSettings {
-    /// PEM file of the only certificate authorities to trust; absent: the system's.
-    pub ca_file: Option<PathBuf>,
-    /// A proxy for everything, as [`check_proxy`] accepts it.
-    pub proxy: Option<String>,
-}
-
-/// Checks the address of a proxy: `http://host:port`, in lower case, with nothing behind it.
-///
-/// A name and a password in it are refused: settings can be read by more people than secrets may.
-///
-/// # Errors
-///
-/// One sentence without a full stop that says what is accepted.
-pub fn check_proxy(proxy: &str) -> Result<(), String> {
-    let accepted = "a proxy is written http://host:port, in lower case, with nothing behind it";
-    let rest = proxy.strip_prefix("http://").ok_or(accepted)?;
-    if rest.contains('@') {
-        return Err("a proxy's address may hold no user name and no password".to_owned());
-    }
-    // The port of an IPv6 address stands behind the bracket.
-    let has_port = rest.rfind(':') > rest.rfind(']');
-    match Authority::check_host(&format!("https://{rest}")) {
-        Ok(()) if has_port => Ok(()),
-        _ => Err(accepted.to_owned()),
-    }
-}
-
-/// Checks a file of certificate authorities, as [`Http::new`] reads it, and starts no thread.
-///
-/// # Errors
-///
-/// The file can't be read, holds no certificate or something that is none.
-pub fn check_ca_file(path: &Path) -> Result<(), HttpError> {
-    read_roots(path.to_owned()).map(drop)
-}
-
 /// Why there is no answer. Says nothing of what was sent or received.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum HttpError {
-    /// The file of certificate authorities can't be read.
-    #[error("aadauth.ca_file {path:?} cannot be read: {problem}")]
-    CaUnreadable {
-        /// The file.
-        path: PathBuf,
-        /// The system's word for it.
-        problem: String,
-    },
-    /// The file of certificate authorities has none.
-    #[error("aadauth.ca_file {0:?} holds no certificate in PEM form")]
-    CaEmpty(PathBuf),
-    /// The file of certificate authorities is not one.
-    #[error("aadauth.ca_file {path:?} holds something that is not a certificate: {problem}")]
-    CaMalformed {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        problem: String,
-    },
+    /// The file of certificate authorities is not usable.
+    #[error(transparent)]
+    CaFile(#[from] CaFileError),
     /// The proxy's address is not one.
     #[error("aadauth.https_proxy is not used: {0}")]
     Proxy(String),
@@ -117,7 +60,7 @@ pub struct Response {
     pub body: Zeroizing<Vec<u8>>,
     /// What the server's clock said, in seconds since 1970.
     pub date: Option<i64>,
-    /// How long the server asks to be left alone.
+    /// How long the server asks for no further request.
     pub retry_after: Option<Duration>,
 }
 
@@ -183,7 +126,7 @@ pub struct Http {
 }
 
 impl Http {
-    /// Reads the certificate authorities anew.
+    /// Reads the certificate authorities again.
     ///
     /// # Errors
     ///
@@ -191,7 +134,12 @@ impl Http {
     pub fn new(settings: &HttpSettings) -> Result<Http, HttpError> {
         let mut builder = Client::builder().https_only(true).no_proxy();
         if let Some(path) = &settings.ca_file {
-            builder = builder.tls_certs_only(read_roots(path.clone())?);
+            let roots = read_ca_file(path)?
+                .iter()
+                .map(|root| Certificate::from_der(root))
+                .collect::<Result<Vec<_>, _>>()
+                .map_err(|error| HttpError::Client(chain(&error)))?;
+            builder = builder.tls_certs_only(roots);
         }
         if let Some(proxy) = &settings.proxy {
             check_proxy(proxy).map_err(HttpError::Proxy)?;
@@ -290,25 +238,6 @@ impl Http {
         match url.scheme() == self.scheme && url.has_host() && is_plain {
             true => Ok(url),
             false => Err(HttpError::Address),
-        }
-    }
-}
-
-/// Reads the only certificates to trust.
-fn read_roots(path: PathBuf) -> Result<Vec<Certificate>, HttpError> {
-    let content = match std::fs::read(&path) {
-        Ok(content) => content,
-        Err(error) => {
-            let problem = error.to_string();
-            return Err(HttpError::CaUnreadable { path, problem });
-        }
-    };
-    match Certificate::from_pem_bundle(&content) {
-        Ok(roots) if roots.is_empty() => Err(HttpError::CaEmpty(path)),
-        Ok(roots) => Ok(roots),
-        Err(error) => {
-            let problem = chain(&error);
-            Err(HttpError::CaMalformed { path, problem })
         }
     }
 }

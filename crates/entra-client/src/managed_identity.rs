@@ -3,13 +3,13 @@
 //! The one place where plain HTTP is spoken: these endpoints have nothing else, and are on the
 //! machine itself or on its own link.
 
+use entra_api::wiped::encode;
+use entra_api::{DirectoryError, ErrorKind};
 use reqwest::header::{HeaderName, HeaderValue};
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-use crate::error::{DirectoryError, ErrorKind};
 use crate::http::Request;
-use crate::wiped::encode;
 
 /// Where a virtual machine, or a pod with a stand-in, asks.
 const MACHINE: &str = "http://169.254.169.254";

@@ -4,17 +4,15 @@ use std::collections::HashSet;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
+use entra_api::{DirectoryError, ErrorKind, Principal};
 use entra_token::PrincipalKind;
 use reqwest::header::{HeaderName, HeaderValue};
 use serde::Deserialize;
 use uuid::Uuid;
 
-use crate::answer::{self, Object, Page, permission};
-use crate::directory::properties;
-use crate::error::{DirectoryError, ErrorKind};
-use crate::graph::{Graph, Patience};
+use crate::answer::{self, Object, Page, permission, properties};
+use crate::graph::{Graph, RetryPolicy};
 use crate::http::Request;
-use crate::settings::Principal;
 
 /// For the whole list, pauses included. 50,000 members are 51 pages.
 const TOTAL: Duration = Duration::from_secs(30 * 60);
@@ -36,7 +34,7 @@ struct GroupTypes {
 pub(crate) struct Members<'a> {
     graph: &'a Graph,
     group: Uuid,
-    patience: Patience<'a>,
+    policy: RetryPolicy<'a>,
     page: &'a mut dyn FnMut(Vec<Principal>) -> bool,
     seen: HashSet<Uuid>,
 }
@@ -51,7 +49,7 @@ impl<'a> Members<'a> {
         Members {
             graph,
             group,
-            patience: Patience::in_background(Instant::now() + TOTAL, stop),
+            policy: RetryPolicy::in_background(Instant::now() + TOTAL, stop),
             page,
             seen: HashSet::new(),
         }
@@ -81,7 +79,7 @@ impl<'a> Members<'a> {
         let mut url = first;
         let mut barren = 0;
         loop {
-            self.go_on(!self.patience.is_stopped())?;
+            self.go_on(!self.policy.is_stopped())?;
             let mut request = Request::get(url);
             if kind.is_some() {
                 request = request.header(
@@ -90,7 +88,7 @@ impl<'a> Members<'a> {
                 );
             }
             let permission = permission(PrincipalKind::Group);
-            let response = match self.graph.ask(&request, permission, &self.patience) {
+            let response = match self.graph.ask(&request, permission, &self.policy) {
                 Err(failure)
                     if kind.is_some()
                         && failure.code.as_deref() == Some("Request_UnsupportedQuery")
@@ -130,7 +128,7 @@ impl<'a> Members<'a> {
         let permission = permission(PrincipalKind::Group);
         let response = self
             .graph
-            .ask(&Request::get(url), permission, &self.patience)?;
+            .ask(&Request::get(url), permission, &self.policy)?;
         let group: GroupTypes =
             answer::parse(&response).map_err(|what| self.graph.malformed(what))?;
         Ok(group.id == self.group && group.group_types.iter().any(|one| one == "Unified"))

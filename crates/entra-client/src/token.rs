@@ -5,16 +5,16 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
+use entra_api::ErrorKind;
+use entra_api::wiped::Wiped;
 use reqwest::header::HeaderValue;
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use crate::credential::Credential;
 use crate::entra;
-use crate::error::ErrorKind;
 use crate::failure::{Again, Failure};
 use crate::http::{Http, Response};
-use crate::wiped::Wiped;
 
 /// A token is renewed this long before it expires, or after three quarters of a shorter life.
 const MARGIN: Duration = Duration::from_secs(300);
@@ -27,7 +27,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// Microsoft documents no limit; those for Graph have some 2 kB.
 const LARGEST: usize = 32 * 1024;
 
-/// A token as it stands in a request.
+/// A token as a request carries it.
 #[derive(Clone)]
 pub(crate) struct AppToken {
     pub(crate) authorization: HeaderValue,
@@ -69,7 +69,7 @@ impl AppTokens {
         loop {
             let now = Instant::now();
             if let Some(token) = &state.token
-                // While somebody else renews it, it still serves.
+                // While another thread renews it, it is still used.
                 && now < if state.is_fetching { token.expires_at } else { token.renew_at }
             {
                 return Ok(token.clone());

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::signing_keys::{SigningKey, SigningKeyError};
 
-/// The parts of a token whose signature nobody has looked at yet. Not `Debug`: it is a credential.
+/// The parts of a token whose signature is not verified yet. Not `Debug`: it is a credential.
 pub struct Parsed {
     pub header: Map<String, Value>,
     pub claims: Map<String, Value>,

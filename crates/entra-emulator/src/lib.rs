@@ -4,9 +4,9 @@
 //! identities, keeps a certificate authority and signing keys in a state directory, and speaks
 //! the protocols that Microsoft documents: OpenID Connect discovery, the token endpoints, the
 //! managed identity endpoints and a part of Microsoft Graph. It also prints tokens without a server, good
-//! ones and ones with any single [`Deviation`], so that whoever checks tokens can test the check.
+//! ones and ones with any single [`Deviation`], so that programs that check tokens can be tested.
 //!
-//! Anyone who trusts its certificate authority trusts whoever can read its state directory.
+//! Trusting its certificate authority means trusting everyone who can read its state directory.
 //! It is no identity provider.
 
 #![forbid(unsafe_code)]
@@ -14,6 +14,7 @@
 pub mod authority;
 pub mod certificate;
 pub mod cli;
+mod clock;
 pub mod directory;
 pub mod federation;
 pub mod jws;

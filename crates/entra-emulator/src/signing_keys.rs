@@ -172,7 +172,7 @@ struct Stored<Key> {
 }
 
 /// The keys of one state directory: those that the emulator publishes, one of which signs, and one
-/// that it never publishes, which stands for an attacker's.
+/// that it never publishes, which plays the part of an attacker's.
 pub struct SigningKeys {
     state: StateDirectory,
     signing: String,
@@ -236,7 +236,7 @@ impl SigningKeys {
         &self.published
     }
 
-    /// The published keys as a key set; each names the `issuer` it vouches for, where one is given.
+    /// The published keys as a key set; each names the `issuer` it belongs to, where one is given.
     pub fn key_set(&self, issuer: Option<&str>) -> Value {
         let entry = |key: &SigningKey| {
             let mut jwk = key.jwk();

@@ -59,7 +59,7 @@ impl StateDirectory {
         replace(&self.file(name), text, 0o644)
     }
 
-    /// Replaces the file `name`, readable to its owner alone.
+    /// Replaces the file `name`, readable to its owner only.
     pub fn write_secret(&self, name: &str, text: &str) -> Result<(), StateError> {
         replace(&self.file(name), text, 0o600)
     }

@@ -11,7 +11,7 @@
 use std::collections::HashSet;
 use std::path::Path;
 
-use entra_emulator::token::Holder;
+use entra_emulator::token::SubjectKind;
 use entra_emulator::{
     Authority, Deviation, Directory, SigningKeys, Subject, TokenRequest, TokenVersion, mint,
 };
@@ -81,29 +81,31 @@ impl World {
         }
     }
 
-    fn mapping(&self, held: Holder) -> Mapping {
+    fn mapping(&self, held: SubjectKind) -> Mapping {
         let (kind, object_id) = match held {
-            Holder::Any | Holder::User | Holder::UserWithMfa => (PrincipalKind::User, ALICE),
-            Holder::Group => (PrincipalKind::Group, DBA),
-            Holder::Service => (PrincipalKind::Service, REPORTING),
+            SubjectKind::Any | SubjectKind::User | SubjectKind::UserWithMfa => {
+                (PrincipalKind::User, ALICE)
+            }
+            SubjectKind::Group => (PrincipalKind::Group, DBA),
+            SubjectKind::Service => (PrincipalKind::Service, REPORTING),
         };
         Mapping {
             kind,
             object_id: object_id.parse().unwrap(),
             tenant: self.directory.tenants[0].id,
             admin: false,
-            mfa: held == Holder::UserWithMfa,
+            mfa: held == SubjectKind::UserWithMfa,
         }
     }
 
     fn outcome(
         &self,
-        held: Holder,
+        held: SubjectKind,
         version: TokenVersion,
         deviation: Option<&'static Deviation>,
     ) -> Result<(), Reason> {
         let subject = match held {
-            Holder::Service => Subject::ServicePrincipal("reporting".to_owned()),
+            SubjectKind::Service => Subject::ServicePrincipal("reporting".to_owned()),
             _ => Subject::User("alice@contoso.com".to_owned()),
         };
         let request = TokenRequest {
@@ -125,7 +127,7 @@ fn each_deviation_is_refused_for_its_reason() {
         let expected = Reason::from_code(deviation.expected).expect(deviation.expected);
         for version in [TokenVersion::V1, TokenVersion::V2] {
             // v2 tokens prove no second factor: the good one is not accepted either.
-            if deviation.held == Holder::UserWithMfa && version == TokenVersion::V2 {
+            if deviation.held == SubjectKind::UserWithMfa && version == TokenVersion::V2 {
                 continue;
             }
             assert_eq!(
@@ -185,11 +187,11 @@ fn v2_tokens_prove_no_second_factor() {
     let place = tempfile::tempdir().unwrap();
     let world = World::new(place.path());
     assert_eq!(
-        world.outcome(Holder::UserWithMfa, TokenVersion::V1, None),
+        world.outcome(SubjectKind::UserWithMfa, TokenVersion::V1, None),
         Ok(())
     );
     assert_eq!(
-        world.outcome(Holder::UserWithMfa, TokenVersion::V2, None),
+        world.outcome(SubjectKind::UserWithMfa, TokenVersion::V2, None),
         Err(Reason::MfaUnprovable)
     );
 }

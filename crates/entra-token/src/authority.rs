@@ -7,10 +7,8 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use uuid::Uuid;
 
-use crate::policy::Audience;
-
 /// Version of an access token, which the *resource* chooses (`requestedAccessTokenVersion` in its
-/// app registration), and with it the metadata document, key set and issuer that vouch for it.
+/// app registration), and with it the metadata document, key set and issuer that it must match.
 /// <https://learn.microsoft.com/entra/identity-platform/access-tokens>
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -85,28 +83,6 @@ impl Cloud {
             Cloud::China => "https://sts.chinacloudapi.cn",
         }
     }
-
-    /// The audiences that the word `ossrdbms` stands for: Azure's own database resource in this
-    /// cloud, by its URI and, where it is publicly known, by its application id.
-    ///
-    /// The resource is the first-party application "Azure OSSRDBMS Database". Its application id in
-    /// China is not known, so tokens for it are accepted there by the URI alone.
-    pub fn ossrdbms(self) -> Vec<Audience> {
-        const PUBLIC: Uuid = Uuid::from_u128(0x123cd850_d9df_40bd_94d5_c9f07b7fa203);
-        const US_GOV: Uuid = Uuid::from_u128(0x01c96bfd_e37a_4b52_8481_7bb7f7e550bc);
-        let uri = |uri: &str| Audience::Uri(uri.to_owned());
-        match self {
-            Cloud::Public => vec![
-                uri("https://ossrdbms-aad.database.windows.net"),
-                Audience::ApplicationId(PUBLIC),
-            ],
-            Cloud::UsGov => vec![
-                uri("https://ossrdbms-aad.database.usgovcloudapi.net"),
-                Audience::ApplicationId(US_GOV),
-            ],
-            Cloud::China => vec![uri("https://ossrdbms-aad.database.chinacloudapi.cn")],
-        }
-    }
 }
 
 /// Writes the word that [`Cloud::from_str`] reads.
@@ -134,7 +110,7 @@ impl FromStr for Cloud {
 /// Who issues tokens: a cloud, or one host of one's own that speaks Entra's protocols.
 ///
 /// With a host of one's own, that host's issuers are served and Microsoft's are not: the keys of an
-/// emulator must never vouch for an issuer that means something in earnest.
+/// emulator must never verify tokens of a real issuer.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Authority {
     /// The cloud; decides the issuers where `host` is absent.
@@ -159,7 +135,7 @@ impl Authority {
         })
     }
 
-    /// Checks that `host` is an origin as it would stand in an issuer: `https://`, a lower-case
+    /// Checks that `host` is an origin as an issuer has it: `https://`, a lower-case
     /// host name or address, at most a port, and nothing behind it.
     ///
     /// # Errors
@@ -170,7 +146,7 @@ impl Authority {
             .strip_prefix("https://")
             .ok_or(AuthorityError::HostNotHttps)?;
         let (name, port) = match rest.strip_prefix('[') {
-            // An IPv6 address stands in brackets, RFC 3986 section 3.2.2.
+            // An IPv6 address is in brackets, RFC 3986 section 3.2.2.
             Some(rest) => {
                 let (address, behind) = rest.split_once(']').ok_or(AuthorityError::HostInvalid)?;
                 if address.parse::<std::net::Ipv6Addr>().is_err() {
@@ -264,7 +240,7 @@ pub enum AuthorityError {
     /// The host is not an `https` address.
     #[error("the authority host must begin with https://")]
     HostNotHttps,
-    /// The host is not an origin alone.
+    /// The host is not just an origin.
     #[error(
         "the authority host must be https://host or https://host:port in lower case, with no path \
          and no trailing slash"

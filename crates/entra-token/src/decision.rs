@@ -36,7 +36,7 @@ impl Judgement {
         Judgement { checks, refusal }
     }
 
-    /// Adds the last check: that nobody has revoked the sign-in ([`crate::RevocableIds`]).
+    /// Adds the last check: that the sign-in is not revoked ([`crate::RevocableIds`]).
     ///
     /// To be asked before [`Judgement::hinges_on_membership`]: about who is revoked, no directory is
     /// asked.
@@ -51,7 +51,7 @@ impl Judgement {
         Judgement::of(self.checks)
     }
 
-    /// Whether all that stands against the sign-in is that nobody knows yet whether the principal is
+    /// Whether nothing is against the sign-in but that it is not known yet whether the principal is
     /// in the role's group. Then, and only then, is a directory worth asking: of a principal whose
     /// token fails otherwise nothing more is to be found out.
     pub fn hinges_on_membership(&self) -> bool {
@@ -63,7 +63,7 @@ impl Judgement {
 /// Judges a verified token for a role.
 ///
 /// `membership` is whether the token's principal is in the mapping's group, from the token
-/// ([`Claims::membership`]) or from the directory; it matters to group roles alone. `now` is in Unix
+/// ([`Claims::membership`]) or from the directory; it matters to group roles only. `now` is in Unix
 /// seconds.
 ///
 /// Revocations are the server's to know, which adds them ([`Judgement::with_revocation`]).

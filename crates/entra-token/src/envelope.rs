@@ -48,7 +48,7 @@ impl<'t> Envelope<'t> {
         self.jws.key_id()
     }
 
-    /// Which of our two key sets has to vouch for the token.
+    /// Which of our two key sets has to verify the token.
     ///
     /// The key set follows from the issuer that the token names, so that a key is only ever used
     /// for the issuer it belongs to. Whether `ver` agrees is judged on verified claims.

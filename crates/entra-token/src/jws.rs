@@ -6,8 +6,8 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::crypto::aws_lc;
 use jsonwebtoken::{Algorithm, DecodingKey};
-use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
+use serde::de::IgnoredAny;
 use zeroize::Zeroizing;
 
 use crate::json::{self, present};
@@ -29,15 +29,15 @@ pub struct Jws<'t> {
 }
 
 /// The header members that matter. `jwk`, `jku`, `x5c` and `x5u` are not among them: a key that
-/// comes with the token vouches for nothing (RFC 8725 section 3.10).
+/// comes with the token proves nothing (RFC 8725 section 3.10).
 #[derive(Deserialize)]
 struct Header {
-    #[serde(default)]
-    alg: Member,
-    #[serde(default)]
-    typ: Member,
-    #[serde(default)]
-    kid: Member,
+    #[serde(default, deserialize_with = "present")]
+    alg: Option<Member>,
+    #[serde(default, deserialize_with = "present")]
+    typ: Option<Member>,
+    #[serde(default, deserialize_with = "present")]
+    kid: Option<Member>,
     #[serde(default, deserialize_with = "present")]
     crit: Option<IgnoredAny>,
     #[serde(default, deserialize_with = "present")]
@@ -49,62 +49,11 @@ struct Header {
 }
 
 /// A header member that ought to be text.
-#[derive(Default)]
+#[derive(Deserialize)]
+#[serde(untagged)]
 enum Member {
-    #[default]
-    Absent,
     Text(String),
-    NotText,
-}
-
-impl<'de> Deserialize<'de> for Member {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(MemberVisitor)
-    }
-}
-
-struct MemberVisitor;
-
-impl<'de> Visitor<'de> for MemberVisitor {
-    type Value = Member;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON value")
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Member, E> {
-        Ok(Member::Text(text.to_owned()))
-    }
-
-    fn visit_unit<E>(self) -> Result<Member, E> {
-        Ok(Member::NotText)
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<Member, E> {
-        Ok(Member::NotText)
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<Member, E> {
-        Ok(Member::NotText)
-    }
-
-    fn visit_u64<E>(self, _: u64) -> Result<Member, E> {
-        Ok(Member::NotText)
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<Member, E> {
-        Ok(Member::NotText)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Member, A::Error> {
-        while seq.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(Member::NotText)
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Member, A::Error> {
-        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-        Ok(Member::NotText)
-    }
+    NotText(IgnoredAny),
 }
 
 impl<'t> Jws<'t> {
@@ -137,12 +86,12 @@ impl<'t> Jws<'t> {
         let signature = decode(signature)?;
 
         let header: Header = json::object(&header).map_err(|_| Reason::HeaderInvalid)?;
-        if !matches!(&header.alg, Member::Text(alg) if alg == "RS256") {
+        if !matches!(&header.alg, Some(Member::Text(alg)) if alg == "RS256") {
             return Err(Reason::AlgorithmNotAllowed);
         }
         let is_typed = match &header.typ {
-            Member::Absent => false,
-            Member::Text(typ) if is_token_type(typ) => true,
+            None => false,
+            Some(Member::Text(typ)) if is_token_type(typ) => true,
             _ => return Err(Reason::TypeNotAllowed),
         };
         if header.crit.is_some()
@@ -153,7 +102,7 @@ impl<'t> Jws<'t> {
             return Err(Reason::HeaderExtensionNotAllowed);
         }
         let key_id = match header.kid {
-            Member::Text(kid) if is_key_id(&kid) => kid,
+            Some(Member::Text(kid)) if is_key_id(&kid) => kid,
             _ => return Err(Reason::HeaderInvalid),
         };
         Ok(Jws {
@@ -203,7 +152,7 @@ impl<'t> Jws<'t> {
     }
 }
 
-/// Shows nothing of the token: nobody knows yet whose it is, and whoever reads it can use it.
+/// Shows nothing of the token: it is not known yet whose it is, and everyone who reads it can use it.
 impl fmt::Debug for Jws<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Jws").finish_non_exhaustive()
@@ -226,7 +175,7 @@ fn split_at_last_dot(text: &[u8]) -> Option<(&[u8], &[u8])> {
 /// The signature is over the encoded parts. If the decoder knew more than one spelling, a token
 /// would have many, so padding, trailing bits and white space are errors.
 fn decode(part: &[u8]) -> Result<Zeroizing<Vec<u8>>, Reason> {
-    // Room for all of it at once: a vector that grows leaves copies behind that nobody wipes.
+    // Room for all of it at once: a vector that grows leaves copies behind that are not wiped.
     let mut bytes = Zeroizing::new(Vec::with_capacity(part.len().div_ceil(4).saturating_mul(3)));
     URL_SAFE_NO_PAD
         .decode_vec(part, &mut bytes)

@@ -1,4 +1,4 @@
-//! Signing keys, each set bound to the one issuer whose tokens it vouches for.
+//! Signing keys, each set bound to the one issuer whose tokens it verifies.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -24,7 +24,7 @@ pub struct SigningKey {
 /// The signing keys of one issuer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeySet {
-    /// Version of the tokens that the keys vouch for.
+    /// Version of the tokens that the keys verify.
     pub version: TokenVersion,
     /// The issuer that the keys belong to.
     pub issuer: String,
@@ -72,8 +72,8 @@ impl KeySet {
 impl SigningKey {
     /// Reads a JWK set without regard to the issuer that its keys name.
     ///
-    /// Meant for tools that judge a signature alone. Sign-ins need [`KeySet::from_jwks`], because
-    /// one issuer's key must not vouch for another's token.
+    /// Meant for tools that judge only a signature. Sign-ins need [`KeySet::from_jwks`], because
+    /// one issuer's key must not verify another's token.
     ///
     /// # Errors
     ///
@@ -134,7 +134,7 @@ pub enum KeySetError {
     /// Two usable keys have the same id, so that a token's `kid` would not say which is meant.
     #[error("the key set has two signing keys with the same kid")]
     DuplicateKeyId,
-    /// A private key has been published; whoever reads it can sign tokens.
+    /// A private key has been published; everyone who reads it can sign tokens.
     #[error("the key set contains the private part of a key: it must hold public keys only")]
     PrivateKey,
     /// More than [`KeySet::MAX_KEYS`].

@@ -1,4 +1,4 @@
-//! Security labels: which Entra principal a PostgreSQL role stands for.
+//! Security labels: which Entra principal a PostgreSQL role is mapped to.
 //!
 //! A mapped role carries two labels, both in the grammar that Azure Database for PostgreSQL uses:
 //! the public one of provider `pgaadauth`, which people type, and the internal one of provider
@@ -64,7 +64,7 @@ impl FromStr for PrincipalKind {
 
 /// The label of provider `pgaadauth`: `aadauth[,oid=GUID,type=user|group|service][,admin][,mfa]`.
 ///
-/// The members behind `aadauth` may stand in any order, each at most once. Nothing else is
+/// The members behind `aadauth` may be in any order, each at most once. Nothing else is
 /// accepted, spaces included: a member that were silently ignored might be one that was meant to
 /// restrict the role.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -109,7 +109,7 @@ impl PublicLabel {
 
     /// Whether both labels say the same about the role, as far as both say it.
     ///
-    /// A label by name leaves open who the principal is; `admin` stands in both.
+    /// A label by name leaves open who the principal is; `admin` is in both.
     pub fn agrees_with(&self, internal: &InternalLabel) -> bool {
         let same_principal = match self {
             PublicLabel::ByName { .. } => true,
@@ -215,7 +215,7 @@ impl fmt::Display for InternalLabel {
     }
 }
 
-/// Who a role stands for, from its two labels.
+/// Who a role is mapped to, from its two labels.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mapping {
     /// Sort of principal.

@@ -3,12 +3,12 @@
 //! Nothing here reads a file, a clock, a setting or the network: time, settings and key bytes are
 //! arguments. A sign-in runs through the modules in this order:
 //!
-//! 1. [`label`] says which principal a PostgreSQL role stands for;
+//! 1. [`label`] says which principal a PostgreSQL role is mapped to;
 //! 2. [`envelope`] takes the token apart and refuses anything that is not a plain RS256 JWS;
 //! 3. [`keys`] holds the signing keys of one issuer, one of which must have made the signature;
 //! 4. [`claims`] are what a verified token says, typed;
 //! 5. [`decision`] compares them with the [`policy`] and the role's mapping;
-//! 6. [`revocation`] has the ids by which the server finds out whether somebody has revoked it;
+//! 6. [`revocation`] has the ids by which the server finds out whether it is revoked;
 //! 7. [`reason`] names what was wrong, [`refusal`] is what the client is told of it.
 //!
 //! ```

@@ -38,8 +38,8 @@ impl Policy {
     /// terminating zero.
     pub const LARGEST_TOKEN_SIZE: usize = 65_530;
     /// Default of [`Policy::max_token_lifetime`], in seconds: 25 hours. Tokens of managed identities
-    /// live for 24 hours and 5 minutes; those that live for 28 hours count on continuous access
-    /// evaluation, which nobody does here.
+    /// live for 24 hours and 5 minutes; those that live for 28 hours depend on continuous access
+    /// evaluation, which this server does not do.
     pub const DEFAULT_MAX_TOKEN_LIFETIME: i64 = 25 * 60 * 60;
 
     /// A policy with the default limits.
@@ -59,6 +59,30 @@ impl Policy {
         self.audiences
             .iter()
             .any(|audience| audience.matches(claim))
+    }
+}
+
+impl Cloud {
+    /// The audiences that the word `ossrdbms` means: Azure's own database resource in this
+    /// cloud, by its URI and, where it is publicly known, by its application id.
+    ///
+    /// The resource is the first-party application "Azure OSSRDBMS Database". Its application id in
+    /// China is not known, so tokens for it are accepted there only by the URI.
+    pub fn ossrdbms(self) -> Vec<Audience> {
+        const PUBLIC: Uuid = Uuid::from_u128(0x123cd850_d9df_40bd_94d5_c9f07b7fa203);
+        const US_GOV: Uuid = Uuid::from_u128(0x01c96bfd_e37a_4b52_8481_7bb7f7e550bc);
+        let uri = |uri: &str| Audience::Uri(uri.to_owned());
+        match self {
+            Cloud::Public => vec![
+                uri("https://ossrdbms-aad.database.windows.net"),
+                Audience::ApplicationId(PUBLIC),
+            ],
+            Cloud::UsGov => vec![
+                uri("https://ossrdbms-aad.database.usgovcloudapi.net"),
+                Audience::ApplicationId(US_GOV),
+            ],
+            Cloud::China => vec![uri("https://ossrdbms-aad.database.chinacloudapi.cn")],
+        }
     }
 }
 
@@ -91,7 +115,7 @@ impl Audience {
         }
     }
 
-    /// Reads a list of audiences, separated by commas, in which the word `ossrdbms` stands for
+    /// Reads a list of audiences, separated by commas, in which the word `ossrdbms` means
     /// [`Cloud::ossrdbms`]. Spaces around an entry are ignored; an empty text is an empty list.
     ///
     /// # Errors

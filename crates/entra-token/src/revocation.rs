@@ -16,7 +16,7 @@ pub struct RevocableIds {
     /// The id in the role's label: a group's, or whichever of a service's two ids it was mapped by.
     mapped_id: Uuid,
     /// The application id of an app-only token. That of a delegated one is the client's, and to revoke a
-    /// client program would shut out everybody who uses it.
+    /// client program would deny access to all its users.
     application_id: Option<Uuid>,
 }
 
@@ -29,7 +29,7 @@ impl RevocableIds {
         Some(RevocableIds::new(mapping, claims.oid()?, application_id))
     }
 
-    /// Those of a token's principal at a role. `application_id` is given for an app-only token alone.
+    /// Those of a token's principal at a role. `application_id` is given only for an app-only token.
     pub fn new(mapping: &Mapping, object_id: Uuid, application_id: Option<Uuid>) -> RevocableIds {
         RevocableIds {
             object_id,

@@ -161,7 +161,7 @@ fn set_of(member: Uuid, group: Uuid) -> usize {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
-    use entra_client::{CredentialSource, DirectorySettings, HttpSettings};
+    use entra_api::{CredentialSource, DirectorySettings, HttpSettings};
     use entra_token::Authority;
 
     use super::*;

@@ -1,6 +1,6 @@
 //! Why the directory has no answer.
 
-use entra_client::ErrorKind;
+use entra_api::ErrorKind;
 
 use crate::settings;
 

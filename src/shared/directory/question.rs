@@ -1,6 +1,6 @@
 //! Questions to the directory and its answers, in the fixed size that shared memory wants.
 
-use entra_client::{DirectoryError, ErrorKind, Principal};
+use entra_api::{DirectoryError, ErrorKind, Principal};
 use entra_token::PrincipalKind;
 use uuid::Uuid;
 

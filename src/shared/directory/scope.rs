@@ -1,6 +1,6 @@
 //! Which directory an answer is true of.
 
-use entra_client::DirectorySettings;
+use entra_api::DirectorySettings;
 
 use crate::shared::bytes::Bytes;
 
@@ -39,7 +39,7 @@ impl Scope {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use entra_client::{CredentialSource, HttpSettings};
+    use entra_api::{CredentialSource, HttpSettings};
     use entra_token::{Authority, Cloud};
     use uuid::Uuid;
 

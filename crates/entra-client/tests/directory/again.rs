@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use entra_client::{ErrorKind, Principal};
+use entra_api::{ErrorKind, Principal};
 use uuid::Uuid;
 
 use crate::emulator::soon;
@@ -155,7 +155,7 @@ fn a_slow_graph_runs_into_the_deadline() {
 fn members(
     server: &Server,
     stop: &AtomicBool,
-) -> Result<Vec<Principal>, entra_client::DirectoryError> {
+) -> Result<Vec<Principal>, entra_api::DirectoryError> {
     let mut members = Vec::new();
     directory(server).members(SOMEBODY, stop, &mut |page| {
         members.extend(page);

@@ -5,7 +5,8 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use entra_client::{CredentialSource, Directory, DirectorySettings, HttpSettings};
+use entra_api::{CredentialSource, DirectorySettings, HttpSettings};
+use entra_client::Directory;
 use entra_emulator::server::{self, Options, Running};
 use entra_token::{Authority, Cloud};
 use serde_json::{Value, json};

@@ -2,7 +2,8 @@
 
 use std::sync::atomic::AtomicBool;
 
-use entra_client::{Directory, DirectoryError, ErrorKind};
+use entra_api::{DirectoryError, ErrorKind};
+use entra_client::Directory;
 use entra_token::PrincipalKind::{Group, Service, User};
 use uuid::Uuid;
 

@@ -4,8 +4,9 @@ use std::net::{Ipv4Addr, Ipv6Addr, TcpListener};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use entra_api::{CaFileError, HttpSettings};
 use entra_client::http::LARGEST_BODY;
-use entra_client::{Http, HttpError, HttpSettings, Response};
+use entra_client::{Http, HttpError, Response};
 use rcgen::{CertificateParams, KeyPair};
 use time::OffsetDateTime;
 
@@ -235,12 +236,21 @@ fn the_file_of_authorities_is_read_or_refused() {
         };
         Http::new(&settings).map(drop).unwrap_err()
     };
-    assert!(matches!(refused(&path), HttpError::CaUnreadable { .. }));
+    assert!(matches!(
+        refused(&path),
+        HttpError::CaFile(CaFileError::Unreadable { .. })
+    ));
     std::fs::write(&path, "no certificate here").unwrap();
-    assert_eq!(refused(&path), HttpError::CaEmpty(path.clone()));
+    assert_eq!(
+        refused(&path),
+        HttpError::CaFile(CaFileError::Empty(path.clone()))
+    );
     let broken = "-----BEGIN CERTIFICATE-----\n*\n-----END CERTIFICATE-----\n";
     std::fs::write(&path, broken).unwrap();
-    assert!(matches!(refused(&path), HttpError::CaMalformed { .. }));
+    assert!(matches!(
+        refused(&path),
+        HttpError::CaFile(CaFileError::Malformed { .. })
+    ));
 }
 
 #[test]

@@ -5,7 +5,8 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use entra_client::{CredentialSource, Directory, DirectorySettings, HttpSettings};
+use entra_api::{CredentialSource, DirectorySettings, HttpSettings};
+use entra_client::Directory;
 use entra_token::{Authority, Cloud};
 use uuid::Uuid;
 

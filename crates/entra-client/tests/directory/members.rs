@@ -4,7 +4,8 @@ use std::collections::{BTreeSet, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use entra_client::{CredentialSource, Directory, DirectoryError, ErrorKind, Principal};
+use entra_api::{CredentialSource, DirectoryError, ErrorKind, Principal};
+use entra_client::Directory;
 use entra_token::PrincipalKind;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -392,13 +393,13 @@ fn fifty_thousand_members_come_in_pages_though_graph_wants_pauses() {
 
 fn read_everyone() {
     let authority = std::env::var(AUTHORITY).unwrap();
-    let directory = Directory::new(entra_client::DirectorySettings {
+    let directory = Directory::new(entra_api::DirectorySettings {
         tenant: TENANT,
         authority: entra_token::Authority::new(Default::default(), Some(&authority)).unwrap(),
         graph: authority,
         client_id: Some(SERVER),
         credential: CredentialSource::ClientSecret(std::env::var_os("TEST_SECRET").unwrap().into()),
-        http: entra_client::HttpSettings {
+        http: entra_api::HttpSettings {
             ca_file: std::env::var_os("TEST_TRUSTED").map(Into::into),
             proxy: None,
         },

@@ -2,7 +2,8 @@
 
 use std::net::{Ipv4Addr, TcpListener};
 
-use entra_client::{Directory, ErrorKind, Http, HttpError, HttpSettings, check_proxy};
+use entra_api::{ErrorKind, HttpSettings, check_proxy};
+use entra_client::{Directory, Http, HttpError};
 
 use crate::emulator::soon;
 use crate::rig::{SENTINEL, directory, graph, http, settings};

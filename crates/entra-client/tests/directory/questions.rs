@@ -1,6 +1,7 @@
 //! Who is who, and who is in which group: the emulator's answers.
 
-use entra_client::{CredentialSource, Directory, ErrorKind, Principal};
+use entra_api::{CredentialSource, ErrorKind, Principal};
+use entra_client::Directory;
 use entra_token::PrincipalKind::{self, Group, Service, User};
 use serde_json::json;
 use uuid::Uuid;
@@ -357,7 +358,7 @@ fn a_probe_names_every_permission_that_is_missing() {
 #[test]
 fn each_question_names_the_permission_that_it_lacks() {
     let (_emulator, directory) = asked_with(&["User.Read.All", "GroupMember.Read.All"]);
-    let lacks = |error: entra_client::DirectoryError, permission: &str| {
+    let lacks = |error: entra_api::DirectoryError, permission: &str| {
         assert_eq!(error.kind, ErrorKind::PermissionMissing, "{error}");
         assert!(error.message.contains(permission), "{error}");
         assert!(

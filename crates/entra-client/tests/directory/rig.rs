@@ -4,7 +4,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use entra_client::{CredentialSource, Directory, DirectorySettings, HttpSettings};
+use entra_api::{CredentialSource, DirectorySettings, HttpSettings};
+use entra_client::Directory;
 use entra_token::{Authority, Cloud};
 use uuid::Uuid;
 

@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use entra_client::{Directory, DirectoryError, ErrorKind};
+use entra_api::{DirectoryError, ErrorKind};
+use entra_client::Directory;
 
 use crate::emulator::soon;
 use crate::rig::{SENTINEL, directory, graph, is_token_request, token};

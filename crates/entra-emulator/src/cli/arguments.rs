@@ -45,7 +45,7 @@ pub(super) enum Command {
 #[derive(Args)]
 #[command(after_help = help::SERVE)]
 pub(super) struct ServeArguments {
-    /// What is kept between starts: certificate authority, signing keys. Made where missing.
+    /// What is kept between starts: certificate authority, signing keys. Created where missing.
     #[arg(long, value_name = "DIR")]
     pub state: PathBuf,
     /// Tenants, users, groups, applications: a TOML file; without it, a directory that is built in.
@@ -60,7 +60,7 @@ pub(super) struct ServeArguments {
     /// The address to listen on.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
     pub listen: IpAddr,
-    /// Accept an address that is not loopback: whoever reaches it gets tokens in anybody's name.
+    /// Accept an address that is not loopback: every client that reaches it gets tokens in any name.
     #[arg(long)]
     pub beyond_loopback: bool,
     /// The host name in the authority's address.
@@ -104,13 +104,13 @@ pub(super) struct TokenArguments {
     /// Set a member of the header.
     #[arg(long = "header", value_name = "NAME=JSON", value_parser = parse_member)]
     pub header: Vec<(String, Value)>,
-    /// Fill the token up to this many bytes (one less where that length can't be had).
+    /// Fill the token up to this many bytes (one less where that length is not possible).
     #[arg(long, value_name = "BYTES")]
     pub size: Option<usize>,
     /// Seconds until it expires; negative for one that has expired.
     #[arg(long, value_name = "SECONDS", allow_negative_numbers = true)]
     pub expires_in: Option<i64>,
-    /// The token alone, or the JSON object that the Azure CLI prints.
+    /// Only the token, or the JSON object that the Azure CLI prints.
     #[arg(long, value_enum, default_value_t)]
     pub output: Output,
 }
@@ -179,7 +179,7 @@ pub(super) struct CertificateArguments {
     /// Where to write the certificate.
     #[arg(long, value_name = "FILE")]
     pub out_cert: PathBuf,
-    /// Where to write its key, readable to its owner alone.
+    /// Where to write its key, readable to its owner only.
     #[arg(long, value_name = "FILE")]
     pub out_key: PathBuf,
 }

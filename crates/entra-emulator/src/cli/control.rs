@@ -7,12 +7,13 @@ use reqwest::blocking::Client;
 use serde_json::{Value, json};
 
 use super::arguments::{ControlArguments, Order};
-use super::{CommandError, print};
+use super::error::CommandError;
+use super::io::print;
 use crate::directory::Change;
 use crate::server::{DeviceOrder, FaultOrder, Running, ServeError};
 use crate::state::StateDirectory;
 
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 pub(super) fn run(arguments: &ControlArguments) -> Result<(), CommandError> {
     let state = StateDirectory::open(&arguments.state)?;
@@ -77,7 +78,7 @@ pub(super) fn run(arguments: &ControlArguments) -> Result<(), CommandError> {
 fn send(method: Method, address: &str, body: Option<Value>) -> Result<Value, CommandError> {
     // The control interface is on loopback: no proxy, and no certificates to look for.
     let client = Client::builder()
-        .timeout(PATIENCE)
+        .timeout(TIMEOUT)
         .no_proxy()
         .tls_certs_only(std::iter::empty())
         .build()?;

@@ -13,7 +13,7 @@ Examples:
   entra-emulator certificate --state /tmp/entra --name db.test --out-cert db.pem --out-key db.key
   entra-emulator control --state /tmp/entra rotate
 
-Whoever reads the state directory can sign tokens and certificates that those who trust its ca.pem
+Anyone who can read the state directory can sign tokens and certificates that those who trust its ca.pem
 accept. The emulator is for tests; it is no identity provider.";
 
 pub(super) const SERVE: &str = "\
@@ -41,7 +41,7 @@ Example, for the application aadauth-server of the built-in directory:
   entra-emulator federated-token --state DIR --issuer https://kubernetes.example.com \\
       --subject system:serviceaccount:databases:postgresql >token
   AZURE_FEDERATED_TOKEN_FILE=token
-The emulator plays every issuer; what an application accepts stands in the directory file.";
+The emulator plays every issuer; the directory file says what an application accepts.";
 
 pub(super) const CERTIFICATE: &str = "\
 Example, for a PostgreSQL server that its clients verify with DIR/ca.pem:

@@ -2,48 +2,26 @@
 
 mod arguments;
 mod control;
+mod error;
 mod help;
+mod io;
 mod token;
 
 use std::io::Write as _;
-use std::path::Path;
 
 use clap::Parser as _;
 
 use crate::authority::TokenVersion;
-use crate::certificate::{CertificateAuthority, CertificateError};
-use crate::directory::{Directory, DirectoryError};
-use crate::server::{self, Options, ServeError};
-use crate::signing_keys::{SigningKeyError, SigningKeys};
-use crate::state::{self, StateDirectory, StateError};
-use crate::token::{Deviation, MintError};
+use crate::certificate::CertificateAuthority;
+use crate::server::{self, Options};
+use crate::signing_keys::SigningKeys;
+use crate::state::{self, StateDirectory};
+use crate::token::Deviation;
 
 use arguments::{Arguments, CertificateArguments, Command, KeysArguments, Output, ServeArguments};
+use io::{directory, print};
 
-/// What a command can fail with.
-#[derive(Debug, thiserror::Error)]
-pub enum CommandError {
-    #[error(transparent)]
-    State(#[from] StateError),
-    #[error(transparent)]
-    Directory(#[from] DirectoryError),
-    #[error(transparent)]
-    Certificate(#[from] CertificateError),
-    #[error(transparent)]
-    Keys(#[from] SigningKeyError),
-    #[error(transparent)]
-    Mint(#[from] MintError),
-    #[error(transparent)]
-    Serve(#[from] ServeError),
-    #[error("the emulator did not answer: {0}")]
-    Unreachable(#[from] reqwest::Error),
-    #[error("the emulator refused: {0}")]
-    Refused(String),
-    #[error("cannot write the answer: {0}")]
-    Output(#[from] std::io::Error),
-    #[error("{0}")]
-    Usage(String),
-}
+pub use error::CommandError;
 
 /// Runs the command that the process was started with.
 pub fn run() -> Result<(), CommandError> {
@@ -132,17 +110,4 @@ fn deviations(output: Output) -> Result<(), CommandError> {
             print(&format!("{:#}", serde_json::Value::Array(rows)))
         }
     }
-}
-
-fn directory(path: Option<&Path>) -> Result<Directory, DirectoryError> {
-    match path {
-        Some(path) => Directory::read(path),
-        None => Directory::built_in(),
-    }
-}
-
-fn print(text: &str) -> Result<(), CommandError> {
-    let mut stdout = std::io::stdout().lock();
-    writeln!(stdout, "{text}")?;
-    Ok(stdout.flush()?)
 }

@@ -4,12 +4,15 @@ use serde_json::json;
 use time::OffsetDateTime;
 
 use super::arguments::{FederatedTokenArguments, Output, TokenArguments};
-use super::{CommandError, directory, print};
+use super::error::CommandError;
+use super::io::{directory, print};
+use crate::clock::now;
+use crate::directory::SUBSCRIPTION;
 use crate::federation::{ForeignIssuers, ForeignToken};
-use crate::server::{last_authority, now};
+use crate::server::last_authority;
 use crate::signing_keys::SigningKeys;
 use crate::state::StateDirectory;
-use crate::token::{SUBSCRIPTION, TokenRequest, mint};
+use crate::token::{TokenRequest, mint};
 
 pub(super) fn run(arguments: &TokenArguments) -> Result<(), CommandError> {
     let directory = directory(arguments.directory.as_deref())?;

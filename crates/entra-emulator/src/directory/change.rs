@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{Directory, Object, Tenant};
+use super::lookup::Object;
+use super::model::{Directory, Tenant};
 
 /// What is to become different. Objects are named as in the members of a directory file: users by
 /// user principal name, everything else by name, or anything by object id.

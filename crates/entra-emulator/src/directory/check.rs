@@ -6,29 +6,18 @@ use std::path::Path;
 use toml::Spanned;
 use uuid::Uuid;
 
+use super::credential::Certificate;
 use super::file::{
-    File, FileApplication, FileGroup, FileIdentity, FileResource, FileTenant, FileUser,
+    Fault, File, FileApplication, FileGroup, FileIdentity, FileResource, FileTenant, FileUser,
+    fault,
 };
 use super::graph::PERMISSIONS;
 use super::members::{Names, generate, generated_members};
-use super::{
-    Application, Certificate, Directory, Guest, Home, IdentityKind, ManagedIdentity, Resource,
+use super::model::{
+    Application, Directory, Guest, Home, IdentityKind, ManagedIdentity, Resource, SUBSCRIPTION,
     Tenant, User,
 };
 use crate::authority::TokenVersion;
-
-/// A problem and the byte it begins at.
-pub(super) struct Fault {
-    pub at: usize,
-    pub problem: String,
-}
-
-pub(super) fn fault<Value>(at: &Spanned<Value>, problem: String) -> Fault {
-    Fault {
-        at: at.span().start,
-        problem,
-    }
-}
 
 /// What must be unique in the whole file, with the field that used it first.
 #[derive(Default)]
@@ -256,8 +245,7 @@ impl<'a> Check<'a> {
             };
             format!(
                 "/subscriptions/{}/resourcegroups/emulator/providers/{provider}/{}",
-                crate::token::SUBSCRIPTION,
-                identity.name
+                SUBSCRIPTION, identity.name
             )
         });
         Ok(ManagedIdentity {

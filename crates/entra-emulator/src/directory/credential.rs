@@ -37,7 +37,7 @@ pub enum AssertionAlgorithm {
 
 impl Certificate {
     /// Reads the first certificate of a PEM text, or of the file that `text` names, seen from
-    /// `beside`. What else is in there, a key for instance, is left alone.
+    /// `beside`. What else is in there, a key for instance, is ignored.
     pub(super) fn read(text: &str, beside: Option<&Path>) -> Result<Certificate, String> {
         const PEM: &str = "-----BEGIN ";
         let pem = if text.contains(PEM) {

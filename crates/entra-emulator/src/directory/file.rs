@@ -1,62 +1,23 @@
 //! The directory file: TOML, as `directory.toml` beside this crate's manifest explains it.
 
-use std::fs;
-use std::path::Path;
-
 use serde::Deserialize;
 use toml::Spanned;
 use uuid::Uuid;
 
-use super::check::{Check, Fault};
-use super::{Directory, FederatedCredential, IdentityKind, Secret};
+use super::credential::FederatedCredential;
+use super::model::{IdentityKind, Secret};
 
-/// What is wrong with a directory file.
-#[derive(Debug, thiserror::Error)]
-pub enum DirectoryError {
-    #[error("cannot read the directory file {path}: {source}")]
-    Unreadable {
-        path: String,
-        source: std::io::Error,
-    },
-    #[error("{origin}: {source}")]
-    Syntax {
-        origin: String,
-        source: Box<toml::de::Error>,
-    },
-    #[error("{origin}, line {line}: {problem}")]
-    Content {
-        origin: String,
-        line: usize,
-        problem: String,
-    },
+/// A problem and the byte it begins at.
+pub(super) struct Fault {
+    pub at: usize,
+    pub problem: String,
 }
 
-pub(super) fn read(path: &Path) -> Result<Directory, DirectoryError> {
-    let origin = path.display().to_string();
-    let text = fs::read_to_string(path).map_err(|source| DirectoryError::Unreadable {
-        path: origin.clone(),
-        source,
-    })?;
-    parse(&text, &origin, path.parent())
-}
-
-/// `beside` is the directory that names of other files are seen from.
-pub(super) fn parse(
-    text: &str,
-    origin: &str,
-    beside: Option<&Path>,
-) -> Result<Directory, DirectoryError> {
-    let file: File = toml::from_str(text).map_err(|source| DirectoryError::Syntax {
-        origin: origin.to_owned(),
-        source: Box::new(source),
-    })?;
-    Check::new(beside)
-        .directory(file)
-        .map_err(|Fault { at, problem }| DirectoryError::Content {
-            origin: origin.to_owned(),
-            line: text.bytes().take(at).filter(|byte| *byte == b'\n').count() + 1,
-            problem,
-        })
+pub(super) fn fault<Value>(at: &Spanned<Value>, problem: String) -> Fault {
+    Fault {
+        at: at.span().start,
+        problem,
+    }
 }
 
 #[derive(Deserialize)]

@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use super::Resource;
+use super::model::Resource;
 use crate::authority::TokenVersion;
 
 /// The application id of Microsoft Graph, the same in every cloud.
@@ -46,7 +46,7 @@ impl Resource {
         }
     }
 
-    /// Tokens of this resource name permissions, and verify for nobody else.
+    /// Tokens of this resource name permissions, and only Graph can verify them.
     pub fn is_graph(&self) -> bool {
         self.app_id == GRAPH
     }

@@ -1,15 +1,14 @@
-//! Who is in a group: the names that a directory file gives, and users made up by number.
+//! Who is in a group: the names that a directory file gives, and generated users.
 
 use std::collections::{BTreeSet, HashMap};
 
 use toml::Spanned;
 use uuid::Uuid;
 
-use super::check::{Fault, fault};
-use super::file::FileGroup;
-use super::{Group, User};
+use super::file::{Fault, FileGroup, fault};
+use super::model::{Group, User};
 
-/// As many as anybody has reason to try.
+/// More than any test needs.
 const MOST_GENERATED: usize = 200_000;
 
 /// What can be a member, by name in lower case.

@@ -10,9 +10,10 @@ use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::emulator::{Shared, locked};
 use super::faults::FaultOrder;
 use super::token_endpoint::DeviceOrder;
-use super::{Shared, locked};
+
 use crate::directory::Change;
 use crate::signing_keys::SigningKeyError;
 

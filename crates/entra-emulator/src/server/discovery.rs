@@ -10,11 +10,11 @@ use axum::extract::{Path, Query, State};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::Shared;
+use super::emulator::Shared;
 use super::error::Refusal;
 use crate::authority::TokenVersion;
 
-/// Stands for any tenant in the documents of `common`.
+/// Means any tenant in the documents of `common`.
 const ANY_TENANT: &str = "{tenantid}";
 /// Names under which clients ask for no tenant in particular.
 const ANYBODY: [&str; 2] = ["common", "organizations"];
@@ -75,7 +75,7 @@ pub(super) async fn keys_v1(
     Ok(Json(emulator.keys().key_set(None)))
 }
 
-/// v2 keys name the issuer that they vouch for.
+/// v2 keys name the issuer that they belong to.
 pub(super) async fn keys_v2(
     State(emulator): State<Shared>,
     Path(tenant): Path<String>,
@@ -116,7 +116,7 @@ pub(super) async fn instance(
     })))
 }
 
-/// What stands for the tenant in a document's addresses, and in its issuer.
+/// The tenant as a document's addresses and its issuer name it.
 struct Place {
     path: String,
     tenant: String,

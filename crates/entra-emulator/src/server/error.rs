@@ -7,7 +7,7 @@ use serde_json::json;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::token_endpoint::Unproven;
+use super::unproven::Unproven;
 
 /// What Entra would object to. Microsoft's reference of authentication error codes lists these.
 #[derive(Debug)]

@@ -1,6 +1,6 @@
 //! Text as forms, queries and paths carry it.
 
-/// A name or value of a form or query: `+` stands for a space.
+/// A name or value of a form or query: `+` means a space.
 pub(super) fn form_decoded(text: &str) -> Option<String> {
     percent_decoded(&text.replace('+', " "))
 }

@@ -3,6 +3,8 @@
 
 mod control;
 mod discovery;
+mod disturb;
+mod emulator;
 mod endpoint;
 mod error;
 mod faults;
@@ -10,15 +12,16 @@ mod form;
 mod graph;
 mod managed_identity;
 mod requests;
+mod routes;
 mod token_endpoint;
+mod unproven;
 mod user_realm;
 
-use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, TcpListener};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, Mutex, RwLock};
+use std::time::Duration;
 
 use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
 use axum_server::{Handle, Server};
@@ -26,18 +29,16 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde::{Deserialize, Serialize};
 use tokio::signal::unix::{SignalKind, signal};
-use uuid::Uuid;
 
 use crate::authority::Authority;
 use crate::certificate::{CertificateAuthority, CertificateError};
-use crate::directory::{Change, ChangeError, Directory, LookupError, Subject};
+use crate::directory::{Directory, LookupError, Subject};
 use crate::signing_keys::{SigningKeyError, SigningKeys};
 use crate::state::{CA_CERTIFICATE, RUNNING, StateDirectory, StateError};
-use crate::token::{MintError, Token, opaque_value};
+use crate::token::{MintError, opaque_value};
 
-use faults::{Faults, Gate};
-use requests::Requests;
-use token_endpoint::{DeviceCodes, RefreshTokens};
+use disturb::Gate;
+use emulator::{Emulator, Shared};
 
 pub use faults::{Fault, FaultOrder};
 pub use token_endpoint::{DeviceAnswer, DeviceOrder};
@@ -68,8 +69,8 @@ pub enum ServeError {
     #[error("{0}")]
     System(#[from] io::Error),
     #[error(
-        "{0} is not a loopback address; whoever reaches the emulator gets tokens in anybody's name. \
-         Add --beyond-loopback if that is what you want"
+        "{0} is not a loopback address; every client that reaches the emulator gets tokens in any name; \
+         --beyond-loopback allows it"
     )]
     BeyondLoopback(IpAddr),
     #[error("no emulator runs on state directory {0}; start one with entra-emulator serve")]
@@ -134,52 +135,6 @@ pub fn last_authority(state: &StateDirectory) -> Result<Authority, ServeError> {
         file: AUTHORITY,
         problem,
     })
-}
-
-/// What the handlers share.
-struct Emulator {
-    state: StateDirectory,
-    directory: RwLock<Directory>,
-    authority: Authority,
-    keys: Mutex<SigningKeys>,
-    faults: Mutex<Faults>,
-    requests: Mutex<Requests>,
-    /// Tokens of managed identities, by object id and resource: the endpoint hands out the same
-    /// one for as long as it is good.
-    managed_tokens: Mutex<HashMap<(Uuid, String), Token>>,
-    identity_header: String,
-    refresh_tokens: Mutex<RefreshTokens>,
-    device_codes: Mutex<DeviceCodes>,
-    /// Who enters every device code at once.
-    device_user: Option<Subject>,
-}
-
-type Shared = Arc<Emulator>;
-
-impl Emulator {
-    fn directory(&self) -> RwLockReadGuard<'_, Directory> {
-        self.directory
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Makes a change that lasts until the emulator stops.
-    fn change_directory(&self, change: &Change) -> Result<Uuid, ChangeError> {
-        let mut directory = self
-            .directory
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
-        directory.apply(change)
-    }
-
-    fn keys(&self) -> MutexGuard<'_, SigningKeys> {
-        locked(&self.keys)
-    }
-}
-
-/// A panic of another request leaves nothing here half done.
-fn locked<Value>(mutex: &Mutex<Value>) -> MutexGuard<'_, Value> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Serves until SIGTERM or SIGINT. `ready` is called once requests are answered and
@@ -253,13 +208,13 @@ async fn run(options: Options, ready: impl FnOnce(&Running)) -> Result<(), Serve
         server(authority_listener)?
             .acceptor(RustlsAcceptor::new(tls).acceptor(gate.clone()))
             .handle(handle.clone())
-            .serve(endpoint::authority(emulator.clone()).into_make_service()),
+            .serve(routes::authority(emulator.clone()).into_make_service()),
     );
     let imds = tokio::spawn(
         server(imds_listener)?
             .acceptor(gate)
             .handle(handle.clone())
-            .serve(endpoint::managed_identity(emulator.clone()).into_make_service()),
+            .serve(routes::managed_identity(emulator.clone()).into_make_service()),
     );
     let control = tokio::spawn(
         server(control_listener)?
@@ -325,12 +280,4 @@ fn tls_configuration(state: &StateDirectory, host: &str) -> Result<RustlsConfig,
         .map_err(|e| failed(&e))?;
     configuration.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(RustlsConfig::from_config(Arc::new(configuration)))
-}
-
-/// Unix time, in seconds.
-pub(crate) fn now() -> i64 {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }

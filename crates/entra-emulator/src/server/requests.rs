@@ -1,4 +1,4 @@
-//! The count of requests, so that tests can tell how often somebody asked.
+//! The count of requests, so that tests can tell how often a client asked.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::endpoint::Endpoint;
 
-/// Above this many different paths, further ones are counted by endpoint alone.
+/// Above this many different paths, further ones are counted by endpoint only.
 const PATHS: usize = 10_000;
 
 #[derive(Default)]

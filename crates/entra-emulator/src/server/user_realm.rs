@@ -1,11 +1,11 @@
-//! User realm discovery: whether a user's password is for Entra, or for somebody whom Entra asks.
+//! User realm discovery: whether a user's password is for Entra, or for another provider that Entra asks.
 //! Here all of them are for Entra. Microsoft's libraries ask before they send a password.
 
 use axum::Json;
 use axum::extract::{Path, State};
 use serde_json::{Value, json};
 
-use super::Shared;
+use super::emulator::Shared;
 
 pub(super) async fn user_realm(
     State(emulator): State<Shared>,

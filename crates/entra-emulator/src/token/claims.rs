@@ -6,11 +6,14 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::{GROUPS_LIMIT, Proof};
+use super::request::Proof;
 use crate::authority::{Authority, TokenVersion};
 use crate::directory::{
     Application, Home, Identity, IdentityKind, ManagedIdentity, Principal, Resource, User,
 };
+
+/// Above this many groups a token carries a pointer instead of the `groups` claim.
+pub(super) const GROUPS_LIMIT: usize = 200;
 
 pub(super) struct Ingredients<'a> {
     pub principal: Principal<'a>,
@@ -209,8 +212,8 @@ fn graph_roles(claims: &mut Map<String, Value>, from: &Ingredients<'_>, permissi
     }
 }
 
-/// Group ids up to a limit, then a pointer to where they can be asked for. Who is in no group has
-/// no claim.
+/// Group ids up to a limit, then a pointer to where they can be asked for. Without a group there is no
+/// claim.
 fn group_claims(claims: &mut Map<String, Value>, from: &Ingredients<'_>, object_id: Uuid) {
     let groups = from.principal.tenant.groups_of(object_id);
     if groups.len() > GROUPS_LIMIT {
@@ -220,7 +223,7 @@ fn group_claims(claims: &mut Map<String, Value>, from: &Ingredients<'_>, object_
     }
 }
 
-/// What stands in for a `groups` claim that would be too long.
+/// Replaces a `groups` claim that would be too long.
 pub(super) fn overflow(claims: &mut Map<String, Value>, tenant: Uuid, object_id: Uuid) {
     let endpoint = format!("https://graph.windows.net/{tenant}/users/{object_id}/getMemberObjects");
     claims.remove("groups");
@@ -231,7 +234,7 @@ pub(super) fn overflow(claims: &mut Map<String, Value>, tenant: Uuid, object_id:
     );
 }
 
-/// A value that means nothing to anybody, the same each time.
+/// An opaque value, the same each time.
 pub(super) fn opaque(parts: &[&str]) -> String {
     URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, parts.join("\n").as_bytes()))
 }

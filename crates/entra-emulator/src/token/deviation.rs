@@ -3,7 +3,6 @@
 use std::fmt;
 
 use super::draft::{Draft, Edit, Signer};
-use super::table::DEVIATIONS;
 
 /// One way in which a token can be wrong.
 ///
@@ -14,7 +13,7 @@ use super::table::DEVIATIONS;
 pub struct Deviation {
     pub name: &'static str,
     pub expected: &'static str,
-    pub held: Holder,
+    pub held: SubjectKind,
     /// What is different, for people.
     pub about: &'static str,
     pub(super) change: Change,
@@ -22,7 +21,7 @@ pub struct Deviation {
 
 /// The kind of role for which the good token is good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Holder {
+pub enum SubjectKind {
     /// Any: the difference shows before the role matters. Try it with a user's token.
     Any,
     User,
@@ -33,14 +32,14 @@ pub enum Holder {
     Service,
 }
 
-impl fmt::Display for Holder {
+impl fmt::Display for SubjectKind {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.pad(match self {
-            Holder::Any => "any",
-            Holder::User => "user",
-            Holder::UserWithMfa => "user-with-mfa",
-            Holder::Group => "group",
-            Holder::Service => "service",
+            SubjectKind::Any => "any",
+            SubjectKind::User => "user",
+            SubjectKind::UserWithMfa => "user-with-mfa",
+            SubjectKind::Group => "group",
+            SubjectKind::Service => "service",
         })
     }
 }
@@ -65,16 +64,6 @@ pub(super) enum Change {
 }
 
 impl Deviation {
-    /// Every deviation there is, in the order in which aadauth checks.
-    pub fn all() -> &'static [Deviation] {
-        DEVIATIONS
-    }
-
-    /// The deviation of that name.
-    pub fn named(name: &str) -> Option<&'static Deviation> {
-        DEVIATIONS.iter().find(|deviation| deviation.name == name)
-    }
-
     pub(super) fn apply(&self, draft: &mut Draft<'_>) {
         match self.change {
             Change::Without(claim) => draft.remove(claim),

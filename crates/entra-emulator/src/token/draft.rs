@@ -5,14 +5,14 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
 
-use super::MintError;
+use super::error::MintError;
 use crate::signing_keys::{SigningKey, SigningKeys};
 
 /// The header member of Graph's tokens that hides from others what was signed.
-pub(crate) const NONCE: &str = "nonce";
+pub(super) const NONCE: &str = "nonce";
 
 /// The header that was signed. Graph's tokens show a nonce and are signed with its digest in its
-/// place, so that nobody but Graph can tell that they are genuine.
+/// place, so that only Graph can tell that they are genuine.
 pub(crate) fn signed_header(header: &Map<String, Value>) -> Map<String, Value> {
     let mut signed = header.clone();
     if let Some(nonce) = header.get(NONCE).and_then(Value::as_str) {
@@ -41,7 +41,7 @@ pub(super) enum Hand {
     Stranger,
 }
 
-/// A change to text that has been made already: of the header, of the claims, or of the token.
+/// A change to the finished text: of the header, of the claims, or of the token.
 pub(super) type Edit = fn(String) -> String;
 
 pub(super) struct Draft<'a> {
@@ -129,8 +129,8 @@ impl<'a> Draft<'a> {
         let Some(missing) = size.checked_sub(natural) else {
             return Err(too_small);
         };
-        // Base64 turns three bytes into four characters. One character can't be had alone, so
-        // lower estimates follow until one fits.
+        // Base64 turns three bytes into four characters. A single character more is not
+        // possible, so lower estimates follow until one fits.
         let estimate = missing / 4 * 3 + 3;
         for length in (0..=estimate).rev() {
             self.set(NAME, "x".repeat(length));

@@ -5,7 +5,8 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use super::claims::{home_provider, opaque};
-use super::{MintError, header, unique_id, validity};
+use super::error::MintError;
+use super::mint::{header, unique_id, validity};
 use crate::authority::{Authority, TokenVersion};
 use crate::directory::{Tenant, User};
 use crate::jws;

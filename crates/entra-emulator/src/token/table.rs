@@ -9,8 +9,8 @@ use super::claims::overflow;
 use super::deviation::Change::{
     Claim, ClaimsText, Draft, Header, HeaderText, Signed, TokenText, Without, WithoutHeader,
 };
-use super::deviation::Holder::{Any, Group, Service, User, UserWithMfa};
-use super::deviation::{Change, Deviation, Holder};
+use super::deviation::SubjectKind::{Any, Group, Service, User, UserWithMfa};
+use super::deviation::{Change, Deviation, SubjectKind};
 use super::draft::Signer;
 
 /// A tenant, an object and a group that no directory has.
@@ -22,7 +22,7 @@ const DAY: i64 = 86_400;
 const fn row(
     name: &'static str,
     expected: &'static str,
-    held: Holder,
+    held: SubjectKind,
     about: &'static str,
     change: Change,
 ) -> Deviation {
@@ -35,8 +35,20 @@ const fn row(
     }
 }
 
+impl Deviation {
+    /// Every deviation there is, in the order in which aadauth checks.
+    pub fn all() -> &'static [Deviation] {
+        DEVIATIONS
+    }
+
+    /// The deviation of that name.
+    pub fn named(name: &str) -> Option<&'static Deviation> {
+        DEVIATIONS.iter().find(|deviation| deviation.name == name)
+    }
+}
+
 #[rustfmt::skip]
-pub(super) static DEVIATIONS: &[Deviation] = &[
+static DEVIATIONS: &[Deviation] = &[
     // The envelope.
     row("too-large", "token-too-large", Any, "filled to 17,000 bytes", Draft(|d| d.set("xms_filler", "x".repeat(12_000)))),
     row("two-parts", "token-malformed", Any, "no signature part", TokenText(|t| t.rsplit_once('.').map(|(head, _)| head.to_owned()).unwrap_or_default())),
@@ -72,8 +84,8 @@ pub(super) static DEVIATIONS: &[Deviation] = &[
     row("claims-no-json", "claims-malformed", Any, "payload is not JSON", ClaimsText(|_| "sub=alice".to_owned())),
     row("claims-array", "claims-malformed", Any, "payload is an array", ClaimsText(|c| format!("[{c}]"))),
     row("claims-duplicate", "claims-malformed", Any, "oid twice, another's first", ClaimsText(|c| c.replacen('{', &format!("{{\"oid\":{ELSEWHERE},"), 1))),
-    row("claims-duplicate-escaped", "claims-malformed", Any, "oid twice, one spelt with an escape", ClaimsText(|c| c.replacen('{', &format!("{{\"\\u006fid\":{ELSEWHERE},"), 1))),
-    row("claims-duplicate-unknown", "claims-malformed", Any, "a claim that nobody reads twice", ClaimsText(|c| c.replacen('{', "{\"xms_x\":1,\"xms_x\":2,", 1))),
+    row("claims-duplicate-escaped", "claims-malformed", Any, "oid twice, one spelled with an escape", ClaimsText(|c| c.replacen('{', &format!("{{\"\\u006fid\":{ELSEWHERE},"), 1))),
+    row("claims-duplicate-unknown", "claims-malformed", Any, "an unused claim twice", ClaimsText(|c| c.replacen('{', "{\"xms_x\":1,\"xms_x\":2,", 1))),
     row("claims-trailing", "claims-malformed", Any, "text after the payload's object", ClaimsText(|c| format!("{c}{{}}"))),
     row("claims-deep", "claims-malformed", Any, "a claim nested 2,000 deep", ClaimsText(|c| c.replacen('{', &format!("{{\"xms_x\":{}{},", "[".repeat(2000), "]".repeat(2000)), 1))),
 
@@ -112,7 +124,7 @@ pub(super) static DEVIATIONS: &[Deviation] = &[
     row("audience-missing", "audience-mismatch", Any, "no aud", Without("aud")),
     row("audience-array", "claims-malformed", Any, "aud is an array that has the right one", Draft(|d| d.set("aud", vec![d.text("aud")]))),
     row("audience-prefix", "audience-mismatch", Any, "aud continues after the right one", Draft(|d| d.set("aud", format!("{}.example.com", d.text("aud"))))),
-    row("audience-spelling", "audience-mismatch", Any, "aud spelt otherwise: a URI in capitals, an id as urn:uuid", Draft(|d| {
+    row("audience-spelling", "audience-mismatch", Any, "aud spelled otherwise: a URI in capitals, an id as urn:uuid", Draft(|d| {
         let audience = d.text("aud");
         let is_id = Uuid::try_parse(&audience).is_ok();
         d.set("aud", if is_id { format!("urn:uuid:{audience}") } else { audience.to_uppercase() });

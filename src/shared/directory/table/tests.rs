@@ -5,7 +5,7 @@
     clippy::indexing_slicing
 )]
 
-use entra_client::{CredentialSource, DirectorySettings, HttpSettings};
+use entra_api::{CredentialSource, DirectorySettings, HttpSettings};
 use entra_token::{Authority, PrincipalKind};
 use uuid::Uuid;
 

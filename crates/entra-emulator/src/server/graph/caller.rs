@@ -5,9 +5,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
 
-use super::super::{Emulator, now};
+use super::super::emulator::Emulator;
 use super::error::GraphError;
 use crate::authority::TokenVersion;
+use crate::clock::now;
 use crate::directory::{Directory, Tenant};
 use crate::jws::Parsed;
 use crate::token::signed_header;

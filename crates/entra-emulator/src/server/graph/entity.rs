@@ -6,7 +6,8 @@ use uuid::Uuid;
 
 use super::error::GraphError;
 use super::object::{self, Kind};
-use super::{Question, page, too_many};
+use super::page;
+use super::request::{GraphRequest, object_id, too_many};
 use crate::directory::{Identity, Object};
 
 const IDS_AT_ONCE: usize = 1000;
@@ -18,7 +19,7 @@ pub(super) struct GetByIds {
     types: Vec<String>,
 }
 
-impl<'a> Question<'a> {
+impl<'a> GraphRequest<'a> {
     pub(super) fn list(&self, kind: Kind) -> Result<Value, GraphError> {
         self.must_read(kind)?;
         let Some(filter) = &self.options.filter else {
@@ -157,9 +158,4 @@ impl<'a> Question<'a> {
         let context = format!("{}/$entity", self.context(set));
         shown.insert("@odata.context".to_owned(), Value::String(context));
     }
-}
-
-pub(super) fn object_id(text: &str) -> Result<Uuid, GraphError> {
-    Uuid::try_parse(text)
-        .map_err(|_| GraphError::bad_request(format!("Invalid object identifier '{text}'.")))
 }

@@ -4,7 +4,7 @@
 //! Microsoft: "Microsoft Graph REST API v1.0 endpoint reference", the pages on users, groups,
 //! service principals, directory objects and organizations. What real Graph does and what clients
 //! get wrong is kept: `accountEnabled` of users only where it is selected, casts only as advanced
-//! queries, no service principals among the members of a group without a cast, ids alone of
+//! queries, no service principals among the members of a group without a cast, only ids of
 //! members that the caller may not read.
 
 mod caller;
@@ -13,6 +13,7 @@ mod error;
 mod object;
 mod page;
 mod query;
+mod request;
 
 use axum::body::to_bytes;
 use axum::extract::{Request, State};
@@ -24,18 +25,16 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use super::emulator::{Emulator, Shared};
+use super::endpoint::GRAPH;
 use super::form::percent_decoded;
-use super::{Emulator, Shared};
-use crate::directory::Tenant;
 
 use caller::Caller;
-use entity::object_id;
 use error::GraphError;
 use object::Kind;
 use query::Options;
+use request::{GraphRequest, object_id, too_many};
 
-/// Where Graph begins.
-pub(super) const ROOT: &str = "/v1.0";
 const LARGEST_BODY: usize = 1 << 20;
 const CHECKED_GROUPS: usize = 20;
 const CONTENT_TYPE: &str = "application/json;odata.metadata=minimal;odata.streaming=true;\
@@ -77,32 +76,19 @@ pub(super) async fn answer(State(emulator): State<Shared>, request: Request) -> 
     response
 }
 
-/// Everything that an answer depends on, beside the path.
-struct Question<'a> {
-    caller: Caller<'a>,
-    tenant: &'a Tenant,
-    options: Options,
-    /// The caller accepts answers from an index that may lag, as advanced queries ask.
-    eventual: bool,
-    /// The address of Graph, and what was asked there.
-    root: String,
-    path: &'a str,
-    query: &'a str,
-}
-
 fn respond(emulator: &Emulator, parts: &Parts, body: &[u8]) -> Result<Value, GraphError> {
     let directory = emulator.directory();
     let caller = Caller::of(emulator, &directory, &parts.headers)?;
     let path = parts.uri.path();
     let query = parts.uri.query().unwrap_or_default();
     let consistency = parts.headers.get("consistencylevel");
-    let question = Question {
+    let request = GraphRequest {
         tenant: caller.tenant,
         caller,
         options: Options::parse(query)?,
         eventual: consistency
             .is_some_and(|level| level.as_bytes().eq_ignore_ascii_case(b"eventual")),
-        root: format!("{}{ROOT}", emulator.authority.address()),
+        root: format!("{}{GRAPH}", emulator.authority.address()),
         path,
         query,
     };
@@ -113,16 +99,16 @@ fn respond(emulator: &Emulator, parts: &Parts, body: &[u8]) -> Result<Value, Gra
         GraphError::malformed(format!("Resource not found for the segment '{last}'."))
     };
     match (&parts.method, segments.as_slice()) {
-        (&Method::GET, ["organization"]) => question.organization(),
-        (&Method::GET, [set]) => question.list(kind_of_set(set).ok_or_else(unknown)?),
-        (&Method::GET, ["directoryobjects", id]) => question.directory_object(id),
-        (&Method::GET, [set, key]) => question.entity(kind_of_set(set).ok_or_else(unknown)?, key),
-        (&Method::GET, ["groups", id, "members", cast @ ..]) => question.members(id, false, cast),
+        (&Method::GET, ["organization"]) => request.organization(),
+        (&Method::GET, [set]) => request.list(kind_of_set(set).ok_or_else(unknown)?),
+        (&Method::GET, ["directoryobjects", id]) => request.directory_object(id),
+        (&Method::GET, [set, key]) => request.entity(kind_of_set(set).ok_or_else(unknown)?, key),
+        (&Method::GET, ["groups", id, "members", cast @ ..]) => request.members(id, false, cast),
         (&Method::GET, ["groups", id, "transitivemembers", cast @ ..]) => {
-            question.members(id, true, cast)
+            request.members(id, true, cast)
         }
         (&Method::POST, ["directoryobjects", "getbyids" | "microsoft.graph.getbyids"]) => {
-            question.by_ids(&read(body)?)
+            request.by_ids(&read(body)?)
         }
         (
             &Method::POST,
@@ -131,7 +117,7 @@ fn respond(emulator: &Emulator, parts: &Parts, body: &[u8]) -> Result<Value, Gra
                 key,
                 "checkmembergroups" | "microsoft.graph.checkmembergroups",
             ],
-        ) => question.check_member_groups(None, key, &read(body)?),
+        ) => request.check_member_groups(None, key, &read(body)?),
         (
             &Method::POST,
             [
@@ -141,16 +127,16 @@ fn respond(emulator: &Emulator, parts: &Parts, body: &[u8]) -> Result<Value, Gra
             ],
         ) => {
             let kind = kind_of_set(set).ok_or_else(unknown)?;
-            question.check_member_groups(Some(kind), key, &read(body)?)
+            request.check_member_groups(Some(kind), key, &read(body)?)
         }
         _ => Err(unknown()),
     }
 }
 
-/// The path below [`ROOT`] in lower case, as Graph compares it; `set('key')` counts as two
+/// The path below [`GRAPH`] in lower case, as Graph compares it; `set('key')` counts as two
 /// segments, `set` and `'key'`.
 fn segments(path: &str) -> Result<Vec<String>, GraphError> {
-    let path = path.strip_prefix(ROOT).unwrap_or(path);
+    let path = path.strip_prefix(GRAPH).unwrap_or(path);
     let mut segments = Vec::new();
     for segment in path.split('/').filter(|segment| !segment.is_empty()) {
         let segment = percent_decoded(segment)
@@ -185,7 +171,7 @@ struct CheckMemberGroups {
     group_ids: Vec<String>,
 }
 
-impl Question<'_> {
+impl GraphRequest<'_> {
     fn organization(&self) -> Result<Value, GraphError> {
         self.caller.must(&[
             "Organization.Read.All",
@@ -247,18 +233,4 @@ impl Question<'_> {
         }
         Ok(json!({ "@odata.context": self.context("Collection(Edm.String)"), "value": found }))
     }
-
-    fn context(&self, of: &str) -> String {
-        let select = &self.options.select;
-        if select.is_empty() {
-            return format!("{}/$metadata#{of}", self.root);
-        }
-        format!("{}/$metadata#{of}({})", self.root, select.join(","))
-    }
-}
-
-fn too_many(what: &str, most: usize) -> GraphError {
-    GraphError::bad_request(format!(
-        "Too many elements in '{what}': at most {most} are allowed."
-    ))
 }

@@ -1,13 +1,14 @@
-//! Collections, page by page, in the order of object ids: whoever stays in a collection while it
-//! is read is found, whatever else comes and goes.
+//! Collections, page by page, in the order of object ids: an object that stays in a collection while it
+//! is read is found, whatever else is added or removed.
 
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::Question;
+use super::super::endpoint::GRAPH;
 use super::error::GraphError;
 use super::object::{self, Kind, unknown_property};
 use super::query::{SKIP_TOKEN, skip_token};
+use super::request::GraphRequest;
 use crate::directory::{Object, Tenant};
 
 /// Object ids of all objects of a kind.
@@ -25,7 +26,7 @@ pub(super) fn all(tenant: &Tenant, kind: Kind) -> Vec<Uuid> {
     ids
 }
 
-impl Question<'_> {
+impl GraphRequest<'_> {
     /// The members of a group, of one type where the path ends in a cast.
     pub(super) fn members(
         &self,
@@ -153,7 +154,7 @@ impl Question<'_> {
             .filter(|pair| !pair.is_empty() && !is_token(pair));
         let token = format!("{SKIP_TOKEN}={}", skip_token(last));
         let query: Vec<&str> = kept.chain([token.as_str()]).collect();
-        let path = self.path.strip_prefix(super::ROOT).unwrap_or(self.path);
+        let path = self.path.strip_prefix(GRAPH).unwrap_or(self.path);
         format!("{}{path}?{}", self.root, query.join("&"))
     }
 }

@@ -182,7 +182,7 @@ impl Filter {
 #[derive(Debug)]
 enum Word {
     Name(String),
-    /// Between quotes, where two quotes stand for one.
+    /// Between quotes; two quotes mean one.
     Text(String),
 }
 

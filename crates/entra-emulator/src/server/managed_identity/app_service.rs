@@ -9,7 +9,8 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
-use super::{Asked, Objection, Shared, cached_token, chosen_identity, refused};
+use super::super::emulator::Shared;
+use super::identity::{Asked, Rejection, cached_token, chosen_identity, refused};
 
 const VERSION: &str = "2019-08-01";
 const SECRET_HEADER: &str = "x-identity-header";
@@ -21,20 +22,20 @@ pub(in crate::server) async fn app_service(
 ) -> Response {
     match token(&emulator, &headers, &asked) {
         Ok(answer) => Json(answer).into_response(),
-        Err(objection) => {
+        Err(rejection) => {
             let body = json!({
-                "statusCode": objection.status.as_u16(),
-                "message": objection.description,
+                "statusCode": rejection.status.as_u16(),
+                "message": rejection.description,
             });
-            (objection.status, Json(body)).into_response()
+            (rejection.status, Json(body)).into_response()
         }
     }
 }
 
-fn token(emulator: &Shared, headers: &HeaderMap, asked: &Asked) -> Result<Value, Objection> {
+fn token(emulator: &Shared, headers: &HeaderMap, asked: &Asked) -> Result<Value, Rejection> {
     let presented = headers.get(SECRET_HEADER);
     if presented.is_none_or(|value| value.as_bytes() != emulator.identity_header.as_bytes()) {
-        return Err(Objection {
+        return Err(Rejection {
             status: StatusCode::UNAUTHORIZED,
             error: "unauthorized",
             description: "The header X-IDENTITY-HEADER is missing or wrong.".to_owned(),

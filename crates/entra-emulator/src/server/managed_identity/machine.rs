@@ -9,7 +9,9 @@ use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
-use super::{Asked, Objection, Shared, cached_token, chosen_identity, now, refused};
+use super::super::emulator::Shared;
+use super::identity::{Asked, Rejection, cached_token, chosen_identity, refused};
+use crate::clock::now;
 
 /// The versions in which the service has this endpoint; the first one there was.
 const OLDEST_VERSION: &str = "2018-02-01";
@@ -21,18 +23,18 @@ pub(in crate::server) async fn machine(
 ) -> Response {
     match token(&emulator, &headers, &asked) {
         Ok(answer) => Json(answer).into_response(),
-        Err(objection) => {
+        Err(rejection) => {
             let body = json!({
-                "error": objection.error,
-                "error_description": objection.description,
+                "error": rejection.error,
+                "error_description": rejection.description,
             });
-            (objection.status, Json(body)).into_response()
+            (rejection.status, Json(body)).into_response()
         }
     }
 }
 
-fn token(emulator: &Shared, headers: &HeaderMap, asked: &Asked) -> Result<Value, Objection> {
-    // Both keep requests out that somebody made a server on the machine forward.
+fn token(emulator: &Shared, headers: &HeaderMap, asked: &Asked) -> Result<Value, Rejection> {
+    // Both keep out requests that a server on the machine was made to forward.
     if headers
         .get("metadata")
         .is_none_or(|value| !value.as_bytes().eq_ignore_ascii_case(b"true"))

@@ -6,14 +6,34 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use uuid::Uuid;
 
+use super::super::error::Refusal;
 use super::super::form::form_decoded;
-use super::{Exchange, Refusal, Unproven};
-use crate::directory::{Application, Tenant};
-use crate::token::{AZURE_CLI, Proof};
+use super::super::unproven::Unproven;
+use super::exchange::{Exchange, Issued};
+use crate::directory::{Application, Subject, Tenant};
+use crate::token::{AZURE_CLI, Proof, TokenRequest};
 
 const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
 impl<'a> Exchange<'a> {
+    pub(super) fn client_credentials(&self) -> Result<Issued, Refusal> {
+        let tenant = self.tenant()?;
+        let (client, proof) = self.authenticated(tenant)?;
+        let resource = self.resource_of_application()?;
+        let request = TokenRequest {
+            proof,
+            ..self.request(
+                Subject::ServicePrincipal(client.object_id.to_string()),
+                &resource,
+            )
+        };
+        Ok(Issued {
+            token: self.mint(tenant, &request)?,
+            resource,
+            beside: serde_json::Map::new(),
+        })
+    }
+
     /// The application that the request comes from, which must prove itself.
     pub(super) fn authenticated(
         &self,

@@ -9,8 +9,10 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::super::now;
-use super::{Exchange, Refusal, Unproven};
+use super::super::error::Refusal;
+use super::super::unproven::Unproven;
+use super::exchange::Exchange;
+use crate::clock::now;
 use crate::directory::{Application, AssertionAlgorithm, Certificate, Tenant};
 use crate::federation::ForeignIssuers;
 use crate::jws::Parsed;

@@ -1,138 +1,27 @@
 //! Device codes: a client shows a short code, the user enters it elsewhere, and the client asks
-//! until that is done. In the emulator, the control interface stands for the user, or whoever runs
-//! the emulator has named one who always agrees.
-
-use std::collections::HashMap;
+//! until that is done. In the emulator, the control interface answers for the user, or
+//! `serve --approve-device-codes` names a user who always agrees.
 
 use aws_lc_rs::rand;
 use axum::Json;
 use axum::extract::{Form, Path, State};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::super::{Emulator, Shared, locked, now};
+use super::super::emulator::{Emulator, Shared, locked};
+use super::super::error::Refusal;
+use super::device_codes::{INTERVAL, LIFETIME, Pending, Progress, approved};
+use super::exchange::{ANYBODY, Exchange, Issued};
 use super::scope::{UserScope, user_scope};
-use super::user::SignedIn;
-use super::{ANYBODY, Exchange, Issued, Refusal, Unproven};
 use crate::authority::TokenVersion;
-use crate::directory::{Directory, Principal, Subject};
-use crate::token::{AZURE_CLI, Proof, opaque_value};
+use crate::clock::now;
+use crate::directory::Directory;
+use crate::token::{AZURE_CLI, opaque_value};
 
-/// Seconds for which a code is good, and between two questions about it.
-const LIFETIME: i64 = 900;
-const INTERVAL: i64 = 5;
 /// What user codes are made of: no vowels, and nothing that looks like something else.
 const LETTERS: &[u8; 20] = b"BCDFGHJKLMNPQRSTVWXZ";
 const CODE_LENGTH: usize = 9;
-
-/// The codes that were handed out, by device code.
-#[derive(Default)]
-pub(in crate::server) struct DeviceCodes(HashMap<String, Pending>);
-
-struct Pending {
-    user_code: String,
-    client: Uuid,
-    /// The tenant that was asked, unless it was any.
-    tenant: Option<Uuid>,
-    scope: UserScope,
-    expires_on: i64,
-    asked_last: Option<i64>,
-    progress: Progress,
-}
-
-enum Progress {
-    Waiting,
-    Approved { tenant: Uuid, user: Uuid },
-    Declined,
-    Redeemed,
-}
-
-/// What the user does with a code.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct DeviceOrder {
-    pub user_code: String,
-    pub answer: DeviceAnswer,
-}
-
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum DeviceAnswer {
-    /// This user signs in, named by user principal name or object id.
-    Approve(String),
-    Decline,
-    /// The code's time is over.
-    Expire,
-}
-
-impl DeviceCodes {
-    /// # Errors
-    /// No such code waits, or the user isn't one of the tenant that was asked.
-    pub(in crate::server) fn answer(
-        &mut self,
-        directory: &Directory,
-        order: &DeviceOrder,
-    ) -> Result<(), String> {
-        let pending = self
-            .0
-            .values_mut()
-            .find(|pending| {
-                pending.user_code.eq_ignore_ascii_case(&order.user_code)
-                    && matches!(pending.progress, Progress::Waiting)
-            })
-            .ok_or_else(|| format!("no code \"{}\" waits", order.user_code))?;
-        match &order.answer {
-            DeviceAnswer::Approve(user) => {
-                let subject = Subject::User(user.clone());
-                let found = directory
-                    .find(&subject)
-                    .map_err(|error| error.to_string())?;
-                if pending
-                    .tenant
-                    .is_some_and(|tenant| tenant != found.tenant.id)
-                {
-                    return Err(format!("\"{user}\" is not of the tenant that was asked"));
-                }
-                pending.progress = approved(&found);
-            }
-            DeviceAnswer::Decline => pending.progress = Progress::Declined,
-            DeviceAnswer::Expire => pending.expires_on = now(),
-        }
-        Ok(())
-    }
-
-    /// Who signed in by this code, and for what; the code is good for nothing more then.
-    fn redeem(&mut self, code: &str, client: Uuid) -> Result<(SignedIn, UserScope), Unproven> {
-        let pending = self
-            .0
-            .get_mut(code)
-            .filter(|pending| pending.client == client);
-        let pending = pending.ok_or(Unproven::DeviceCodeUnknown)?;
-        match pending.progress {
-            Progress::Redeemed => Err(Unproven::DeviceCodeRedeemed),
-            Progress::Declined => Err(Unproven::DeviceCodeDeclined),
-            _ if pending.expires_on <= now() => Err(Unproven::DeviceCodeExpired),
-            Progress::Waiting => {
-                let asked_last = pending.asked_last.replace(now());
-                Err(match asked_last {
-                    Some(last) if now() - last < INTERVAL => Unproven::DeviceCodeTooOften,
-                    _ => Unproven::DeviceCodePending,
-                })
-            }
-            Progress::Approved { tenant, user } => {
-                pending.progress = Progress::Redeemed;
-                let signed_in = SignedIn {
-                    tenant,
-                    user,
-                    client,
-                    proof: Proof::Usual,
-                };
-                Ok((signed_in, pending.scope.clone()))
-            }
-        }
-    }
-}
 
 impl Exchange<'_> {
     pub(super) fn device_code(&self) -> Result<Issued, Refusal> {
@@ -210,10 +99,7 @@ fn hand_out(
         asked_last: None,
         progress,
     };
-    let mut codes = locked(&emulator.device_codes);
-    // What expired is remembered for a while, to be told apart from what never was.
-    codes.0.retain(|_, old| now() < old.expires_on + LIFETIME);
-    codes.0.insert(device_code.clone(), pending);
+    locked(&emulator.device_codes).insert(device_code.clone(), pending);
 
     let page = format!("{}/common/oauth2/deviceauth", emulator.authority.address());
     let message = format!(
@@ -242,7 +128,7 @@ fn hand_out(
 
 /// What the page says that clients send users to.
 pub(in crate::server) async fn device_page() -> &'static str {
-    "The emulator asks nobody for a password. Answer for a user with\n\
+    "The emulator asks for no password. Answer for a user with\n\
      entra-emulator control --state DIR device CODE --user USER\n"
 }
 
@@ -267,13 +153,6 @@ fn client(directory: &Directory, place: &str, id: Option<&str>) -> Result<Uuid, 
             client_id: text.to_owned(),
             tenant: place.to_owned(),
         }),
-    }
-}
-
-fn approved(user: &Principal<'_>) -> Progress {
-    Progress::Approved {
-        tenant: user.tenant.id,
-        user: user.identity.object_id(),
     }
 }
 

@@ -1,7 +1,6 @@
 //! What a token is asked for.
 
-use super::{Exchange, Refusal};
-use crate::authority::TokenVersion;
+use super::super::error::Refusal;
 
 /// Scopes of OpenID Connect, which belong to no resource.
 const OPEN_ID: [&str; 4] = ["openid", "profile", "email", "offline_access"];
@@ -15,46 +14,8 @@ pub(super) struct UserScope {
     pub refresh_token: bool,
 }
 
-impl Exchange<'_> {
-    /// The resource that an application wants a token for, in its own name.
-    pub(super) fn resource_of_application(&self) -> Result<String, Refusal> {
-        match self.version {
-            TokenVersion::V1 => self.v1_resource(),
-            TokenVersion::V2 => {
-                let scope = self.grant.scope.as_deref();
-                let scope = scope.ok_or(Refusal::ParameterMissing("scope"))?;
-                // `https://x//.default` is for `https://x/`: only the suffix goes.
-                scope
-                    .strip_suffix("/.default")
-                    .filter(|resource| !resource.is_empty() && !resource.contains(' '))
-                    .map(str::to_owned)
-                    .ok_or_else(|| Refusal::ScopeNotDefault(scope.to_owned()))
-            }
-        }
-    }
-
-    /// The same in a user's name. `earlier` is what the grant was asked for in the beginning.
-    pub(super) fn scope_of_user(&self, earlier: Option<&str>) -> Result<UserScope, Refusal> {
-        let scope = self.grant.scope.as_deref().or(earlier);
-        match self.version {
-            TokenVersion::V1 => Ok(UserScope {
-                resource: self.v1_resource()?,
-                id_token: false,
-                // This endpoint gives them unasked.
-                refresh_token: true,
-            }),
-            TokenVersion::V2 => user_scope(scope.ok_or(Refusal::ParameterMissing("scope"))?),
-        }
-    }
-
-    fn v1_resource(&self) -> Result<String, Refusal> {
-        let resource = self.grant.resource.clone();
-        resource.ok_or(Refusal::ParameterMissing("resource"))
-    }
-}
-
 /// Reads a v2 scope: names of OpenID Connect, and permissions of one resource, each
-/// `resource/permission` or, of Graph, `permission` alone.
+/// `resource/permission` or, of Graph, only `permission`.
 pub(super) fn user_scope(scope: &str) -> Result<UserScope, Refusal> {
     let words: Vec<&str> = scope.split_ascii_whitespace().collect();
     let mut resources: Vec<&str> = words

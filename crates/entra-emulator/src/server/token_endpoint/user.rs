@@ -1,52 +1,21 @@
 //! Tokens in the name of users: by password, by a device code that they entered, by a refresh
 //! token.
 
-use std::collections::VecDeque;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::super::{locked, now};
+use super::super::emulator::locked;
+use super::super::error::Refusal;
+use super::super::unproven::Unproven;
+use super::exchange::{ANYBODY, Exchange, Issued};
+use super::refresh_tokens::SignedIn;
 use super::scope::UserScope;
-use super::{ANYBODY, Exchange, Issued, Refusal, Unproven};
 use crate::authority::TokenVersion;
+use crate::clock::now;
 use crate::directory::{Directory, Identity, Object, Subject, Tenant, User};
-use crate::token::{Proof, TokenRequest, id_token, opaque_value};
-
-/// As many refresh tokens are remembered; older ones have expired.
-const REMEMBERED: usize = 10_000;
-
-/// A user who has proved to be one, towards one client.
-#[derive(Clone)]
-pub(super) struct SignedIn {
-    pub tenant: Uuid,
-    pub user: Uuid,
-    pub client: Uuid,
-    pub proof: Proof,
-}
-
-/// The refresh tokens that were handed out. Entra doesn't take back one that was used, and neither
-/// does the emulator.
-#[derive(Default)]
-pub(in crate::server) struct RefreshTokens(VecDeque<(String, SignedIn)>);
-
-impl RefreshTokens {
-    fn issue(&mut self, signed_in: SignedIn) -> Result<String, Refusal> {
-        let token = opaque_value().map_err(|error| Refusal::Internal(error.to_string()))?;
-        if self.0.len() >= REMEMBERED {
-            self.0.pop_front();
-        }
-        self.0.push_back((token.clone(), signed_in));
-        Ok(token)
-    }
-
-    fn find(&self, token: &str) -> Option<SignedIn> {
-        let found = self.0.iter().find(|(own, _)| own == token);
-        found.map(|(_, signed_in)| signed_in.clone())
-    }
-}
+use crate::token::{Proof, TokenRequest, id_token};
 
 impl<'a> Exchange<'a> {
     pub(super) fn password(&self) -> Result<Issued, Refusal> {

@@ -106,7 +106,8 @@ impl DirectoryError {
     /// The longest message, in bytes.
     pub const MAX_MESSAGE: usize = 400;
 
-    pub(crate) fn new(kind: ErrorKind, message: impl AsRef<str>) -> DirectoryError {
+    /// An error whose message is put on one line and cut.
+    pub fn new(kind: ErrorKind, message: impl AsRef<str>) -> DirectoryError {
         DirectoryError {
             kind,
             message: one_line(message.as_ref(), Self::MAX_MESSAGE),
@@ -123,7 +124,7 @@ impl fmt::Display for DirectoryError {
 impl std::error::Error for DirectoryError {}
 
 /// The text without control characters, and cut to `limit` bytes (at least 3) where it is longer.
-pub(crate) fn one_line(text: &str, limit: usize) -> String {
+pub fn one_line(text: &str, limit: usize) -> String {
     const CUT: &str = "...";
     let mut line = String::with_capacity(text.len().min(limit));
     for character in text.chars() {

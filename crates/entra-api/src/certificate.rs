@@ -19,7 +19,7 @@ use crate::wiped::Wiped;
 const LIFETIME: i64 = 300;
 
 /// A certificate's thumbprint and its private key.
-pub(crate) struct Certificate {
+pub struct Certificate {
     thumbprint: String,
     key: KeyPair,
 }
@@ -31,7 +31,7 @@ impl Certificate {
     /// # Errors
     ///
     /// What is wrong with the file, without quoting it.
-    pub(crate) fn from_pem(content: &[u8]) -> Result<Certificate, &'static str> {
+    pub fn from_pem(content: &[u8]) -> Result<Certificate, &'static str> {
         let text = str::from_utf8(content).map_err(|_| "it is not text")?;
         let sections = pem::sections(text)?;
         let key = private_key(&sections)?;
@@ -53,7 +53,7 @@ impl Certificate {
 
     /// An assertion for the token endpoint `audience`, good for five minutes from `now`, which is in
     /// seconds since 1970.
-    pub(crate) fn assert(
+    pub fn assert(
         &self,
         client_id: Uuid,
         audience: &str,

@@ -1,11 +1,9 @@
-//! Which directory to ask and as whom, and what it answers about.
+//! Which directory to ask, as whom, and how to get there.
 
 use std::path::PathBuf;
 
-use entra_token::{Authority, Cloud, PrincipalKind};
+use entra_token::{Authority, Cloud};
 use uuid::Uuid;
-
-use crate::http::HttpSettings;
 
 /// With what the server proves to Entra who it is.
 ///
@@ -20,8 +18,8 @@ pub enum CredentialSource {
     ClientCertificate(PathBuf),
     /// The identity that Azure gives the machine or the App Service application.
     ManagedIdentity,
-    /// A file that holds a token of another issuer which the app registration trusts; somebody
-    /// else writes it anew before it expires.
+    /// A file that holds a token of another issuer which the app registration trusts, and which is
+    /// replaced before the token expires.
     WorkloadIdentity(PathBuf),
 }
 
@@ -39,7 +37,7 @@ pub struct DirectorySettings {
     pub client_id: Option<Uuid>,
     /// What proves it.
     pub credential: CredentialSource,
-    /// The way out.
+    /// How requests leave the machine.
     pub http: HttpSettings,
 }
 
@@ -53,17 +51,32 @@ pub const fn graph_origin(cloud: Cloud) -> &'static str {
     }
 }
 
-/// A principal as the directory knows it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Principal {
-    /// User, group or service principal.
-    pub kind: PrincipalKind,
-    /// What identifies it.
-    pub object_id: Uuid,
-    /// For people to read, never to decide by: a user's principal name, the display name of others.
-    pub name: String,
-    /// The application that a service principal stands for.
-    pub app_id: Option<Uuid>,
-    /// False for an account that may not sign in. Groups are always enabled.
-    pub enabled: bool,
+/// How requests leave the machine.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HttpSettings {
+    /// PEM file of the only certificate authorities to trust; absent: the system's.
+    pub ca_file: Option<PathBuf>,
+    /// A proxy for everything, as [`check_proxy`] accepts it.
+    pub proxy: Option<String>,
+}
+
+/// Checks the address of a proxy: `http://host:port`, in lower case, with nothing behind it.
+///
+/// A name and a password in it are refused: settings can be read by more people than secrets may.
+///
+/// # Errors
+///
+/// One sentence without a full stop that says what is accepted.
+pub fn check_proxy(proxy: &str) -> Result<(), String> {
+    let accepted = "a proxy is written http://host:port, in lower case, with nothing behind it";
+    let rest = proxy.strip_prefix("http://").ok_or(accepted)?;
+    if rest.contains('@') {
+        return Err("a proxy's address may hold no user name and no password".to_owned());
+    }
+    // The port of an IPv6 address stands behind the bracket.
+    let has_port = rest.rfind(':') > rest.rfind(']');
+    match Authority::check_host(&format!("https://{rest}")) {
+        Ok(()) if has_port => Ok(()),
+        _ => Err(accepted.to_owned()),
+    }
 }

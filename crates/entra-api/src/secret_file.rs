@@ -23,7 +23,7 @@ pub(crate) fn read(path: &Path, what: &str) -> Result<Zeroizing<Vec<u8>>, Direct
         let message = format!("the {what} in {path:?} is not used: {problem}");
         DirectoryError::new(ErrorKind::CredentialUnusable, message)
     };
-    // Without NONBLOCK, opening a pipe would wait for somebody to write.
+    // Without NONBLOCK, opening a pipe would wait for a writer.
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let file = rustix::fs::open(path, flags, Mode::empty())
         .map_err(|error| unusable(&std::io::Error::from(error).to_string()))?;
@@ -35,8 +35,8 @@ pub(crate) fn read(path: &Path, what: &str) -> Result<Zeroizing<Vec<u8>>, Direct
         return Err(unusable("it is not a regular file"));
     }
     let own = rustix::process::geteuid().as_raw();
-    if let Some(objection) = objection(metadata.uid(), own, metadata.mode()) {
-        return Err(unusable(objection));
+    if let Some(problem) = permission_problem(metadata.uid(), own, metadata.mode()) {
+        return Err(unusable(problem));
     }
     // Room for all of it at once: a buffer that grows leaves copies.
     let mut content = Zeroizing::new(Vec::with_capacity(LARGEST as usize + 64));
@@ -65,7 +65,7 @@ pub(crate) fn read_line(path: &Path, what: &str) -> Result<Zeroizing<Vec<u8>>, D
 }
 
 /// What is wrong with a file of this owner and mode, read by a process of the user `own`.
-fn objection(owner: u32, own: u32, mode: u32) -> Option<&'static str> {
+fn permission_problem(owner: u32, own: u32, mode: u32) -> Option<&'static str> {
     const GROUP_AND_OTHERS: u32 = 0o077;
     const GROUP_BEYOND_READ_AND_OTHERS: u32 = 0o037;
     if owner != own && owner != 0 {
@@ -111,8 +111,8 @@ mod tests {
             (1000, POSTGRES, 0o600, false),
             (1000, 0, 0o600, false),
         ] {
-            let objection = objection(owner, own, 0o100_000 | mode);
-            assert_eq!(objection.is_none(), is_fine, "{owner} {own} {mode:o}");
+            let problem = permission_problem(owner, own, 0o100_000 | mode);
+            assert_eq!(problem.is_none(), is_fine, "{owner} {own} {mode:o}");
         }
     }
 
@@ -160,7 +160,7 @@ mod tests {
     fn only_a_regular_file_is_read() {
         let directory = tempfile::tempdir().unwrap();
         assert!(problem(directory.path()).contains("regular file"));
-        // Opening a pipe that nobody writes to would wait.
+        // Opening a pipe without a writer would wait.
         let pipe = directory.path().join("pipe");
         rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, Mode::RUSR | Mode::WUSR).unwrap();
         assert!(problem(&pipe).contains("regular file"));

@@ -1,48 +1,63 @@
-//! Fetching metadata and signing keys over HTTPS. Runs on a thread of its own: nothing here may call
-//! PostgreSQL.
+//! An authority's signing keys, by way of its metadata.
 
 use std::sync::OnceLock;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
-use entra_client::{Http, HttpError, HttpSettings, Response};
-use entra_token::{KeySet, KeySetError, Metadata, MetadataError, TokenVersion};
+use entra_api::HttpSettings;
+use entra_token::{Authority, KeySet, KeySetError, Metadata, MetadataError, TokenVersion};
 use thiserror::Error;
+use uuid::Uuid;
 
-use crate::clock;
-use crate::shared::keys::scope::Scope;
-use crate::shared::keys::table::ClockCheck;
+use crate::http::{Http, HttpError, Response};
 
 /// For one document, from the first byte sent to the last one received.
 const TOTAL: Duration = Duration::from_secs(10);
 
-/// What a fetch has brought.
+/// The results of a fetch.
 pub struct Fetched {
     /// The set of each token version, or why there is none.
     pub sets: Vec<Result<KeySet, FetchError>>,
-    /// By the first answer that had a time, of whatever status.
-    pub clock: Option<ClockCheck>,
+    /// By the first response that had a time, of whatever status.
+    pub clock: Option<AuthorityTime>,
+}
+
+/// What an authority's clock said.
+#[derive(Clone, Copy, Debug)]
+pub struct AuthorityTime {
+    /// When its response came.
+    pub received: SystemTime,
+    /// What its Date header said, in seconds since 1970.
+    pub date: i64,
 }
 
 /// Why there are no new keys. Says nothing of what the authority sent.
+#[allow(missing_docs, reason = "url and problem say what they are")]
 #[derive(Debug, Error)]
+#[non_exhaustive]
 pub enum FetchError {
+    /// The HTTP client cannot be set up.
     #[error("{0}")]
     Client(HttpError),
+    /// There was no fetch, or it did not end.
     #[error("the fetch ended without a result: {0}")]
     Thread(String),
+    /// There was no response.
     #[error("{url}: {problem}")]
     Transport { url: String, problem: HttpError },
+    /// The status of the response is not 200.
     #[error("{url}: the server answered with status {status}")]
     Status { url: String, status: u16 },
+    /// The metadata is not usable.
     #[error("{url}: {problem}")]
     Metadata { url: String, problem: MetadataError },
+    /// The key set is not usable.
     #[error("{url}: {problem}")]
     Keys { url: String, problem: KeySetError },
 }
 
 impl FetchError {
-    /// Whether it is this machine that wants mending, not the authority or the way to it.
+    /// Whether the cause is this machine, not the authority or the network.
     pub fn is_ours(&self) -> bool {
         matches!(self, FetchError::Client(_) | FetchError::Thread(_))
     }
@@ -50,11 +65,7 @@ impl FetchError {
     /// What to do about it.
     pub fn hint(&self) -> &'static str {
         match self {
-            FetchError::Client(
-                HttpError::CaUnreadable { .. }
-                | HttpError::CaEmpty(_)
-                | HttpError::CaMalformed { .. },
-            ) => {
+            FetchError::Client(HttpError::CaFile(_)) => {
                 "Set aadauth.ca_file to a readable PEM file of CA certificates, or unset it to use the system's."
             }
             FetchError::Client(HttpError::Proxy(_)) => {
@@ -67,7 +78,7 @@ impl FetchError {
                 problem: HttpError::Transport(problem),
                 ..
             } if problem.contains("certificate") => {
-                "If the authority's certificate comes from a CA of your own, set aadauth.ca_file to that CA's certificate."
+                "If the authority's certificate comes from a private CA, set aadauth.ca_file to that CA's certificate."
             }
             FetchError::Status {
                 status: 400 | 404, ..
@@ -81,7 +92,7 @@ impl FetchError {
             }
             | FetchError::Status { .. }
             | FetchError::Keys { .. } => {
-                "The authority answers, but not with usable keys; if it goes on, ask those who run it."
+                "The authority answers, but not with usable keys; if this continues, contact its operator."
             }
             FetchError::Transport { .. } => {
                 "Check aadauth.authority_host, and that this machine can reach it: name resolution, routes, firewall, aadauth.https_proxy."
@@ -90,21 +101,27 @@ impl FetchError {
     }
 }
 
-/// Fetches the key sets of both token versions and hands over what it has brought.
+/// Fetches the key sets of both token versions and delivers the results.
 ///
 /// Goes to the authority's own origin only: [`Http`] follows no redirects, and [`Metadata::parse`]
 /// refuses keys that lie elsewhere.
-pub fn fetch(scope: &Scope, settings: &HttpSettings, deliver: impl FnOnce(Fetched)) {
+pub fn fetch(
+    authority: &Authority,
+    tenant: Uuid,
+    settings: &HttpSettings,
+    deliver: impl FnOnce(Fetched),
+) {
     let http = match Http::new(settings) {
         Ok(http) => http,
         Err(error) => return deliver(Fetched::nothing(FetchError::Client(error))),
     };
     let fetch = Fetch {
         http,
-        scope,
+        authority,
+        tenant,
         clock: OnceLock::new(),
     };
-    // Side by side: somebody may be waiting.
+    // Side by side: sign-ins may be waiting.
     let sets = thread::scope(|threads| {
         let v2 = threads.spawn(|| fetch.set(TokenVersion::V2));
         let v1 = fetch.set(TokenVersion::V1);
@@ -130,21 +147,21 @@ impl Fetched {
 
 struct Fetch<'a> {
     http: Http,
-    scope: &'a Scope,
-    clock: OnceLock<ClockCheck>,
+    authority: &'a Authority,
+    tenant: Uuid,
+    clock: OnceLock<AuthorityTime>,
 }
 
 impl Fetch<'_> {
     fn set(&self, version: TokenVersion) -> Result<KeySet, FetchError> {
-        let scope = self.scope;
-        let issuer = scope.issuer(version);
-        let url = scope.authority.metadata_url(version, scope.tenant);
+        let issuer = self.authority.issuer(version, self.tenant);
+        let url = self.authority.metadata_url(version, self.tenant);
         let document = self.get(&url)?;
-        let metadata = Metadata::parse(&document.body, &issuer, &scope.authority)
+        let metadata = Metadata::parse(&document.body, &issuer, self.authority)
             .map_err(|problem| FetchError::Metadata { url, problem })?;
         let url = metadata.jwks_uri;
         let document = self.get(&url)?;
-        KeySet::from_jwks(version, &issuer, scope.tenant, &document.body)
+        KeySet::from_jwks(version, &issuer, self.tenant, &document.body)
             .map_err(|problem| FetchError::Keys { url, problem })
     }
 
@@ -158,7 +175,8 @@ impl Fetch<'_> {
                 problem,
             })?;
         if let Some(date) = response.date {
-            let _ = self.clock.set(ClockCheck::new(clock::micros(), date));
+            let received = SystemTime::now();
+            let _ = self.clock.set(AuthorityTime { received, date });
         }
         match response.status {
             200 => Ok(response),

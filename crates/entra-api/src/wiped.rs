@@ -12,10 +12,11 @@ const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
 
 /// A buffer that is wiped, also where it stood before it grew.
 #[derive(Default)]
-pub(crate) struct Wiped(Zeroizing<Vec<u8>>);
+pub struct Wiped(Zeroizing<Vec<u8>>);
 
 impl Wiped {
-    pub(crate) fn append(&mut self, bytes: &[u8]) {
+    /// Appends bytes.
+    pub fn append(&mut self, bytes: &[u8]) {
         let needed = self.0.len() + bytes.len();
         if needed > self.0.capacity() {
             let mut larger = Zeroizing::new(Vec::with_capacity(needed.next_power_of_two()));
@@ -26,7 +27,7 @@ impl Wiped {
     }
 
     /// Appends `name=value`, percent-encoded, as in a form or the query of an address.
-    pub(crate) fn append_field(&mut self, name: &str, value: &[u8]) {
+    pub fn append_field(&mut self, name: &str, value: &[u8]) {
         if !self.0.is_empty() {
             self.append(b"&");
         }
@@ -37,21 +38,29 @@ impl Wiped {
         }
     }
 
-    pub(crate) fn len(&self) -> usize {
+    /// How many bytes it holds.
+    pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    pub(crate) fn as_slice(&self) -> &[u8] {
+    /// Whether it holds none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The bytes.
+    pub fn as_slice(&self) -> &[u8] {
         &self.0
     }
 
-    pub(crate) fn into_bytes(self) -> Zeroizing<Vec<u8>> {
+    /// The bytes, which are wiped when they are dropped.
+    pub fn into_bytes(self) -> Zeroizing<Vec<u8>> {
         self.0
     }
 }
 
-/// A value as it stands in the path or the query of an address.
-pub(crate) fn encode(value: &str) -> String {
+/// A value as the path or the query of an address.
+pub fn encode(value: &str) -> String {
     percent_encode(value.as_bytes(), RESERVED).to_string()
 }
 

@@ -81,7 +81,7 @@ struct Options {
         value_parser = clap::value_parser!(i64).range(1..))]
     max_token_lifetime: i64,
 
-    /// Judge header and signature alone and leave the payload unread
+    /// Judge only header and signature and leave the payload unread
     ///
     /// For test vectors that are no access tokens: any payload will do, an empty one too, the
     /// header need not have a `typ`, and the `issuer` of keys does not count. The header still
@@ -336,7 +336,7 @@ fn named(path: &Path, error: impl std::fmt::Display) -> String {
 }
 
 #[cfg(test)]
-#[path = "../../tests/rules/common.rs"]
+#[path = "../../entra-token/tests/rules/common.rs"]
 mod common;
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
-//! What can be wrong with the proof of who somebody is, as Entra words it.
+//! What can be wrong with a proof of identity, as Entra words it.
 
 /// Why an application, a user or a code is not believed.
 #[derive(Debug)]
-pub(in crate::server) enum Unproven {
+pub(super) enum Unproven {
     AssertionTypeUnknown,
     AssertionMalformed(&'static str),
     AssertionOfAnother,
@@ -32,8 +32,8 @@ pub(in crate::server) enum Unproven {
 }
 
 impl Unproven {
-    /// As for [`Refusal`](super::super::error::Refusal).
-    pub(in crate::server) fn parts(&self) -> (&'static str, Option<u32>, String) {
+    /// As for [`Refusal`](super::error::Refusal).
+    pub(super) fn parts(&self) -> (&'static str, Option<u32>, String) {
         let (error, code, text) = match self {
             Unproven::AssertionTypeUnknown => (
                 "invalid_request",
@@ -48,7 +48,7 @@ impl Unproven {
             Unproven::AssertionOfAnother => (
                 "invalid_client",
                 700_021,
-                "Client assertion application identifier doesn't match 'client_id' parameter."
+                "Client assertion application identifier does not match the 'client_id' parameter."
                     .to_owned(),
             ),
             Unproven::AssertionSubject => (
@@ -128,7 +128,7 @@ impl Unproven {
             Unproven::DeviceCodeExpired => (
                 "expired_token",
                 70019,
-                "The verification code expired. Begin anew.".to_owned(),
+                "The verification code expired. Start again.".to_owned(),
             ),
             Unproven::DeviceCodeRedeemed => (
                 "invalid_grant",

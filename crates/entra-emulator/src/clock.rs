@@ -1,0 +1,11 @@
+//! The time.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Unix time, in seconds.
+pub(crate) fn now() -> i64 {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+}
