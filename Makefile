@@ -1,4 +1,4 @@
-# What people run. `make help` tells what each target does; docs/development.md says more.
+# The commands of the project. `make help` lists them; docs/development.md says more.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -9,15 +9,15 @@ PG_CONFIG ?= $(shell command -v pg_config || echo /usr/bin/pg_config)
 DESTDIR ?=
 CARGO_TARGET_DIR ?= $(CURDIR)/target
 
-# What to build. The features of shared dependencies depend on it: whoever goes on to run the demo or
-# the tests builds them once only with --workspace.
+# What to build. The features of shared dependencies depend on it: for the demo and the tests, --workspace
+# makes that they are compiled only once.
 PACKAGES ?= -p aadauth
 
 # cargo-pgrx sets target.*.rustflags for its builds and plain cargo does not, so that each would
 # compile every dependency again for itself; with RUSTFLAGS in the environment both ignore them.
 RUSTFLAGS ?=
 
-# Where the server has its files. Who packages for another machine says so: pkglibdir=, sharedir=, and
+# Where the server has its files. To package for another machine, give pkglibdir= and sharedir=, and
 # PAM=yes if the server there is built with PAM.
 pkglibdir = $(shell "$(PG_CONFIG)" --pkglibdir)
 sharedir = $(shell "$(PG_CONFIG)" --sharedir)
@@ -112,7 +112,7 @@ install: ## install what was built: library, SQL and PAM service file (as root; 
 	    fi
 	    put 0644 "$$work/pam" "$$pam"
 	    lines=(
-	        'in pg_hba.conf, below the line that lets you in as postgres:' ''
+	        'in pg_hba.conf, below the line for local connections as postgres:' ''
 	        "    hostssl  all  all  all  pam pamservice=aadauth-$$major" ''
 	        'README.md goes through it step by step;'
 	    )
