@@ -148,7 +148,7 @@ test: ## the tests that each change needs (as root, on Debian; installs what is 
 	@.ci/test
 
 test-all: ## these, all supported versions of PostgreSQL, packages, dependency rules, the long crash test
-	@.ci/test all
+	@.ci/run
 
 nightly: ## what takes longer: all tests on all versions, PostgreSQL's own tests, ten minutes of crashes
 	@.ci/test nightly
