@@ -1,4 +1,4 @@
-# What people run. `make help` tells what each target does; docs/development.md says more.
+# The commands of the project. `make help` lists them; docs/development.md says more.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -9,28 +9,31 @@ PG_CONFIG ?= $(shell command -v pg_config || echo /usr/bin/pg_config)
 DESTDIR ?=
 CARGO_TARGET_DIR ?= $(CURDIR)/target
 
-# What to build. The features of shared dependencies depend on it: whoever goes on to run the demo or
-# the tests builds them once only with --workspace.
+# What to build. The features of shared dependencies depend on it: for the demo and the tests, --workspace
+# makes that they are compiled only once.
 PACKAGES ?= -p aadauth
 
 # cargo-pgrx sets target.*.rustflags for its builds and plain cargo does not, so that each would
 # compile every dependency again for itself; with RUSTFLAGS in the environment both ignore them.
 RUSTFLAGS ?=
 
-# Where the server has its files. Who packages for another machine says so: pkglibdir=, sharedir=, and
+# Where the server has its files. To package for another machine, give pkglibdir= and sharedir=, and
 # PAM=yes if the server there is built with PAM.
 pkglibdir = $(shell "$(PG_CONFIG)" --pkglibdir)
 sharedir = $(shell "$(PG_CONFIG)" --sharedir)
 PAM = $(if $(findstring --with-pam,$(shell "$(PG_CONFIG)" --configure)),yes)
 
+# Where the library is built; .ci/on-server chooses another than cargo's for some servers.
+AADAUTH_BUILD_DIR ?= $(CARGO_TARGET_DIR)
+
 # The major version that the library in the build directory is for.
-BUILT_FOR = $(CARGO_TARGET_DIR)/release/aadauth.major
+BUILT_FOR = $(AADAUTH_BUILD_DIR)/release/aadauth.major
 
 export CARGO_TARGET_DIR RUSTFLAGS
 export PGRX_PG_CONFIG_PATH = $(PG_CONFIG)
 export PGRX_HOME = $(CARGO_TARGET_DIR)/pgrx
 
-.PHONY: help all build install deb demo demo-stop test nightly lint
+.PHONY: help all build install deb demo demo-stop test test-all nightly lint
 
 help: ## print this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -58,7 +61,7 @@ build: ## build the library for PG_CONFIG=/path/to/pg_config (default: the one o
 	    exit 1
 	    ;;
 	esac
-	cargo build --release --locked $(PACKAGES) --no-default-features --features "pg$$major"
+	cargo build --release --locked --target-dir "$(AADAUTH_BUILD_DIR)" $(PACKAGES) --no-default-features --features "pg$$major"
 	echo "$$major" >$(BUILT_FOR)
 
 # Each file is written beside its place and renamed: a server that has the old library loaded keeps
@@ -92,7 +95,7 @@ install: ## install what was built: library, SQL and PAM service file (as root; 
 	for script in sql/aadauth--*.sql sql/pgaadauth--*.sql; do
 	    put 0644 "$$script" "$(DESTDIR)$$extensions/$$(basename "$$script")"
 	done
-	put 0755 "$(CARGO_TARGET_DIR)/release/libaadauth.so" "$(DESTDIR)$$pkglibdir/aadauth.so"
+	put 0755 "$(AADAUTH_BUILD_DIR)/release/libaadauth.so" "$(DESTDIR)$$pkglibdir/aadauth.so"
 	if [[ "$(PAM)" == yes ]]; then
 	    # The path must be exactly this one: by its name, libpam finds the library that the server
 	    # has loaded already.
@@ -109,7 +112,7 @@ install: ## install what was built: library, SQL and PAM service file (as root; 
 	    fi
 	    put 0644 "$$work/pam" "$$pam"
 	    lines=(
-	        'in pg_hba.conf, below the line that lets you in as postgres:' ''
+	        'in pg_hba.conf, below the line for local connections as postgres:' ''
 	        "    hostssl  all  all  all  pam pamservice=aadauth-$$major" ''
 	        'README.md goes through it step by step;'
 	    )
@@ -141,11 +144,14 @@ demo: ## sign in to a throw-away server with tokens of the Entra emulator; insta
 demo-stop: ## stop what `make demo` left running, and remove it
 	@pg_test/demo stop
 
-test: ## run every check and test there is (as root, on Debian; installs what is missing)
+test: ## the tests that each change needs (as root, on Debian; installs what is missing)
 	@.ci/test
 
-nightly: ## the crash test for ten minutes (AADAUTH_CRASH_SECONDS), after `make test`
-	@.ci/nightly
+test-all: ## these, all supported versions of PostgreSQL, packages, dependency rules, the long crash test
+	@.ci/run
 
-lint: ## formatting, clippy and the dependency rules
+nightly: ## what takes longer: all tests on all versions, PostgreSQL's own tests, ten minutes of crashes
+	@.ci/test nightly
+
+lint: ## formatting and clippy
 	@.ci/test lint

@@ -3,6 +3,7 @@
 use std::env;
 
 use crate::Result;
+use crate::place::pg_config_says;
 
 /// How a credential gets from the client to the library's decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,14 +28,15 @@ const REJECT: &[&str] = &[
 
 impl Route {
     /// That of all servers for which nothing else is said: what `AADAUTH_TEST_ROUTE` names, `pam` (as without it) or
-    /// `hba-file`. With `oauth`, tests write the lines for that themselves.
+    /// `hba-file`. With `oauth`, tests write the lines for that themselves, and others need what the server has.
     ///
     /// # Errors
-    /// It names something else.
+    /// It names something else, or as [`pg_config_says`].
     pub fn of_environment() -> Result<Route> {
         match env::var("AADAUTH_TEST_ROUTE").as_deref() {
-            Err(_) | Ok("" | "pam" | "oauth") => Ok(Route::Pam),
-            Ok("hba-file") => Ok(Route::HbaFile),
+            Err(_) | Ok("" | "pam") => Ok(Route::Pam),
+            Ok("oauth") if pg_config_says("--configure")?.contains("--with-pam") => Ok(Route::Pam),
+            Ok("hba-file" | "oauth") => Ok(Route::HbaFile),
             Ok(other) => {
                 Err(format!("AADAUTH_TEST_ROUTE is {other}, not pam, hba-file or oauth").into())
             }

@@ -40,7 +40,7 @@ pub type Kills = BTreeMap<Victim, u64>;
 /// begun, others when it has been at work for a while.
 const PAUSE: std::ops::Range<u64> = 0..2000;
 
-/// Kills each in turn, in random order, and brings the server back, until the time is over.
+/// Kills each in turn, in random order, and brings the server back, until the time is over and each was killed.
 ///
 /// # Errors
 /// The server doesn't come back.
@@ -48,7 +48,7 @@ pub fn rage(server: &mut Server, mut rng: Rng, time: Duration) -> Result<Kills> 
     let start = Instant::now();
     let mut kills = Kills::new();
     let mut turn = Vec::new();
-    while start.elapsed() < time {
+    while start.elapsed() < time || kills.len() < Victim::ALL.len() {
         std::thread::sleep(Duration::from_millis(rng.u64(PAUSE)));
         if turn.is_empty() {
             turn.extend(Victim::ALL);

@@ -9,6 +9,7 @@ mod tokens;
 use pg_test::Result;
 use pg_test::emulator::{AUDIENCE, TENANT};
 use pg_test::place::{major, pg_config_says};
+use pg_test::route::Route;
 use pg_test::server::{Plan, Server};
 
 use crate::Test;
@@ -92,7 +93,13 @@ fn server_with(
     lines: &[&str],
     change: impl FnOnce(Plan) -> Plan,
 ) -> Result<Server> {
+    let is_beside_others = lines.iter().any(|line| line.contains(" pam "));
     rig.server(name, |plan| {
+        let plan = if is_beside_others {
+            plan
+        } else {
+            plan.route(Route::Pam)
+        };
         change(plan.hba(lines).set("oauth_validator_libraries", "aadauth"))
     })
 }
