@@ -57,7 +57,7 @@ COMMENT ON COLUMN aadauth.sign_in_audit.token_id IS
 COMMENT ON COLUMN aadauth.sign_in_audit.checks IS
     'For a refusal after the signature: each check by name, with the reason of those that failed. Where a membership was asked for, also of those who got in: the group, and whether the token''s claim, the cache or the directory was the source.';
 COMMENT ON COLUMN aadauth.sign_in_audit.count IS
-    'For how many attempts the row stands.';
+    'The number of attempts that the row counts.';
 
 CREATE TABLE aadauth.audit_spool (
     spool_id       uuid PRIMARY KEY,
@@ -67,10 +67,10 @@ CREATE TABLE aadauth.audit_spool (
 );
 
 COMMENT ON TABLE aadauth.audit_spool IS
-    'How far the audit worker has read each spool file; written together with the rows. Don''t delete: a standby may hold a copy of the file.';
+    'How far the audit worker has read each spool file; written together with the rows. Do not delete rows: a standby may hold a copy of the file.';
 
 -- For people at psql: fits a terminal, newest first. A first try without a password or token, which psql
--- and others make before they ask for one, is no attempt that anybody would miss.
+-- and others make before they ask for one, is left out.
 CREATE VIEW aadauth.sign_ins AS
 SELECT
     pg_catalog.date_trunc('second', a.occurred_at) AS "time",

@@ -1,7 +1,7 @@
 -- What everything else in the extension builds on.
 --
--- sql/aadauth--0.2.sql, which begins with this, is generated and committed, so that installing needs
--- no cargo-pgrx: cargo pgrx schema pg15 --release --out sql/aadauth--0.2.sql
+-- sql/aadauth--1.0.sql, which begins with this, is generated and committed, so that installing needs
+-- no cargo-pgrx: cargo pgrx schema pg15 --release --out sql/aadauth--1.0.sql
 CREATE SCHEMA aadauth;
 COMMENT ON SCHEMA aadauth IS 'Sign-in with Microsoft Entra ID: audit, signing keys, configuration';
 GRANT USAGE ON SCHEMA aadauth TO PUBLIC;
@@ -21,12 +21,12 @@ BEGIN
             EXECUTE pg_catalog.format('CREATE ROLE %I NOLOGIN', wanted);
             CONTINUE;
         END IF;
-        -- Whoever made it may have meant to be there first.
+        -- It may have been created in advance, to gain what aadauth grants to it.
         IF existing.rolcanlogin OR existing.rolsuper OR existing.rolcreaterole THEN
             RAISE EXCEPTION 'role "%" exists and is not the group that aadauth needs', wanted
                 USING ERRCODE = 'duplicate_object',
                       HINT = pg_catalog.format(
-                          'Rename it, or ALTER ROLE %I NOLOGIN NOSUPERUSER NOCREATEROLE.', wanted);
+                          'Rename the role, or run ALTER ROLE %I NOLOGIN NOSUPERUSER NOCREATEROLE.', wanted);
         END IF;
         SELECT pg_catalog.string_agg(member::pg_catalog.regrole::text, ', ')
             INTO members FROM pg_catalog.pg_auth_members

@@ -39,8 +39,8 @@ BEGIN
 END
 $$;
 
--- Nobody reads or writes these tables by pg_read_all_data and pg_write_all_data, whoever has been given them:
--- those roles don't bypass row-level security. The worker and dumps do, being superusers.
+-- pg_read_all_data and pg_write_all_data give no access to these tables: they don't bypass row-level security.
+-- The worker and dumps do, as superusers.
 ALTER TABLE aadauth.sign_in_audit ENABLE ROW LEVEL SECURITY;
 CREATE POLICY auditors ON aadauth.sign_in_audit FOR SELECT TO aadauth_auditor USING (true);
 ALTER TABLE aadauth.audit_spool ENABLE ROW LEVEL SECURITY;

@@ -24,7 +24,7 @@ COMMENT ON COLUMN aadauth.group_sync_groups.state IS
 COMMENT ON COLUMN aadauth.group_sync_groups.seen IS
     'Members that the directory has listed: users and service principals, those of nested groups included.';
 COMMENT ON COLUMN aadauth.group_sync_groups.done IS
-    'Members of whom it is settled what becomes of them.';
+    'Members that have been processed.';
 COMMENT ON COLUMN aadauth.group_sync_groups.created IS
     'Roles that were made, with the group role.';
 COMMENT ON COLUMN aadauth.group_sync_groups.granted IS
@@ -55,15 +55,15 @@ CREATE UNIQUE INDEX group_sync_obstacles
 COMMENT ON TABLE aadauth.group_sync_changes IS
     'What group sync has changed, and what it could not, for 30 days.';
 COMMENT ON COLUMN aadauth.group_sync_changes.run IS
-    'The run that did it; of what was not possible, the last run that found it so.';
+    'The run that made the change; for an obstacle, the last run that found it.';
 COMMENT ON COLUMN aadauth.group_sync_changes.member IS
     'The member''s role, or the name that it would have. NULL where the row is about the group.';
 COMMENT ON COLUMN aadauth.group_sync_changes.member_id IS
     'The member''s object id; of a role that was mapped by its application id, that.';
 COMMENT ON COLUMN aadauth.group_sync_changes.action IS
-    'created (with the group role), granted, revoked; anything else is what stood in the way.';
+    'created (with the group role), granted, revoked; anything else names the obstacle.';
 COMMENT ON COLUMN aadauth.group_sync_changes.first_at IS
-    'Of what was not possible, when that was found first; of changes NULL.';
+    'When an obstacle was found first; NULL for changes.';
 
 -- For people at psql. A run that a crash or a shutdown has ended left its state behind; a standby
 -- can't tell, since the worker runs on the primary.

@@ -17,13 +17,13 @@ FROM aadauth.sessions() AS s
 ORDER BY s.signed_in_at, s.pid;
 
 COMMENT ON VIEW aadauth.sessions IS
-    'Who is behind each session that a token has opened. Superusers, pg_read_all_stats and aadauth_auditor see all, others their own.';
+    'The principal of each session that was opened with a token. Superusers, pg_read_all_stats and aadauth_auditor see all, others their own.';
 COMMENT ON COLUMN aadauth.sessions.group_id IS
     'The object id of the group that the principal signed in through.';
 COMMENT ON COLUMN aadauth.sessions.client IS
     'The client''s address, or local.';
 COMMENT ON COLUMN aadauth.sessions.application IS
-    'As the client named itself when it connected.';
+    'The application_name that the client gave when it connected.';
 GRANT SELECT ON aadauth.sessions TO PUBLIC;
 
 CREATE TYPE aadauth.principal AS (
@@ -61,7 +61,7 @@ BEGIN ATOMIC
 END;
 
 COMMENT ON FUNCTION aadauth.current_principal() IS
-    'who signed in to this session with a token, whatever role it acts as by now; NULL where nobody did';
+    'who signed in to this session with a token, regardless of SET ROLE; NULL in other sessions';
 
 -- Only aadauth.revoke and aadauth.restore write here.
 CREATE TABLE aadauth.revoked_principals (
@@ -102,11 +102,11 @@ COMMENT ON VIEW aadauth.revocations IS
     'Principals who may not sign in, and the roles that are mapped to them.';
 
 COMMENT ON FUNCTION aadauth.revoke(uuid, timestamptz, text) IS
-    'shut a principal out until that time and end its sessions; also a group with all who come through it, and an application';
+    'deny sign-in to a principal until that time and end its sessions; also to an application, or to a group and all who sign in through it';
 COMMENT ON FUNCTION aadauth.restore(uuid) IS
     'let a principal sign in again';
 
--- Whoever holds the table up is to be told from a call that works.
+-- While it waits for a lock nothing is revoked, which the caller must learn.
 ALTER FUNCTION aadauth.revoke(uuid, timestamptz, text) SET lock_timeout = '2s';
 ALTER FUNCTION aadauth.restore(uuid) SET lock_timeout = '2s';
 
@@ -114,5 +114,5 @@ REVOKE ALL ON aadauth.revoked_principals, aadauth.revocations FROM PUBLIC;
 -- Who may revoke must see who is revoked.
 GRANT SELECT ON aadauth.revoked_principals, aadauth.revocations TO aadauth_auditor, azure_pg_admin;
 
--- Somebody who is shut out is not to be let in by a restored dump.
+-- A restored dump must not lift a revocation.
 SELECT pg_catalog.pg_extension_config_dump('aadauth.revoked_principals', '');

@@ -65,7 +65,7 @@ fn spool() -> Option<Finding> {
 }
 
 fn version(installed: Option<&str>) -> Option<Finding> {
-    // As the install script is named: sql/aadauth--0.2.sql.
+    // As the install script is named: sql/aadauth--1.0.sql.
     const OWN: &str = concat!(
         env!("CARGO_PKG_VERSION_MAJOR"),
         ".",

@@ -188,7 +188,8 @@ fn as_written(value: &str, unit: &str) -> String {
 
 /// Relative links lead to files that are there.
 pub fn links() -> Result<()> {
-    for document in documents() {
+    let others = ["CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"].map(|name| source().join(name));
+    for document in documents().into_iter().chain(others) {
         let text = fs::read_to_string(&document)?;
         for rest in text.split("](").skip(1) {
             let target = rest.split(')').next().unwrap_or_default();

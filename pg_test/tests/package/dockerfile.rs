@@ -16,7 +16,7 @@ use pg_test::rig::ensure;
 use crate::instructions::{Instruction, read, replaced};
 use crate::prepared::{PACKAGES, Server, bare, release};
 
-/// One test, and whether it runs on request alone.
+/// One test, and whether it runs only on request.
 type Test = (&'static str, bool, fn() -> Result<()>);
 
 pub const TESTS: &[Test] = &[

@@ -55,7 +55,7 @@ fn people_sign_in(prepared: &Prepared) -> Result<()> {
     server.refuses("local", "another password")?;
     server.refuses(alice, &server.token("mallory@contoso.com")?)?;
     server.refuses(alice, "anything")?;
-    // Nothing to mend but what the test wants so.
+    // No finding but the one that the emulator causes.
     let findings = server.sql("SELECT DISTINCT code FROM aadauth.check_configuration()")?;
     ensure(findings == "authority-not-microsoft", || findings.clone())
 }

@@ -10,7 +10,7 @@
 //! 3. Removing: the running server goes on; restarted, it doesn't start before the setting is taken out;
 //!    then everyone on the line is refused, whatever `/etc/pam.d/other` would say.
 //! 4. Purging leaves the PAM service file; installing again brings everything back.
-//! 5. A service file that somebody changed stays as it is, one that somebody deleted comes back.
+//! 5. A service file that was changed stays as it is, and one that was deleted comes back.
 //! 6. `META.json` is what PGXN asks for and agrees with the rest; the Dockerfile's steps lead to a
 //!    server that people sign in to (on request: it builds the library from nothing).
 

@@ -26,9 +26,9 @@ fn required() -> Result<()> {
         name.len() >= 2 && !name.contains(|c: char| c.is_whitespace() || "/\\:".contains(c)),
         || format!("no name: {name}"),
     )?;
-    // Of the short licence names in the specification.
+    // Of the short license names in the specification.
     ensure(text(&meta, "license")? == "postgresql", || {
-        "another licence than LICENSE".to_owned()
+        "another license than LICENSE".to_owned()
     })?;
     ensure(
         ["stable", "testing", "unstable"].contains(&text(&meta, "release_status")?),

@@ -10,7 +10,7 @@ pub const TESTS: &[Test] = &[
     ("the_running_server_goes_on", running_server),
     ("the_server_starts_once_the_setting_is_out", starts_without),
     ("everyone_on_the_line_is_refused", refused_after_removal),
-    ("purging_opens_no_door", purged),
+    ("purging_lets_nobody_in", purged),
     ("installing_again_brings_it_back", installed_again),
     (
         "as_the_document_says_nothing_is_left_that_names_it",
@@ -30,7 +30,7 @@ fn running_server(prepared: &Prepared) -> Result<()> {
     let service = format!("/etc/pam.d/{} stays", prepared.package);
     let named = format!("/etc/postgresql/{}/main/pg_hba.conf", prepared.major);
     for told in [
-        "local roles\nincluded, is out",
+        "is refused, local roles included",
         "shared_preload_libraries",
         "oauth_validator_libraries",
         &service,

@@ -21,10 +21,16 @@ pub const TESTS: &[Test] = &[
     ("labels_alone_need_the_library_too", labels_alone),
 ];
 
+/// Those that need a newer server with PAM.
+pub const PAM_TESTS: &[Test] = &[(
+    "the_pam_service_of_the_old_version_refuses",
+    service_of_another_version,
+)];
+
 fn everything(servers: &Servers) -> Result<()> {
     let Servers { rig, newer } = servers;
     let mut old = rig.server("old", |plan| plan)?;
-    people::settle(&old)?;
+    people::create(&old)?;
     people::check(rig, &old)?;
     people::drain(&old)?;
     let expected = people::records(&old)?;
@@ -49,15 +55,21 @@ fn everything(servers: &Servers) -> Result<()> {
     })?;
     people::check(rig, &new)?;
 
-    administered_again(servers, &new)?;
+    administered_again(servers, &new)
+}
 
-    // Whoever copies the old pg_hba.conf names the old server's service.
-    new.set_hba(&["hostssl all all all pam pamservice=aadauth-15"])?;
-    let refused = rig.sign_in(&new, "alice@contoso.com", &rig.alice()?)?;
+/// A `pg_hba.conf` that is copied from the old server names the old server's PAM service.
+fn service_of_another_version(servers: &Servers) -> Result<()> {
+    let Servers { rig, newer } = servers;
+    let plan = newer.plan(rig, "copied-lines")?;
+    let server = rig.start_plan(plan.hba(&["hostssl all all all pam pamservice=aadauth-15"]))?;
+    rig.prepare(&server)?;
+    people::create(&server)?;
+    let refused = rig.sign_in(&server, "alice@contoso.com", &rig.alice()?)?;
     ensure(refused.outcome.refusal().is_some(), || {
         format!("{:?}", refused.outcome)
     })?;
-    let codes = new.sql("SELECT code FROM aadauth.check_configuration()")?;
+    let codes = server.sql("SELECT code FROM aadauth.check_configuration()")?;
     ensure(codes.contains("pam-service-of-another-version"), || codes)
 }
 
@@ -137,7 +149,9 @@ fn labels_alone(servers: &Servers) -> Result<()> {
 
 fn not_preloaded(servers: &Servers, name: &str) -> Result<Server> {
     let plan: Plan = servers.newer.plan(&servers.rig, name)?;
+    // Without the library, no line of ours would be understood.
     plan.unset("shared_preload_libraries")
+        .hba(&[])
         .set_up(servers.rig.run())
 }
 

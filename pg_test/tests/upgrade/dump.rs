@@ -37,7 +37,7 @@ fn on_a_newer(servers: &Servers) -> Result<()> {
 
 fn restored(rig: &Rig, name: &str, pg_dumpall: &Path, to: Plan) -> Result<()> {
     let from = rig.server(&format!("{name}-from"), |plan| plan)?;
-    people::settle(&from)?;
+    people::create(&from)?;
     people::check(rig, &from)?;
     people::drain(&from)?;
     let file = dump(&from, pg_dumpall)?;

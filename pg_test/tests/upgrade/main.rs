@@ -1,8 +1,9 @@
 //! What an administrator does to a server with mapped roles: a new version of the extension, a new major
 //! version of PostgreSQL, a dump and its restoration.
 //!
-//! Two servers take part: the one of `PG_CONFIG`, and a newer one with PAM, of `NEWER_PG_CONFIG`
-//! (`target/servers/17-pam`). The library is installed for both.
+//! Two servers take part: the one of `PG_CONFIG`, and a newer one of `NEWER_PG_CONFIG` (`target/servers/17`). The
+//! library is installed for both. Where the newer one has no PAM, its lines are in the alternate HBA file, and the
+//! tests that need PAM on it are ignored.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
@@ -10,6 +11,7 @@ mod catalog;
 mod cluster;
 mod dump;
 mod extension;
+mod fixture;
 mod newer;
 mod people;
 
@@ -68,15 +70,21 @@ fn start() -> Result<Servers> {
 }
 
 fn trials(servers: &Option<Arc<Servers>>) -> Vec<Trial> {
+    let without_pam = servers
+        .as_ref()
+        .is_some_and(|servers| !servers.newer.has_pam());
+    let trial = |module: &str, (name, test): Test| {
+        let servers = servers.clone();
+        Trial::test(format!("{module}::{name}"), move || {
+            let servers = servers.as_deref().ok_or("there are no servers")?;
+            test(servers).map_err(|error| error.to_string().into())
+        })
+    };
     let mut trials = Vec::new();
     for (module, tests) in MODULES {
-        for (name, test) in *tests {
-            let servers = servers.clone();
-            trials.push(Trial::test(format!("{module}::{name}"), move || {
-                let servers = servers.as_deref().ok_or("there are no servers")?;
-                test(servers).map_err(|error| error.to_string().into())
-            }));
-        }
+        trials.extend(tests.iter().map(|test| trial(module, *test)));
     }
+    let with_pam = cluster::PAM_TESTS.iter();
+    trials.extend(with_pam.map(|test| trial("cluster", *test).with_ignored_flag(without_pam)));
     trials
 }

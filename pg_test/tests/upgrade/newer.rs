@@ -6,26 +6,24 @@ use std::process::Command;
 use pg_test::Result;
 use pg_test::place::target;
 use pg_test::process::checked;
-use pg_test::rig::{Rig, ensure, install};
+use pg_test::rig::{Rig, install};
+use pg_test::route::Route;
 use pg_test::server::Plan;
 
 pub struct Newer {
     binaries: PathBuf,
+    has_pam: bool,
 }
 
 impl Newer {
     /// Installs the library for it.
     pub fn install() -> Result<Newer> {
-        let pg_config = std::env::var_os("NEWER_PG_CONFIG").map_or_else(
-            || target().join("servers/17-pam/bin/pg_config"),
-            PathBuf::from,
-        );
+        let pg_config = std::env::var_os("NEWER_PG_CONFIG")
+            .map_or_else(|| target().join("servers/17/bin/pg_config"), PathBuf::from);
         let says = |option: &str| says(&pg_config, option);
-        ensure(says("--configure")?.contains("--with-pam"), || {
-            format!("{} is of a server without PAM", pg_config.display())
-        })?;
         install(&pg_config)?;
         Ok(Newer {
+            has_pam: says("--configure")?.contains("--with-pam"),
             binaries: PathBuf::from(says("--bindir")?),
         })
     }
@@ -34,10 +32,19 @@ impl Newer {
         &self.binaries
     }
 
-    /// A plan for a newer server that is configured as [`Rig::plan`] has the other.
+    /// Whether it is built with PAM.
+    pub fn has_pam(&self) -> bool {
+        self.has_pam
+    }
+
+    /// A plan for a newer server that is configured as [`Rig::plan`] has the other, but for the alternate HBA file
+    /// where there is no PAM.
     pub fn plan(&self, rig: &Rig, name: &str) -> Result<Plan> {
         let mut plan = rig.plan(name)?;
         plan.binaries.clone_from(&self.binaries);
+        if !self.has_pam {
+            plan.route = Route::HbaFile;
+        }
         Ok(plan)
     }
 }

@@ -9,9 +9,9 @@ use pg_test::wait::until;
 
 const LEAVER: &str = "1eaf0000-0000-4000-8000-000000000099";
 
-/// Makes roles of every kind: an admin, a group, a user who needs MFA, a service, one who is shut out, and a
+/// Makes roles of every kind: an admin, a group, a user who needs MFA, a service, one who is revoked, and a
 /// local one.
-pub fn settle(server: &Server) -> Result<()> {
+pub fn create(server: &Server) -> Result<()> {
     server
         .sql(&format!(
             "SELECT pgaadauth_create_principal_with_oid(role, oid, type, admin, mfa) FROM (VALUES
@@ -30,7 +30,7 @@ pub fn settle(server: &Server) -> Result<()> {
         .map(drop)
 }
 
-/// Expects each to get in, or not, as [`settle`] has left them.
+/// Expects each to get in, or not, as [`create`] has left them.
 pub fn check(rig: &Rig, server: &Server) -> Result<()> {
     let alice = rig.alice()?;
     let psql = |role: &str, secret: &str, sql: &str| -> Result<Printed> {
@@ -77,7 +77,7 @@ pub fn check(rig: &Rig, server: &Server) -> Result<()> {
     ensure(mapped.success, || format!("{mapped:?}"))
 }
 
-/// Whoever is shut out stays so, from the first sign-in on.
+/// A revoked principal stays revoked, from the first sign-in on.
 fn revoked(rig: &Rig, server: &Server) -> Result<()> {
     let token = rig
         .user("alice@contoso.com")

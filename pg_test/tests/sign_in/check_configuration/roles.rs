@@ -73,7 +73,7 @@ const MISTAKES: &[BySql] = &[
     },
     BySql {
         plant: "UPDATE pg_extension SET extversion = '0.0' WHERE extname = 'aadauth'",
-        undo: "UPDATE pg_extension SET extversion = '0.2' WHERE extname = 'aadauth'",
+        undo: "UPDATE pg_extension SET extversion = '1.0' WHERE extname = 'aadauth'",
         code: "extension-version",
         says: &["version 0.0", "ALTER EXTENSION aadauth UPDATE"],
     },

@@ -11,8 +11,8 @@ The ordering of items is not stable, it is driven by a dependency graph.
 -- bootstrap
 -- What everything else in the extension builds on.
 --
--- sql/aadauth--0.2.sql, which begins with this, is generated and committed, so that installing needs
--- no cargo-pgrx: cargo pgrx schema pg15 --release --out sql/aadauth--0.2.sql
+-- sql/aadauth--1.0.sql, which begins with this, is generated and committed, so that installing needs
+-- no cargo-pgrx: cargo pgrx schema pg15 --release --out sql/aadauth--1.0.sql
 CREATE SCHEMA aadauth;
 COMMENT ON SCHEMA aadauth IS 'Sign-in with Microsoft Entra ID: audit, signing keys, configuration';
 GRANT USAGE ON SCHEMA aadauth TO PUBLIC;
@@ -32,12 +32,12 @@ BEGIN
             EXECUTE pg_catalog.format('CREATE ROLE %I NOLOGIN', wanted);
             CONTINUE;
         END IF;
-        -- Whoever made it may have meant to be there first.
+        -- It may have been created in advance, to gain what aadauth grants to it.
         IF existing.rolcanlogin OR existing.rolsuper OR existing.rolcreaterole THEN
             RAISE EXCEPTION 'role "%" exists and is not the group that aadauth needs', wanted
                 USING ERRCODE = 'duplicate_object',
                       HINT = pg_catalog.format(
-                          'Rename it, or ALTER ROLE %I NOLOGIN NOSUPERUSER NOCREATEROLE.', wanted);
+                          'Rename the role, or run ALTER ROLE %I NOLOGIN NOSUPERUSER NOCREATEROLE.', wanted);
         END IF;
         SELECT pg_catalog.string_agg(member::pg_catalog.regrole::text, ', ')
             INTO members FROM pg_catalog.pg_auth_members
@@ -113,7 +113,7 @@ COMMENT ON COLUMN aadauth.sign_in_audit.token_id IS
 COMMENT ON COLUMN aadauth.sign_in_audit.checks IS
     'For a refusal after the signature: each check by name, with the reason of those that failed. Where a membership was asked for, also of those who got in: the group, and whether the token''s claim, the cache or the directory was the source.';
 COMMENT ON COLUMN aadauth.sign_in_audit.count IS
-    'For how many attempts the row stands.';
+    'The number of attempts that the row counts.';
 
 CREATE TABLE aadauth.audit_spool (
     spool_id       uuid PRIMARY KEY,
@@ -123,10 +123,10 @@ CREATE TABLE aadauth.audit_spool (
 );
 
 COMMENT ON TABLE aadauth.audit_spool IS
-    'How far the audit worker has read each spool file; written together with the rows. Don''t delete: a standby may hold a copy of the file.';
+    'How far the audit worker has read each spool file; written together with the rows. Do not delete rows: a standby may hold a copy of the file.';
 
 -- For people at psql: fits a terminal, newest first. A first try without a password or token, which psql
--- and others make before they ask for one, is no attempt that anybody would miss.
+-- and others make before they ask for one, is left out.
 CREATE VIEW aadauth.sign_ins AS
 SELECT
     pg_catalog.date_trunc('second', a.occurred_at) AS "time",
@@ -450,13 +450,13 @@ FROM aadauth.sessions() AS s
 ORDER BY s.signed_in_at, s.pid;
 
 COMMENT ON VIEW aadauth.sessions IS
-    'Who is behind each session that a token has opened. Superusers, pg_read_all_stats and aadauth_auditor see all, others their own.';
+    'The principal of each session that was opened with a token. Superusers, pg_read_all_stats and aadauth_auditor see all, others their own.';
 COMMENT ON COLUMN aadauth.sessions.group_id IS
     'The object id of the group that the principal signed in through.';
 COMMENT ON COLUMN aadauth.sessions.client IS
     'The client''s address, or local.';
 COMMENT ON COLUMN aadauth.sessions.application IS
-    'As the client named itself when it connected.';
+    'The application_name that the client gave when it connected.';
 GRANT SELECT ON aadauth.sessions TO PUBLIC;
 
 CREATE TYPE aadauth.principal AS (
@@ -494,7 +494,7 @@ BEGIN ATOMIC
 END;
 
 COMMENT ON FUNCTION aadauth.current_principal() IS
-    'who signed in to this session with a token, whatever role it acts as by now; NULL where nobody did';
+    'who signed in to this session with a token, regardless of SET ROLE; NULL in other sessions';
 
 -- Only aadauth.revoke and aadauth.restore write here.
 CREATE TABLE aadauth.revoked_principals (
@@ -535,11 +535,11 @@ COMMENT ON VIEW aadauth.revocations IS
     'Principals who may not sign in, and the roles that are mapped to them.';
 
 COMMENT ON FUNCTION aadauth.revoke(uuid, timestamptz, text) IS
-    'shut a principal out until that time and end its sessions; also a group with all who come through it, and an application';
+    'deny sign-in to a principal until that time and end its sessions; also to an application, or to a group and all who sign in through it';
 COMMENT ON FUNCTION aadauth.restore(uuid) IS
     'let a principal sign in again';
 
--- Whoever holds the table up is to be told from a call that works.
+-- While it waits for a lock nothing is revoked, which the caller must learn.
 ALTER FUNCTION aadauth.revoke(uuid, timestamptz, text) SET lock_timeout = '2s';
 ALTER FUNCTION aadauth.restore(uuid) SET lock_timeout = '2s';
 
@@ -547,7 +547,7 @@ REVOKE ALL ON aadauth.revoked_principals, aadauth.revocations FROM PUBLIC;
 -- Who may revoke must see who is revoked.
 GRANT SELECT ON aadauth.revoked_principals, aadauth.revocations TO aadauth_auditor, azure_pg_admin;
 
--- Somebody who is shut out is not to be let in by a restored dump.
+-- A restored dump must not lift a revocation.
 SELECT pg_catalog.pg_extension_config_dump('aadauth.revoked_principals', '');
 /* </end connected objects> */
 
@@ -583,7 +583,7 @@ COMMENT ON COLUMN aadauth.group_sync_groups.state IS
 COMMENT ON COLUMN aadauth.group_sync_groups.seen IS
     'Members that the directory has listed: users and service principals, those of nested groups included.';
 COMMENT ON COLUMN aadauth.group_sync_groups.done IS
-    'Members of whom it is settled what becomes of them.';
+    'Members that have been processed.';
 COMMENT ON COLUMN aadauth.group_sync_groups.created IS
     'Roles that were made, with the group role.';
 COMMENT ON COLUMN aadauth.group_sync_groups.granted IS
@@ -614,15 +614,15 @@ CREATE UNIQUE INDEX group_sync_obstacles
 COMMENT ON TABLE aadauth.group_sync_changes IS
     'What group sync has changed, and what it could not, for 30 days.';
 COMMENT ON COLUMN aadauth.group_sync_changes.run IS
-    'The run that did it; of what was not possible, the last run that found it so.';
+    'The run that made the change; for an obstacle, the last run that found it.';
 COMMENT ON COLUMN aadauth.group_sync_changes.member IS
     'The member''s role, or the name that it would have. NULL where the row is about the group.';
 COMMENT ON COLUMN aadauth.group_sync_changes.member_id IS
     'The member''s object id; of a role that was mapped by its application id, that.';
 COMMENT ON COLUMN aadauth.group_sync_changes.action IS
-    'created (with the group role), granted, revoked; anything else is what stood in the way.';
+    'created (with the group role), granted, revoked; anything else names the obstacle.';
 COMMENT ON COLUMN aadauth.group_sync_changes.first_at IS
-    'Of what was not possible, when that was found first; of changes NULL.';
+    'When an obstacle was found first; NULL for changes.';
 
 -- For people at psql. A run that a crash or a shutdown has ended left its state behind; a standby
 -- can't tell, since the worker runs on the primary.
@@ -739,8 +739,8 @@ BEGIN
 END
 $$;
 
--- Nobody reads or writes these tables by pg_read_all_data and pg_write_all_data, whoever has been given them:
--- those roles don't bypass row-level security. The worker and dumps do, being superusers.
+-- pg_read_all_data and pg_write_all_data give no access to these tables: they don't bypass row-level security.
+-- The worker and dumps do, as superusers.
 ALTER TABLE aadauth.sign_in_audit ENABLE ROW LEVEL SECURITY;
 CREATE POLICY auditors ON aadauth.sign_in_audit FOR SELECT TO aadauth_auditor USING (true);
 ALTER TABLE aadauth.audit_spool ENABLE ROW LEVEL SECURITY;
