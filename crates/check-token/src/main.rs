@@ -210,14 +210,14 @@ impl Report {
                 return Some(reason);
             }
         };
-        let judgement = match mapping {
+        let judgment = match mapping {
             Some(mapping) => {
                 let membership = claims.membership(mapping.object_id);
                 judge(policy, mapping, &claims, membership, now)
             }
             None => judge_token(policy, &claims, now),
         };
-        for Check { name, outcome } in judgement.checks {
+        for Check { name, outcome } in judgment.checks {
             match outcome {
                 Ok(()) => self.pass(name),
                 Err(reason) => self.fail(name, reason),
@@ -228,7 +228,7 @@ impl Report {
             self.lines
                 .push(("checks against a role", skipped.to_owned()));
         }
-        judgement.refusal
+        judgment.refusal
     }
 
     /// Steps 2 and 3 of a sign-in, with the keys at hand and no way to get others.

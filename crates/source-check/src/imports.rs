@@ -20,7 +20,6 @@ const HTTP: &[&str] = &["entra_client"];
 const HTTP_FILES: &[&str] = &[
     "src/directory/worker.rs",
     "src/group_sync/fetch.rs",
-    "src/keys/fetch.rs",
     "src/keys/worker.rs",
 ];
 

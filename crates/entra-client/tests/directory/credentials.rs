@@ -378,7 +378,7 @@ fn a_federated_token_is_read_anew_for_each_token() {
     );
 }
 
-/// Writes beside and renames, as whoever rotates a secret does.
+/// Writes beside and renames, as the rotation of a secret does.
 fn replace(path: &Path, content: &str) {
     let beside = secret_file(path.parent().unwrap(), "beside", content);
     std::fs::rename(beside, path).unwrap();

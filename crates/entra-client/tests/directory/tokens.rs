@@ -173,7 +173,7 @@ fn a_refused_credential_is_not_tried_at_every_turn() {
         assert!(!error.message.contains(SENTINEL), "{error}");
     }
     assert_eq!(server.asked().len(), 1);
-    // But soon again: a mended credential is not to wait for long.
+    // But soon again: a corrected credential must not wait for long.
     let started = Instant::now();
     while server.asked().len() < 2 {
         assert!(started.elapsed() < Duration::from_secs(20));

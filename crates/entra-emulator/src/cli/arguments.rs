@@ -35,7 +35,7 @@ pub(super) enum Command {
     /// Rotate the keys of a running server, set faults, count requests.
     #[command(after_help = help::CONTROL)]
     Control(ControlArguments),
-    /// List the deviations that `token --with` knows, and why aadauth refuses each.
+    /// List the invalid-token cases that `token --with` knows, and why aadauth refuses each.
     Deviations {
         #[arg(long, value_enum, default_value_t)]
         output: Output,
@@ -92,7 +92,7 @@ pub(super) struct TokenArguments {
     /// Without it, the server that last ran on the state directory.
     #[arg(long, value_name = "AUTHORITY")]
     pub authority: Option<Authority>,
-    /// Differ from a good token in this respect; may be repeated. --help lists them.
+    /// Make the token invalid in this respect; may be repeated. --help lists the cases.
     #[arg(long = "with", value_name = "DEVIATION", value_parser = parse_deviation)]
     pub deviations: Vec<&'static Deviation>,
     /// Set a claim to a JSON value, or to the text as it stands if it is no JSON.

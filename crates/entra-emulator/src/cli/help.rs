@@ -70,11 +70,11 @@ pub(super) fn token_long() -> String {
     format!("{TOKEN}\n\n{}", deviations())
 }
 
-/// The table of deviations: name, why aadauth refuses it, what is different.
+/// The table of invalid-token cases: name, why aadauth refuses it, what is different.
 pub(super) fn deviations() -> String {
     let mut text = String::from(
-        "Deviations, the reason for which aadauth refuses each, and the role whose holder's token \
-         it is meant for:\n",
+        "Invalid-token cases, the reason for which aadauth refuses each, and the kind of role that \
+         the valid token is for:\n",
     );
     for deviation in Deviation::all() {
         let held = deviation.held;

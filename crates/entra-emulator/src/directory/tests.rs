@@ -1,5 +1,9 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
+use std::path::Path;
+
+use uuid::Uuid;
+
 use super::*;
 
 fn problem(from: &str, to: &str) -> String {

@@ -2,9 +2,13 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde_json::json;
+use serde_json::{Value, json};
+use uuid::Uuid;
 
 use super::*;
+use crate::authority::{Authority, TokenVersion};
+use crate::directory::{Directory, Subject};
+use crate::signing_keys::SigningKeys;
 
 const NOW: i64 = 1_800_000_000;
 const OSSRDBMS: &str = "https://ossrdbms-aad.database.windows.net";

@@ -136,8 +136,8 @@ fn each_reason_has_its_token() {
 #[test]
 fn issuer_version_and_tenant_are_judged_once_more() {
     let reasons = |claims: &Value, mapping: &Mapping| {
-        let judgement = judged(&policy(), mapping, &verified(claims), NOW);
-        judgement
+        let judgment = judged(&policy(), mapping, &verified(claims), NOW);
+        judgment
             .checks
             .iter()
             .filter_map(|check| check.outcome.err())
@@ -225,28 +225,28 @@ fn the_audience_is_ours() {
     }
     let mut none = policy();
     none.audiences.clear();
-    let judgement = judged(&none, &alice(), &verified(&user_v1()), NOW);
-    assert_eq!(judgement.refusal, Some(Reason::AudienceMismatch));
+    let judgment = judged(&none, &alice(), &verified(&user_v1()), NOW);
+    assert_eq!(judgment.refusal, Some(Reason::AudienceMismatch));
 }
 
 /// The first failure is the reason, in the order of the steps, and none hides another.
 #[test]
 fn checks_run_in_order_and_all_of_them() {
     let mut claims = json!({ "iss": "x", "tid": "x", "ver": "x" });
-    let judgement = judged(&policy(), &with_mfa(alice()), &verified(&claims), NOW);
-    let names: Vec<_> = judgement.checks.iter().map(|check| check.name).collect();
+    let judgment = judged(&policy(), &with_mfa(alice()), &verified(&claims), NOW);
+    let names: Vec<_> = judgment.checks.iter().map(|check| check.name).collect();
     assert_eq!(names.len(), 16);
     assert!(
-        judgement.checks.iter().all(|check| check.outcome.is_err()),
-        "{judgement:?}"
+        judgment.checks.iter().all(|check| check.outcome.is_err()),
+        "{judgment:?}"
     );
-    let steps: Vec<Step> = judgement
+    let steps: Vec<Step> = judgment
         .checks
         .iter()
         .map(|check| check.outcome.unwrap_err().step())
         .collect();
     assert!(steps.is_sorted(), "{steps:?}");
-    assert_eq!(judgement.refusal, Some(Reason::IssuerMismatch));
+    assert_eq!(judgment.refusal, Some(Reason::IssuerMismatch));
 
     claims = user_v1();
     let good = judged(&policy(), &alice(), &verified(&claims), NOW);

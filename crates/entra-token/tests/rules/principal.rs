@@ -76,7 +76,7 @@ fn roles_take_tokens_of_their_kind() {
     }
 }
 
-/// The client id is `appid` in v1 and `azp` in v2, and the other one does not stand in for it.
+/// The client id is `appid` in v1 and `azp` in v2, and the other one does not replace it.
 #[test]
 fn the_client_id_is_the_one_of_the_version() {
     assert_eq!(verified(&user_v1()).appid(), Some(CLIENT));

@@ -11,13 +11,13 @@ fn refusal(claims: &Value, mapping: &Mapping, revoked: &[Uuid]) -> Option<Reason
     let claims = verified(claims);
     let ids = RevocableIds::of(mapping, &claims).unwrap();
     let is_revoked = ids.any(|id| revoked.contains(&id));
-    let judgement = judged(&policy(), mapping, &claims, NOW);
-    assert_eq!(judgement.refusal, None);
-    let judgement = judgement.with_revocation(is_revoked);
-    let last = judgement.checks.last().unwrap();
+    let judgment = judged(&policy(), mapping, &claims, NOW);
+    assert_eq!(judgment.refusal, None);
+    let judgment = judgment.with_revocation(is_revoked);
+    let last = judgment.checks.last().unwrap();
     assert_eq!(last.name, REVOCATION_CHECK);
     assert_eq!(last.outcome.is_err(), is_revoked);
-    judgement.refusal
+    judgment.refusal
 }
 
 #[test]
@@ -53,20 +53,20 @@ fn an_application_is_revoked_by_either_id_and_its_users_by_neither() {
 #[test]
 fn no_directory_is_asked_about_who_is_revoked() {
     let claims = verified(&without(user_v1(), "groups"));
-    let judgement = judged(&policy(), &group(), &claims, NOW);
+    let judgment = judged(&policy(), &group(), &claims, NOW);
     assert!(
-        judgement
+        judgment
             .clone()
             .with_revocation(false)
             .hinges_on_membership()
     );
-    assert!(!judgement.with_revocation(true).hinges_on_membership());
+    assert!(!judgment.with_revocation(true).hinges_on_membership());
 }
 
 /// What else is wrong counts first.
 #[test]
 fn it_is_the_last_check() {
     let claims = verified(&setting(user_v1(), "aud", json!("api://other")));
-    let judgement = judged(&policy(), &alice(), &claims, NOW).with_revocation(true);
-    assert_eq!(judgement.refusal, Some(Reason::AudienceMismatch));
+    let judgment = judged(&policy(), &alice(), &claims, NOW).with_revocation(true);
+    assert_eq!(judgment.refusal, Some(Reason::AudienceMismatch));
 }

@@ -88,6 +88,6 @@ fn skew_and_lifetime_come_from_the_policy() {
     assert_eq!(at(NOW - 600), None);
     assert_eq!(at(NOW - 601), Some(Reason::NotYetValid));
     strict.max_token_lifetime = 3599;
-    let judgement = judged(&strict, &alice(), &verified(&user_v1()), NOW);
-    assert_eq!(judgement.refusal, Some(Reason::LifetimeTooLong));
+    let judgment = judged(&strict, &alice(), &verified(&user_v1()), NOW);
+    assert_eq!(judgment.refusal, Some(Reason::LifetimeTooLong));
 }

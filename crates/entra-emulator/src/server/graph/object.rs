@@ -193,8 +193,8 @@ pub(super) fn shown(
     Ok(names.iter().map(member).collect())
 }
 
-/// The object among objects of other types: it names its type, and has what `select` names of it
-/// that objects of its type have. Who may not read it learns its type and id.
+/// The object among objects of other types: it names its type, and has those of its properties that
+/// `select` names. A caller that may not read it learns its type and id.
 pub(super) fn shown_among_others(
     object: &Object<'_>,
     tenant: &Tenant,
