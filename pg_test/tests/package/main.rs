@@ -80,6 +80,11 @@ fn trials(prepared: &Option<Arc<Prepared>>) -> Vec<Trial> {
         let trial = Trial::test(format!("dockerfile::{name}"), move || {
             test().map_err(|error| error.to_string().into())
         });
+        if *on_request {
+            eprintln!(
+                "skipped: dockerfile::{name}: it compiles everything again, so `make nightly` runs it"
+            );
+        }
         trials.push(trial.with_ignored_flag(*on_request));
     }
     for (module, tests) in MODULES {

@@ -134,26 +134,52 @@ fn is_built_with(option: &str) -> bool {
     pg_config_says("--configure").is_ok_and(|said| said.contains(option))
 }
 
+fn applies(module: &str, test: &str) -> bool {
+    let is_of_version = |applies: fn(u32) -> bool| {
+        major().is_ok_and(|major| major.parse::<u32>().is_ok_and(applies))
+    };
+    let is_second_file = matches!(Route::of_environment(), Ok(Route::HbaFile));
+    match module {
+        "oauth" => is_of_version(|major| major >= 18),
+        // A server of that version, beside the one under test.
+        "without_pam" => !is_second_file && is_of_version(|major| major == 15),
+        _ => !is_second_file || !OF_PAM.contains(&test),
+    }
+}
+
+/// What the server under test lacks for a test, which is then skipped.
+fn lacks(module: &str, name: &str) -> Option<&'static str> {
+    match module {
+        "oauth" if name.starts_with("psql_") && !is_built_with("--with-libcurl") => {
+            Some("psql is built without libcurl")
+        }
+        "hba_lines" if name.starts_with("ldap_") && !is_built_with("--with-ldap") => {
+            Some("PostgreSQL is built without LDAP")
+        }
+        _ => None,
+    }
+}
+
 /// Every test as libtest-mimic wants it; without a rig they can be listed, not run.
 fn trials(rig: &Option<Arc<Rig>>) -> Vec<Trial> {
     let mut trials = Vec::new();
-    let is_second_file = matches!(Route::of_environment(), Ok(Route::HbaFile));
     for (module, tests) in MODULES {
         for (name, test) in *tests {
             let rig = rig.clone();
             let full_name = format!("{module}::{name}");
-            let is_left_out = match *module {
-                "oauth" => matches!(oauth::out_of_reach(name), Ok(Some(_))),
-                // A server of that version, beside the one under test.
-                "without_pam" => is_second_file || !matches!(major().as_deref(), Ok("15")),
-                "hba_lines" if name.starts_with("ldap_") => !is_built_with("--with-ldap"),
-                _ => is_second_file && OF_PAM.contains(&full_name.as_str()),
-            };
+            // What says nothing of this method or version is no test of the run.
+            if !applies(module, &full_name) {
+                continue;
+            }
+            let lacks = lacks(module, name);
+            if let Some(lacks) = lacks {
+                eprintln!("skipped: {full_name}: {lacks}");
+            }
             let trial = Trial::test(full_name, move || {
                 let rig = rig.as_deref().ok_or("there is no rig")?;
                 test(rig).map_err(|error| error.to_string().into())
             });
-            trials.push(trial.with_ignored_flag(is_left_out));
+            trials.push(trial.with_ignored_flag(lacks.is_some()));
         }
     }
     for deviation in entra_emulator::Deviation::all() {

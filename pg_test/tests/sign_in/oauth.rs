@@ -8,7 +8,6 @@ mod tokens;
 
 use pg_test::Result;
 use pg_test::emulator::{AUDIENCE, TENANT};
-use pg_test::place::{major, pg_config_says};
 use pg_test::route::Route;
 use pg_test::server::{Plan, Server};
 
@@ -49,16 +48,6 @@ pub const TESTS: &[Test] = &[
     ("a_panic_and_an_error_in_the_decision", fail_closed::faults),
     ("psql_with_a_device_code", psql::device_code),
 ];
-
-/// Why the server under test can't be asked for this; `None` where it can.
-pub fn out_of_reach(test: &str) -> Result<Option<&'static str>> {
-    if major()?.parse::<u32>()? < 18 {
-        return Ok(Some("OAUTHBEARER is there from PostgreSQL 18 on"));
-    }
-    let without_client =
-        test.starts_with("psql_") && !pg_config_says("--configure")?.contains("--with-libcurl");
-    Ok(without_client.then_some("this psql was built without libcurl"))
-}
 
 /// A line that asks the users (the field of pg_hba.conf) for a token by OAUTHBEARER.
 fn line(rig: &Rig, users: &str) -> String {
