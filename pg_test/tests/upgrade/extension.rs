@@ -51,7 +51,7 @@ fn updated(servers: &Servers) -> Result<()> {
     let objects = catalog::difference(&expected, &catalog::describe(&server)?);
     for changed in [
         "retired",
-        "sign_ins",
+        ") later;",
         "TABLE aadauth.sessions TO PUBLIC",
         "As an earlier version",
     ] {
