@@ -9,6 +9,7 @@
 
 mod error;
 mod function;
+mod install;
 mod view;
 pub mod worker;
 
@@ -16,7 +17,6 @@ use std::cell::RefCell;
 use std::time::{Duration, Instant};
 
 use entra_token::{PrincipalKind, Reason, RevocableIds};
-use pgrx::prelude::*;
 
 use crate::pg::ending as pg_ending;
 use crate::pg::latch::{self, Process};
@@ -27,18 +27,6 @@ use crate::{clock, settings};
 use crate::shared::sessions::revocations::RevocationList;
 use crate::shared::sessions::table::{Place, Session};
 use crate::shared::sessions::termination::Ending;
-
-extension_sql_file!(
-    "../../sql/sessions.sql",
-    name = "sessions",
-    requires = [
-        view::sessions,
-        view::own_principal,
-        function::revoke,
-        function::restore,
-        functions::pg_catalog::pgaadauth_list_principals
-    ]
-);
 
 /// How long a sign-in waits for the list of revocations to be loaded.
 const PATIENCE: Duration = Duration::from_secs(2);

@@ -10,7 +10,6 @@ use pgrx::prelude::*;
 use uuid::Uuid;
 
 use crate::background::database::{self, Problem};
-use crate::hooks::client_authentication;
 use crate::pg::latch::Process;
 use crate::pg::log::{self, Level};
 use crate::pg::{exit, server, worker};
@@ -32,7 +31,6 @@ const RETRY: Duration = Duration::from_secs(1);
 const EXPIRY: Duration = Duration::from_secs(1);
 /// Runs until SIGTERM, or until another database is configured.
 pub fn run() {
-    client_authentication::report_displacement();
     let failures = ConnectFailures::OF_SESSIONS;
     let detail = "Until they have been read once, Entra sign-ins are refused; then the list that was read last stays \
                   in force. The reason is in the log line before.";

@@ -1,0 +1,17 @@
+//! The views and functions of sessions and revocations, in SQL.
+
+use pgrx::prelude::*;
+
+use super::{function, view};
+
+extension_sql_file!(
+    "../../sql/sessions.sql",
+    name = "sessions",
+    requires = [
+        view::sessions,
+        view::own_principal,
+        function::revoke,
+        function::restore,
+        functions::pg_catalog::pgaadauth_list_principals
+    ]
+);
