@@ -141,6 +141,8 @@ fn applies(module: &str, test: &str) -> bool {
     let is_second_file = matches!(Route::of_environment(), Ok(Route::HbaFile));
     match module {
         "oauth" => is_of_version(|major| major >= 18),
+        // They start servers of that method whatever the run's.
+        "second_file" => is_second_file,
         // A server of that version, beside the one under test.
         "without_pam" => !is_second_file && is_of_version(|major| major == 15),
         _ => !is_second_file || !OF_PAM.contains(&test),
