@@ -18,13 +18,6 @@ pub fn init() {
     );
 }
 
-/// How many questions to the directory take up a slot, for the test that none is ever lost.
-#[pgrx::pg_extern(schema = "aadauth")]
-fn directory_slots_taken() -> i64 {
-    let taken = super::shmem::questions(|table| table.taken(crate::clock::micros()));
-    i64::try_from(taken).unwrap_or(i64::MAX)
-}
-
 /// Fails as the setting says.
 ///
 /// # Panics

@@ -2,8 +2,6 @@
 
 use pgrx::prelude::*;
 
-use super::{function, view};
-
 extension_sql_file!(
     "../../sql/sessions.sql",
     name = "sessions",
