@@ -21,11 +21,11 @@ pub struct Event {
     pub outcome: Outcome,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<Reason>,
-    /// `entra-token`, `password`, or the method of the pg_hba.conf line.
+    /// `entra-token`, `password`, or the method of the `pg_hba.conf` record.
     pub method: Shown,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub principal: Option<Principal>,
-    /// Object id of the group that the principal came through.
+    /// Object id of the group that the principal signed in through.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub group_id: Option<Uuid>,
     /// `None` for a local socket.
@@ -42,11 +42,11 @@ pub struct Event {
     pub token: Option<Token>,
     pub backend_pid: i32,
     pub decision_micros: i64,
-    /// The checks of a refusal after the signature was verified; of an accepted sign-in to a group
-    /// role, how the membership is known.
+    /// For a refusal after the signature was verified: its checks. For an accepted sign-in to a group role: the
+    /// source of the membership.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub checks: Vec<EventCheck>,
-    /// For how many attempts the event stands.
+    /// The number of attempts that the event represents.
     pub count: i64,
 }
 
@@ -56,25 +56,25 @@ pub struct EventCheck {
     pub name: Shown,
     /// Why it failed; `None` when it passed.
     pub reason: Option<Reason>,
-    /// For a membership: the group's object id, and who was asked about it.
+    /// For a membership: the group's object id, and the source that was asked.
     #[serde(flatten)]
     pub membership: Option<EventMembership>,
 }
 
-/// Who was asked about a membership.
+/// The source that was asked about a membership.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum MembershipSource {
     /// The token's `groups`.
     Claim,
-    /// The same, which has names in place of object ids and says nothing for that reason.
+    /// The same, but it contains names instead of object ids, so it proves nothing.
     Names,
     /// What the directory said within `aadauth.group_cache_ttl`.
     Cache,
     Directory,
 }
 
-/// A question about a membership.
+/// A check of a membership.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct EventMembership {
     pub group: Uuid,
@@ -82,7 +82,7 @@ pub struct EventMembership {
 }
 
 impl Event {
-    /// An event of now, with an id of its own.
+    /// An event at the current time, with an id of its own.
     pub fn new(outcome: Outcome, role: &str, method: &str) -> Event {
         Event {
             id: new_id(),
@@ -106,19 +106,19 @@ impl Event {
         }
     }
 
-    /// Whether anybody could have caused it, without a token of our tenant or a right password.
-    pub fn is_anybodys(&self) -> bool {
+    /// Whether anyone could have caused it, without a verified token or a correct password.
+    pub fn is_unauthenticated(&self) -> bool {
         self.outcome != Outcome::Authenticated && self.token.is_none()
     }
 }
 
 /// A UUIDv7 (RFC 9562 section 5.7) of now.
 ///
-/// The random part is fresh each time: a generator with a state in memory would hand the same ids to all
-/// processes forked from one postmaster.
+/// The random part is read for each id: a generator with state in memory would give the same ids to all processes
+/// forked from one postmaster.
 pub(super) fn new_id() -> Uuid {
     let millis = u64::try_from(clock::micros() / 1000).unwrap_or_default();
-    // Without random bytes (which PostgreSQL itself would not start without) the process tells apart.
+    // Without random bytes (PostgreSQL itself would not start then) the process id distinguishes them.
     let random = server::random().unwrap_or_else(|_| {
         let mut bytes = [0; 10];
         for (byte, part) in bytes.iter_mut().zip(std::process::id().to_be_bytes()) {

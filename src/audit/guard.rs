@@ -1,4 +1,4 @@
-//! Keeps `DROP EXTENSION` from deleting the audit and the revocations unasked.
+//! Keeps `DROP EXTENSION` from deleting the audit and the revocations without CASCADE.
 
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
@@ -9,44 +9,44 @@ use crate::pg::rights;
 ///
 /// # Panics
 /// With PostgreSQL's ERROR, if that would delete recorded sign-ins or revocations.
-pub fn dropping() {
-    // Nobody else may drop the extension, or may look into its table; PostgreSQL says so.
+pub fn check_drop() {
+    // PostgreSQL itself lets only superusers drop the extension; others may not read its tables.
     if !rights::is_superuser(rights::current_user()) {
         return;
     }
-    let kept = kept().unwrap_or_else(|error| pgrx::error!("{error}"));
-    if kept.is_empty() {
+    let deleted = deleted().unwrap_or_else(|error| pgrx::error!("{error}"));
+    if deleted.is_empty() {
         return;
     }
     ErrorReport::new(
         PgSqlErrorCode::ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST,
         format!(
             "cannot drop extension aadauth without deleting {}",
-            kept.join(" and ")
+            deleted.join(" and ")
         ),
-        "dropping",
+        "check_drop",
     )
-    .set_detail("They are in aadauth.sign_in_audit and aadauth.revoked_principals, and go with the extension.")
+    .set_detail("They are in aadauth.sign_in_audit and aadauth.revoked_principals, which are dropped with the extension.")
     .set_hint("Copy what must be kept, then use DROP EXTENSION aadauth CASCADE.")
     .report(PgLogLevel::ERROR);
 }
 
-/// What would be deleted; nothing where the extension is not installed, or its tables are empty.
-fn kept() -> spi::Result<Vec<String>> {
-    let mut kept = Vec::new();
+/// What would be deleted; nothing if the extension is not installed or its tables are empty.
+fn deleted() -> spi::Result<Vec<String>> {
+    let mut deleted = Vec::new();
     let since = "SELECT pg_catalog.to_char(pg_catalog.min(occurred_at), 'YYYY-MM-DD') \
         FROM aadauth.sign_in_audit";
     if let Some(since) = first::<String>("sign_in_audit", since)? {
-        kept.push(format!("the sign-ins recorded since {since}"));
+        deleted.push(format!("the sign-ins recorded since {since}"));
     }
     let revoked = "SELECT true FROM aadauth.revoked_principals";
     if first::<bool>("revoked_principals", revoked)? == Some(true) {
-        kept.push("the revocations".to_owned());
+        deleted.push("the revocations".to_owned());
     }
-    Ok(kept)
+    Ok(deleted)
 }
 
-/// The query's one value, if the table is there.
+/// The query's one value, if the table exists.
 fn first<T: FromDatum + IntoDatum>(table: &str, query: &str) -> spi::Result<Option<T>> {
     let installed = "SELECT 1 FROM pg_catalog.pg_class AS c \
         JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace \

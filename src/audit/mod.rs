@@ -1,13 +1,13 @@
 //! Sign-in events: from the backend that decides, through a spool file, to the table.
 
+pub mod aggregate;
 pub mod event;
-pub mod flood;
 pub mod guard;
 pub mod partition;
 pub mod record;
 pub mod spool;
-mod trouble;
 pub mod worker;
+mod write_failures;
 mod writer;
 
 use std::io;
@@ -22,54 +22,56 @@ use crate::pg::server;
 use crate::settings;
 use crate::shared::outcome::Outcome;
 use crate::shared::shmem;
-use crate::shared::spool::Share;
-use flood::Admission;
+use crate::shared::spool::Quota;
+use aggregate::Admission;
 
 extension_sql_file!("../../sql/audit.sql", name = "audit");
 
-/// Begins a spool file and a flood table. Called when the shared memory has been made, in the postmaster.
+/// Creates a spool file and an aggregate table. Called in the postmaster, once shared memory exists.
 pub fn begin() {
     let start = (!server::is_binary_upgrade()).then(event::new_id);
     spool::begin(start);
     if let Some(start) = start
-        && let Err(error) = flood::prepare(start)
+        && let Err(error) = aggregate::prepare(start)
     {
         log::line(
             Level::Warning,
-            &format!("could not make the flood table of the audit: {error}"),
-            Some("Refused sign-ins are recorded one by one, however many they are."),
-            Some("Look at the space and the permissions of the data directory's aadauth/spool."),
+            &format!("could not create the aggregate table of the audit: {error}"),
+            Some("Each refused sign-in is recorded by itself, regardless of how many there are."),
+            Some(
+                "Check free space and permissions of the directory aadauth/spool in the data directory.",
+            ),
         );
     }
 }
 
 /// Bytes that the audit worker has not moved to the table yet, counts included.
 pub fn backlog() -> u64 {
-    spool::backlog() + flood::backlog()
+    spool::backlog() + aggregate::backlog()
 }
 
-/// A good sign-in that was to be recorded and could not be.
+/// A valid sign-in had to be recorded and could not be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotRecorded;
 
-/// Records the event: in the spool, from where the audit worker takes it, or in a count.
+/// Records the event: in the spool, which the audit worker reads, or in a count.
 ///
 /// Needs no transaction and no database, and never waits for the worker, so that it can be called in every
-/// state of a sign-in and on a hot standby. With `must_be_recorded`, an event that can't be written is counted
-/// as a refusal for `audit-unavailable`, which is what the caller must make of it.
+/// state of a sign-in and on a hot standby. With `must_be_recorded`, an event that cannot be written is counted
+/// as a refusal for `audit-unavailable`, and the caller must refuse the sign-in.
 ///
 /// # Errors
-/// With `must_be_recorded` alone.
+/// Only with `must_be_recorded`.
 pub fn append(event: &Event, must_be_recorded: bool) -> Result<(), NotRecorded> {
-    // Nothing of ours is to happen then.
+    // pg_upgrade runs the server; nothing is recorded then.
     if server::is_binary_upgrade() {
         return Ok(());
     }
-    let outcome = if event.is_anybodys() {
-        append_anybodys(event);
+    let outcome = if event.is_unauthenticated() {
+        append_unauthenticated(event);
         Ok(())
     } else {
-        append_whole(event, must_be_recorded)
+        append_authenticated(event, must_be_recorded)
     };
     if let Some(worker) = shmem::audit_worker() {
         worker.wake();
@@ -77,32 +79,32 @@ pub fn append(event: &Event, must_be_recorded: bool) -> Result<(), NotRecorded> 
     outcome
 }
 
-fn append_anybodys(event: &Event) {
-    // Where it can't be counted, it is written.
-    if let Ok(Admission::Counted) = flood::admit(event) {
+fn append_unauthenticated(event: &Event) {
+    // If it cannot be counted, it is written.
+    if let Ok(Admission::Counted) = aggregate::admit(event) {
         return;
     }
-    match spool::append(event, Share::Half) {
-        Ok(_) => trouble::is_over(Share::Half),
+    match spool::append(event, Quota::Half) {
+        Ok(_) => write_failures::record_success(Quota::Half),
         Err(error) => {
-            trouble::say(Share::Half, &error);
-            or_lost(event.outcome, flood::count(event));
+            write_failures::record_failure(Quota::Half, &error);
+            count_lost(event.outcome, aggregate::count(event));
         }
     }
 }
 
-fn append_whole(event: &Event, must_be_recorded: bool) -> Result<(), NotRecorded> {
-    // One good token for something else refuses as often as somebody likes.
-    let (share, sync) = match event.outcome {
-        Outcome::Authenticated => (Share::Whole, settings::audit_sync()),
-        Outcome::Refused | Outcome::Interrupted => (Share::Half, false),
+fn append_authenticated(event: &Event, must_be_recorded: bool) -> Result<(), NotRecorded> {
+    // The holder of one valid token can cause any number of refusals.
+    let (quota, sync) = match event.outcome {
+        Outcome::Authenticated => (Quota::Full, settings::audit_sync()),
+        Outcome::Refused | Outcome::Interrupted => (Quota::Half, false),
     };
-    let error = match spool::append(event, share) {
+    let error = match spool::append(event, quota) {
         Ok(written) => {
-            trouble::is_over(share);
-            // It is in the spool even if that fails, so that it must not be counted.
+            write_failures::record_success(quota);
+            // Even if that fails it is in the spool, so it must not be counted as well.
             if sync && let Err(error) = written.sync() {
-                trouble::say_unsynced(&error);
+                write_failures::log_unsynced(&error);
                 return if must_be_recorded {
                     Err(NotRecorded)
                 } else {
@@ -113,22 +115,23 @@ fn append_whole(event: &Event, must_be_recorded: bool) -> Result<(), NotRecorded
         }
         Err(error) => error,
     };
-    trouble::say(share, &error);
+    write_failures::record_failure(quota, &error);
     if must_be_recorded {
         let refused = Event {
             outcome: Outcome::Refused,
             reason: Some(Reason::AuditUnavailable),
             ..event.clone()
         };
-        or_lost(Outcome::Refused, flood::count(&refused));
+        count_lost(Outcome::Refused, aggregate::count(&refused));
         return Err(NotRecorded);
     }
-    or_lost(event.outcome, flood::count_unrecorded(event.outcome, 1));
+    let counted = aggregate::count_unrecorded(event.outcome, 1);
+    count_lost(event.outcome, counted);
     Ok(())
 }
 
-/// Keeps in memory what could not be counted on disk either.
-fn or_lost(outcome: Outcome, counted: io::Result<()>) {
+/// Counts in memory what could not be counted on disk either.
+fn count_lost(outcome: Outcome, counted: io::Result<()>) {
     if counted.is_err() {
         shmem::change_spool(|state| *state.lost_of(outcome) += 1);
     }

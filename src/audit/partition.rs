@@ -1,7 +1,7 @@
-//! The partitions of the audit: a table per week, made when there is something for it and dropped when
-//! `aadauth.audit_retention` has passed.
+//! The partitions of the audit: a table per week, created when there is an event for it and dropped when it is older
+//! than `aadauth.audit_retention`.
 //!
-//! The statements run as those of [`super::writer`].
+//! The statements run with the search path of [`super::writer`].
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::pg::worker::{self, Failure};
 
-/// A week from Monday 00:00 UTC to the next, counted from the one that the Unix epoch is in.
+/// A week from Monday 00:00 UTC to the next, counted from the one that contains the Unix epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Week(i32);
 
@@ -25,9 +25,9 @@ impl Week {
     }
 }
 
-/// What each partition has: the key, by which no event is recorded twice, and an index for each question
-/// of an auditor. The expressions are those of the view `aadauth.sign_ins`.
-const KEYS: [&str; 6] = [
+/// Of each partition: the primary key, which prevents that an event is recorded twice, and an index for each usual query
+/// of an auditor.
+const INDEXES: [&str; 6] = [
     "ALTER TABLE {} ADD PRIMARY KEY (event_id)",
     "CREATE INDEX ON {} (occurred_at)",
     "CREATE INDEX ON {} (occurred_at) WHERE outcome = 'refused'",
@@ -36,21 +36,21 @@ const KEYS: [&str; 6] = [
     "CREATE INDEX ON {} (client_address, occurred_at)",
 ];
 
-/// As [`KEYS`]. Statistics of an index aren't hidden by the table's policies (system_views.sql, `pg_stats`),
-/// and these would list people.
-const PRINCIPALS: [&str; 2] = [
+/// As [`INDEXES`]; the expression is that of the view `aadauth.sign_ins`. An index's statistics are not hidden by the
+/// table's policies (system_views.sql, `pg_stats`), and these would list people.
+const PRINCIPAL_INDEX: [&str; 2] = [
     "CREATE INDEX {name}_principal_idx ON aadauth.{name}
         ((COALESCE(upn, display_name, app_id::text, object_id::text)), occurred_at)",
     "ALTER INDEX aadauth.{name}_principal_idx ALTER COLUMN 1 SET STATISTICS 0",
 ];
 
-/// The name of the week's partition, schema included, which is made if it isn't there.
+/// The name of the week's partition, with its schema; the partition is created if it does not exist.
 ///
-/// A table of that name that stands beside the audit is taken in: a dump that is being restored has
-/// made it, or somebody has detached a week for which an event has now come.
+/// A table of that name that is not attached is attached: a dump that is being restored has created it, or a week was
+/// detached for which there is a new event.
 ///
 /// # Errors
-/// It can't be made, for example because somebody holds a lock.
+/// It cannot be created, for example because another session holds a lock.
 pub fn ensure(client: &mut SpiClient<'_>, week: Week) -> Result<String, Failure> {
     let query = "
 WITH week AS (
@@ -85,18 +85,19 @@ LEFT JOIN pg_catalog.pg_roles AS r ON r.oid = c.relowner";
         run(&format!(
             "CREATE TABLE {table} (LIKE aadauth.sign_in_audit INCLUDING COMMENTS)"
         ))?;
-        for key in KEYS {
-            run(&key.replace("{}", &table))?;
+        for statement in INDEXES {
+            run(&statement.replace("{}", &table))?;
         }
-        for statement in PRINCIPALS {
+        for statement in PRINCIPAL_INDEX {
             run(&statement.replace("{name}", &name))?;
         }
-        // Whoever may read all data reads the whole table by its policy only, and so no part of it.
+        // Members of pg_read_all_data are subject to the partitioned table's policies, so they must be to the
+        // partition's as well.
         run(&format!("ALTER TABLE {table} ENABLE ROW LEVEL SECURITY"))?;
-        take_back(client, &table)?;
+        revoke_default_privileges(client, &table)?;
     }
     if !is_attached {
-        // Takes a lesser lock than CREATE TABLE ... PARTITION OF, so that readers don't hold it up.
+        // Takes a weaker lock than CREATE TABLE ... PARTITION OF, so that readers do not block it.
         let attach = format!(
             "ALTER TABLE aadauth.sign_in_audit ATTACH PARTITION {table} FOR VALUES {bounds}"
         );
@@ -105,8 +106,8 @@ LEFT JOIN pg_catalog.pg_roles AS r ON r.oid = c.relowner";
     Ok(table)
 }
 
-/// Takes back what default privileges have given.
-fn take_back(client: &mut SpiClient<'_>, table: &str) -> Result<(), Failure> {
+/// Revokes what default privileges have granted.
+fn revoke_default_privileges(client: &mut SpiClient<'_>, table: &str) -> Result<(), Failure> {
     let query = "
 SELECT DISTINCT COALESCE(pg_catalog.quote_ident(r.rolname), 'PUBLIC')
 FROM pg_catalog.pg_class AS c
@@ -123,11 +124,11 @@ WHERE c.oid = $1::regclass AND a.grantee <> c.relowner";
     Ok(())
 }
 
-/// Forgets how far spool files had been read that have gone since then.
+/// Deletes the offsets of spool files that no longer exist, once they are older than the retention.
 ///
 /// # Errors
 /// Nothing has changed; another attempt may succeed.
-pub fn forget_offsets(retention: Duration, present: &[Uuid]) -> Result<(), Failure> {
+pub fn delete_offsets(retention: Duration, present: &[Uuid]) -> Result<(), Failure> {
     let statement = "DELETE FROM aadauth.audit_spool AS s
         WHERE s.read_at < pg_catalog.now() - pg_catalog.make_interval(secs => $1)
             AND s.spool_id <> ALL ($2)";
@@ -144,11 +145,10 @@ pub fn forget_offsets(retention: Duration, present: &[Uuid]) -> Result<(), Failu
     })
 }
 
-/// Drops the partitions that ended longer ago than that, each in a transaction of its own, and returns
-/// their names.
+/// Drops the partitions that ended longer ago than that, each in a transaction of its own, and returns their names.
 ///
 /// # Errors
-/// One can't be dropped now, for example because somebody is reading; the others are.
+/// One cannot be dropped now, for example because a session is reading it; the others are dropped.
 pub fn drop_expired(retention: Duration) -> (Vec<String>, Result<(), Failure>) {
     let (mut dropped, mut failed) = (Vec::new(), Ok(()));
     let names = match worker::transaction(|| expired(retention)) {
@@ -158,7 +158,7 @@ pub fn drop_expired(retention: Duration) -> (Vec<String>, Result<(), Failure>) {
     for name in names {
         let outcome = worker::transaction(|| {
             Spi::connect_mut(|client| {
-                // Whoever reads the audit waits behind this statement while it waits for its lock.
+                // Readers of the audit queue behind this statement while it waits for its lock.
                 client.update("SET LOCAL lock_timeout = '1s'", None, &[])?;
                 client.update(&format!("DROP TABLE aadauth.{name}"), None, &[])?;
                 Ok(())
@@ -172,7 +172,7 @@ pub fn drop_expired(retention: Duration) -> (Vec<String>, Result<(), Failure>) {
     (dropped, failed)
 }
 
-/// The names of partitions of ours that ended longer ago than that, oldest first.
+/// The names of the partitions that ended longer ago than that, oldest first.
 fn expired(retention: Duration) -> Result<Vec<String>, Failure> {
     let query = "
 SELECT c.relname::text

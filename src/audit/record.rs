@@ -1,8 +1,7 @@
 //! A line of the spool as the audit worker reads it.
 //!
-//! Read more freely than it is written: an event of another version of this library, with a reason or
-//! outcome that this one does not know, is an event still. What reaches SQL is typed, so that no line
-//! can make the statement fail.
+//! It accepts more than is written: an event of another version of this library, with a reason or outcome that this
+//! one does not know, is still an event. What is passed to SQL is typed, so that no line can make the statement fail.
 
 use std::net::IpAddr;
 
@@ -10,8 +9,8 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
-/// No event is longer; see the limits in [`super::event`].
-const LONGEST_LINE: usize = 64 * 1024;
+/// No event is longer: its texts have limits (see [`super::event`]).
+const MAX_LINE_LENGTH: usize = 64 * 1024;
 
 /// The columns of `aadauth.sign_in_audit`, by name.
 #[derive(Debug, Serialize)]
@@ -43,11 +42,11 @@ pub struct Record {
     backend_pid: i32,
     decision_micros: i64,
     checks: Option<Value>,
-    /// For how many attempts it stands.
+    /// The number of attempts that it represents.
     pub count: i64,
 }
 
-/// A text without NUL, which neither text nor jsonb takes.
+/// A text without NUL, which neither text nor jsonb accepts.
 #[derive(Debug, Serialize)]
 #[serde(transparent)]
 struct Text(String);
@@ -113,7 +112,7 @@ impl Record {
 
     /// `None` when the line is not an event.
     pub fn parse(line: &[u8]) -> Option<Record> {
-        if line.len() > LONGEST_LINE {
+        if line.len() > MAX_LINE_LENGTH {
             return None;
         }
         let line: Line = serde_json::from_slice(line).ok()?;
@@ -122,7 +121,7 @@ impl Record {
 }
 
 impl Line {
-    /// Whether SQL can hold the numbers, and a float the microseconds (2^53 is the year 2255).
+    /// Whether SQL types can hold the numbers, and a float the microseconds (2^53 is the year 2255).
     fn is_in_range(&self) -> bool {
         self.count > 0
             && (0..LAST_SECOND).contains(&self.decision_micros)
@@ -185,7 +184,7 @@ impl Line {
 /// Seconds since the Unix epoch up to the year 2255.
 const LAST_SECOND: i64 = 9_000_000_000;
 
-/// A time that a token claims, unless SQL can't hold it: the event must not be lost for that.
+/// A time that a token claims, if SQL can hold it: the event must not be lost otherwise.
 fn in_range(seconds: i64) -> Option<i64> {
     (0..LAST_SECOND).contains(&seconds).then_some(seconds)
 }
@@ -210,10 +209,10 @@ mod tests {
     use entra_token::{PrincipalKind, Reason};
 
     use super::*;
-    use crate::audit::event::{
-        Event, EventCheck, EventMembership, EventPrincipal, EventToken, MembershipSource, Outcome,
-        Shown,
-    };
+    use crate::audit::event::{Event, EventCheck, EventMembership, MembershipSource};
+    use crate::identity::{Principal, Token};
+    use crate::shared::outcome::Outcome;
+    use crate::text::Shown;
 
     fn event() -> Event {
         Event {
@@ -223,7 +222,7 @@ mod tests {
             outcome: Outcome::Refused,
             reason: Some(Reason::MfaMissing),
             method: Shown::from("entra-token"),
-            principal: Some(EventPrincipal {
+            principal: Some(Principal {
                 kind: PrincipalKind::Group,
                 object_id: Uuid::from_u128(2),
                 tenant_id: Uuid::from_u128(3),
@@ -237,7 +236,7 @@ mod tests {
             database: Some(Shown::from("app")),
             application_name: Some(Shown::from(r"psql \u0000")),
             tls: true,
-            token: Some(EventToken {
+            token: Some(Token {
                 token_id: Some(Shown::from("uti")),
                 issued_at: 10,
                 expires_at: 20,
@@ -308,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn what_sql_would_refuse_does_not_get_there() {
+    fn what_sql_does_not_accept_is_not_passed_on() {
         let line = written(&event());
         for (is, becomes) in [
             ("\"count\":1", "\"count\":0"),
@@ -340,7 +339,7 @@ mod tests {
         assert!(Record::parse(b"{\"id\":").is_none());
         assert!(Record::parse(b"\xff\xfe").is_none());
         let mut long = line.clone();
-        long.push_str(&" ".repeat(LONGEST_LINE));
+        long.push_str(&" ".repeat(MAX_LINE_LENGTH));
         assert!(Record::parse(long.as_bytes()).is_none());
 
         let with_nul = line

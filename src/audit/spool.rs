@@ -1,11 +1,11 @@
 //! The spool: files of one JSON object per line, to which backends append and which the audit worker
 //! reads.
 //!
-//! Each file has a random id for a name, so that an offset into one can't be mistaken for one into another
-//! (a base backup copies files and offsets alike). Which file is the current one is in shared memory: a new
-//! one whenever that is made, and when the audit worker has read a megabyte. Whoever appends holds a shared
-//! lock on the file (`flock`) from before a look at which is the current one until the line is written; so
-//! once a file is not the current one and an exclusive lock was to be had, nothing more comes.
+//! Each file is named by a random id, so that an offset into one cannot be mistaken for an offset into another (a base
+//! backup copies both files and offsets). Shared memory names the current file: a new one whenever shared memory is
+//! initialized, and when the audit worker has read a megabyte. A process that appends takes a shared lock on the file
+//! (`flock`) before it checks that the file is the current one, and holds it until the line is written. So if a file is
+//! not the current one and an exclusive lock on it can be taken, nothing is appended to it any more.
 
 mod file;
 
@@ -23,32 +23,32 @@ use crate::pg::server;
 use crate::settings;
 use crate::shared::shmem;
 
-use crate::shared::spool::{Share, SpoolState};
+use crate::shared::spool::{Quota, SpoolState};
 pub use file::Chunk;
 
-/// How long a file gets before the next one is begun, if the limit is not far smaller.
+/// The length at which the next file is started, unless the limit is far smaller.
 const FILE_LENGTH: u64 = 1024 * 1024;
 
-/// Makes the directories. Called in `_PG_init`, in the postmaster.
+/// Creates the directories. Called in `_PG_init`, in the postmaster.
 pub fn init() {
     if server::is_binary_upgrade() {
         return;
     }
-    if let Err(error) = make(&directory()) {
+    if let Err(error) = create(&directory()) {
         let path = directory();
         log::line(
             Level::Warning,
             &format!("could not create the directory {path:?}: {error}"),
-            Some("Until it is there, sign-ins can't be recorded."),
+            Some("Until it exists, sign-ins cannot be recorded."),
             Some("The data directory must be writable by the server's operating-system user."),
         );
     }
 }
 
-/// Begins a file. Called when the shared memory has been made, in the postmaster. `start` names this start of it;
-/// without, nothing is recorded.
+/// Starts a file. Called in the postmaster, once shared memory exists. `start` identifies this start of the server;
+/// without it, nothing is recorded.
 pub fn begin(start: Option<Uuid>) {
-    // Where the directory can't be read, appending fails as well, and says why.
+    // If the directory cannot be read, appending fails as well, and logs the reason.
     let older = length_of_all_but(None).unwrap_or_default();
     shmem::change_spool(|state| {
         *state = SpoolState {
@@ -81,15 +81,15 @@ pub fn used() -> u64 {
 /// Appends an event as one line.
 ///
 /// # Errors
-/// The event is not in the spool: there is no room, or the file can't be opened or written.
-pub fn append(event: &impl Serialize, share: Share) -> io::Result<Written> {
+/// The event is not in the spool: there is no room, or the file cannot be opened or written.
+pub fn append(event: &impl Serialize, quota: Quota) -> io::Result<Written> {
     let directory = directory();
-    let look = || shmem::spool(|state| state.current.map(|id| (id, state.older)));
-    let most = share.of(settings::audit_spool_limit());
-    append_line(&directory, &line(event)?, most, look)
+    let current = || shmem::spool(|state| state.current.map(|id| (id, state.older)));
+    let limit = quota.of(settings::audit_spool_limit());
+    append_line(&directory, &line(event)?, limit, current)
 }
 
-/// An event that is in the spool, and not yet on disk.
+/// An event that is in the spool, but not yet on disk.
 pub struct Written {
     file: File,
     id: Uuid,
@@ -99,53 +99,55 @@ impl Written {
     /// Waits until it is on disk.
     ///
     /// # Errors
-    /// It may never get there.
+    /// It may never be on disk.
     pub fn sync(self) -> io::Result<()> {
         self.file.sync_data()?;
         sync_name(&directory(), self.id)
     }
 }
 
-/// Writes with a single `write`, which O_APPEND keeps whole among other writers. `look` returns the
-/// current file and the length of all others.
+/// Writes with a single `write`, which `O_APPEND` keeps apart from other processes' lines. `current` returns the current
+/// file and the length of all others.
 ///
-/// Several at once may pass `most`, by a line each.
+/// Concurrent processes may exceed `limit`, by one line each.
 fn append_line(
     directory: &Path,
     line: &[u8],
-    most: u64,
-    look: impl Fn() -> Option<(Uuid, u64)>,
+    limit: u64,
+    current: impl Fn() -> Option<(Uuid, u64)>,
 ) -> io::Result<Written> {
-    // The current file changes once in a megabyte.
+    // The current file changes once per megabyte.
     const ATTEMPTS: u32 = 10;
     for _ in 0..ATTEMPTS {
-        let (id, older) = look().ok_or_else(|| io::Error::other("the spool has no file"))?;
+        let (id, older) =
+            current().ok_or_else(|| io::Error::other("the spool has no current file"))?;
         let mut file = open_to_append(directory, id)?;
         file.lock_shared()?;
-        if look().is_none_or(|(current, _)| current != id) {
+        if current().is_none_or(|(current, _)| current != id) {
             continue;
         }
         let length = older + file.metadata()?.len() + line.len() as u64;
-        if length > most {
+        if length > limit {
             return Err(io::Error::new(
                 ErrorKind::QuotaExceeded,
-                format!("the spool has {} kB", length / 1024),
+                format!("the spool would have {} kB", length / 1024),
             ));
         }
-        // Without its last newline it is whole: the next line brings one.
+        // Only the final newline may be missing: the next line begins with one.
         if file.write(line)? + 1 < line.len() {
             return Err(io::Error::new(
                 ErrorKind::StorageFull,
-                "the event was written in part only",
+                "only a part of the event was written",
             ));
         }
         return Ok(Written { file, id });
     }
-    Err(io::Error::other("the spool's file changed again and again"))
+    Err(io::Error::other(
+        "the current file of the spool kept changing",
+    ))
 }
 
-/// The line begins with a newline as well: should an earlier one have been cut short by a full disk, it
-/// spoils only itself.
+/// The line also begins with a newline: if a full disk has cut an earlier line short, only that one is lost.
 fn line(event: &impl Serialize) -> serde_json::Result<Vec<u8>> {
     let mut line = vec![b'\n'];
     serde_json::to_writer(&mut line, event)?;
@@ -163,15 +165,15 @@ fn open_to_append(directory: &Path, id: Uuid) -> io::Result<File> {
     };
     match open() {
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            // Somebody has removed the directory.
-            make(directory)?;
+            // The directory has been removed.
+            create(directory)?;
             open()
         }
         result => result,
     }
 }
 
-/// A new file's name is as little on disk as its content.
+/// Makes sure that a new file's name is on disk as well as its content.
 fn sync_name(directory: &Path, id: Uuid) -> io::Result<()> {
     if shmem::spool(|state| state.is_name_synced && state.current == Some(id)) {
         return Ok(());
@@ -184,18 +186,18 @@ fn sync_name(directory: &Path, id: Uuid) -> io::Result<()> {
 /// Reads whole lines from `start` on; see [`file::read`].
 ///
 /// # Errors
-/// The file can't be read; `NotFound` when it is not there.
+/// The file cannot be read; `NotFound` if it does not exist.
 pub fn read(id: Uuid, start: u64) -> io::Result<Chunk> {
     file::read(&path(&directory(), id), start, current() == Some(id))
 }
 
-/// Notes that the file has been read up to there, and begins another one if it is the current one and long
-/// enough. For the audit worker alone.
-pub fn passed(id: Uuid, read_to: u64) {
+/// Records that the file has been read up to there, and starts another one if it is the current one and long enough.
+/// Only for the audit worker.
+pub fn mark_read(id: Uuid, read_to: u64) {
     if current() != Some(id) {
         return;
     }
-    // A small limit must leave room for lines in the file that is begun.
+    // With a small limit, there must be room for lines in the next file.
     if read_to >= FILE_LENGTH.min(settings::audit_spool_limit() / 8) {
         let next = new_id();
         shmem::change_spool(|state| state.rotate(next, read_to));
@@ -204,31 +206,31 @@ pub fn passed(id: Uuid, read_to: u64) {
     }
 }
 
-/// Looks how much older files have. For the audit worker alone, which is the only one to change that.
+/// Updates the total length of older files. Only for the audit worker, the only process that changes it.
 ///
 /// # Errors
-/// The directory can't be read.
-pub fn measure() -> io::Result<()> {
+/// The directory cannot be read.
+pub fn update_size() -> io::Result<()> {
     let older = length_of_all_but(current())?;
     shmem::change_spool(|state| state.older = older);
     Ok(())
 }
 
-/// The ids of all files there are, oldest first; the ids begin with the time.
+/// The ids of all files, oldest first; ids begin with the time.
 ///
 /// # Errors
-/// The directory can't be read.
+/// The directory cannot be read.
 pub fn list() -> io::Result<Vec<Uuid>> {
     ids_of("jsonl")
 }
 
-/// The ids in the names of all files with that ending, sorted.
-pub(super) fn ids_of(ending: &str) -> io::Result<Vec<Uuid>> {
+/// The ids in the names of all files with that extension, sorted.
+pub(super) fn ids_of(extension: &str) -> io::Result<Vec<Uuid>> {
     let mut ids = Vec::new();
     for entry in fs::read_dir(directory())? {
         let name = entry?.file_name();
         let parts = name.to_str().and_then(|name| name.split_once('.'));
-        let id = parts.filter(|(_, found)| *found == ending);
+        let id = parts.filter(|(_, found)| *found == extension);
         ids.extend(id.and_then(|(id, _)| Uuid::try_parse(id).ok()));
     }
     ids.sort_unstable();
@@ -238,7 +240,7 @@ pub(super) fn ids_of(ending: &str) -> io::Result<Vec<Uuid>> {
 /// Removes a file that has been read to its last line.
 ///
 /// # Errors
-/// It is there still.
+/// It still exists.
 pub fn remove(id: Uuid) -> io::Result<()> {
     fs::remove_file(path(&directory(), id))
 }
@@ -261,7 +263,7 @@ pub(super) fn directory() -> PathBuf {
     server::own_directory().join("spool")
 }
 
-fn make(directory: &Path) -> io::Result<()> {
+fn create(directory: &Path) -> io::Result<()> {
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)
@@ -284,7 +286,7 @@ mod tests {
 
     use super::*;
 
-    /// Of no server: these tests run outside of one.
+    /// These tests run without a server, so the ids come from here.
     fn new_id() -> Uuid {
         static COUNT: AtomicU64 = AtomicU64::new(1);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -307,7 +309,7 @@ mod tests {
         }
     }
 
-    /// What the worker does: reads, begins another file, removes what is finished.
+    /// What the worker does: reads, starts another file, removes finished ones.
     fn drain(
         place: &Path,
         current: &Mutex<Uuid>,
@@ -347,8 +349,8 @@ mod tests {
                     scope.spawn(move || {
                         for number in 0..LINES {
                             let line = format!("\n{writer} {number}\n");
-                            let look = || Some((*current.lock().unwrap(), 0));
-                            append_line(place, line.as_bytes(), u64::MAX, look).unwrap();
+                            let current = || Some((*current.lock().unwrap(), 0));
+                            append_line(place, line.as_bytes(), u64::MAX, current).unwrap();
                         }
                     })
                 })
@@ -375,8 +377,8 @@ mod tests {
     fn no_more_than_the_limit_is_written() {
         let place = Scratch::new();
         let id = new_id();
-        let write = |most, older| {
-            append_line(&place.0, b"\n1234567\n", most, || Some((id, older))).map(drop)
+        let write = |limit, older| {
+            append_line(&place.0, b"\n1234567\n", limit, || Some((id, older))).map(drop)
         };
         assert!(write(9, 0).is_ok());
         assert_eq!(write(17, 0).unwrap_err().kind(), ErrorKind::QuotaExceeded);
@@ -384,6 +386,6 @@ mod tests {
         assert!(write(100, 74).is_err());
         assert!(write(100, 73).is_ok());
         assert_eq!(fs::metadata(path(&place.0, id)).unwrap().len(), 27);
-        assert_eq!(Share::Half.of(9), 4);
+        assert_eq!(Quota::Half.of(9), 4);
     }
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-use super::flood::Counts;
+use super::aggregate::Counts;
 use super::{partition, spool, writer};
 use crate::background::database::{self, Problem};
 use crate::pg::latch::Process;
@@ -15,17 +15,17 @@ use crate::settings;
 use crate::shared::problem::ProblemKind;
 use crate::shared::shmem::{self, ConnectFailures};
 
-/// Between two looks at the spool when no sign-in wakes the worker.
-const IDLE: Duration = Duration::from_secs(10);
-/// Between two looks at what is counted, each of which may change the same rows once more.
-const COUNT_PAUSE: Duration = Duration::from_secs(5);
-/// Between two looks when sign-ins wake it all the time, so that many of them share a transaction.
-const LEAST_PAUSE: Duration = Duration::from_millis(100);
+/// How often the spool is read when no sign-in wakes the worker.
+const IDLE_INTERVAL: Duration = Duration::from_secs(10);
+/// How often counts are copied; each time may update the same rows again.
+const COUNT_INTERVAL: Duration = Duration::from_secs(5);
+/// The shortest interval while sign-ins keep waking the worker, so that many of them share a transaction.
+const MIN_INTERVAL: Duration = Duration::from_millis(100);
 /// The same after a failure.
-const RETRY: Duration = Duration::from_secs(5);
-const LEAST_RETRY: Duration = Duration::from_secs(1);
+const RETRY_INTERVAL: Duration = Duration::from_secs(5);
+const MIN_RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How often old weeks are looked for, and how soon again when one could not be dropped.
+/// How often expired weeks are looked for, and how soon again if one could not be dropped.
 const RETENTION_INTERVAL: Duration = Duration::from_secs(3600);
 const RETENTION_RETRY: Duration = Duration::from_secs(60);
 
@@ -35,12 +35,12 @@ const TABLES: [&str; 2] = ["sign_in_audit", "audit_spool"];
 /// Runs until SIGTERM, or until another database is configured.
 pub fn run() {
     let failures = ConnectFailures::OF_AUDIT;
-    let detail = "Events wait in the spool meanwhile. The reason is in the log, in the FATAL message of the audit worker before.";
-    let idle = || IDLE;
+    let detail = "Events remain in the spool until then. The audit worker's preceding FATAL message in the server log has the cause.";
+    let idle = || IDLE_INTERVAL;
     if !database::wait_to_connect(&failures, "record sign-ins", detail, idle) {
         return;
     }
-    // After the wait, which a reload that names another database ends.
+    // Read after the wait: a reload that changes it ends the wait.
     let database = settings::database();
     database::connect(&database, &failures);
     exit::before_exit(|| shmem::set_audit_worker(None));
@@ -48,8 +48,8 @@ pub fn run() {
 
     let mut drain = Drain {
         database,
-        said: None,
-        counted: None,
+        last_logged: None,
+        last_counted: None,
     };
     let mut retention = Retention::due(Instant::now());
     while !worker::stop_requested() {
@@ -66,21 +66,21 @@ pub fn run() {
         }
         shmem::set_audit_problem(outcome.as_ref().err().map(|problem| problem.kind));
         let (least, most) = match outcome {
-            Ok(()) => (LEAST_PAUSE, IDLE),
+            Ok(()) => (MIN_INTERVAL, IDLE_INTERVAL),
             Err(problem) => {
-                drain.say(problem);
-                (LEAST_RETRY, RETRY)
+                drain.log_problem(problem);
+                (MIN_RETRY_INTERVAL, RETRY_INTERVAL)
             }
         };
         worker::wait(most, None);
-        rest(least.saturating_sub(began.elapsed()));
+        pause(least.saturating_sub(began.elapsed()));
     }
 }
 
-/// Waits for that long, unless the worker is to end or the configuration to be read again; being woken
-/// by a sign-in does not count.
-fn rest(pause: Duration) {
-    let until = Instant::now() + pause;
+/// Waits for that long, or until the worker is to end or to reload the configuration; a sign-in that wakes it does not
+/// end the pause.
+fn pause(duration: Duration) {
+    let until = Instant::now() + duration;
     while !worker::stop_requested() && !worker::reload_requested() {
         let left = until.saturating_duration_since(Instant::now());
         if left.is_zero() {
@@ -90,7 +90,7 @@ fn rest(pause: Duration) {
     }
 }
 
-/// When to look for weeks that `aadauth.audit_retention` has passed.
+/// When to look for weeks that are older than `aadauth.audit_retention`.
 struct Retention {
     due: Instant,
 }
@@ -104,21 +104,21 @@ impl Retention {
         let Some(retention) = settings::audit_retention().filter(|_| now >= self.due) else {
             return;
         };
-        // A file that can't be listed keeps its offset.
-        let forgotten = spool::list().map_or(Ok(()), |present| {
-            partition::forget_offsets(retention, &present)
+        // If the files cannot be listed, all offsets are kept.
+        let deleted = spool::list().map_or(Ok(()), |present| {
+            partition::delete_offsets(retention, &present)
         });
         let (dropped, outcome) = partition::drop_expired(retention);
         for name in dropped {
             let message = format!("dropped the sign-ins in table \"aadauth.{name}\"");
-            let detail = "They are older than aadauth.audit_retention says.";
+            let detail = "They are older than aadauth.audit_retention.";
             log::line(Level::Log, &message, Some(detail), None);
         }
-        self.due = match forgotten.and(outcome) {
+        self.due = match deleted.and(outcome) {
             Ok(()) => now + RETENTION_INTERVAL,
             Err(failure) => {
                 let message = format!("could not drop old sign-ins: {}", failure.message);
-                let detail = "It is tried again in a minute.";
+                let detail = "This is tried again in a minute.";
                 log::line(Level::Log, &message, Some(detail), None);
                 now + RETENTION_RETRY
             }
@@ -128,60 +128,64 @@ impl Retention {
 
 struct Drain {
     database: String,
-    /// The problem that is in the log; the same one is not written again.
-    said: Option<Problem>,
+    /// The problem that was logged last; it is not logged again.
+    last_logged: Option<Problem>,
     /// When the counts were last copied.
-    counted: Option<Instant>,
+    last_counted: Option<Instant>,
 }
 
 impl Drain {
-    /// Moves all there is, file by file.
+    /// Moves all events, file by file.
     fn run(&mut self) -> Result<(), Problem> {
         let ids = spool::list().map_err(unlistable)?;
-        let is_time_to_count = self.counted.is_none_or(|at| at.elapsed() >= COUNT_PAUSE);
-        if ids.is_empty() && !is_time_to_count {
+        let is_count_due = self
+            .last_counted
+            .is_none_or(|at| at.elapsed() >= COUNT_INTERVAL);
+        if ids.is_empty() && !is_count_due {
             return Ok(());
         }
         database::check(&self.database, &TABLES)?;
-        // A file that can't be read must not hold up those after it.
+        // A file that cannot be read must not block the others.
         let mut outcome = Ok(());
         for id in ids {
             outcome = outcome.and(drain(id));
-            spool::measure().map_err(unlistable)?;
+            spool::update_size().map_err(unlistable)?;
             if worker::stop_requested() || worker::reload_requested() {
                 return outcome;
             }
         }
-        if is_time_to_count {
-            outcome = outcome.and(count());
-            self.counted = Some(Instant::now());
+        if is_count_due {
+            outcome = outcome.and(copy_counts());
+            self.last_counted = Some(Instant::now());
         }
-        if outcome.is_ok() && self.said.take().is_some() {
+        if outcome.is_ok() && self.last_logged.take().is_some() {
             let message = format!("sign-ins are recorded in database \"{}\"", self.database);
             log::line(Level::Log, &message, None, None);
         }
         outcome
     }
 
-    fn say(&mut self, problem: Problem) {
-        if self.said.as_ref() != Some(&problem) {
-            let detail = "Events wait in the spool meanwhile.";
+    fn log_problem(&mut self, problem: Problem) {
+        if self.last_logged.as_ref() != Some(&problem) {
+            let detail = "Events remain in the spool until then.";
             let message = format!("sign-ins are not recorded: {}", problem.message);
             log::line(Level::Warning, &message, Some(detail), problem.hint);
         }
-        self.said = Some(problem);
+        self.last_logged = Some(problem);
     }
 }
 
-/// Copies what the flood tables have counted.
-fn count() -> Result<(), Problem> {
+/// Copies the counts of the aggregate tables.
+fn copy_counts() -> Result<(), Problem> {
     let unreadable = |error| Problem {
         kind: ProblemKind::Other,
-        message: format!("could not read the flood table of the audit: {error}"),
-        hint: Some("The files in aadauth/spool in the data directory must be readable."),
+        message: format!("could not read the aggregate table of the audit: {error}"),
+        hint: Some(
+            "The server must be able to read the files in the directory aadauth/spool in the data directory.",
+        ),
     };
     let tables = match Counts::read() {
-        // Those who count have it; what is there can wait.
+        // Backends that count hold the lock; copying can wait.
         Err(error) if error.kind() == ErrorKind::TimedOut => return Ok(()),
         tables => tables.map_err(unreadable)?,
     };
@@ -190,16 +194,17 @@ fn count() -> Result<(), Problem> {
         let refused = if records.is_empty() {
             0
         } else {
-            writer::count(&records)?
+            writer::update_counts(&records)?
         };
         if refused > 0 {
-            let message = format!("skipped {refused} counts of sign-ins that the table refuses");
-            let hint = "A database with the encoding UTF8 refuses none.";
+            let message =
+                format!("skipped {refused} counts of sign-ins that the table does not accept");
+            let hint = "A database with the encoding UTF8 accepts all of them.";
             log::line(Level::Warning, &message, None, Some(hint));
         }
-        match counts.settle() {
+        match counts.acknowledge() {
             Err(error) if error.kind() == ErrorKind::TimedOut => {}
-            settled => settled.map_err(unreadable)?,
+            result => result.map_err(unreadable)?,
         }
     }
     Ok(())
@@ -209,7 +214,9 @@ fn unlistable(error: std::io::Error) -> Problem {
     Problem {
         kind: ProblemKind::Other,
         message: format!("could not list the spool: {error}"),
-        hint: Some("The directory aadauth/spool in the data directory must be there and readable."),
+        hint: Some(
+            "The directory aadauth/spool in the data directory must exist, and the server must be able to read it.",
+        ),
     }
 }
 
@@ -218,18 +225,18 @@ fn drain(id: Uuid) -> Result<(), Problem> {
         let progress = writer::advance(id)?;
         if progress.skipped > 0 {
             let message = format!(
-                "skipped {} lines of the audit spool that are no events, or that the table refuses",
+                "skipped {} lines of the audit spool that are not events, or that the table does not accept",
                 progress.skipped
             );
             let detail = format!(
-                "They are in the file aadauth/spool/{id}.jsonl of the data directory until it has been read to its end."
+                "They remain in the file aadauth/spool/{id}.jsonl in the data directory until all of it has been read."
             );
-            let hint = "A full disk tears lines; so does writing to the file by hand. Only a database with the encoding UTF8 takes every name.";
+            let hint = "Lines are damaged by a full disk, or if something else writes to the file. Only a database with the encoding UTF8 accepts every name.";
             log::line(Level::Warning, &message, Some(&detail), Some(hint));
         }
-        // The current file is read again when a sign-in wakes the worker; one that isn't it any more, now.
+        // The current file is read again when a sign-in wakes the worker; a file that has just been replaced, at once.
         let was_current = spool::current() == Some(id);
-        spool::passed(id, progress.read_to);
+        spool::mark_read(id, progress.read_to);
         let may_have_ended = was_current && spool::current() != Some(id);
         if progress.is_finished {
             return spool::remove(id).map_err(|error| Problem {

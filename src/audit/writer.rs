@@ -1,8 +1,8 @@
-//! From the spool to the table: rows and offset commit in one transaction, so that each event gets
-//! there exactly once, whatever is killed when.
+//! From the spool to the table: rows and offset commit in one transaction, so that each event is recorded exactly
+//! once, even if a process is killed at any time.
 //!
 //! The statements run with the search path that [`worker::connect`] pins, where only pg_catalog is
-//! searched; our own tables are named by their schema.
+//! searched; the extension's tables are qualified with their schema.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -17,7 +17,7 @@ use super::record::Record;
 use super::spool;
 use crate::pg::worker::{self, Failure};
 
-/// What has been done with one piece of one spool file.
+/// What has been done with a part of one spool file.
 #[derive(Clone, Copy, Debug)]
 pub struct Progress {
     /// Lines that were not events.
@@ -26,14 +26,14 @@ pub struct Progress {
     pub has_moved: bool,
     /// How far the file has been read now.
     pub read_to: u64,
-    /// The file has been read to its end, and nobody appends to it.
+    /// The file has been read to its end, and no process appends to it.
     pub is_finished: bool,
 }
 
 /// Moves the next events of the file into the table.
 ///
-/// A line that the table refuses is tried again by itself and then skipped, so that it can't hold up
-/// the others.
+/// A line that the table does not accept is tried again by itself and then skipped, so that it cannot block the
+/// others.
 ///
 /// # Errors
 /// Nothing has changed; another attempt may succeed.
@@ -42,7 +42,7 @@ pub fn advance(id: Uuid) -> Result<Progress, Failure> {
         Err(failure) if failure.is_data => {}
         result => return result,
     }
-    // One at a time, until the culprit has been passed over; the caller comes again for the rest.
+    // One at a time, until the line at fault has been skipped; the caller repeats the call for the rest.
     let mut skipped = 0;
     let last = loop {
         match worker::transaction(|| advance_by(id, 1)) {
@@ -152,12 +152,12 @@ fn move_offset(
     Ok(())
 }
 
-/// Brings the counts of a flood table up to date. They only ever grow. How many the table refuses, which
-/// can't hold up the others.
+/// Updates the counts of an aggregate table, which only grow. Returns how many the table does not accept; these do not
+/// block the others.
 ///
 /// # Errors
 /// Not all of them are in the table; another attempt may succeed.
-pub fn count(records: &[Record]) -> Result<u64, Failure> {
+pub fn update_counts(records: &[Record]) -> Result<u64, Failure> {
     let insert =
         |records: &[Record]| worker::transaction(|| Spi::connect_mut(|c| insert(c, records)));
     match insert(records) {
@@ -174,11 +174,11 @@ pub fn count(records: &[Record]) -> Result<u64, Failure> {
     Ok(refused)
 }
 
-/// Into the partition of each event's week. An event that is there already stays as it is, unless it stands
-/// for more attempts now: after a restore, a spool file may be older than the table, and counts come from the
-/// flood table as well as from the spool.
+/// Inserts into the partition of each event's week. An event that exists already is left unchanged, unless it now
+/// represents more attempts: after a restore, a spool file may be older than the table, and counts come from the
+/// aggregate table as well as from the spool.
 fn insert(client: &mut SpiClient<'_>, records: &[Record]) -> Result<(), Failure> {
-    // One statement can't change a row twice.
+    // One statement cannot change a row twice.
     let mut weeks: BTreeMap<Week, BTreeMap<Uuid, &Record>> = BTreeMap::new();
     for record in records {
         let of_week = weeks.entry(Week::of(record.at)).or_default();

@@ -12,7 +12,7 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 use serde::Deserialize;
 
-use crate::audit::flood::UNKNOWN;
+use crate::audit::aggregate::UNKNOWN;
 use crate::settings;
 
 extension_sql!(

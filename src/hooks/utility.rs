@@ -42,5 +42,5 @@ unsafe extern "C-unwind" fn altering(role: pg_sys::Oid) {
 
 #[pgrx::pg_guard]
 unsafe extern "C-unwind" fn dropping() {
-    audit::guard::dropping();
+    audit::guard::check_drop();
 }

@@ -4,10 +4,10 @@ use uuid::Uuid;
 
 use super::outcome::Outcome;
 
-/// Made anew with the shared memory: when the server starts, and after a crash.
+/// Initialized with the shared memory: when the server starts, and after a crash.
 #[derive(Clone, Copy, Debug)]
 pub struct SpoolState {
-    /// Names the flood table. `None` while the server runs for pg_upgrade, when nothing is recorded.
+    /// Names the aggregate table. `None` while the server runs for pg_upgrade, when nothing is recorded.
     pub start: Option<Uuid>,
     /// The file that is appended to.
     pub current: Option<Uuid>,
@@ -15,38 +15,38 @@ pub struct SpoolState {
     pub older: u64,
     /// How far the current file has been read.
     pub read_to: u64,
-    /// Whether the current file's name is on disk; with `aadauth.audit_sync` alone.
+    /// Whether the current file's name is on disk; only kept with `aadauth.audit_sync`.
     pub is_name_synced: bool,
-    /// Events that could be neither written nor counted in the flood table, by outcome.
+    /// Events that could be neither written nor counted in the aggregate table, by outcome.
     pub lost: [u64; Outcome::COUNT],
-    /// By share.
-    pub trouble: [Trouble; 2],
+    /// By quota.
+    pub write_failures: [WriteFailures; 2],
 }
 
 /// How much of `aadauth.audit_spool_limit` an event may fill.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Share {
-    Whole,
-    /// For refusals, which anybody can cause as often as they like, so that sign-ins find room.
+pub enum Quota {
+    Full,
+    /// For refusals, which anyone can cause any number of times, so that room is left for sign-ins.
     Half,
 }
 
-impl Share {
+impl Quota {
     pub fn of(self, limit: u64) -> u64 {
         match self {
-            Share::Whole => limit,
-            Share::Half => limit / 2,
+            Quota::Full => limit,
+            Quota::Half => limit / 2,
         }
     }
 }
 
-/// Whether events can be written at the moment, for one share of the spool.
+/// Whether events can be written at the moment, for one quota of the spool.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Trouble {
+pub struct WriteFailures {
     /// Microseconds since the Unix epoch; 0 for none.
     pub since: i64,
-    /// When the log last said so.
-    pub said: i64,
+    /// When this was last logged.
+    pub last_logged: i64,
     /// How many events were only counted since it began.
     pub counted: u64,
 }
@@ -59,9 +59,9 @@ impl SpoolState {
         read_to: 0,
         is_name_synced: false,
         lost: [0; Outcome::COUNT],
-        trouble: [Trouble {
+        write_failures: [WriteFailures {
             since: 0,
-            said: 0,
+            last_logged: 0,
             counted: 0,
         }; 2],
     };
@@ -83,26 +83,26 @@ impl SpoolState {
         }
     }
 
-    pub fn trouble_of(&mut self, share: Share) -> &mut Trouble {
-        let [whole, half] = &mut self.trouble;
-        match share {
-            Share::Whole => whole,
-            Share::Half => half,
+    pub fn write_failures_of(&mut self, quota: Quota) -> &mut WriteFailures {
+        let [full, half] = &mut self.write_failures;
+        match quota {
+            Quota::Full => full,
+            Quota::Half => half,
         }
     }
 
-    /// An event of that share has been written: how many were only counted before it.
-    pub fn end_trouble(&mut self, share: Share) -> u64 {
-        // What finds room in the half does in the whole.
-        let ended: &[Share] = match share {
-            Share::Whole => &[Share::Whole],
-            Share::Half => &[Share::Whole, Share::Half],
+    /// Called when an event of that quota has been written: how many were only counted before it.
+    pub fn end_write_failures(&mut self, quota: Quota) -> u64 {
+        // What fits into half of the spool also fits into all of it.
+        let ended: &[Quota] = match quota {
+            Quota::Full => &[Quota::Full],
+            Quota::Half => &[Quota::Full, Quota::Half],
         };
         let mut counted = 0;
-        for share in ended {
-            let trouble = self.trouble_of(*share);
-            counted += trouble.counted;
-            (trouble.since, trouble.counted) = (0, 0);
+        for quota in ended {
+            let failures = self.write_failures_of(*quota);
+            counted += failures.counted;
+            (failures.since, failures.counted) = (0, 0);
         }
         counted
     }

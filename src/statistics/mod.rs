@@ -1,7 +1,7 @@
-//! `aadauth.statistics`: what sign-ins, the audit and the directory come to, for monitoring.
+//! `aadauth.statistics`: counters of sign-ins, the audit and the directory, for monitoring.
 //!
-//! Counting costs an atomic addition in shared memory, and takes no lock. Everything is counted since the
-//! server started, a crash of one of its processes included, or since it was reset.
+//! Counting is an atomic addition in shared memory, without a lock. Counters start at zero when the server starts, after
+//! a crash of one of its processes, and when they are reset.
 
 mod view;
 
@@ -14,13 +14,12 @@ use crate::clock;
 use crate::shared::outcome::Outcome;
 use crate::shared::shmem;
 
-/// Begins to count. Called when shared memory has been made, in the postmaster.
+/// Starts counting. Called in the postmaster, once shared memory exists.
 pub fn begin() {
     shmem::counters().begin(clock::micros());
 }
 
-/// Counts an attempt to sign in. `method` is the event's; `took` is how long the decision took, if there was
-/// one.
+/// Counts an attempt to sign in. `method` is the event's; `took` is the duration of the decision, if there was one.
 pub fn count_attempt(
     outcome: Outcome,
     method: &str,
@@ -30,7 +29,7 @@ pub fn count_attempt(
     shmem::counters().attempt(outcome, method, reason, took);
 }
 
-/// Counts a question that was put to the directory, and why it has no answer. May be called on any thread.
+/// Counts a request to the directory, and its error. May be called on any thread.
 pub fn count_directory_call(error: Option<ErrorKind>) {
     shmem::counters().directory_call(error);
 }

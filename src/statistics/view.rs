@@ -13,7 +13,7 @@ REVOKE ALL ON FUNCTION aadauth.statistics(), aadauth.reset_statistics() FROM PUB
 GRANT EXECUTE ON FUNCTION aadauth.statistics() TO aadauth_auditor, pg_monitor;
 CREATE VIEW aadauth.statistics AS SELECT * FROM aadauth.statistics();
 COMMENT ON VIEW aadauth.statistics IS
-    'Attempts to sign in by outcome, method and reason, how long decisions took, and how audit, workers, keys and directory are doing. Counted since counted_since.';
+    'Counts of attempts to sign in by outcome, method and reason, the duration of decisions, and the state of audit, workers, signing keys and directory. Counted since counted_since.';
 COMMENT ON FUNCTION aadauth.reset_statistics() IS
     'sets the counters of aadauth.statistics to zero';
 REVOKE ALL ON aadauth.statistics FROM PUBLIC;
@@ -23,8 +23,8 @@ GRANT SELECT ON aadauth.statistics TO aadauth_auditor, pg_monitor;
     requires = [statistics, reset_statistics]
 );
 
-/// Every number by name and label; an empty label where there is but one, NULL where there is nothing to
-/// be measured.
+/// Each value by name and label; the label is empty where there is only one value, the value NULL where there is none to
+/// report.
 #[pg_extern(schema = "aadauth", parallel_restricted)]
 fn statistics() -> TableIterator<
     'static,
@@ -50,8 +50,8 @@ fn statistics() -> TableIterator<
     for (name, runs) in workers() {
         rows.push(("worker_running", name.to_owned(), Some(i64::from(runs))));
     }
-    let trouble = shmem::audit_problem().is_some();
-    rows.push(("audit_trouble", String::new(), Some(i64::from(trouble))));
+    let has_problem = shmem::audit_problem().is_some();
+    rows.push(("audit_trouble", String::new(), Some(i64::from(has_problem))));
     let now = clock::micros();
     for version in TokenVersion::ALL {
         let fetched_at = keys::fetched_at(version);
@@ -66,8 +66,8 @@ fn reset_statistics() {
     shmem::counters().reset(clock::micros());
 }
 
-/// Each background worker, and whether it is at work: audit and session workers from when they are connected to
-/// their database.
+/// Each background worker, and whether it is running: audit and session workers count once they are connected to their
+/// database.
 fn workers() -> [(&'static str, bool); 4] {
     [
         ("network", shmem::keys(|table| table.worker().is_some())),

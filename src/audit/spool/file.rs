@@ -4,33 +4,32 @@ use std::fs::{File, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 
-/// How much is read at a time; the longest line is far shorter.
+/// How much is read at a time; lines are far shorter.
 const CHUNK: u64 = 512 * 1024;
 
-/// What one look at a file has brought.
+/// What was read from a file at one time.
 pub struct Chunk {
-    /// Whole lines, without empty ones, each with the offset behind it.
+    /// Complete lines, without empty ones, each with the offset behind it.
     pub lines: Vec<(Vec<u8>, u64)>,
-    /// Where the next look begins.
+    /// Where to continue.
     pub end: u64,
-    /// Nothing more will come: the end of the file is reached, and nobody appends to it any more.
+    /// The end of the file is reached, and no process appends to it any more.
     pub is_last: bool,
 }
 
-/// Reads whole lines from `start` on.
+/// Reads complete lines from `start` on.
 ///
-/// A file that is shorter than `start` has been replaced by an empty one (the current one) or was copied
-/// by a base backup before its offset (an older one): the former is read from its beginning, the latter
-/// not at all.
+/// A file that is shorter than `start` has been replaced by an empty one (the current file) or was copied by a base
+/// backup before its offset (an older file): the former is read from its beginning, the latter not at all.
 ///
-/// `is_current` is whether somebody may begin to write to it. A file to which nobody may is nevertheless
-/// read as one that is being written while those who began before hold its lock.
+/// `is_current` is whether processes may start to write to it. Another file is read as if it were current while processes
+/// that started to write earlier hold its lock.
 ///
 /// # Errors
-/// The file can't be read; `NotFound` when it is not there.
+/// The file cannot be read; `NotFound` if it does not exist.
 pub fn read(path: &Path, start: u64, is_current: bool) -> io::Result<Chunk> {
     let mut file = File::open(path)?;
-    let is_current = is_current || !is_quiet(&file)?;
+    let is_current = is_current || has_writers(&file)?;
     let length = file.metadata()?.len();
     if length < start && !is_current {
         return Ok(Chunk {
@@ -44,14 +43,14 @@ pub fn read(path: &Path, start: u64, is_current: bool) -> io::Result<Chunk> {
     let mut content = Vec::new();
     file.take(CHUNK).read_to_end(&mut content)?;
     let reached_end = start + content.len() as u64 >= length;
-    let whole = match content.iter().rposition(|byte| *byte == b'\n') {
+    let complete = match content.iter().rposition(|byte| *byte == b'\n') {
         Some(newline) => newline + 1,
-        // Not a line of ours; and of a file that is not written any more, a torn one.
+        // Not an event; or, in a file that is no longer written, an incomplete line.
         None if content.len() as u64 == CHUNK || !is_current => content.len(),
         None => 0,
     };
-    let is_last = !is_current && reached_end && whole == content.len();
-    content.truncate(whole);
+    let is_last = !is_current && reached_end && complete == content.len();
+    content.truncate(complete);
     let mut end = start;
     let mut lines = Vec::new();
     for line in content.split_inclusive(|byte| *byte == b'\n') {
@@ -68,12 +67,12 @@ pub fn read(path: &Path, start: u64, is_current: bool) -> io::Result<Chunk> {
     })
 }
 
-/// Whether nobody is in the middle of writing to a file that isn't the current one any more. Whoever opens
-/// it from now on finds that out under the lock, before they write.
-fn is_quiet(file: &File) -> io::Result<bool> {
+/// Whether processes are still writing to a file that is no longer the current one. Those that open it from now on see
+/// under the lock that it is not current, before they write.
+fn has_writers(file: &File) -> io::Result<bool> {
     match file.try_lock() {
-        Ok(()) => file.unlock().map(|()| true),
-        Err(TryLockError::WouldBlock) => Ok(false),
+        Ok(()) => file.unlock().map(|()| false),
+        Err(TryLockError::WouldBlock) => Ok(true),
         Err(TryLockError::Error(error)) => Err(error),
     }
 }
@@ -129,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_being_written_is_read_to_its_last_whole_line() {
+    fn a_file_being_written_is_read_to_its_last_complete_line() {
         let file = Scratch::new(b"\nfirst\n\nsecond\n\nthi");
         assert_eq!(file.read(0, true), (lines(&["first", "second"]), 16, false));
         assert_eq!(file.read(7, true), (lines(&["second"]), 16, false));
@@ -152,19 +151,19 @@ mod tests {
     }
 
     #[test]
-    fn a_current_file_that_was_emptied_is_read_anew() {
+    fn a_current_file_that_was_emptied_is_read_from_its_beginning() {
         let file = Scratch::new(b"\nfirst\n");
         assert_eq!(file.read(99, true), (lines(&["first"]), 7, false));
     }
 
     #[test]
-    fn a_torn_line_spoils_only_itself() {
+    fn an_incomplete_line_does_not_affect_others() {
         let file = Scratch::new(b"\n{\"id\":\n{\"good\"}\n");
         assert_eq!(file.read(0, true).0, lines(&["{\"id\":", "{\"good\"}"]));
     }
 
     #[test]
-    fn what_has_no_end_is_passed_over() {
+    fn a_line_that_is_too_long_is_skipped() {
         let file = Scratch::new(&vec![b'x'; CHUNK as usize + 10]);
         let (found, end, is_last) = file.read(0, true);
         assert_eq!((found.len(), end, is_last), (1, CHUNK, false));
@@ -172,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_not_at_its_end_while_somebody_writes() {
+    fn a_file_is_not_finished_while_a_process_writes() {
         let file = Scratch::new(b"\nfirst\n\nsec");
         let writer = File::open(&file.0).unwrap();
         writer.lock_shared().unwrap();

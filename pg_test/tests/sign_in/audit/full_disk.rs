@@ -150,7 +150,7 @@ pub fn allowed(rig: &Rig) -> Result<()> {
     after.sign_in_often(rig, &server, "someone", &secrets, 5)?;
     after.expect_each(&server)?;
     let log = server.log_since(mark)?;
-    for (text, most) in [("can't be written: ", 2), ("are written again", 2)] {
+    for (text, most) in [("cannot be written: ", 2), ("are written again", 2)] {
         let said = log.lines().filter(|line| line.contains(text)).count();
         ensure((1..=most).contains(&said), || {
             format!("said {said} times {text:?}: {log}")
@@ -238,7 +238,7 @@ pub fn limit(rig: &Rig) -> Result<()> {
     let mark = server.log()?.len();
     while !server
         .log_since(mark)?
-        .contains("events of refused sign-ins can't be written")
+        .contains("events of refused sign-ins cannot be written")
     {
         seen.sign_in_often(rig, &server, "someone", &["no token"; 2], 20)?;
         ensure(seen.count(false)? < 2_000, || "no limit".to_owned())?;
@@ -257,7 +257,7 @@ pub fn limit(rig: &Rig) -> Result<()> {
     let mark = server.log()?.len();
     while !server
         .log_since(mark)?
-        .contains("events of sign-ins can't be written")
+        .contains("events of sign-ins cannot be written")
     {
         seen.sign_in_often(rig, &server, "someone", &[token.as_str(); 2], 20)?;
         ensure(seen.count(true)? < 2_000, || "no limit".to_owned())?;

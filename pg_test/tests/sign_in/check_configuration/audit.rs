@@ -87,7 +87,7 @@ pub fn spool(rig: &Rig) -> Result<()> {
         expect(&server, "a spool that fills", &[missing, found])?;
     }
     server.configure(&[("aadauth.database", None)])?;
-    server.wait_for_log(0, "lines of the audit spool that are no events")?;
+    server.wait_for_log(0, "lines of the audit spool that are not events")?;
     rig.sign_in(&server, "someone", "no token")?;
     expect_silence(&server, "with the database")
 }

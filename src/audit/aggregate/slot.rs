@@ -1,44 +1,44 @@
-//! One slot of the flood table: bytes that say by themselves whether they are whole.
+//! One slot of the aggregate table: bytes with a checksum, so that incomplete ones are recognized.
 
 use std::hash::Hasher;
 
-/// How many bytes a slot takes; four of them fill a page, so that none lies across two.
+/// The size of a slot in bytes; four of them fill a page, so that none crosses a page boundary.
 pub const SIZE: usize = 1024;
 
 const HEADER: usize = 32;
 
-/// Attempts that are alike, within one minute.
+/// Equal attempts within one minute.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Slot {
     /// Minutes since the Unix epoch.
     pub minute: i64,
     /// How many of them have events of their own.
-    pub singles: u32,
-    /// How many have not.
+    pub individual: u32,
+    /// How many are only counted.
     pub count: u64,
     /// What they have in common.
     pub key: Vec<u8>,
-    /// The event that stands for those that are counted: a line of the spool, but for the count.
+    /// The event that represents those that are counted: a line of the spool without the final count.
     pub event: Vec<u8>,
 }
 
 impl Slot {
-    /// `None` for a slot that is free, or was cut short by a power failure or by a backup.
+    /// `None` for a slot that is free, or that a power failure or a backup left incomplete.
     pub fn parse(bytes: &[u8]) -> Option<Slot> {
         let (checksum, rest) = bytes.split_first_chunk::<8>()?;
         let (minute, rest) = rest.split_first_chunk::<8>()?;
         let (count, rest) = rest.split_first_chunk::<8>()?;
-        let (singles, rest) = rest.split_first_chunk::<4>()?;
+        let (individual, rest) = rest.split_first_chunk::<4>()?;
         let (key, rest) = rest.split_first_chunk::<2>()?;
         let (event, rest) = rest.split_first_chunk::<2>()?;
         let (key, rest) = rest.split_at_checked(u16::from_be_bytes(*key).into())?;
         let event = rest.get(..u16::from_be_bytes(*event).into())?;
-        if event.is_empty() || sum(bytes.get(8..)?) != u64::from_be_bytes(*checksum) {
+        if event.is_empty() || checksum_of(bytes.get(8..)?) != u64::from_be_bytes(*checksum) {
             return None;
         }
         Some(Slot {
             minute: i64::from_be_bytes(*minute),
-            singles: u32::from_be_bytes(*singles),
+            individual: u32::from_be_bytes(*individual),
             count: u64::from_be_bytes(*count),
             key: key.to_vec(),
             event: event.to_vec(),
@@ -53,23 +53,23 @@ impl Slot {
         let mut bytes = vec![0; 8];
         bytes.extend(self.minute.to_be_bytes());
         bytes.extend(self.count.to_be_bytes());
-        bytes.extend(self.singles.to_be_bytes());
+        bytes.extend(self.individual.to_be_bytes());
         bytes.extend(u16::try_from(self.key.len()).ok()?.to_be_bytes());
         bytes.extend(u16::try_from(self.event.len()).ok()?.to_be_bytes());
         bytes.extend(&self.key);
         bytes.extend(&self.event);
         bytes.resize(SIZE, 0);
-        let checksum = sum(bytes.get(8..)?);
+        let checksum = checksum_of(bytes.get(8..)?);
         bytes.get_mut(..8)?.copy_from_slice(&checksum.to_be_bytes());
         Some(bytes)
     }
 }
 
-/// FNV-1a: against accidents, not against people, who can't write here.
-fn sum(bytes: &[u8]) -> u64 {
-    let mut sum = Fnv(0xcbf2_9ce4_8422_2325);
-    sum.write(bytes);
-    sum.finish()
+/// FNV-1a: protects against accidents, not against attackers, who cannot write here.
+fn checksum_of(bytes: &[u8]) -> u64 {
+    let mut hasher = Fnv(0xcbf2_9ce4_8422_2325);
+    hasher.write(bytes);
+    hasher.finish()
 }
 
 /// <https://datatracker.ietf.org/doc/html/draft-eastlake-fnv> with 64 bits.
@@ -87,10 +87,10 @@ impl Hasher for Fnv {
     }
 }
 
-/// Where among `places` to look for the key first.
-pub fn place(key: &[u8], places: usize) -> usize {
-    let places = u64::try_from(places).unwrap_or(u64::MAX).max(1);
-    usize::try_from(sum(key) % places).unwrap_or_default()
+/// The first of `slots` to probe for the key.
+pub fn home_of(key: &[u8], slots: usize) -> usize {
+    let slots = u64::try_from(slots).unwrap_or(u64::MAX).max(1);
+    usize::try_from(checksum_of(key) % slots).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -102,7 +102,7 @@ mod tests {
     fn slot() -> Slot {
         Slot {
             minute: 28_000_000,
-            singles: 5,
+            individual: 5,
             count: 1 << 40,
             key: b"key".to_vec(),
             event: b"{}".to_vec(),
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slot_that_is_not_whole_is_free() {
+    fn an_incomplete_slot_is_free() {
         let bytes = slot().bytes().unwrap();
         for place in 0..HEADER + 5 {
             let mut torn = bytes.clone();

@@ -19,7 +19,7 @@ impl Scratch {
     fn new() -> Scratch {
         static COUNT: AtomicU64 = AtomicU64::new(1);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("aadauth-flood-{}-{count}", std::process::id());
+        let name = format!("aadauth-aggregate-{}-{count}", std::process::id());
         Scratch(std::env::temp_dir().join(name))
     }
 
@@ -28,27 +28,32 @@ impl Scratch {
     }
 
     fn admit(&self, key: &str, minute: i64) -> Option<Admission> {
-        self.admit_with(key, minute, |_| panic!("nothing is to be spilt"))
+        self.admit_with(key, minute, |_| panic!("nothing is to be evicted"))
     }
 
     fn admit_with(
         &self,
         key: &str,
         minute: i64,
-        spill: impl FnMut(&Slot) -> io::Result<()>,
+        evict: impl FnMut(&Slot) -> io::Result<()>,
     ) -> Option<Admission> {
-        let begin = || format!("{{\"{key}\"}}").into_bytes();
+        let new_event = || format!("{{\"{key}\"}}").into_bytes();
         let table = self.table();
         table
-            .admit(key.as_bytes(), minute, 2, begin, spill)
+            .admit(key.as_bytes(), minute, 2, new_event, evict)
             .unwrap()
     }
 
     fn counts(&self) -> Vec<(String, u64)> {
-        let kept = self.table().kept().unwrap();
-        let mut counts: Vec<_> = kept
+        let entries = self.table().entries().unwrap();
+        let mut counts: Vec<_> = entries
             .into_iter()
-            .map(|kept| (String::from_utf8(kept.slot.event).unwrap(), kept.slot.count))
+            .map(|entry| {
+                (
+                    String::from_utf8(entry.slot.event).unwrap(),
+                    entry.slot.count,
+                )
+            })
             .collect();
         counts.sort();
         counts
@@ -62,25 +67,25 @@ impl Drop for Scratch {
 }
 
 #[test]
-fn the_first_are_single_and_the_rest_are_counted() {
+fn the_first_are_individual_and_the_rest_are_counted() {
     let scratch = Scratch::new();
     let admitted: Vec<_> = (0..5).map(|_| scratch.admit("a", MINUTE)).collect();
-    use Admission::{Counted, Single};
+    use Admission::{Counted, Individual};
     assert_eq!(
         admitted,
-        [Single, Single, Counted, Counted, Counted].map(Some)
+        [Individual, Individual, Counted, Counted, Counted].map(Some)
     );
-    assert_eq!(scratch.admit("b", MINUTE), Some(Single));
+    assert_eq!(scratch.admit("b", MINUTE), Some(Individual));
     assert_eq!(
         scratch.counts(),
         [("{\"a\"}".to_owned(), 3), ("{\"b\"}".to_owned(), 0)]
     );
-    // Of a clock that was set back.
+    // The clock was set back.
     assert_eq!(scratch.admit("a", MINUTE - 1), Some(Counted));
 }
 
 #[test]
-fn a_minute_that_is_over_is_written_elsewhere_before_its_slot_is_used() {
+fn the_count_of_an_earlier_minute_is_evicted_before_its_slot_is_reused() {
     let scratch = Scratch::new();
     for _ in 0..4 {
         scratch.admit("a", MINUTE);
@@ -88,18 +93,18 @@ fn a_minute_that_is_over_is_written_elsewhere_before_its_slot_is_used() {
     let full = scratch.admit_with("a", MINUTE + 1, |_| Err(io::Error::other("full")));
     assert_eq!(full, Some(Admission::Counted));
     assert_eq!(scratch.counts(), [("{\"a\"}".to_owned(), 3)]);
-    let mut spilt = Vec::new();
+    let mut evicted = Vec::new();
     let admitted = scratch.admit_with("a", MINUTE + 1, |slot| {
-        spilt.push(slot.count);
+        evicted.push(slot.count);
         Ok(())
     });
-    assert_eq!(admitted, Some(Admission::Single));
-    assert_eq!(spilt, [3]);
+    assert_eq!(admitted, Some(Admission::Individual));
+    assert_eq!(evicted, [3]);
     assert_eq!(scratch.counts(), [("{\"a\"}".to_owned(), 0)]);
 }
 
 #[test]
-fn keys_that_find_no_slot_are_said() {
+fn keys_without_a_slot_are_reported() {
     let scratch = Scratch::new();
     let mut without = 0;
     for number in 0..1000 {
@@ -115,16 +120,18 @@ fn keys_that_find_no_slot_are_said() {
 }
 
 #[test]
-fn reserved_slots_count_on() {
+fn reserved_slots_continue_counting() {
     let scratch = Scratch::new();
-    let count = |number, minute, spills: bool| {
-        let begin = || format!("{{\"{minute}\"}}").into_bytes();
-        let spill = |_: &Slot| match spills {
+    let count = |number, minute, evicts: bool| {
+        let new_event = || format!("{{\"{minute}\"}}").into_bytes();
+        let evict = |_: &Slot| match evicts {
             true => Ok(()),
             false => Err(io::Error::other("full")),
         };
         let table = scratch.table();
-        table.count_at(number, 10, minute, begin, spill).unwrap();
+        table
+            .count_at(number, 10, minute, new_event, evict)
+            .unwrap();
     };
     count(0, MINUTE, false);
     count(0, MINUTE + 1, false);
@@ -146,9 +153,9 @@ fn only_what_has_not_changed_is_freed() {
         scratch.admit("b", MINUTE);
         scratch.admit("c", MINUTE + 1);
     }
-    let kept = scratch.table().kept().unwrap();
+    let entries = scratch.table().entries().unwrap();
     scratch.admit("b", MINUTE);
-    scratch.table().free(&kept, MINUTE + 1).unwrap();
+    scratch.table().free(&entries, MINUTE + 1).unwrap();
     assert_eq!(
         scratch.counts(),
         [("{\"b\"}".to_owned(), 2), ("{\"c\"}".to_owned(), 1)]
@@ -156,15 +163,15 @@ fn only_what_has_not_changed_is_freed() {
 }
 
 #[test]
-fn the_lock_is_waited_for_briefly() {
+fn waiting_for_the_lock_times_out() {
     let scratch = Scratch::new();
     let holder = scratch.table();
     let began = Instant::now();
     let error = Table::open(&scratch.0, 3).map(drop).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::TimedOut);
-    assert!(began.elapsed() >= PATIENCE);
+    assert!(began.elapsed() >= LOCK_TIMEOUT);
     drop(holder);
-    assert_eq!(scratch.admit("a", MINUTE), Some(Admission::Single));
+    assert_eq!(scratch.admit("a", MINUTE), Some(Admission::Individual));
 }
 
 #[test]
@@ -178,13 +185,13 @@ fn the_table_has_its_full_length_from_the_start() {
         scratch.admit(&number.to_string(), MINUTE);
     }
     assert_eq!(length(), full);
-    // A copy that a backup took while it was made.
+    // A copy that a backup took while the file was created.
     OpenOptions::new()
         .write(true)
         .open(&scratch.0)
         .unwrap()
         .set_len(1000)
         .unwrap();
-    let kept = Table::open_old(&scratch.0).unwrap().kept().unwrap();
-    assert!(kept.is_empty());
+    let entries = Table::open_existing(&scratch.0).unwrap().entries().unwrap();
+    assert!(entries.is_empty());
 }

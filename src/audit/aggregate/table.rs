@@ -1,7 +1,7 @@
-//! The flood table: a file of slots in which attempts are counted.
+//! The aggregate table: a file of slots in which attempts are counted.
 //!
-//! It is made at its full length when the server starts, so that counting needs no space on a full disk,
-//! and it is a file, so that counts outlive whatever is killed.
+//! It is allocated at its full length when the server starts, so that counting needs no space on a full disk. It is a
+//! file, so that counts survive killed processes.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind};
@@ -12,41 +12,41 @@ use std::time::{Duration, Instant};
 
 use super::slot::{self, Slot};
 
-/// How many slots there are for what is counted by its key.
+/// The number of slots that are found by key.
 const KEYED: usize = 256;
 /// In how many of them a key may be.
 const PROBES: usize = 8;
-/// Nobody holds the lock for longer than it takes to write a few kilobytes, unless they are stopped.
-const PATIENCE: Duration = Duration::from_millis(500);
+/// No process holds the lock for longer than it takes to write a few kilobytes, unless it is stopped.
+const LOCK_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// The table, for as long as this has its lock.
+/// The table; the lock is held while this exists.
 pub struct Table {
     file: File,
     /// Slots after those that are found by their key.
     reserved: usize,
 }
 
-/// What is to be done with one more attempt.
+/// What happens to an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Admission {
     /// It gets an event of its own.
-    Single,
+    Individual,
     Counted,
 }
 
-/// A slot's place, and its bytes as they were read.
-pub struct Kept {
+/// A slot that is in use: its index, and its bytes as they were read.
+pub struct Entry {
     index: usize,
     bytes: Vec<u8>,
     pub slot: Slot,
 }
 
 impl Table {
-    /// Opens the table, and makes it if it isn't there or not as long as it should be. `reserved` is the
-    /// number of slots that [`Table::count_at`] knows.
+    /// Opens the table; creates or extends it if it does not exist or is too short. `reserved` is the number of slots
+    /// for [`Table::count_at`].
     ///
     /// # Errors
-    /// There is no space for it, it can't be opened, or somebody holds the lock for too long.
+    /// There is no space for it, it cannot be opened, or another process holds the lock for too long.
     pub fn open(path: &Path, reserved: usize) -> io::Result<Table> {
         let file = OpenOptions::new()
             .read(true)
@@ -57,7 +57,7 @@ impl Table {
             .open(path)?;
         lock(&file)?;
         let table = Table { file, reserved };
-        table.fill()?;
+        table.allocate()?;
         Ok(table)
     }
 
@@ -65,7 +65,7 @@ impl Table {
     ///
     /// # Errors
     /// As [`Table::open`].
-    pub fn open_old(path: &Path) -> io::Result<Table> {
+    pub fn open_existing(path: &Path) -> io::Result<Table> {
         let file = OpenOptions::new().read(true).write(true).open(path)?;
         lock(&file)?;
         let slots = usize::try_from(file.metadata()?.len()).unwrap_or(0) / slot::SIZE;
@@ -73,8 +73,8 @@ impl Table {
         Ok(Table { file, reserved })
     }
 
-    /// Takes all the space that the table will ever need.
-    fn fill(&self) -> io::Result<()> {
+    /// Allocates all the space that the table ever needs.
+    fn allocate(&self) -> io::Result<()> {
         let full = (KEYED + self.reserved) * slot::SIZE;
         let length = usize::try_from(self.file.metadata()?.len()).unwrap_or(usize::MAX);
         if length >= full {
@@ -84,110 +84,110 @@ impl Table {
         self.file.write_all_at(&rest, length as u64)
     }
 
-    /// Counts an attempt by its key, unless it is among the first `singles` of its minute. `None` when
-    /// there is no slot for the key.
+    /// Counts an attempt by its key, unless it is among the first `burst` of its minute. `None` if there is no slot for
+    /// the key.
     ///
-    /// `begin` makes the event that will stand for them. `spill` writes the event of a minute that is
-    /// over elsewhere, so that its slot can be used again; where it fails, counting goes on in that slot.
+    /// `new_event` makes the event that represents them. `evict` writes the event of an earlier minute to the spool, so
+    /// that its slot can be reused; if that fails, counting continues in that slot.
     ///
     /// # Errors
-    /// The file can't be read or written: the attempt is not counted.
+    /// The file cannot be read or written: the attempt is not counted.
     pub fn admit(
         &self,
         key: &[u8],
         minute: i64,
-        singles: u32,
-        begin: impl FnOnce() -> Vec<u8>,
-        mut spill: impl FnMut(&Slot) -> io::Result<()>,
+        burst: u32,
+        new_event: impl FnOnce() -> Vec<u8>,
+        mut evict: impl FnMut(&Slot) -> io::Result<()>,
     ) -> io::Result<Option<Admission>> {
-        let first = slot::place(key, KEYED);
-        let mut room = None;
-        let mut over = None;
+        let first = slot::home_of(key, KEYED);
+        let mut free = None;
+        let mut expired = None;
         for probe in 0..PROBES {
             let index = (first + probe) % KEYED;
             match self.slot(index)? {
-                None => room = room.or(Some(index)),
+                None => free = free.or(Some(index)),
                 Some(slot) if slot.key == key => {
-                    if slot.minute >= minute || (slot.count > 0 && spill(&slot).is_err()) {
-                        return self.count(index, slot, singles).map(Some);
+                    if slot.minute >= minute || (slot.count > 0 && evict(&slot).is_err()) {
+                        return self.count(index, slot, burst).map(Some);
                     }
-                    return self.enter(index, key, minute, singles, begin).map(Some);
+                    return self.insert(index, key, minute, burst, new_event).map(Some);
                 }
                 Some(slot) if slot.minute < minute => {
-                    over = over.or(Some((index, slot)));
+                    expired = expired.or(Some((index, slot)));
                 }
                 Some(_) => {}
             }
         }
-        if room.is_none()
-            && let Some((index, slot)) = over
-            && (slot.count == 0 || spill(&slot).is_ok())
+        if free.is_none()
+            && let Some((index, slot)) = expired
+            && (slot.count == 0 || evict(&slot).is_ok())
         {
-            room = Some(index);
+            free = Some(index);
         }
-        match room {
-            Some(index) => self.enter(index, key, minute, singles, begin).map(Some),
+        match free {
+            Some(index) => self.insert(index, key, minute, burst, new_event).map(Some),
             None => Ok(None),
         }
     }
 
-    /// Counts an attempt in the reserved slot of that number; otherwise as [`Table::admit`].
+    /// Counts attempts in the reserved slot of that number; otherwise as [`Table::admit`].
     ///
     /// # Errors
-    /// As there.
+    /// As [`Table::admit`].
     pub fn count_at(
         &self,
         number: usize,
         attempts: u64,
         minute: i64,
-        begin: impl FnOnce() -> Vec<u8>,
-        spill: impl FnOnce(&Slot) -> io::Result<()>,
+        new_event: impl FnOnce() -> Vec<u8>,
+        evict: impl FnOnce(&Slot) -> io::Result<()>,
     ) -> io::Result<()> {
         let index = KEYED + number.min(self.reserved.saturating_sub(1));
         let mut slot = match self.slot(index)? {
-            Some(slot) if slot.minute >= minute || (slot.count > 0 && spill(&slot).is_err()) => {
+            Some(slot) if slot.minute >= minute || (slot.count > 0 && evict(&slot).is_err()) => {
                 slot
             }
             _ => Slot {
                 minute,
-                singles: 0,
+                individual: 0,
                 count: 0,
                 key: Vec::new(),
-                event: begin(),
+                event: new_event(),
             },
         };
         slot.count = slot.count.saturating_add(attempts);
         self.put(index, &slot)
     }
 
-    fn enter(
+    fn insert(
         &self,
         index: usize,
         key: &[u8],
         minute: i64,
-        singles: u32,
-        begin: impl FnOnce() -> Vec<u8>,
+        burst: u32,
+        new_event: impl FnOnce() -> Vec<u8>,
     ) -> io::Result<Admission> {
         let slot = Slot {
             minute,
-            singles: 0,
+            individual: 0,
             count: 0,
             key: key.to_vec(),
-            event: begin(),
+            event: new_event(),
         };
-        self.count(index, slot, singles)
+        self.count(index, slot, burst)
     }
 
-    fn count(&self, index: usize, mut slot: Slot, singles: u32) -> io::Result<Admission> {
-        let is_single = slot.singles < singles;
-        if is_single {
-            slot.singles += 1;
+    fn count(&self, index: usize, mut slot: Slot, burst: u32) -> io::Result<Admission> {
+        let is_individual = slot.individual < burst;
+        if is_individual {
+            slot.individual += 1;
         } else {
             slot.count = slot.count.saturating_add(1);
         }
         self.put(index, &slot)?;
-        Ok(if is_single {
-            Admission::Single
+        Ok(if is_individual {
+            Admission::Individual
         } else {
             Admission::Counted
         })
@@ -196,30 +196,30 @@ impl Table {
     /// All slots that are in use.
     ///
     /// # Errors
-    /// The file can't be read.
-    pub fn kept(&self) -> io::Result<Vec<Kept>> {
-        let mut kept = Vec::new();
+    /// The file cannot be read.
+    pub fn entries(&self) -> io::Result<Vec<Entry>> {
+        let mut entries = Vec::new();
         for index in 0..KEYED + self.reserved {
             let bytes = match self.read(index) {
-                // A copy that ends in the middle.
+                // An incomplete copy.
                 Err(error) if error.kind() == ErrorKind::UnexpectedEof => break,
                 bytes => bytes?,
             };
             if let Some(slot) = Slot::parse(&bytes) {
-                kept.push(Kept { index, bytes, slot });
+                entries.push(Entry { index, bytes, slot });
             }
         }
-        Ok(kept)
+        Ok(entries)
     }
 
-    /// Frees those of the slots whose minute is over and that have not changed since.
+    /// Frees those of the slots whose minute is over and that have not changed since they were read.
     ///
     /// # Errors
-    /// The file can't be read or written.
-    pub fn free(&self, kept: &[Kept], minute: i64) -> io::Result<()> {
-        for kept in kept.iter().filter(|kept| kept.slot.minute < minute) {
-            if self.read(kept.index)? == kept.bytes {
-                self.write(kept.index, &[0; slot::SIZE])?;
+    /// The file cannot be read or written.
+    pub fn free(&self, entries: &[Entry], minute: i64) -> io::Result<()> {
+        for entry in entries.iter().filter(|entry| entry.slot.minute < minute) {
+            if self.read(entry.index)? == entry.bytes {
+                self.write(entry.index, &[0; slot::SIZE])?;
             }
         }
         Ok(())
@@ -236,8 +236,8 @@ impl Table {
 
     fn read(&self, index: usize) -> io::Result<Vec<u8>> {
         let mut bytes = vec![0; slot::SIZE];
-        let place = index * slot::SIZE;
-        self.file.read_exact_at(&mut bytes, place as u64)?;
+        let offset = index * slot::SIZE;
+        self.file.read_exact_at(&mut bytes, offset as u64)?;
         Ok(bytes)
     }
 
@@ -246,14 +246,14 @@ impl Table {
     }
 }
 
-/// The lock goes with the file's descriptor, so that nobody who is killed keeps it.
+/// The lock belongs to the file descriptor, so that a killed process does not keep it.
 fn lock(file: &File) -> io::Result<()> {
     let began = Instant::now();
     loop {
         match file.try_lock() {
             Ok(()) => return Ok(()),
             Err(TryLockError::Error(error)) => return Err(error),
-            Err(TryLockError::WouldBlock) if began.elapsed() > PATIENCE => {
+            Err(TryLockError::WouldBlock) if began.elapsed() > LOCK_TIMEOUT => {
                 return Err(ErrorKind::TimedOut.into());
             }
             Err(TryLockError::WouldBlock) => thread::sleep(Duration::from_micros(200)),

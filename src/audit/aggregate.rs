@@ -1,0 +1,222 @@
+//! Aggregation of refusals: beyond the first few of a minute, equal ones are counted instead of recorded.
+//!
+//! Attempts that anyone can cause, without a verified token or a correct password, are counted by role, client
+//! address, reason and outcome, in the aggregate table of this start of the server; if that has no free slot, by
+//! reason and outcome only. Each attempt is in exactly one event of its own or one count. The audit worker copies the
+//! counts to the audit's table, under ids that stay the same, so that copying twice changes nothing.
+//!
+//! Events that cannot be written to the spool are counted here as well.
+
+mod slot;
+mod table;
+
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+
+use entra_token::Reason;
+use uuid::Uuid;
+
+use super::event::{self, Event};
+use super::record::Record;
+use super::spool;
+use crate::shared::outcome::Outcome;
+use crate::shared::shmem;
+use crate::shared::spool::Quota;
+use crate::text::Shown;
+use crate::{clock, settings};
+use slot::Slot;
+use table::Table;
+
+pub use table::Admission;
+
+/// Reserved slots: one for each reason (and for none) with each outcome, then one per outcome for what could not be
+/// recorded.
+const RESERVED: usize = (Reason::ALL.len() + 2) * Outcome::COUNT;
+
+/// Of the tables' file names.
+const EXTENSION: &str = "aggregate";
+
+/// The role of an event that represents attempts on many roles.
+const MANY: &str = "(many)";
+/// The role of an event that represents attempts of which only the outcome is known.
+pub const UNKNOWN: &str = "(not recorded)";
+
+/// Creates the table of this start, and removes tables of earlier starts that have counted nothing. For the
+/// postmaster, before it has child processes.
+///
+/// # Errors
+/// There is no table; counting tries again to create it.
+pub fn prepare(start: Uuid) -> io::Result<()> {
+    for id in spool::ids_of(EXTENSION)? {
+        // If one cannot be read, the audit worker reports it.
+        let entries = Table::open_existing(&path(id)).and_then(|table| table.entries());
+        if entries.is_ok_and(|entries| entries.iter().all(|entry| entry.slot.count == 0)) {
+            fs::remove_file(path(id))?;
+        }
+    }
+    Table::open(&path(start), RESERVED).map(drop)
+}
+
+/// Counts an attempt, unless it is one of the first of its kind in this minute: those the caller writes to the spool.
+///
+/// # Errors
+/// It is not counted.
+pub fn admit(event: &Event) -> io::Result<Admission> {
+    admit_up_to(event, settings::audit_single_refusals())
+}
+
+/// Counts an attempt that could not be written to the spool.
+///
+/// # Errors
+/// It is not counted.
+pub fn count(event: &Event) -> io::Result<()> {
+    admit_up_to(event, 0).map(drop)
+}
+
+fn admit_up_to(event: &Event, burst: u32) -> io::Result<Admission> {
+    let table = current_table()?;
+    let minute = minute_of(event.at);
+    let new_event = || line(&summary(event, event.role.clone(), true));
+    let evict_half = |slot: &Slot| evict(slot, Quota::Half);
+    let admission = match table.admit(&key(event), minute, burst, new_event, evict_half) {
+        Ok(Some(admission)) => return Ok(admission),
+        // A role name that is too long for a slot is counted under `MANY`.
+        Err(error) if error.kind() != io::ErrorKind::InvalidInput => return Err(error),
+        Ok(None) | Err(_) => Admission::Counted,
+    };
+    let reason = Reason::ALL
+        .iter()
+        .position(|one| Some(*one) == event.reason);
+    let number = reason.map_or(Reason::ALL.len(), |place| place) * Outcome::COUNT;
+    let new_event = || line(&summary(event, Shown::from(MANY), false));
+    let number = number + event.outcome.number();
+    table.count_at(number, 1, minute, new_event, evict_half)?;
+    Ok(admission)
+}
+
+/// Counts attempts with that outcome of which nothing else can be recorded.
+///
+/// # Errors
+/// They are not counted.
+pub fn count_unrecorded(outcome: Outcome, attempts: u64) -> io::Result<()> {
+    let number = (Reason::ALL.len() + 1) * Outcome::COUNT + outcome.number();
+    let mut event = Event::new(outcome, UNKNOWN, "unknown");
+    event.reason = Some(Reason::AuditUnavailable);
+    event.backend_pid = 0;
+    let new_event = || line(&event);
+    let evict_full = |slot: &Slot| evict(slot, Quota::Full);
+    let minute = minute_of(event.at);
+    current_table()?.count_at(number, attempts, minute, new_event, evict_full)
+}
+
+/// The event that represents this one and others like it.
+fn summary(event: &Event, role: Shown, has_address: bool) -> Event {
+    Event {
+        id: event::new_id(),
+        role,
+        client_address: event.client_address.clone().filter(|_| has_address),
+        client_port: None,
+        database: None,
+        application_name: None,
+        backend_pid: 0,
+        decision_micros: 0,
+        principal: None,
+        group_id: None,
+        token: None,
+        checks: Vec::new(),
+        ..event.clone()
+    }
+}
+
+fn key(event: &Event) -> Vec<u8> {
+    let address = event.client_address.as_ref().map(ToString::to_string);
+    let reason = event.reason.map_or("", Reason::code);
+    format!(
+        "{}\n{reason}\n{}\n{}",
+        address.unwrap_or_default(),
+        event.outcome.number(),
+        event.role
+    )
+    .into_bytes()
+}
+
+fn line(event: &Event) -> Vec<u8> {
+    // A slot without an event cannot be written, which the caller reports.
+    serde_json::to_vec(event).unwrap_or_default()
+}
+
+/// Writes a slot's count to the spool, so that the slot can be reused.
+fn evict(slot: &Slot, quota: Quota) -> io::Result<()> {
+    let mut event: serde_json::Value = serde_json::from_slice(&slot.event)?;
+    if let Some(event) = event.as_object_mut() {
+        event.insert("count".to_owned(), slot.count.into());
+    }
+    spool::append(&event, quota).map(drop)
+}
+
+fn current_table() -> io::Result<Table> {
+    let id = shmem::spool(|state| state.start);
+    let id = id.ok_or_else(|| io::Error::other("there is no aggregate table"))?;
+    Table::open(&path(id), RESERVED)
+}
+
+/// What the audit worker has read from a table.
+pub struct Counts {
+    id: Uuid,
+    entries: Vec<table::Entry>,
+}
+
+impl Counts {
+    /// The counts of all tables, including those of earlier starts.
+    ///
+    /// # Errors
+    /// A table cannot be read.
+    pub fn read() -> io::Result<Vec<Counts>> {
+        let ids = spool::ids_of(EXTENSION)?.into_iter();
+        ids.map(|id| {
+            let entries = Table::open_existing(&path(id))?.entries()?;
+            Ok(Counts { id, entries })
+        })
+        .collect()
+    }
+
+    pub fn records(&self) -> Vec<Record> {
+        let counted = self.entries.iter().filter(|entry| entry.slot.count > 0);
+        counted
+            .filter_map(|entry| {
+                let count = i64::try_from(entry.slot.count).unwrap_or(i64::MAX);
+                Record::parse(&entry.slot.event).map(|record| record.with_count(count))
+            })
+            .collect()
+    }
+
+    /// Frees the slots that have been copied to the audit's table and no longer change.
+    ///
+    /// # Errors
+    /// The table cannot be changed; copying it again does no harm.
+    pub fn acknowledge(&self) -> io::Result<()> {
+        if shmem::spool(|state| state.start) == Some(self.id) {
+            let table = Table::open_existing(&path(self.id))?;
+            table.free(&self.entries, minute_of(clock::micros()))
+        } else {
+            fs::remove_file(path(self.id))
+        }
+    }
+}
+
+/// Bytes of counts that are not yet in the audit's table; a table that cannot be read counts as empty.
+pub fn backlog() -> u64 {
+    let tables = Counts::read().unwrap_or_default();
+    let entries = tables.iter().flat_map(|counts| &counts.entries);
+    let pending = entries.filter(|entry| entry.slot.count > 0).count();
+    (pending * slot::SIZE) as u64
+}
+
+fn minute_of(micros: i64) -> i64 {
+    micros.div_euclid(60_000_000)
+}
+
+fn path(id: Uuid) -> PathBuf {
+    spool::directory().join(format!("{id}.{EXTENSION}"))
+}
