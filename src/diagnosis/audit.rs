@@ -43,7 +43,11 @@ fn spool() -> Option<Finding> {
     let state = shmem::spool(|state| *state);
     let (used, limit) = (spool::used(), settings::audit_spool_limit());
     let size = format!("{} kB of {} kB are used", used / 1024, limit / 1024);
-    let counted: u64 = state.trouble.iter().map(|trouble| trouble.counted).sum();
+    let counted: u64 = state
+        .write_failures
+        .iter()
+        .map(|failure| failure.counted)
+        .sum();
     if counted > 0 {
         return Some(Finding::new(
             Code::AuditEventsNotWritten,
