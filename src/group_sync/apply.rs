@@ -1,9 +1,8 @@
-//! Makes roles and memberships agree with a group's list of members, some hundred at a time.
+//! Makes roles and memberships agree with a group's list of members, a few hundred at a time.
 //!
-//! Each chunk is one transaction, under the lock on labels: what is done is decided there, by the
-//! labels and memberships of that moment, and what is written down about it commits with it. Statements
-//! name roles, and roles can be renamed in between, so that each transaction looks at its end whether
-//! the roles that it meant are those that changed.
+//! Each chunk is one transaction that holds the lock on labels. It decides by the labels and memberships
+//! of that moment, and its records commit with the changes. Statements name roles, which can be renamed
+//! meanwhile, so each transaction checks at its end that the intended roles are the ones that changed.
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::CString;
@@ -13,9 +12,9 @@ use pgrx::datum::DatumWithOid;
 use pgrx::prelude::*;
 use pgrx::spi::quote_identifier;
 
-use super::eligibility::{self, Due, Obstacle};
+use super::eligibility::{self, DesiredState, SkipReason};
 use super::groups::{self, Group};
-use super::history::{self, Action, Change, Entry, State, Tally};
+use super::history::{self, Action, Change, Entry, Progress, State};
 use super::members::Members;
 use crate::pg::label::{self, Labels};
 use crate::pg::rights::{self, CREATEROLE_IS_BROAD};
@@ -23,55 +22,56 @@ use crate::pg::worker::{self, Failure};
 use crate::principals::mapped::MappedRoles;
 use crate::principals::member::{self, NamedRole};
 
-/// How many members a transaction deals with. Each may cost a lock, of which there are
+/// Members per transaction. Each may need a lock, and the lock table has room for
 /// max_locks_per_transaction (64) times the connections.
 pub const CHUNK: usize = 500;
 
-/// What is to be done about a group.
-pub struct Survey {
-    /// Roles that have the group role and are not to.
+/// What has to change for a group.
+pub struct Plan {
+    /// Roles that have the group role and must lose it.
     pub leavers: Vec<pg_sys::Oid>,
-    /// Places in the list of those members who don't have what is due to them.
-    pub wanting: Vec<usize>,
+    /// Indexes, in the list of members, of those that lack a role or the group role.
+    pub incomplete: Vec<usize>,
 }
 
 /// How a chunk ended.
-pub enum Settled {
-    Changed(Tally),
-    /// The group's role isn't what it was; nothing was done.
+pub enum Applied {
+    Changed(Progress),
+    /// The group's role or label has changed since the run began; nothing was done.
     GroupChanged,
 }
 
-/// Finds out what is to be done, changing nothing.
+/// Finds out what has to change, without changing anything.
 ///
 /// # Errors
-/// The catalogs can't be read.
-pub fn survey(group: &Group, members: &Members) -> Result<Survey, Failure> {
+/// The catalogs cannot be read.
+pub fn plan(group: &Group, members: &Members) -> Result<Plan, Failure> {
     worker::transaction(|| {
         let mapped = MappedRoles::read();
         let holders = holders(group.role, None)?;
-        let terms = group.terms();
+        let requirements = group.requirements();
         let leavers = mapped.iter().filter(|role| {
             role.may_leave()
                 && holders.contains(&role.role)
-                && members.objection(role, terms).is_some()
+                && members.revoke_reason(role, requirements).is_some()
         });
-        let has_all_due = |member: &Principal| match eligibility::due(member, terms, &mapped) {
-            Due::Roles(roles) => roles.iter().all(|role| holders.contains(&role.role)),
-            Due::NewRole | Due::Nothing(_) => false,
-        };
+        let is_complete =
+            |member: &Principal| match eligibility::desired_state(member, requirements, &mapped) {
+                DesiredState::Roles(roles) => roles.iter().all(|role| holders.contains(&role.role)),
+                DesiredState::NewRole | DesiredState::Skip(_) => false,
+            };
         let members = members.as_slice().iter().enumerate();
-        Ok(Survey {
+        Ok(Plan {
             leavers: leavers.map(|role| role.role).collect(),
-            wanting: members
-                .filter(|(_, member)| !has_all_due(member))
-                .map(|(place, _)| place)
+            incomplete: members
+                .filter(|(_, member)| !is_complete(member))
+                .map(|(index, _)| index)
                 .collect(),
         })
     })
 }
 
-/// Takes the group role from those of these roles that are not to have it.
+/// Revokes the group role from those of these roles that must not have it.
 ///
 /// # Errors
 /// Nothing has changed.
@@ -80,11 +80,11 @@ pub fn revoke(
     group: &Group,
     members: &Members,
     leavers: &[pg_sys::Oid],
-    tally: &Tally,
-) -> Result<Settled, Failure> {
+    progress: &Progress,
+) -> Result<Applied, Failure> {
     worker::transaction(|| {
         if !begin_revoking(group) {
-            return Ok(Settled::GroupChanged);
+            return Ok(Applied::GroupChanged);
         }
         let holders = holders(group.role, Some(leavers))?;
         let mut changes = Vec::new();
@@ -93,13 +93,13 @@ pub fn revoke(
             if !role.may_leave() || !holders.contains(&role.role) || !lock(role.role) {
                 continue;
             }
-            let (Some(objection), Some(name)) = (
-                members.objection(role, group.terms()),
+            let (Some(reason), Some(name)) = (
+                members.revoke_reason(role, group.requirements()),
                 rights::name_of(role.role),
             ) else {
                 continue;
             };
-            let detail = Some(objection.sentence());
+            let detail = Some(reason.detail());
             changes.push(Change::of_member(
                 &name,
                 role.object_id,
@@ -112,27 +112,27 @@ pub fn revoke(
             });
         }
         revoke_from(group, &roles)?;
-        let tally = Tally {
-            revoked: tally.revoked + roles.len(),
-            ..*tally
+        let progress = Progress {
+            revoked: progress.revoked + roles.len(),
+            ..*progress
         };
-        finish(entry, &changes, tally)
+        finish(entry, &changes, progress)
     })
 }
 
-/// Gives these members what is due to them.
+/// Creates roles for those of these members who have none, and grants the group role.
 ///
 /// # Errors
 /// Nothing has changed.
-pub fn provide(
+pub fn grant(
     entry: &Entry,
     group: &Group,
     members: &[&Principal],
-    tally: &Tally,
-) -> Result<Settled, Failure> {
+    progress: &Progress,
+) -> Result<Applied, Failure> {
     worker::transaction(|| {
-        if !begin(group)? {
-            return Ok(Settled::GroupChanged);
+        if !begin_granting(group)? {
+            return Ok(Applied::GroupChanged);
         }
         let mapped = MappedRoles::read();
         let roles: Vec<pg_sys::Oid> = members
@@ -141,56 +141,56 @@ pub fn provide(
             .map(|role| role.role)
             .collect();
         let holders = holders(group.role, Some(&roles))?;
-        let mut work = Work::default();
+        let mut changes = Changes::default();
         for member in members {
-            work.add(member, group, &mapped, &holders)?;
+            changes.add(member, group, &mapped, &holders)?;
         }
-        member::entrust(&work.created)?;
-        grant(group, &work)?;
-        let tally = Tally {
-            done: tally.done + members.len(),
-            created: tally.created + work.created.len(),
-            granted: tally.granted + work.granted.len(),
-            not_possible: tally.not_possible + work.not_possible,
-            ..*tally
+        member::grant_to_azure_pg_admin(&changes.created)?;
+        grant_to(group, &changes)?;
+        let progress = Progress {
+            done: progress.done + members.len(),
+            created: progress.created + changes.created.len(),
+            granted: progress.granted + changes.granted.len(),
+            not_possible: progress.not_possible + changes.not_possible,
+            ..*progress
         };
-        finish(entry, &work.changes, tally)
+        finish(entry, &changes.records, progress)
     })
 }
 
-/// Notes that PostgreSQL refused what was due to this member.
+/// Records that PostgreSQL refused the changes for this member.
 ///
 /// # Errors
 /// Nothing has changed.
-pub fn give_up(
+pub fn record_failure(
     entry: &Entry,
     member: &Principal,
     problem: &str,
-    tally: &Tally,
-) -> Result<Settled, Failure> {
-    let obstacle = Action::NotPossible(Obstacle::Failed);
+    progress: &Progress,
+) -> Result<Applied, Failure> {
+    let action = Action::NotPossible(SkipReason::Failed);
     let detail = Some(problem.to_owned());
-    let change = Change::of_member(&member.name, member.object_id, obstacle, detail);
+    let change = Change::of_member(&member.name, member.object_id, action, detail);
     worker::transaction(|| {
-        let tally = Tally {
-            done: tally.done + 1,
-            not_possible: tally.not_possible + 1,
-            ..*tally
+        let progress = Progress {
+            done: progress.done + 1,
+            not_possible: progress.not_possible + 1,
+            ..*progress
         };
-        finish(entry, &[change], tally)
+        finish(entry, &[change], progress)
     })
 }
 
-/// What one chunk comes to.
+/// What one chunk changes.
 #[derive(Default)]
-struct Work {
+struct Changes {
     created: Vec<NamedRole>,
     granted: Vec<NamedRole>,
     not_possible: usize,
-    changes: Vec<Change>,
+    records: Vec<Change>,
 }
 
-impl Work {
+impl Changes {
     fn add(
         &mut self,
         member: &Principal,
@@ -198,87 +198,88 @@ impl Work {
         mapped: &MappedRoles,
         holders: &HashSet<pg_sys::Oid>,
     ) -> Result<(), Failure> {
-        match eligibility::due(member, group.terms(), mapped) {
-            Due::Roles(roles) => {
+        match eligibility::desired_state(member, group.requirements(), mapped) {
+            DesiredState::Roles(roles) => {
                 for role in roles {
                     if holders.contains(&role.role) || !lock(role.role) {
                         continue;
                     }
                     if let Some(name) = rights::name_of(role.role) {
-                        self.note(&name, member, Action::Granted, None);
+                        self.record(&name, member, Action::Granted, None);
                         let role = role.role;
                         self.granted.push(NamedRole { role, name });
                     }
                 }
             }
-            Due::NewRole => match name_holder(member) {
-                Some(detail) => self.refuse(member, Obstacle::NameTaken, Some(detail)),
+            DesiredState::NewRole => match name_holder(member) {
+                Some(detail) => self.skip(member, SkipReason::NameTaken, Some(detail)),
                 None => {
-                    let role = member::create(member, group.terms(), mapped)?;
-                    self.note(&member.name, member, Action::Created, None);
+                    let role = member::create(member, group.requirements(), mapped)?;
+                    self.record(&member.name, member, Action::Created, None);
                     let name = member.name.clone();
                     self.created.push(NamedRole { role, name });
                 }
             },
-            Due::Nothing(obstacle) => {
-                let detail = obstacle.sentence().map(str::to_owned);
-                self.refuse(member, obstacle, detail);
+            DesiredState::Skip(reason) => {
+                let detail = reason.detail().map(str::to_owned);
+                self.skip(member, reason, detail);
             }
         }
         Ok(())
     }
 
-    fn refuse(&mut self, member: &Principal, obstacle: Obstacle, detail: Option<String>) {
+    fn skip(&mut self, member: &Principal, reason: SkipReason, detail: Option<String>) {
         self.not_possible += 1;
-        self.note(&member.name, member, Action::NotPossible(obstacle), detail);
+        self.record(&member.name, member, Action::NotPossible(reason), detail);
     }
 
-    fn note(&mut self, name: &str, member: &Principal, action: Action, detail: Option<String>) {
-        self.changes
+    fn record(&mut self, name: &str, member: &Principal, action: Action, detail: Option<String>) {
+        self.records
             .push(Change::of_member(name, member.object_id, action, detail));
     }
 }
 
-/// Locks the labels, and looks whether members of the group are still to be given its role.
-fn begin(group: &Group) -> Result<bool, Failure> {
-    Ok(begin_revoking(group) && groups::obstacle(group, group.tenant())?.is_none())
+/// Locks the labels, and checks that members of the group may still be granted its role.
+fn begin_granting(group: &Group) -> Result<bool, Failure> {
+    Ok(begin_revoking(group) && groups::skip_reason(group, group.tenant())?.is_none())
 }
 
-/// Locks the labels, and looks whether the group is still what it was. Its rights don't matter: the more
-/// it has, the less may those who left it keep it.
+/// Locks the labels, and checks that the group's name and labels are unchanged. Its privileges do not
+/// matter: the more it has, the less those who left it may keep it.
 fn begin_revoking(group: &Group) -> bool {
     label::lock();
     groups::is_unchanged(group)
 }
 
-fn finish(entry: &Entry, changes: &[Change], tally: Tally) -> Result<Settled, Failure> {
-    history::changes(entry, changes)?;
-    history::progress(entry, State::Changing, &tally, None)?;
-    Ok(Settled::Changed(tally))
+fn finish(entry: &Entry, changes: &[Change], progress: Progress) -> Result<Applied, Failure> {
+    history::record_changes(entry, changes)?;
+    history::record_progress(entry, State::Changing, &progress, None)?;
+    Ok(Applied::Changed(progress))
 }
 
-/// Who has the name that the member's role would get; `None` when nobody.
+/// Describes the role that already has the name that the member's role would get; `None` when there is
+/// none.
 fn name_holder(member: &Principal) -> Option<String> {
     // A name with a NUL has been refused.
     let name = CString::new(member.name.as_str()).unwrap_or_default();
     let holder = rights::role_named(&name)?;
     let Labels { public, internal } = label::of(holder);
     let is = match internal.or(public) {
-        None => "The role of that name is a local one.".to_owned(),
+        None => "The role of that name is not mapped to a principal.".to_owned(),
         Some(label) => format!("The role of that name is mapped to another principal ({label})."),
     };
-    // No statement that would map it: whoever names an application chooses whose role that would be.
+    // Does not suggest a statement that would map it: an application's owner chooses its name, and with it
+    // whose role that would be.
     Some(format!(
         "{is} The member is the {} {}.",
         member.kind, member.object_id
     ))
 }
 
-/// Which of the roles (or of all) have the group role themselves.
+/// Which of these roles (or of all) are direct members of the group role.
 ///
-/// Since PostgreSQL 16 a membership can be one for administering the role alone, with neither INHERIT
-/// nor SET; the creator of a role has such a one. It confers nothing of the group's rights, and so is
-/// none here.
+/// Since PostgreSQL 16 a membership can have ADMIN OPTION without INHERIT or SET, as the creator of a
+/// role has. It confers none of the group's privileges, so it does not count here.
 fn holders(
     group: pg_sys::Oid,
     among: Option<&[pg_sys::Oid]>,
@@ -302,13 +303,13 @@ fn holders(
     Ok(found.into_iter().flatten().collect())
 }
 
-/// Gives the group role to those who are to have it, in one statement.
-fn grant(group: &Group, work: &Work) -> Result<(), Failure> {
-    let roles = || work.created.iter().chain(&work.granted);
+/// Grants the group role to the created and the existing roles, in one statement.
+fn grant_to(group: &Group, changes: &Changes) -> Result<(), Failure> {
+    let roles = || changes.created.iter().chain(&changes.granted);
     if roles().next().is_none() {
         return Ok(());
     }
-    // Without a word about them, a membership that is there keeps its options.
+    // Without these, an existing membership would keep its options.
     let options = if CREATEROLE_IS_BROAD {
         ""
     } else {
@@ -325,7 +326,7 @@ fn grant(group: &Group, work: &Work) -> Result<(), Failure> {
     }
 }
 
-/// Takes the group role from these, whoever granted it.
+/// Revokes the group role from these roles, whichever role granted it.
 fn revoke_from(group: &Group, roles: &[NamedRole]) -> Result<(), Failure> {
     if roles.is_empty() {
         return Ok(());
@@ -333,7 +334,7 @@ fn revoke_from(group: &Group, roles: &[NamedRole]) -> Result<(), Failure> {
     let wanted: Vec<pg_sys::Oid> = roles.iter().map(|role| role.role).collect();
     let revoked = quote_identifier(&group.name);
     if CREATEROLE_IS_BROAD {
-        // There is one membership, and whose grant it is makes no difference.
+        // There is only one membership, and its grantor makes no difference.
         let from = names(roles.iter());
         Spi::run(&format!("REVOKE {revoked} FROM {from}"))?;
     } else {
@@ -351,7 +352,7 @@ fn revoke_from(group: &Group, roles: &[NamedRole]) -> Result<(), Failure> {
     }
 }
 
-/// Who has granted the role to these members, quoted, and to whom each.
+/// The grantors of the role to these members, quoted, and the members that each granted it to.
 fn grants(
     group: pg_sys::Oid,
     members: &[pg_sys::Oid],
@@ -377,7 +378,7 @@ fn grants(
     Ok(grants)
 }
 
-/// Keeps the role from being dropped until the transaction ends; `false` when it is gone.
+/// Keeps the role from being dropped until the transaction ends; `false` when it has been dropped.
 fn lock(role: pg_sys::Oid) -> bool {
     rights::lock_role(role)
 }
@@ -389,7 +390,7 @@ fn names<'a>(roles: impl Iterator<Item = &'a NamedRole>) -> String {
 
 fn renamed() -> Failure {
     Failure {
-        message: "a role was renamed in the middle of it".to_owned(),
+        message: "a role was renamed during the run".to_owned(),
         is_data: false,
     }
 }

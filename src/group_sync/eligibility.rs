@@ -1,4 +1,4 @@
-//! Who of a group's members is to have the group role, by which role of theirs, and who can't.
+//! Which roles of a group's members get the group role, and why other members are skipped.
 //!
 //! No input or output: the members, the mapped roles and the group are arguments.
 
@@ -9,34 +9,34 @@ use uuid::Uuid;
 
 use crate::principals::lookup;
 use crate::principals::mapped::{MappedRole, MappedRoles};
-use crate::principals::member::Terms;
+use crate::principals::member::GroupRequirements;
 use crate::text::Shown;
 
-/// What keeps a member from having a role, or a group from being synchronised. The codes are stable.
+/// Why a member gets no role, or a group is not synchronized. The codes are stable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Obstacle {
-    /// Another role has the name, local or somebody else's.
+pub enum SkipReason {
+    /// Another role has the name: one that is not mapped, or is mapped to another principal.
     NameTaken,
     NameTooLong,
-    /// A name that PostgreSQL keeps for itself.
+    /// A name that PostgreSQL reserves for itself.
     NameReserved,
-    /// No name, or one that isn't what it looks like.
+    /// No name, or one that could be mistaken for another.
     NameUnusable,
-    /// The directory lets nobody sign in with the account.
+    /// The account is disabled in the directory.
     AccountDisabled,
-    /// The group's role demands multi-factor authentication and the member's doesn't, or can't.
+    /// The group's role requires multi-factor authentication and the member's role does not or cannot.
     MfaRequired,
     /// The member's role is mapped as another type of principal.
     TypeDiffers,
-    /// The labels of the member's role are of no use.
+    /// The labels of the member's role are invalid.
     LabelsDamaged,
     /// PostgreSQL refused.
     Failed,
     /// The group's role is an Entra admin.
     AdminGroup,
-    /// The group's role has rights that only superusers hand out, or that administer others.
+    /// The group's role has privileges that only a superuser may grant, or that administer others.
     PrivilegedGroup,
-    /// The group's role is mapped in a tenant that isn't the configured one.
+    /// The group's role is mapped in a tenant other than the configured one.
     OtherTenant,
     /// The members could not be listed, or not all.
     ListingFailed,
@@ -44,42 +44,42 @@ pub enum Obstacle {
     GroupNotFound,
 }
 
-impl Obstacle {
+impl SkipReason {
     pub const fn code(self) -> &'static str {
         match self {
-            Obstacle::NameTaken => "name-taken",
-            Obstacle::NameTooLong => "name-too-long",
-            Obstacle::NameReserved => "name-reserved",
-            Obstacle::NameUnusable => "name-unusable",
-            Obstacle::AccountDisabled => "account-disabled",
-            Obstacle::MfaRequired => "mfa-required",
-            Obstacle::TypeDiffers => "type-differs",
-            Obstacle::LabelsDamaged => "labels-damaged",
-            Obstacle::Failed => "failed",
-            Obstacle::AdminGroup => "admin-group",
-            Obstacle::PrivilegedGroup => "privileged-group",
-            Obstacle::OtherTenant => "other-tenant",
-            Obstacle::ListingFailed => "listing-failed",
-            Obstacle::GroupNotFound => "group-not-found",
+            SkipReason::NameTaken => "name-taken",
+            SkipReason::NameTooLong => "name-too-long",
+            SkipReason::NameReserved => "name-reserved",
+            SkipReason::NameUnusable => "name-unusable",
+            SkipReason::AccountDisabled => "account-disabled",
+            SkipReason::MfaRequired => "mfa-required",
+            SkipReason::TypeDiffers => "type-differs",
+            SkipReason::LabelsDamaged => "labels-damaged",
+            SkipReason::Failed => "failed",
+            SkipReason::AdminGroup => "admin-group",
+            SkipReason::PrivilegedGroup => "privileged-group",
+            SkipReason::OtherTenant => "other-tenant",
+            SkipReason::ListingFailed => "listing-failed",
+            SkipReason::GroupNotFound => "group-not-found",
         }
     }
 
-    /// What a member's obstacle means, where the code doesn't say it all.
-    pub const fn sentence(self) -> Option<&'static str> {
+    /// An explanation for a member, where the code is not enough.
+    pub const fn detail(self) -> Option<&'static str> {
         match self {
-            Obstacle::NameTooLong => Some(
-                "A role's name has at most 63 bytes. pgaadauth_create_principal_with_oid takes another name.",
+            SkipReason::NameTooLong => Some(
+                "A role name has at most 63 bytes. pgaadauth_create_principal_with_oid accepts another name.",
             ),
-            Obstacle::NameReserved | Obstacle::NameUnusable => Some(
-                "No role is given that name. pgaadauth_create_principal_with_oid takes another one.",
+            SkipReason::NameReserved | SkipReason::NameUnusable => Some(
+                "No role is created with that name. pgaadauth_create_principal_with_oid accepts another one.",
             ),
-            Obstacle::MfaRequired => Some(
-                "The group's role demands multi-factor authentication, and a role of the member's doesn't, or can't.",
+            SkipReason::MfaRequired => Some(
+                "The group's role requires multi-factor authentication, and the member's role does not or cannot.",
             ),
-            Obstacle::TypeDiffers => {
+            SkipReason::TypeDiffers => {
                 Some("A role is mapped to this object id, but as another type of principal.")
             }
-            Obstacle::LabelsDamaged => {
+            SkipReason::LabelsDamaged => {
                 Some("A role is mapped to this object id, but its labels disagree.")
             }
             _ => None,
@@ -87,17 +87,17 @@ impl Obstacle {
     }
 }
 
-/// What is due to one member.
+/// What one member must have.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Due<'a> {
-    /// The group role, by roles that the member has.
+pub enum DesiredState<'a> {
+    /// The group role, granted to roles that the member has already.
     Roles(Vec<&'a MappedRole>),
-    /// A role of their own, and the group role by it.
+    /// A new role of their own, with the group role granted to it.
     NewRole,
-    Nothing(Obstacle),
+    Skip(SkipReason),
 }
 
-/// The roles that stand for the principal: by object id, and by application id for a service.
+/// The roles that are mapped to the principal: by object id, and by application id for a service.
 pub fn roles_of<'a>(
     member: &Principal,
     tenant: Uuid,
@@ -113,66 +113,74 @@ pub fn roles_of<'a>(
     by_object_id.iter().chain(by_app_id)
 }
 
-/// What is due to a member of the group.
+/// What a member of the group must have.
 ///
-/// A role that doesn't demand multi-factor authentication doesn't get a group role that does:
-/// otherwise whoever signs in with the own name would have the group's rights without it.
-pub fn due<'a>(member: &Principal, terms: Terms, mapped: &'a MappedRoles) -> Due<'a> {
+/// A role that does not require multi-factor authentication does not get a group role that does:
+/// otherwise its member would have the group's privileges without it.
+pub fn desired_state<'a>(
+    member: &Principal,
+    requirements: GroupRequirements,
+    mapped: &'a MappedRoles,
+) -> DesiredState<'a> {
     if !member.enabled {
-        return Due::Nothing(Obstacle::AccountDisabled);
+        return DesiredState::Skip(SkipReason::AccountDisabled);
     }
-    let mut fit = Vec::new();
-    let mut obstacle = None;
-    for role in roles_of(member, terms.tenant, mapped) {
-        match unfit(role, member, terms) {
-            None => fit.push(role),
-            found => obstacle = found,
+    let mut eligible = Vec::new();
+    let mut skip_reason = None;
+    for role in roles_of(member, requirements.tenant, mapped) {
+        match ineligible(role, member, requirements) {
+            None => eligible.push(role),
+            found => skip_reason = found,
         }
     }
-    if !fit.is_empty() {
-        return Due::Roles(fit);
+    if !eligible.is_empty() {
+        return DesiredState::Roles(eligible);
     }
-    if let Some(obstacle) = obstacle {
-        return Due::Nothing(obstacle);
+    if let Some(reason) = skip_reason {
+        return DesiredState::Skip(reason);
     }
-    // A service can't prove a second factor: its role could never be signed in to.
-    if terms.mfa && member.kind == PrincipalKind::Service {
-        return Due::Nothing(Obstacle::MfaRequired);
+    // A service cannot prove a second factor, so nobody could ever sign in as its role.
+    if requirements.mfa && member.kind == PrincipalKind::Service {
+        return DesiredState::Skip(SkipReason::MfaRequired);
     }
-    match name_obstacle(member) {
-        None => Due::NewRole,
-        Some(obstacle) => Due::Nothing(obstacle),
+    match name_problem(member) {
+        None => DesiredState::NewRole,
+        Some(reason) => DesiredState::Skip(reason),
     }
 }
 
-/// Why the role, which stands for the member, can't have the group role.
-pub fn unfit(role: &MappedRole, member: &Principal, terms: Terms) -> Option<Obstacle> {
+/// Why the role, which is mapped to the member, cannot have the group role.
+pub fn ineligible(
+    role: &MappedRole,
+    member: &Principal,
+    requirements: GroupRequirements,
+) -> Option<SkipReason> {
     if !role.is_sound {
-        Some(Obstacle::LabelsDamaged)
+        Some(SkipReason::LabelsDamaged)
     } else if role.kind != member.kind {
-        Some(Obstacle::TypeDiffers)
-    } else if terms.mfa && !role.mfa {
-        Some(Obstacle::MfaRequired)
+        Some(SkipReason::TypeDiffers)
+    } else if requirements.mfa && !role.mfa {
+        Some(SkipReason::MfaRequired)
     } else {
         None
     }
 }
 
-/// Why no role gets the member's name, whoever has it.
+/// Why no role may get the member's name, even if it is free.
 ///
-/// People read names, in `psql`, in logs, in the arguments of GRANT. So what a name shows must be what
-/// it is; and an application, whose owner names it as they like, must not pass for a user.
-fn name_obstacle(member: &Principal) -> Option<Obstacle> {
+/// People read names in `psql`, in logs and in the arguments of GRANT. So a name must be what it looks
+/// like, and an application, whose owner chooses its name, must not pass for a user.
+fn name_problem(member: &Principal) -> Option<SkipReason> {
     let name = member.name.as_str();
     let is_shown = Shown::new(name).to_string() == name && name.trim() == name;
     let passes_for_user = member.kind == PrincipalKind::Service && lookup::has_at_sign(name);
     if name.is_empty() || !is_shown || passes_for_user {
-        Some(Obstacle::NameUnusable)
+        Some(SkipReason::NameUnusable)
     } else if name.len() >= pg_sys::NAMEDATALEN as usize {
-        Some(Obstacle::NameTooLong)
+        Some(SkipReason::NameTooLong)
     } else if name.starts_with("pg_") || ["public", "none"].contains(&name) {
         // catalog.c, IsReservedName; acl.c, check_rolespec_name.
-        Some(Obstacle::NameReserved)
+        Some(SkipReason::NameReserved)
     } else {
         None
     }
@@ -184,7 +192,7 @@ mod tests {
     use super::*;
 
     const TENANT: Uuid = Uuid::from_u128(1);
-    const TERMS: Terms = Terms {
+    const REQUIREMENTS: GroupRequirements = GroupRequirements {
         tenant: TENANT,
         mfa: false,
     };
@@ -215,9 +223,13 @@ mod tests {
         }
     }
 
-    fn obstacle(member: &Principal, terms: Terms, roles: &[MappedRole]) -> Obstacle {
-        match due(member, terms, &roles.iter().copied().collect()) {
-            Due::Nothing(obstacle) => obstacle,
+    fn skip_reason(
+        member: &Principal,
+        requirements: GroupRequirements,
+        roles: &[MappedRole],
+    ) -> SkipReason {
+        match desired_state(member, requirements, &roles.iter().copied().collect()) {
+            DesiredState::Skip(reason) => reason,
             other => panic!("{other:?}"),
         }
     }
@@ -255,48 +267,66 @@ mod tests {
     }
 
     #[test]
-    fn a_role_that_is_no_fit_is_an_obstacle_and_no_reason_for_another_role() {
-        let mfa = Terms { mfa: true, ..TERMS };
+    fn an_ineligible_role_skips_the_member_and_creates_no_other_role() {
+        let mfa = GroupRequirements {
+            mfa: true,
+            ..REQUIREMENTS
+        };
         let alice = role(PrincipalKind::User, 7, 70);
-        assert_eq!(obstacle(&user(7), mfa, &[alice]), Obstacle::MfaRequired);
+        assert_eq!(
+            skip_reason(&user(7), mfa, &[alice]),
+            SkipReason::MfaRequired
+        );
         let service = role(PrincipalKind::Service, 7, 70);
-        assert_eq!(obstacle(&user(7), TERMS, &[service]), Obstacle::TypeDiffers);
+        assert_eq!(
+            skip_reason(&user(7), REQUIREMENTS, &[service]),
+            SkipReason::TypeDiffers
+        );
         let damaged = MappedRole {
             is_sound: false,
             ..alice
         };
         assert_eq!(
-            obstacle(&user(7), TERMS, &[damaged]),
-            Obstacle::LabelsDamaged
+            skip_reason(&user(7), REQUIREMENTS, &[damaged]),
+            SkipReason::LabelsDamaged
         );
         let disabled = Principal {
             enabled: false,
             ..user(7)
         };
         for roles in [&[alice][..], &[]] {
-            assert_eq!(obstacle(&disabled, TERMS, roles), Obstacle::AccountDisabled);
+            assert_eq!(
+                skip_reason(&disabled, REQUIREMENTS, roles),
+                SkipReason::AccountDisabled
+            );
         }
         let with_mfa = [MappedRole { mfa: true, ..alice }];
         let mapped = with_mfa.iter().copied().collect();
         assert_eq!(
-            due(&user(7), mfa, &mapped),
-            Due::Roles(with_mfa.iter().collect())
+            desired_state(&user(7), mfa, &mapped),
+            DesiredState::Roles(with_mfa.iter().collect())
         );
     }
 
     #[test]
     fn a_service_gets_no_role_that_it_could_not_sign_in_to() {
-        let mfa = Terms { mfa: true, ..TERMS };
+        let mfa = GroupRequirements {
+            mfa: true,
+            ..REQUIREMENTS
+        };
         let none: MappedRoles = [].into_iter().collect();
-        assert_eq!(due(&user(7), mfa, &none), Due::NewRole);
+        assert_eq!(desired_state(&user(7), mfa, &none), DesiredState::NewRole);
         let service = principal(PrincipalKind::Service, 7, "reporting");
-        assert_eq!(due(&service, TERMS, &none), Due::NewRole);
-        assert_eq!(obstacle(&service, mfa, &[]), Obstacle::MfaRequired);
+        assert_eq!(
+            desired_state(&service, REQUIREMENTS, &none),
+            DesiredState::NewRole
+        );
+        assert_eq!(skip_reason(&service, mfa, &[]), SkipReason::MfaRequired);
     }
 
     #[test]
     fn names_are_what_they_look_like_or_not_used() {
-        use Obstacle::*;
+        use SkipReason::*;
         for (name, expected) in [
             ("", Some(NameUnusable)),
             (" alice", Some(NameUnusable)),
@@ -315,13 +345,13 @@ mod tests {
             ("Zoë O'Hara", None),
         ] {
             let service = principal(PrincipalKind::Service, 7, name);
-            assert_eq!(name_obstacle(&service), expected, "{name:?}");
+            assert_eq!(name_problem(&service), expected, "{name:?}");
         }
         let long = |letters: usize| principal(PrincipalKind::User, 7, &"é".repeat(letters));
-        assert_eq!(name_obstacle(&long(31)), None);
-        assert_eq!(name_obstacle(&long(32)), Some(NameTooLong));
+        assert_eq!(name_problem(&long(31)), None);
+        assert_eq!(name_problem(&long(32)), Some(NameTooLong));
         let imitation = principal(PrincipalKind::Service, 7, "alice@contoso.com");
-        assert_eq!(name_obstacle(&imitation), Some(NameUnusable));
-        assert_eq!(name_obstacle(&user(7)), None);
+        assert_eq!(name_problem(&imitation), Some(NameUnusable));
+        assert_eq!(name_problem(&user(7)), None);
     }
 }

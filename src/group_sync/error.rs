@@ -1,4 +1,4 @@
-//! Why `pgaadauth_sync_roles_for_group_members` has no answer, as PostgreSQL reports it.
+//! Errors of `pgaadauth_sync_roles_for_group_members`, as PostgreSQL reports them.
 
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
@@ -9,31 +9,31 @@ use thiserror::Error;
 pub enum SyncError {
     #[error("group sync is off")]
     Off,
-    #[error("groups can't be synchronised, since no directory is configured")]
+    #[error("cannot synchronize groups because no directory is configured")]
     NoDirectory,
-    #[error("groups can't be synchronised during recovery")]
+    #[error("cannot synchronize groups during recovery")]
     Standby,
-    #[error("groups are synchronised in database \"{0}\"")]
+    #[error("groups are synchronized in database \"{0}\"")]
     OtherDatabase(String),
-    #[error("groups can't be synchronised in a transaction that has changed something")]
+    #[error("cannot synchronize groups in a transaction that has written data")]
     HasChanges,
-    /// With what it has said, if anything.
-    #[error("the group sync worker is not ready")]
+    /// With the worker's last problem, if it reported one.
+    #[error("group sync worker is not ready")]
     NotReady(Option<String>),
-    #[error("the group sync worker has ended before the run did")]
+    #[error("group sync worker ended before the run did")]
     Gone,
-    #[error("group sync has failed: {0}")]
+    #[error("group sync failed: {0}")]
     Failed(String),
-    #[error("the changes can't be read: {0}")]
+    #[error("could not read the changes: {0}")]
     Unreadable(#[from] spi::Error),
 }
 
 impl SyncError {
-    /// Raises the error; the one place from which this module does so.
+    /// Raises the error.
     pub fn raise(self) -> ! {
         let mut report = ErrorReport::new(self.code(), self.to_string(), "aadauth");
         if let SyncError::NotReady(Some(problem)) = &self {
-            report = report.set_detail(format!("It says: {problem}."));
+            report = report.set_detail(format!("Worker status: {problem}."));
         }
         if let Some(hint) = self.hint() {
             report = report.set_hint(hint);
@@ -63,19 +63,19 @@ impl SyncError {
                  members sign in with the name of the group's role."
             }
             Self::NoDirectory => {
-                "Set aadauth.credential and what it takes, and aadauth.tenant_id, and reload the configuration."
+                "Set aadauth.tenant_id, aadauth.credential and the settings that it requires, and reload the configuration."
             }
             Self::Standby => "Call the function on the primary.",
             Self::OtherDatabase(_) => "Connect to that database, which aadauth.database names.",
             Self::HasChanges => {
-                "The worker could not see the changes, and might wait for locks of this transaction. Commit first."
+                "The worker could not see the changes, and might wait for locks of this transaction. Commit it first."
             }
             Self::NotReady(_) => {
-                "It starts within some seconds of the server, and after group sync is turned on. If it doesn't, \
-                 the server log says why; max_worker_processes must leave room for it."
+                "It starts within seconds of the server start, or after group sync is turned on. If it does not, \
+                 see the server log; max_worker_processes must leave room for it."
             }
-            Self::Gone => "The server log says why. Call the function again.",
-            Self::Failed(_) => "The next run goes on where this one ended.",
+            Self::Gone => "See the server log, and call the function again.",
+            Self::Failed(_) => "The next run continues where this one ended.",
             Self::Unreadable(_) => return None,
         })
     }

@@ -1,8 +1,8 @@
-//! The thread that asks Microsoft Graph for the members of groups, during one run.
+//! The thread that fetches the members of groups from Microsoft Graph during one run.
 //!
-//! It calls nothing of PostgreSQL's. What it learns goes through a channel with little room, so that
-//! it waits for the main thread rather than fill the memory. Whoever drops the [`Lister`] has done with
-//! it: the thread ends by itself, at the latest when its request does.
+//! It calls nothing of PostgreSQL's. The members go through a bounded channel, so the thread waits for the
+//! main thread rather than fill the memory. After the [`MemberFetcher`] is dropped, the thread ends by
+//! itself, at the latest when its current request ends.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -21,46 +21,46 @@ use crate::pg::worker;
 use crate::statistics;
 
 /// How many messages may wait for the main thread.
-const ROOM: usize = 2;
-/// How long it may take to learn whether a group is there.
-const LOOK_UP: Duration = Duration::from_secs(30);
+const CAPACITY: usize = 2;
+/// How long it may take to learn whether a group exists.
+const LOOKUP_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What the directory says.
-pub enum News {
+/// What the thread reports.
+pub enum Message {
     /// Some of the members.
     Page(Vec<Principal>),
-    /// There is no more to be said about this group.
+    /// The last message about this group.
     End(Listed),
 }
 
 /// How the listing of a group ended.
 pub enum Listed {
     /// All members are known.
-    Whole,
+    Complete,
     /// The directory has no such group.
     NoGroup,
-    Failed(Trouble),
+    Failed(FetchError),
 }
 
 /// Why the members could not be listed.
 #[derive(Clone, Debug)]
-pub struct Trouble {
-    /// One line without a full stop.
+pub struct FetchError {
+    /// One line without a period.
     pub message: String,
-    /// `None` when the directory is not to blame.
+    /// `None` when the error is not the directory's.
     pub kind: Option<ErrorKind>,
 }
 
-impl Trouble {
-    pub fn new(message: impl Into<String>) -> Trouble {
-        Trouble {
+impl FetchError {
+    pub fn new(message: impl Into<String>) -> FetchError {
+        FetchError {
             message: message.into(),
             kind: None,
         }
     }
 
-    /// Whether the next group would fare no better.
-    pub fn is_general(&self) -> bool {
+    /// Whether the next group would fail as well.
+    pub fn affects_every_group(&self) -> bool {
         use ErrorKind::{CredentialRefused, CredentialUnusable, Unreachable};
         matches!(
             self.kind,
@@ -68,8 +68,8 @@ impl Trouble {
         )
     }
 
-    /// Whether it may be over in a minute.
-    pub fn is_passing(&self) -> bool {
+    /// Whether a retry may soon succeed.
+    pub fn is_transient(&self) -> bool {
         use ErrorKind::{Throttled, TimedOut, Unreachable};
         matches!(self.kind, Some(Unreachable | TimedOut | Throttled))
     }
@@ -79,9 +79,9 @@ impl Trouble {
     }
 }
 
-impl From<DirectoryError> for Trouble {
-    fn from(error: DirectoryError) -> Trouble {
-        Trouble {
+impl From<DirectoryError> for FetchError {
+    fn from(error: DirectoryError) -> FetchError {
+        FetchError {
             message: error.message,
             kind: Some(error.kind),
         }
@@ -89,49 +89,49 @@ impl From<DirectoryError> for Trouble {
 }
 
 /// The thread, as the main thread sees it.
-pub struct Lister {
+pub struct MemberFetcher {
     groups: Sender<Uuid>,
-    news: Receiver<News>,
+    messages: Receiver<Message>,
     doorbell: Doorbell,
     stop: Arc<AtomicBool>,
 }
 
-impl Lister {
+impl MemberFetcher {
     /// # Errors
-    /// When the system starts no more threads.
-    pub fn start(settings: DirectorySettings) -> io::Result<Lister> {
+    /// The system cannot start another thread.
+    pub fn start(settings: DirectorySettings) -> io::Result<MemberFetcher> {
         let doorbell = Doorbell::new()?;
-        let (groups, asked) = mpsc::channel();
-        let (sender, news) = mpsc::sync_channel(ROOM);
+        let (groups, requested) = mpsc::channel();
+        let (sender, messages) = mpsc::sync_channel(CAPACITY);
         let stop = Arc::new(AtomicBool::new(false));
         let thread = Thread {
-            news: sender,
+            messages: sender,
             bell: doorbell.bell(),
             stop: Arc::clone(&stop),
         };
-        worker::spawn("aadauth-sync", move || thread.run(settings, &asked))?;
-        Ok(Lister {
+        worker::spawn("aadauth-sync", move || thread.run(settings, &requested))?;
+        Ok(MemberFetcher {
             groups,
-            news,
+            messages,
             doorbell,
             stop,
         })
     }
 
-    /// Asks for the members of a group. The answer to the question before must have ended.
-    pub fn ask(&self, group: Uuid) {
+    /// Requests the members of a group. The response to the request before must have ended.
+    pub fn request(&self, group: Uuid) {
         // When the thread has ended, `next` says so.
         let _ = self.groups.send(group);
     }
 
-    /// What has come, if anything has.
-    pub fn next(&self) -> Option<News> {
+    /// The next message, if there is one.
+    pub fn next(&self) -> Option<Message> {
         self.doorbell.silence();
-        match self.news.try_recv() {
-            Ok(news) => Some(news),
+        match self.messages.try_recv() {
+            Ok(message) => Some(message),
             Err(TryRecvError::Empty) => None,
-            Err(TryRecvError::Disconnected) => Some(News::End(Listed::Failed(Trouble::new(
-                "the thread that asks the directory has ended",
+            Err(TryRecvError::Disconnected) => Some(Message::End(Listed::Failed(FetchError::new(
+                "the thread that queries the directory has ended",
             )))),
         }
     }
@@ -142,14 +142,14 @@ impl Lister {
     }
 }
 
-impl Drop for Lister {
+impl Drop for MemberFetcher {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
     }
 }
 
 struct Thread {
-    news: SyncSender<News>,
+    messages: SyncSender<Message>,
     bell: Bell,
     stop: Arc<AtomicBool>,
 }
@@ -159,50 +159,49 @@ impl Thread {
         let directory = Directory::new(settings);
         while let Ok(group) = groups.recv() {
             let listed = match &directory {
-                Ok(directory) => self.list(directory, group),
+                Ok(directory) => self.fetch(directory, group),
                 Err(error) => {
                     statistics::count_directory_call(Some(error.kind));
                     Listed::Failed(error.clone().into())
                 }
             };
-            if !self.tell(News::End(listed)) {
+            if !self.send(Message::End(listed)) {
                 return;
             }
         }
     }
 
-    fn list(&self, directory: &Directory, group: Uuid) -> Listed {
-        let mut page = |members| self.tell(News::Page(members));
+    fn fetch(&self, directory: &Directory, group: Uuid) -> Listed {
+        let mut page = |members| self.send(Message::Page(members));
         let outcome = directory.members(group, &self.stop, &mut page);
         count(&outcome);
         match outcome {
-            Ok(()) => Listed::Whole,
-            // Whoever takes this for an answer takes the group role from everybody, so that it is asked
-            // for in another way as well.
-            Err(error) if error.kind == ErrorKind::NotFound => look_for(directory, group),
+            Ok(()) => Listed::Complete,
+            // A missing group revokes the group role from everybody, so a second request confirms it.
+            Err(error) if error.kind == ErrorKind::NotFound => find_group(directory, group),
             Err(error) => Listed::Failed(error.into()),
         }
     }
 
-    /// `false` when nobody listens any more.
-    fn tell(&self, news: News) -> bool {
-        let is_told = self.news.send(news).is_ok();
+    /// `false` when the [`MemberFetcher`] has been dropped.
+    fn send(&self, message: Message) -> bool {
+        let is_sent = self.messages.send(message).is_ok();
         self.bell.ring();
-        is_told
+        is_sent
     }
 }
 
-fn look_for(directory: &Directory, group: Uuid) -> Listed {
-    let found = directory.find_by_object_id(group, Instant::now() + LOOK_UP);
+fn find_group(directory: &Directory, group: Uuid) -> Listed {
+    let found = directory.find_by_object_id(group, Instant::now() + LOOKUP_TIMEOUT);
     count(&found);
     match found {
         Err(error) if error.kind == ErrorKind::NotFound => Listed::NoGroup,
         Err(error) => Listed::Failed(error.into()),
-        Ok(principal) if principal.kind == PrincipalKind::Group => Listed::Failed(Trouble::new(
-            "the directory has the group, but no list of its members",
+        Ok(principal) if principal.kind == PrincipalKind::Group => Listed::Failed(FetchError::new(
+            "the directory has the group but does not list its members",
         )),
-        Ok(principal) => Listed::Failed(Trouble::new(format!(
-            "{group} is no group but of type {}",
+        Ok(principal) => Listed::Failed(FetchError::new(format!(
+            "{group} is not a group but a {}",
             principal.kind
         ))),
     }

@@ -13,16 +13,16 @@ use crate::shared::group_sync::{Reply, Ticket};
 use crate::shared::shmem;
 use crate::{clock, principals, settings};
 
-/// How long a worker may take to be ready that is starting, or has yet to learn that group sync is on.
-const PATIENCE: Duration = Duration::from_secs(15);
-/// How often the worker's state is looked at. A run takes seconds to minutes.
-const LOOK: Duration = Duration::from_millis(50);
+/// How long a worker may take to become ready after its start, or after group sync is turned on.
+const START_TIMEOUT: Duration = Duration::from_secs(15);
+/// How often the worker's state is checked. A run takes seconds to minutes.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Gives every member of a mapped group a role of their own, and takes group roles from those who have
-/// left: has the worker do it now, and waits until it is done. One row per change, and per member or
-/// group for whom nothing could be done.
+/// Creates a role for each member of every mapped group, grants it the group's role, and revokes the group's
+/// role from those who have left. The group sync worker does this now, and the function waits for it.
+/// Returns one row per change, and one per member or group that was skipped.
 ///
-/// It shows what the run has committed, in every isolation level.
+/// It shows what the run has committed, at every isolation level.
 #[allow(clippy::type_complexity, reason = "pgrx must see the columns here")]
 #[pg_extern(schema = "pg_catalog", volatile, parallel_unsafe)]
 #[search_path(pg_catalog, pg_temp)]
@@ -38,10 +38,10 @@ fn pgaadauth_sync_roles_for_group_members() -> TableIterator<
     if let Err(error) = principals::demand_may_map("pgaadauth_sync_roles_for_group_members") {
         error.raise()
     }
-    TableIterator::new(synchronise().unwrap_or_else(|error| error.raise()))
+    TableIterator::new(synchronize().unwrap_or_else(|error| error.raise()))
 }
 
-/// The run that is under way, and when the next is due.
+/// The run in progress, and when the next run is due.
 #[pg_extern(schema = "aadauth", volatile, parallel_restricted)]
 fn group_sync_worker() -> TableIterator<
     'static,
@@ -56,7 +56,7 @@ fn group_sync_worker() -> TableIterator<
 
 type Row = (Name, Option<String>, String, Option<String>);
 
-fn synchronise() -> Result<Vec<Row>, SyncError> {
+fn synchronize() -> Result<Vec<Row>, SyncError> {
     if !settings::group_sync_is_enabled() {
         return Err(SyncError::Off);
     }
@@ -73,10 +73,10 @@ fn synchronise() -> Result<Vec<Row>, SyncError> {
     if server::has_changed_something() {
         return Err(SyncError::HasChanges);
     }
-    let ticket = ask()?;
+    let ticket = request_run()?;
     loop {
         match shmem::sync(|state| state.reply(&ticket)) {
-            Reply::Pending => latch::wait(LOOK),
+            Reply::Pending => latch::wait(POLL_INTERVAL),
             Reply::Gone => return Err(SyncError::Gone),
             Reply::Failed(problem) => return Err(SyncError::Failed(problem)),
             Reply::Done { after, last } => return Ok(read(after, last)?),
@@ -84,8 +84,8 @@ fn synchronise() -> Result<Vec<Row>, SyncError> {
     }
 }
 
-fn ask() -> Result<Ticket, SyncError> {
-    let until = Instant::now() + PATIENCE;
+fn request_run() -> Result<Ticket, SyncError> {
+    let until = Instant::now() + START_TIMEOUT;
     loop {
         match shmem::change_sync(|state| state.ask()) {
             Ok((ticket, worker)) => {
@@ -93,16 +93,16 @@ fn ask() -> Result<Ticket, SyncError> {
                 return Ok(ticket);
             }
             Err(problem) if Instant::now() >= until => return Err(SyncError::NotReady(problem)),
-            Err(_) => latch::wait(LOOK),
+            Err(_) => latch::wait(POLL_INTERVAL),
         }
     }
 }
 
-/// What the runs after the one number, up to the other, have written down.
+/// What the runs after `after`, up to `last`, have recorded.
 ///
-/// Read with the rights of the bootstrap superuser, since an Entra admin need not be a member of
-/// `azure_pg_admin`; the worker has made sure that the table is a superuser's. And with the latest
-/// snapshot: in REPEATABLE READ, that of the transaction is older than the run.
+/// Read with the privileges of the bootstrap superuser, since an Entra admin need not be a member of
+/// `azure_pg_admin`; the worker has checked that a superuser owns the table. Read with the latest snapshot,
+/// since in REPEATABLE READ the transaction's is older than the run.
 fn read(after: i64, last: i64) -> spi::Result<Vec<Row>> {
     let query =
         "SELECT c.group_role, c.member, c.action, c.detail FROM aadauth.group_sync_changes AS c

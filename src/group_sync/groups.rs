@@ -1,16 +1,16 @@
-//! The mapped groups, and which of them are synchronised.
+//! The mapped groups, and which of them are synchronized.
 
 use entra_token::{Mapping, PrincipalKind};
 use pgrx::datum::DatumWithOid;
 use pgrx::prelude::*;
 use uuid::Uuid;
 
-use super::eligibility::Obstacle;
+use super::eligibility::SkipReason;
 use crate::pg::label::{self, Labels};
 use crate::pg::rights;
 use crate::pg::worker::Failure;
 use crate::principals::admin::{self, AZURE_PG_ADMIN};
-use crate::principals::member::Terms;
+use crate::principals::member::GroupRequirements;
 
 /// A role that is mapped to a group.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,19 +29,18 @@ impl Group {
         self.mapping.tenant
     }
 
-    pub fn terms(&self) -> Terms {
-        Terms {
+    pub fn requirements(&self) -> GroupRequirements {
+        GroupRequirements {
             tenant: self.mapping.tenant,
             mfa: self.mapping.mfa,
         }
     }
 }
 
-/// Every role that is mapped to a group and can be signed in to, in the order in which they are
-/// synchronised.
+/// Every role with a valid mapping to a group, in the order in which they are synchronized.
 ///
-/// Groups that demand multi-factor authentication come first: a role that is made for one of their
-/// members demands it as well, and then fits the other groups too.
+/// Groups that require multi-factor authentication come first: a role that is created for one of their
+/// members requires it as well, and is then eligible for the other groups too.
 pub fn all() -> Vec<Group> {
     let mut groups: Vec<Group> = label::all()
         .into_iter()
@@ -54,7 +53,7 @@ pub fn all() -> Vec<Group> {
     groups
 }
 
-/// Whether the group is still what it was, under the same labels and the same name.
+/// Whether the group's name and labels are unchanged.
 pub fn is_unchanged(group: &Group) -> bool {
     read(group.role, &label::of(group.role)).as_ref() == Some(group)
 }
@@ -72,22 +71,22 @@ fn read(role: pg_sys::Oid, labels: &Labels) -> Option<Group> {
     })
 }
 
-/// Why the group is not synchronised, if it isn't, with an explanation.
+/// Why the group is not synchronized, with an explanation; `None` when it is.
 ///
-/// What a directory's administrators put into a group must not, by itself and for as long as nobody
-/// looks, be superusers here, or administer others. Members sign in with the group role's name instead,
-/// where their token and the label say at each sign-in what they may do.
+/// A directory administrator must not be able to create superusers or administrators here only by adding
+/// members to a group. Members of such a group sign in as the group role instead, and each sign-in checks
+/// the token and the label.
 ///
 /// # Errors
-/// The catalogs can't be read.
-pub fn obstacle(group: &Group, tenant: Uuid) -> Result<Option<(Obstacle, String)>, Failure> {
+/// The catalogs cannot be read.
+pub fn skip_reason(group: &Group, tenant: Uuid) -> Result<Option<(SkipReason, String)>, Failure> {
     if group.tenant() != tenant {
         let detail = format!("The role is mapped in tenant {}.", group.tenant());
-        return Ok(Some((Obstacle::OtherTenant, detail)));
+        return Ok(Some((SkipReason::OtherTenant, detail)));
     }
     if group.mapping.admin {
-        let detail = "The role is labelled admin: members sign in with its name.".to_owned();
-        return Ok(Some((Obstacle::AdminGroup, detail)));
+        let detail = "The role is labeled admin: members sign in as it.".to_owned();
+        return Ok(Some((SkipReason::AdminGroup, detail)));
     }
     let detail = match admin::privilege(group.role) {
         Some(privilege) => privilege.to_string(),
@@ -96,11 +95,12 @@ pub fn obstacle(group: &Group, tenant: Uuid) -> Result<Option<(Obstacle, String)
             None => return Ok(None),
         },
     };
-    let detail = format!("{detail} Members sign in with the role's name.");
-    Ok(Some((Obstacle::PrivilegedGroup, detail)))
+    let detail = format!("{detail} Members sign in as the role.");
+    Ok(Some((SkipReason::PrivilegedGroup, detail)))
 }
 
-/// By what the role, or a role that it is a direct or indirect member of, administers others.
+/// Why the role, or a role that it is a direct or indirect member of, administers others; `None` when none
+/// does.
 fn administers(role: pg_sys::Oid) -> Result<Option<String>, Failure> {
     let query = "
         WITH RECURSIVE behind AS (
@@ -134,7 +134,7 @@ fn administers(role: pg_sys::Oid) -> Result<Option<String>, Failure> {
             return Ok(Some(format!("{has} CREATEROLE.")));
         }
         if name == AZURE_PG_ADMIN || admin::says_admin(&label::of(behind)) {
-            return Ok(Some(format!("{has} the rights of an administrator.")));
+            return Ok(Some(format!("{has} the privileges of an administrator.")));
         }
     }
     Ok(None)

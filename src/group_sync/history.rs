@@ -1,22 +1,22 @@
-//! What group sync writes down: how far it is with each group, and what it has changed.
+//! What group sync records: its progress with each group, and what it has changed.
 //!
 //! Every function runs inside a transaction of the worker's, with the search path that
-//! [`crate::pg::worker::connect`] pins; our own tables are named by their schema. Progress and changes
-//! commit together with the changes to roles.
+//! [`crate::pg::worker::connect`] pins; our own tables are schema-qualified. Progress and changes commit
+//! together with the changes to roles.
 
 use pgrx::datum::DatumWithOid;
 use pgrx::prelude::*;
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::eligibility::Obstacle;
+use super::eligibility::SkipReason;
 use crate::pg::worker::Failure;
 use crate::text::Shown;
 
 /// The longest explanation, in characters.
-const LONGEST: usize = 600;
+const MAX_DETAIL: usize = 600;
 
-/// A group, and the run that deals with it.
+/// A group, and the run that synchronizes it.
 #[derive(Clone, Debug)]
 pub struct Entry {
     pub run: i64,
@@ -26,9 +26,9 @@ pub struct Entry {
     pub role: String,
 }
 
-/// How far a run is with a group.
+/// The progress of a run with a group.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Tally {
+pub struct Progress {
     pub seen: usize,
     pub done: usize,
     pub created: usize,
@@ -37,7 +37,7 @@ pub struct Tally {
     pub not_possible: usize,
 }
 
-/// How a run has ended with a group, or that it hasn't.
+/// The state of a group in a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
     Listing,
@@ -48,7 +48,7 @@ pub enum State {
 }
 
 impl State {
-    const fn word(self) -> &'static str {
+    const fn as_str(self) -> &'static str {
         match self {
             State::Listing => "listing",
             State::Changing => "changing",
@@ -69,18 +69,18 @@ pub enum Action {
     Created,
     Granted,
     Revoked,
-    NotPossible(Obstacle),
+    NotPossible(SkipReason),
 }
 
-/// A line of `aadauth.group_sync_changes`.
+/// A row of `aadauth.group_sync_changes`.
 #[derive(Clone, Debug, Serialize)]
 pub struct Change {
-    /// `None` where it is about the group.
+    /// `None` when it is about the group.
     member: Option<Shown>,
     member_id: Option<Uuid>,
     action: &'static str,
     detail: Option<Shown>,
-    is_obstacle: bool,
+    is_skip: bool,
 }
 
 impl Change {
@@ -92,29 +92,29 @@ impl Change {
         }
     }
 
-    pub fn of_group(obstacle: Obstacle, detail: &str) -> Change {
-        Change::new(Action::NotPossible(obstacle), Some(detail.to_owned()))
+    pub fn of_group(reason: SkipReason, detail: &str) -> Change {
+        Change::new(Action::NotPossible(reason), Some(detail.to_owned()))
     }
 
     fn new(action: Action, detail: Option<String>) -> Change {
-        let (action, is_obstacle) = match action {
+        let (action, is_skip) = match action {
             Action::Created => ("created", false),
             Action::Granted => ("granted", false),
             Action::Revoked => ("revoked", false),
-            Action::NotPossible(obstacle) => (obstacle.code(), true),
+            Action::NotPossible(reason) => (reason.code(), true),
         };
         Change {
             member: None,
             member_id: None,
             action,
-            detail: detail.map(|detail| Shown::up_to(LONGEST, &detail)),
-            is_obstacle,
+            detail: detail.map(|detail| Shown::up_to(MAX_DETAIL, &detail)),
+            is_skip,
         }
     }
 }
 
-/// Begins a run: forgets groups that are not mapped any more and changes of more than 30 days ago, and
-/// returns the run's number, which is above `last`: a run that did nothing has left no trace here.
+/// Begins a run: deletes groups that are no longer mapped and changes older than 30 days, and returns the
+/// run's number. It is greater than `last`, since a run that changed nothing has left no row here.
 pub fn begin(mapped: &[(Uuid, Uuid)], last: i64) -> Result<i64, Failure> {
     let json = serde_json::to_string(mapped).map_err(unexpected)?;
     Spi::connect_mut(|client| {
@@ -136,26 +136,26 @@ pub fn begin(mapped: &[(Uuid, Uuid)], last: i64) -> Result<i64, Failure> {
     })
 }
 
-/// Writes how far the run is with the group.
-pub fn progress(
+/// Records the progress with the group.
+pub fn record_progress(
     entry: &Entry,
     state: State,
-    tally: &Tally,
+    progress: &Progress,
     problem: Option<&str>,
 ) -> Result<(), Failure> {
     let number = |number: usize| DatumWithOid::from(i32::try_from(number).unwrap_or(i32::MAX));
-    let problem = problem.map(|problem| Shown::up_to(LONGEST, problem).to_string());
+    let problem = problem.map(|problem| Shown::up_to(MAX_DETAIL, problem).to_string());
     let values = [
         sql_uuid(entry.tenant),
         sql_uuid(entry.group),
         DatumWithOid::from(entry.run),
-        DatumWithOid::from(state.word()),
-        number(tally.seen),
-        number(tally.done),
-        number(tally.created),
-        number(tally.granted),
-        number(tally.revoked),
-        number(tally.not_possible),
+        DatumWithOid::from(state.as_str()),
+        number(progress.seen),
+        number(progress.done),
+        number(progress.created),
+        number(progress.granted),
+        number(progress.revoked),
+        number(progress.not_possible),
         DatumWithOid::from(problem),
         DatumWithOid::from(state.is_end()),
     ];
@@ -177,8 +177,8 @@ ON CONFLICT (tenant_id, group_id) DO UPDATE SET
     started_at = CASE WHEN g.run = excluded.run THEN g.started_at ELSE excluded.started_at END,
     finished_at = excluded.finished_at";
 
-/// Writes changes. An obstacle that is known gets the new run's number.
-pub fn changes(entry: &Entry, changes: &[Change]) -> Result<(), Failure> {
+/// Records changes. A reason that is recorded already gets the new run's number.
+pub fn record_changes(entry: &Entry, changes: &[Change]) -> Result<(), Failure> {
     if changes.is_empty() {
         return Ok(());
     }
@@ -198,9 +198,9 @@ const CHANGES: &str = "\
 INSERT INTO aadauth.group_sync_changes AS c (
     run, group_role, tenant_id, group_id, member, member_id, action, detail, first_at)
 SELECT $2, $3, $4, $5, n.member, n.member_id, n.action, n.detail,
-    CASE WHEN n.is_obstacle THEN pg_catalog.clock_timestamp() END
+    CASE WHEN n.is_skip THEN pg_catalog.clock_timestamp() END
 FROM pg_catalog.jsonb_to_recordset($1::jsonb) AS n (
-    member text, member_id uuid, action text, detail text, is_obstacle boolean)
+    member text, member_id uuid, action text, detail text, is_skip boolean)
 ON CONFLICT (tenant_id, group_id, member_id, action) WHERE first_at IS NOT NULL DO UPDATE SET
     run = excluded.run, at = excluded.at, group_role = excluded.group_role,
     member = excluded.member, detail = excluded.detail";

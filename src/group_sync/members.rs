@@ -6,15 +6,15 @@ use entra_api::Principal;
 use entra_token::PrincipalKind;
 use uuid::Uuid;
 
-use super::eligibility::{self, Obstacle};
+use super::eligibility::{self, SkipReason};
 use crate::principals::mapped::MappedRole;
-use crate::principals::member::Terms;
+use crate::principals::member::GroupRequirements;
 
-/// More are not synchronised: every one is a role, and PostgreSQL reads all roles now and then.
+/// Larger groups are not synchronized: each member is a role, and PostgreSQL sometimes reads all roles.
 pub const MOST: usize = 100_000;
 
-/// The members, each of them once: users first, in the order of their object ids, so that of two with
-/// the same name it is always the same one who gets it.
+/// The members, each of them once: users first, in the order of their object ids, so that of two members
+/// with the same name the same one always gets it.
 pub struct Members {
     list: Vec<Principal>,
     by_object_id: HashMap<Uuid, u32>,
@@ -52,22 +52,26 @@ impl Members {
         &self.list
     }
 
-    /// Why the role is not to have the group role; `None` when it is.
-    pub fn objection(&self, role: &MappedRole, terms: Terms) -> Option<Objection> {
-        if role.tenant != terms.tenant {
-            return Some(Objection::NoMember);
+    /// Why the role must lose the group role; `None` when it may keep it.
+    pub fn revoke_reason(
+        &self,
+        role: &MappedRole,
+        requirements: GroupRequirements,
+    ) -> Option<RevokeReason> {
+        if role.tenant != requirements.tenant {
+            return Some(RevokeReason::NotMember);
         }
-        let Some(member) = self.behind(role) else {
-            return Some(Objection::NoMember);
+        let Some(member) = self.member_of(role) else {
+            return Some(RevokeReason::NotMember);
         };
         if !member.enabled {
-            return Some(Objection::Obstacle(Obstacle::AccountDisabled));
+            return Some(RevokeReason::Ineligible(SkipReason::AccountDisabled));
         }
-        eligibility::unfit(role, member, terms).map(Objection::Obstacle)
+        eligibility::ineligible(role, member, requirements).map(RevokeReason::Ineligible)
     }
 
-    /// The member that the role stands for.
-    fn behind(&self, role: &MappedRole) -> Option<&Principal> {
+    /// The member that the role is mapped to.
+    fn member_of(&self, role: &MappedRole) -> Option<&Principal> {
         let place = self.by_object_id.get(&role.object_id).or_else(|| {
             (role.kind == PrincipalKind::Service)
                 .then(|| self.by_app_id.get(&role.object_id))
@@ -77,22 +81,22 @@ impl Members {
     }
 }
 
-/// Why a role is not to have the group role.
+/// Why a role must lose the group role.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Objection {
-    NoMember,
-    Obstacle(Obstacle),
+pub enum RevokeReason {
+    NotMember,
+    Ineligible(SkipReason),
 }
 
-impl Objection {
-    pub fn sentence(self) -> String {
+impl RevokeReason {
+    pub fn detail(self) -> String {
         match self {
-            Objection::NoMember => "It stands for no member of the group.".to_owned(),
-            Objection::Obstacle(Obstacle::AccountDisabled) => {
+            RevokeReason::NotMember => "Its principal is not a member of the group.".to_owned(),
+            RevokeReason::Ineligible(SkipReason::AccountDisabled) => {
                 "Its account is disabled in the directory.".to_owned()
             }
-            Objection::Obstacle(obstacle) => {
-                format!("It can't be a member's: {}.", obstacle.code())
+            RevokeReason::Ineligible(reason) => {
+                format!("It is not eligible for the group role: {}.", reason.code())
             }
         }
     }
@@ -105,7 +109,7 @@ mod tests {
     use super::*;
 
     const TENANT: Uuid = Uuid::from_u128(1);
-    const TERMS: Terms = Terms {
+    const REQUIREMENTS: GroupRequirements = GroupRequirements {
         tenant: TENANT,
         mfa: false,
     };
@@ -149,35 +153,38 @@ mod tests {
     }
 
     #[test]
-    fn only_a_members_fitting_role_has_the_group_role() {
+    fn only_an_eligible_role_of_a_member_keeps_the_group_role() {
         use PrincipalKind::{Service, User};
         let disabled = Principal {
             enabled: false,
             ..member(User, 5)
         };
         let members = Members::new(vec![member(User, 3), member(Service, 4), disabled]);
-        let objection = |role: MappedRole| members.objection(&role, TERMS);
-        assert_eq!(objection(role(User, 3)), None);
-        assert_eq!(objection(role(Service, 4)), None);
-        assert_eq!(objection(role(Service, 1004)), None);
-        let no_member = Some(Objection::NoMember);
-        assert_eq!(objection(role(User, 9)), no_member);
-        assert_eq!(objection(role(User, 1004)), no_member);
+        let revoke_reason = |role: MappedRole| members.revoke_reason(&role, REQUIREMENTS);
+        assert_eq!(revoke_reason(role(User, 3)), None);
+        assert_eq!(revoke_reason(role(Service, 4)), None);
+        assert_eq!(revoke_reason(role(Service, 1004)), None);
+        let not_member = Some(RevokeReason::NotMember);
+        assert_eq!(revoke_reason(role(User, 9)), not_member);
+        assert_eq!(revoke_reason(role(User, 1004)), not_member);
         let elsewhere = MappedRole {
             tenant: Uuid::from_u128(2),
             ..role(User, 3)
         };
-        assert_eq!(objection(elsewhere), no_member);
-        for (role, obstacle) in [
-            (role(User, 5), Obstacle::AccountDisabled),
-            (role(Service, 3), Obstacle::TypeDiffers),
+        assert_eq!(revoke_reason(elsewhere), not_member);
+        for (role, reason) in [
+            (role(User, 5), SkipReason::AccountDisabled),
+            (role(Service, 3), SkipReason::TypeDiffers),
         ] {
-            assert_eq!(objection(role), Some(Objection::Obstacle(obstacle)));
+            assert_eq!(revoke_reason(role), Some(RevokeReason::Ineligible(reason)));
         }
-        let mfa = Terms { mfa: true, ..TERMS };
+        let mfa = GroupRequirements {
+            mfa: true,
+            ..REQUIREMENTS
+        };
         assert_eq!(
-            members.objection(&role(User, 3), mfa),
-            Some(Objection::Obstacle(Obstacle::MfaRequired))
+            members.revoke_reason(&role(User, 3), mfa),
+            Some(RevokeReason::Ineligible(SkipReason::MfaRequired))
         );
     }
 }

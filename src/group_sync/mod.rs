@@ -1,20 +1,19 @@
-//! Group sync: a role for every member of a mapped group, which has the group's role for as long as the
-//! directory says so.
+//! Group sync: a role for every member of a mapped group, with the group's role granted to it while the
+//! directory lists the member.
 //!
-//! A worker of its own ([`crate::group_sync::worker`]) does all of it, as the bootstrap superuser, who
-//! may create roles, label them and grant any role; nobody else's statement gets rights by it. What
-//! decides are object ids; names, which the directory's people choose, only name new roles, and PostgreSQL
-//! quotes them.
+//! A dedicated worker ([`crate::group_sync::worker`]) does all of it as the bootstrap superuser, which may
+//! create roles, label them and grant any role; no other session gains privileges by it. Object ids decide.
+//! Names, which users of the directory choose, only name new roles, and are quoted.
 //!
-//! | module | what it is for |
+//! | module | purpose |
 //! |---|---|
 //! | [`worker`] | the background worker |
 //! | [`run`] | one run over all groups |
 //! | [`groups`] | which groups are synchronized |
-//! | [`fetch`] | the thread that asks the directory for members |
-//! | [`members`], [`eligibility`] | who is to have the group role |
+//! | [`fetch`] | the thread that fetches members from the directory |
+//! | [`members`], [`eligibility`] | which roles get the group role |
 //! | [`apply`] | the transactions that grant and revoke |
-//! | [`history`] | what is written down |
+//! | [`history`] | the records of progress and changes |
 //! | [`functions`] | the SQL functions |
 
 mod apply;

@@ -1,7 +1,7 @@
 //! One run: every mapped group, one after the other.
 //!
-//! A group's members are listed to the end before anything is changed, so that a listing which breaks
-//! off takes no rights from anybody.
+//! All of a group's members are listed before anything is changed, so that an interrupted listing revokes
+//! nothing.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -9,63 +9,62 @@ use std::time::{Duration, Instant};
 use entra_api::{DirectorySettings, Principal};
 use uuid::Uuid;
 
-use super::apply::{self, CHUNK, Settled};
-use super::eligibility::Obstacle;
-use super::fetch::{Listed, Lister, News, Trouble};
+use super::apply::{self, Applied, CHUNK};
+use super::eligibility::SkipReason;
+use super::fetch::{FetchError, Listed, MemberFetcher, Message};
 use super::groups::{self, Group};
-use super::history::{self, Change, Entry, State, Tally};
+use super::history::{self, Change, Entry, Progress, State};
 use super::members::{self, Members};
 use crate::directory;
 use crate::pg::log::{self, Level};
 use crate::pg::worker::{self, Failure};
 
-/// How often the progress of a listing is written down.
-const PROGRESS: Duration = Duration::from_millis(500);
-/// How often the worker looks up while it waits for the directory.
-const LOOK_UP: Duration = Duration::from_secs(60);
-/// After so many members in a row whom PostgreSQL refused, the trouble is not with them.
-const MOST_FAILURES: u32 = 3;
+/// How often the progress of a listing is recorded.
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(500);
+/// How long the worker sleeps at most while it waits for the directory.
+const WAIT: Duration = Duration::from_secs(60);
+/// After this many failures in a row, the members are not the cause.
+const MAX_FAILURES: u32 = 3;
 
-/// Why a run has ended early.
+/// Why a run ended early.
 #[derive(Debug)]
-pub enum Broken {
-    /// The worker is to end, or its settings have changed.
+pub enum RunError {
+    /// The worker must stop, or its settings have changed.
     Interrupted,
-    /// The worker's own tables can't be written, or the catalogs can't be read.
+    /// The worker's own tables cannot be written, or the catalogs cannot be read.
     Database(Failure),
 }
 
-/// How a run has ended.
+/// How a run ended.
 #[derive(Debug)]
 pub struct Finished {
-    /// The directory could not be asked about every group, or PostgreSQL refused: trying again soon may
-    /// help.
+    /// A group could not be listed or PostgreSQL refused a change: a retry may soon succeed.
     pub has_failed: bool,
 }
 
-impl From<Failure> for Broken {
-    fn from(failure: Failure) -> Broken {
-        Broken::Database(failure)
+impl From<Failure> for RunError {
+    fn from(failure: Failure) -> RunError {
+        RunError::Database(failure)
     }
 }
 
-/// What a run needs of its surroundings.
+/// The parameters of a run.
 pub struct Run<'a> {
     pub settings: &'a DirectorySettings,
     /// The number of the run before.
     pub last: i64,
-    /// Whether the run is to end, at a point where nothing is half done.
-    pub is_over: &'a mut dyn FnMut() -> bool,
-    /// The problem of each group that is in the log; the same one is not written again.
-    pub said: &'a mut HashMap<Uuid, String>,
+    /// Whether the run must stop; called only where nothing is half done.
+    pub must_stop: &'a mut dyn FnMut() -> bool,
+    /// The problem of each group that was logged last; the same one is not logged again.
+    pub last_logged: &'a mut HashMap<Uuid, String>,
 }
 
 impl Run<'_> {
-    /// `begun` is told the run's number.
+    /// Calls `begun` with the run's number.
     ///
     /// # Errors
-    /// [`Broken`]; what has been done so far stays done.
-    pub fn perform(&mut self, begun: impl FnOnce(i64)) -> Result<Finished, Broken> {
+    /// [`RunError`]; changes made so far remain.
+    pub fn perform(&mut self, begun: impl FnOnce(i64)) -> Result<Finished, RunError> {
         let (groups, number) = worker::transaction(|| {
             let groups = groups::all();
             let keys: Vec<_> = groups
@@ -76,7 +75,7 @@ impl Run<'_> {
         })?;
         begun(number);
         let mut has_failed = false;
-        let mut lister = None;
+        let mut fetcher = None;
         let mut unreachable = None;
         for group in &groups {
             let entry = Entry {
@@ -88,235 +87,240 @@ impl Run<'_> {
             let mut task = Task {
                 entry,
                 group,
-                tally: Tally::default(),
+                progress: Progress::default(),
             };
             let tenant = self.settings.tenant;
-            let obstacle = worker::transaction(|| groups::obstacle(group, tenant))?;
-            if let Some((obstacle @ Obstacle::OtherTenant, detail)) = &obstacle {
-                task.close(State::Skipped, Some(*obstacle), Some(detail))?;
+            let skip = worker::transaction(|| groups::skip_reason(group, tenant))?;
+            if let Some((reason @ SkipReason::OtherTenant, detail)) = &skip {
+                task.close(State::Skipped, Some(*reason), Some(detail))?;
                 continue;
             }
             let listed = match &unreachable {
-                Some(trouble) => Err(Listed::Failed(Trouble::clone(trouble))),
-                None => self.list(&mut lister, &mut task)?,
+                Some(error) => Err(Listed::Failed(FetchError::clone(error))),
+                None => self.list(&mut fetcher, &mut task)?,
             };
-            if let Err(Listed::Failed(trouble)) = &listed
-                && trouble.is_general()
+            if let Err(Listed::Failed(error)) = &listed
+                && error.affects_every_group()
             {
-                unreachable = Some(trouble.clone());
+                unreachable = Some(error.clone());
             }
-            has_failed |= self.conclude(&mut task, listed, obstacle)?;
+            has_failed |= self.finish(&mut task, listed, skip)?;
         }
         Ok(Finished { has_failed })
     }
 
-    /// Lists the members of the task's group. The lister is kept for the next one, unless it may go on
-    /// about this one.
+    /// Lists the members of the task's group. The fetcher is reused for the next group, unless it may still
+    /// send messages about this one.
     fn list(
         &mut self,
-        kept: &mut Option<Lister>,
+        kept: &mut Option<MemberFetcher>,
         task: &mut Task<'_>,
-    ) -> Result<Result<Members, Listed>, Broken> {
-        task.progress(State::Listing)?;
-        let lister = match kept
+    ) -> Result<Result<Members, Listed>, RunError> {
+        task.record_progress(State::Listing)?;
+        let fetcher = match kept
             .take()
-            .map_or_else(|| Lister::start(self.settings.clone()), Ok)
+            .map_or_else(|| MemberFetcher::start(self.settings.clone()), Ok)
         {
-            Ok(lister) => lister,
+            Ok(fetcher) => fetcher,
             Err(error) => {
-                let message = format!("no thread can be started: {error}");
-                return Ok(Err(Listed::Failed(Trouble::new(message))));
+                let message = format!("could not start a thread: {error}");
+                return Ok(Err(Listed::Failed(FetchError::new(message))));
             }
         };
-        lister.ask(task.group.id());
+        fetcher.request(task.group.id());
         let mut list: Vec<Principal> = Vec::new();
         let mut written = Instant::now();
         let listed = loop {
-            match lister.next() {
-                None => worker::wait(LOOK_UP, Some(lister.bell())),
-                Some(News::End(listed)) => break listed,
-                Some(News::Page(page)) => {
+            match fetcher.next() {
+                None => worker::wait(WAIT, Some(fetcher.bell())),
+                Some(Message::End(listed)) => break listed,
+                Some(Message::Page(page)) => {
                     list.extend(page);
                     if list.len() > members::MOST {
                         let most = members::MOST;
                         let message = format!("the group has more than {most} members");
-                        return Ok(Err(Listed::Failed(Trouble::new(message))));
+                        return Ok(Err(Listed::Failed(FetchError::new(message))));
                     }
-                    task.tally.seen = list.len();
-                    if written.elapsed() >= PROGRESS {
-                        task.progress(State::Listing)?;
+                    task.progress.seen = list.len();
+                    if written.elapsed() >= PROGRESS_INTERVAL {
+                        task.record_progress(State::Listing)?;
                         written = Instant::now();
                     }
                 }
             }
-            self.go_on()?;
+            self.check_interrupted()?;
         };
-        *kept = Some(lister);
+        *kept = Some(fetcher);
         Ok(match listed {
-            Listed::Whole => Ok(Members::new(list)),
+            Listed::Complete => Ok(Members::new(list)),
             listed => Err(listed),
         })
     }
 
-    /// Does what the listing asks for; `true` when trying again soon may help.
+    /// Applies the listing; `true` when a retry may soon succeed.
     ///
-    /// With an obstacle nobody is given the group role, and those who have left lose it all the same.
-    fn conclude(
+    /// With a reason to skip the group, the group role is granted to nobody, and still revoked from those
+    /// who have left.
+    fn finish(
         &mut self,
         task: &mut Task<'_>,
         listed: Result<Members, Listed>,
-        obstacle: Option<(Obstacle, String)>,
-    ) -> Result<bool, Broken> {
+        skip: Option<(SkipReason, String)>,
+    ) -> Result<bool, RunError> {
         let (members, is_gone) = match listed {
             Ok(members) => (members, false),
-            Err(Listed::Failed(trouble)) => {
-                let problem = &trouble.message;
-                task.close(State::Failed, Some(Obstacle::ListingFailed), Some(problem))?;
-                self.warn(task.group, problem, trouble.hint());
-                return Ok(trouble.is_passing());
+            Err(Listed::Failed(error)) => {
+                let problem = &error.message;
+                task.close(
+                    State::Failed,
+                    Some(SkipReason::ListingFailed),
+                    Some(problem),
+                )?;
+                self.log_failure(task.group, problem, error.hint());
+                return Ok(error.is_transient());
             }
-            Err(Listed::NoGroup | Listed::Whole) => (Members::none(), true),
+            Err(Listed::NoGroup | Listed::Complete) => (Members::none(), true),
         };
-        // What sign-ins remember of the group is older than this.
+        // What the cache has about the group is older than this.
         directory::forget_group(task.group.id());
-        task.tally.seen = members.as_slice().len();
-        let problem = match self.settle(task, &members, obstacle.is_none()) {
+        task.progress.seen = members.as_slice().len();
+        let problem = match self.apply(task, &members, skip.is_none()) {
             Ok(()) => None,
-            Err(Broken::Database(failure)) => Some(failure.message),
+            Err(RunError::Database(failure)) => Some(failure.message),
             Err(interrupted) => return Err(interrupted),
         };
         if let Some(problem) = problem {
-            task.close(State::Failed, Some(Obstacle::Failed), Some(&problem))?;
-            let hint = "What has been done so far stays; the next run goes on.";
-            self.warn(task.group, &problem, Some(hint));
+            task.close(State::Failed, Some(SkipReason::Failed), Some(&problem))?;
+            let hint = "Changes made so far remain; the next run continues.";
+            self.log_failure(task.group, &problem, Some(hint));
             return Ok(true);
         }
-        match obstacle {
+        match skip {
             _ if is_gone => {
                 let detail = "The directory has no group with this object id.";
-                task.close(State::Done, Some(Obstacle::GroupNotFound), Some(detail))?;
+                task.close(State::Done, Some(SkipReason::GroupNotFound), Some(detail))?;
             }
-            Some((obstacle, detail)) => {
-                task.close(State::Skipped, Some(obstacle), Some(&detail))?;
+            Some((reason, detail)) => {
+                task.close(State::Skipped, Some(reason), Some(&detail))?;
             }
             None => task.close(State::Done, None, None)?,
         }
-        self.said.remove(&task.group.id());
-        task.tell();
+        self.last_logged.remove(&task.group.id());
+        task.log_changes();
         Ok(false)
     }
 
-    /// Writes the problem to the log, unless it was the group's last time already.
-    fn warn(&mut self, group: &Group, problem: &str, hint: Option<&str>) {
+    /// Logs the problem, unless it is the one that was logged last for the group.
+    fn log_failure(&mut self, group: &Group, problem: &str, hint: Option<&str>) {
         if self
-            .said
+            .last_logged
             .get(&group.id())
-            .is_some_and(|said| said == problem)
+            .is_some_and(|logged| logged == problem)
         {
             return;
         }
         let message = format!("group sync of \"{}\" failed: {problem}", group.name);
         log::line(Level::Warning, &message, None, hint);
-        self.said.insert(group.id(), problem.to_owned());
+        self.last_logged.insert(group.id(), problem.to_owned());
     }
 
-    /// Takes the group role from those who have left, then provides for members, if that is wanted.
-    fn settle(
+    /// Revokes the group role from those who have left; then, if `grants`, creates and grants for members.
+    fn apply(
         &mut self,
         task: &mut Task<'_>,
         members: &Members,
-        provides: bool,
-    ) -> Result<(), Broken> {
-        let survey = apply::survey(task.group, members)?;
-        task.tally.done = members.as_slice().len() - survey.wanting.len();
-        task.progress(State::Changing)?;
-        for leavers in survey.leavers.chunks(CHUNK) {
-            self.go_on()?;
-            let settled = apply::revoke(&task.entry, task.group, members, leavers, &task.tally);
-            match settled {
-                Ok(settled) => task.take(settled)?,
-                Err(_) => self.revoke_singly(task, members, leavers)?,
+        grants: bool,
+    ) -> Result<(), RunError> {
+        let plan = apply::plan(task.group, members)?;
+        task.progress.done = members.as_slice().len() - plan.incomplete.len();
+        task.record_progress(State::Changing)?;
+        for leavers in plan.leavers.chunks(CHUNK) {
+            self.check_interrupted()?;
+            let applied = apply::revoke(&task.entry, task.group, members, leavers, &task.progress);
+            match applied {
+                Ok(applied) => task.accept(applied)?,
+                Err(_) => self.revoke_one_by_one(task, members, leavers)?,
             }
         }
-        if !provides {
+        if !grants {
             return Ok(());
         }
-        for wanting in survey.wanting.chunks(CHUNK) {
-            self.go_on()?;
+        for incomplete in plan.incomplete.chunks(CHUNK) {
+            self.check_interrupted()?;
             let list = members.as_slice();
-            let wanting: Vec<&Principal> = wanting
+            let incomplete: Vec<&Principal> = incomplete
                 .iter()
-                .filter_map(|place| list.get(*place))
+                .filter_map(|index| list.get(*index))
                 .collect();
-            let settled = apply::provide(&task.entry, task.group, &wanting, &task.tally);
-            match settled {
-                Ok(settled) => task.take(settled)?,
-                Err(_) => self.provide_singly(task, &wanting)?,
+            let applied = apply::grant(&task.entry, task.group, &incomplete, &task.progress);
+            match applied {
+                Ok(applied) => task.accept(applied)?,
+                Err(_) => self.grant_one_by_one(task, &incomplete)?,
             }
         }
         Ok(())
     }
 
-    /// After a failure of all together: one at a time, so that only the one who causes it goes without.
-    fn provide_singly(
+    /// After a chunk has failed: one member at a time, so that only the one that causes it is left out.
+    fn grant_one_by_one(
         &mut self,
         task: &mut Task<'_>,
         members: &[&Principal],
-    ) -> Result<(), Broken> {
+    ) -> Result<(), RunError> {
         let mut failures = 0;
         for member in members {
-            self.go_on()?;
+            self.check_interrupted()?;
             let (entry, group) = (&task.entry, task.group);
-            let settled = match apply::provide(entry, group, &[member], &task.tally) {
-                Ok(settled) => {
+            let applied = match apply::grant(entry, group, &[member], &task.progress) {
+                Ok(applied) => {
                     failures = 0;
-                    settled
+                    applied
                 }
                 Err(failure) => {
                     failures += 1;
-                    if failures == MOST_FAILURES {
+                    if failures == MAX_FAILURES {
                         return Err(failure.into());
                     }
-                    apply::give_up(entry, member, &failure.message, &task.tally)?
+                    apply::record_failure(entry, member, &failure.message, &task.progress)?
                 }
             };
-            task.take(settled)?;
+            task.accept(applied)?;
         }
         Ok(())
     }
 
-    /// As [`provide_singly`](Self::provide_singly). Who can't be dealt with keeps the group role, and the
-    /// group has failed.
-    fn revoke_singly(
+    /// As [`grant_one_by_one`](Self::grant_one_by_one). A role whose revocation fails keeps the group role,
+    /// and the group has failed.
+    fn revoke_one_by_one(
         &mut self,
         task: &mut Task<'_>,
         members: &Members,
         leavers: &[pgrx::pg_sys::Oid],
-    ) -> Result<(), Broken> {
+    ) -> Result<(), RunError> {
         let mut failed = None;
         let mut failures = 0;
         for leaver in leavers {
-            self.go_on()?;
-            match apply::revoke(&task.entry, task.group, members, &[*leaver], &task.tally) {
-                Ok(settled) => {
+            self.check_interrupted()?;
+            match apply::revoke(&task.entry, task.group, members, &[*leaver], &task.progress) {
+                Ok(applied) => {
                     failures = 0;
-                    task.take(settled)?;
+                    task.accept(applied)?;
                 }
                 Err(failure) => {
                     failures += 1;
                     failed = Some(failure);
                 }
             }
-            if failures == MOST_FAILURES {
+            if failures == MAX_FAILURES {
                 break;
             }
         }
         failed.map_or(Ok(()), |failure| Err(failure.into()))
     }
 
-    fn go_on(&mut self) -> Result<(), Broken> {
-        if (self.is_over)() {
-            return Err(Broken::Interrupted);
+    fn check_interrupted(&mut self) -> Result<(), RunError> {
+        if (self.must_stop)() {
+            return Err(RunError::Interrupted);
         }
         Ok(())
     }
@@ -326,22 +330,22 @@ impl Run<'_> {
 struct Task<'a> {
     entry: Entry,
     group: &'a Group,
-    tally: Tally,
+    progress: Progress,
 }
 
 impl Task<'_> {
-    fn progress(&self, state: State) -> Result<(), Failure> {
-        worker::transaction(|| history::progress(&self.entry, state, &self.tally, None))
+    fn record_progress(&self, state: State) -> Result<(), Failure> {
+        worker::transaction(|| history::record_progress(&self.entry, state, &self.progress, None))
     }
 
-    fn take(&mut self, settled: Settled) -> Result<(), Failure> {
-        match settled {
-            Settled::Changed(tally) => {
-                self.tally = tally;
+    fn accept(&mut self, applied: Applied) -> Result<(), Failure> {
+        match applied {
+            Applied::Changed(progress) => {
+                self.progress = progress;
                 Ok(())
             }
-            Settled::GroupChanged => Err(Failure {
-                message: "the group's role was changed in the middle of the run".to_owned(),
+            Applied::GroupChanged => Err(Failure {
+                message: "the group's role was changed during the run".to_owned(),
                 is_data: false,
             }),
         }
@@ -350,25 +354,24 @@ impl Task<'_> {
     fn close(
         &self,
         state: State,
-        obstacle: Option<Obstacle>,
+        reason: Option<SkipReason>,
         problem: Option<&str>,
     ) -> Result<(), Failure> {
-        let change =
-            obstacle.map(|obstacle| Change::of_group(obstacle, problem.unwrap_or_default()));
+        let change = reason.map(|reason| Change::of_group(reason, problem.unwrap_or_default()));
         worker::transaction(|| {
-            history::changes(&self.entry, change.as_slice())?;
-            history::progress(&self.entry, state, &self.tally, problem)
+            history::record_changes(&self.entry, change.as_slice())?;
+            history::record_progress(&self.entry, state, &self.progress, problem)
         })
     }
 
-    /// A line for the log, if there is something to say.
-    fn tell(&self) {
-        let Tally {
+    /// Logs the changes, if there are any.
+    fn log_changes(&self) {
+        let Progress {
             created,
             granted,
             revoked,
             ..
-        } = self.tally;
+        } = self.progress;
         if created + granted + revoked > 0 {
             let message = format!(
                 "group sync of \"{}\": {created} roles created, {granted} granted, {revoked} revoked",

@@ -1,7 +1,7 @@
-//! The group sync worker: gives each member of a mapped group a role of their own ([`crate::group_sync`]).
+//! The group sync worker: creates a role for each member of a mapped group ([`crate::group_sync`]).
 //!
-//! While group sync is off it sits at its latch, without a connection to the database. It ends when that
-//! changes back, and when another database is configured: a process connects once.
+//! While group sync is off it waits on its latch, without a connection to the database. It ends when group
+//! sync is turned off again or another database is configured, since a process can connect only once.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use entra_api::DirectorySettings;
 use uuid::Uuid;
 
-use super::run::{Broken, Finished, Run};
+use super::run::{Finished, Run, RunError};
 use crate::background::database::{self, Problem};
 use crate::background::schedule::Schedule;
 use crate::pg::latch::Process;
@@ -19,15 +19,15 @@ use crate::shared::shmem::{self, ConnectFailures};
 use crate::{clock, group_sync, settings};
 
 /// How long the worker sleeps at most.
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
-/// How soon it looks again whether its tables are there.
+const MAX_PAUSE: Duration = Duration::from_secs(60);
+/// How soon it checks again whether its tables exist.
 const RETRY: Duration = Duration::from_secs(10);
 
-/// Runs until SIGTERM, or until group sync is turned off or to be done in another database.
+/// Runs until SIGTERM, or until group sync is turned off or another database is configured.
 pub fn run() {
     exit::before_exit(|| shmem::change_sync(|state| state.leave()));
     shmem::change_sync(|state| state.attend(Process::own()));
-    let Some(setup) = wait_until_wanted() else {
+    let Some(setup) = wait_until_enabled() else {
         return;
     };
     database::connect(&setup.database, &ConnectFailures::OF_GROUP_SYNC);
@@ -36,8 +36,8 @@ pub fn run() {
         setup,
         schedule: Schedule::new(settings::group_sync_interval(), now),
         is_ready: false,
-        said: None,
-        said_of_groups: HashMap::new(),
+        last_logged: None,
+        logged_group_problems: HashMap::new(),
     };
     while !worker::stop_requested() {
         worker::reload_if_requested();
@@ -51,7 +51,7 @@ pub fn run() {
     }
 }
 
-/// What group sync depends on.
+/// The settings that group sync depends on.
 #[derive(PartialEq, Eq)]
 struct Setup {
     database: String,
@@ -59,7 +59,7 @@ struct Setup {
 }
 
 impl Setup {
-    /// `None` while group sync is off or there is no directory.
+    /// `None` while group sync is off or no directory is configured.
     fn current() -> Option<Setup> {
         if !settings::group_sync_is_enabled() {
             return None;
@@ -71,22 +71,21 @@ impl Setup {
     }
 }
 
-/// `None` when the worker is to end.
-fn wait_until_wanted() -> Option<Setup> {
+/// `None` when the worker must end.
+fn wait_until_enabled() -> Option<Setup> {
     while !worker::stop_requested() {
         worker::reload_if_requested();
         if Setup::current().is_none() {
-            worker::wait(LONGEST_PAUSE, None);
+            worker::wait(MAX_PAUSE, None);
             continue;
         }
-        let detail =
-            "Nobody gets a group role, and nobody loses one. The reason is in the log line before.";
+        let detail = "Group memberships are not updated. The previous log line has the reason.";
         let failures = ConnectFailures::OF_GROUP_SYNC;
-        let (what, idle) = ("synchronise groups", || LONGEST_PAUSE);
+        let (what, idle) = ("synchronize groups", || MAX_PAUSE);
         if !database::wait_to_connect(&failures, what, detail, idle) {
             return None;
         }
-        // The wait ends early by a reload.
+        // A reload ends the wait early.
         if let Some(setup) = Setup::current() {
             return Some(setup);
         }
@@ -97,15 +96,15 @@ fn wait_until_wanted() -> Option<Setup> {
 struct Sync {
     setup: Setup,
     schedule: Schedule,
-    /// The database was fit to be written to when it was looked at last.
+    /// The last check found that the worker may write to the database.
     is_ready: bool,
-    /// The problem that is in the log; the same one is not written again.
-    said: Option<Problem>,
-    said_of_groups: HashMap<Uuid, String>,
+    /// The problem that was logged last; the same one is not logged again.
+    last_logged: Option<Problem>,
+    logged_group_problems: HashMap<Uuid, String>,
 }
 
 impl Sync {
-    /// `false` when another process has to go on.
+    /// `false` when a new process must take over.
     fn follow_settings(&mut self, now: Instant) -> bool {
         let interval = settings::group_sync_interval();
         match Setup::current() {
@@ -113,61 +112,61 @@ impl Sync {
             Some(setup) if setup.database == self.setup.database => {
                 self.setup = setup;
                 self.schedule = Schedule::new(interval, now);
-                self.said_of_groups.clear();
+                self.logged_group_problems.clear();
             }
             _ => return false,
         }
         true
     }
 
-    /// Does what is to be done now, and returns how long there is nothing to do.
+    /// Does what is due, and returns how long to sleep.
     fn step(&mut self) -> Duration {
         let now = Instant::now();
         let is_asked = shmem::sync(|state| state.is_asked());
         if self.is_ready && !is_asked && now < self.schedule.due() {
             return self.pause(now);
         }
-        // Requests that come from now on are for the next run.
-        let (answers, last) = shmem::sync(|state| (state.asked(), state.last_run()));
+        // Requests made from now on are for the next run.
+        let (up_to, last) = shmem::sync(|state| (state.asked(), state.last_run()));
         let fit = database::check(&self.setup.database, &group_sync::TABLES);
         self.is_ready = fit.is_ok();
         shmem::change_sync(|state| state.set_ready(fit.is_ok()));
         if let Err(problem) = fit {
-            shmem::change_sync(|state| state.end(answers, Some(&problem.message)));
-            self.say(problem);
+            shmem::change_sync(|state| state.end(up_to, Some(&problem.message)));
+            self.log_problem(problem);
             return RETRY;
         }
         let outcome = Run {
             settings: &self.setup.directory,
             last,
-            is_over: &mut || is_over(&self.setup),
-            said: &mut self.said_of_groups,
+            must_stop: &mut || must_stop(&self.setup),
+            last_logged: &mut self.logged_group_problems,
         }
         .perform(|number| shmem::change_sync(|state| state.begin(number)));
         let now = Instant::now();
         match outcome {
-            // Whoever waits, waits for the run that begins with the new settings.
-            Err(Broken::Interrupted) => return Duration::ZERO,
+            // Pending requests wait for the run that begins with the new settings.
+            Err(RunError::Interrupted) => return Duration::ZERO,
             Ok(Finished { has_failed: false }) => {
-                self.said = None;
+                self.last_logged = None;
                 self.schedule.succeeded(now);
-                shmem::change_sync(|state| state.end(answers, None));
+                shmem::change_sync(|state| state.end(up_to, None));
             }
             Ok(Finished { has_failed: true }) => {
-                self.said = None;
-                self.schedule.failed(now, chance());
-                shmem::change_sync(|state| state.end(answers, None));
+                self.last_logged = None;
+                self.schedule.failed(now, random_byte());
+                shmem::change_sync(|state| state.end(up_to, None));
             }
-            Err(Broken::Database(failure)) => {
-                self.schedule.failed(now, chance());
-                shmem::change_sync(|state| state.end(answers, Some(&failure.message)));
-                self.say(failure.into());
+            Err(RunError::Database(failure)) => {
+                self.schedule.failed(now, random_byte());
+                shmem::change_sync(|state| state.end(up_to, Some(&failure.message)));
+                self.log_problem(failure.into());
             }
         }
         self.pause(now)
     }
 
-    /// Until the next run, of which the view is told.
+    /// The time until the next run, which is also stored for the view.
     fn pause(&self, now: Instant) -> Duration {
         let pause = self.schedule.due().saturating_duration_since(now);
         let micros = i64::try_from(pause.as_micros()).unwrap_or(i64::MAX);
@@ -176,29 +175,29 @@ impl Sync {
             state.plan(next_run);
             state.is_asked()
         });
-        // Who asked while a run was under way has woken a worker that was awake.
+        // A request made during the run has set a latch that was reset since.
         if is_asked {
             return Duration::ZERO;
         }
-        pause.min(LONGEST_PAUSE)
+        pause.min(MAX_PAUSE)
     }
 
-    fn say(&mut self, problem: Problem) {
-        if self.said.as_ref() != Some(&problem) {
-            let message = format!("groups are not synchronised: {}", problem.message);
+    fn log_problem(&mut self, problem: Problem) {
+        if self.last_logged.as_ref() != Some(&problem) {
+            let message = format!("groups are not synchronized: {}", problem.message);
             log::line(Level::Warning, &message, None, problem.hint);
         }
-        self.said = Some(problem);
+        self.last_logged = Some(problem);
     }
 }
 
-fn chance() -> u8 {
+fn random_byte() -> u8 {
     server::random().map_or(0, |[first, ..]| first)
 }
 
-/// Whether a run with that setup is to end: at a shutdown, and when the settings are others. A reload
-/// that changes nothing else leaves it alone.
-fn is_over(setup: &Setup) -> bool {
+/// Whether a run with that setup must stop: at a shutdown, or when its settings have changed. A reload that
+/// changes other settings does not stop it.
+fn must_stop(setup: &Setup) -> bool {
     worker::stop_requested()
         || worker::reload_if_requested() && Setup::current().as_ref() != Some(setup)
 }

@@ -16,7 +16,7 @@ use crate::pg::rights::CREATEROLE_IS_BROAD;
 
 /// What a group asks of its members' roles.
 #[derive(Clone, Copy, Debug)]
-pub struct Terms {
+pub struct GroupRequirements {
     pub tenant: Uuid,
     /// The group's role demands multi-factor authentication.
     pub mfa: bool,
@@ -38,7 +38,7 @@ pub struct NamedRole {
 /// With PostgreSQL's ERROR, if it refuses.
 pub fn create(
     member: &Principal,
-    terms: Terms,
+    requirements: GroupRequirements,
     mapped: &MappedRoles,
 ) -> Result<pg_sys::Oid, PrincipalError> {
     let name = RoleName::read(Some(&member.name))?;
@@ -49,12 +49,12 @@ pub fn create(
         kind,
         object_id,
         admin: false,
-        mfa: terms.mfa,
+        mfa: requirements.mfa,
     };
     let internal = InternalLabel {
         kind,
         object_id,
-        tenant: terms.tenant,
+        tenant: requirements.tenant,
         admin: false,
     };
     label::map_new(role, &public, &internal, mapped)?;
@@ -69,7 +69,7 @@ pub fn create(
 ///
 /// # Panics
 /// With PostgreSQL's ERROR, if it refuses.
-pub fn entrust(roles: &[NamedRole]) -> Result<(), PrincipalError> {
+pub fn grant_to_azure_pg_admin(roles: &[NamedRole]) -> Result<(), PrincipalError> {
     // On 15 CREATEROLE does, and a membership would inherit.
     if CREATEROLE_IS_BROAD || roles.is_empty() {
         return Ok(());

@@ -101,13 +101,13 @@ fn missing(rig: &Rig) -> Result<()> {
         &synced,
         "elsewhere",
         CALL,
-        "groups are synchronised in database \"postgres\"",
+        "groups are synchronized in database \"postgres\"",
     )?;
     refused(
         &synced,
         "postgres",
         &format!("BEGIN; CREATE ROLE half_way; {CALL}"),
-        "25001: groups can't be synchronised in a transaction that has changed something",
+        "25001: cannot synchronize groups in a transaction that has written data",
     )?;
     // Nobody is there to do it.
     let worker = super::failures::worker(&synced)?;
@@ -258,7 +258,7 @@ fn reloads(rig: &Rig) -> Result<()> {
         synced.disable()?;
         match asked.join().map_err(|_| "panicked")? {
             Ok(rows) => Err(format!("went through: {rows}").into()),
-            Err(error) => ensure(error.to_string().contains("has ended before"), || {
+            Err(error) => ensure(error.to_string().contains("ended before"), || {
                 error.to_string()
             }),
         }
@@ -274,7 +274,7 @@ fn no_extension(rig: &Rig) -> Result<()> {
     synced.enable()?;
     synced.server.wait_for_log(
         0,
-        "groups are not synchronised: extension aadauth is not installed in database \"audit\"",
+        "groups are not synchronized: extension aadauth is not installed in database \"audit\"",
     )?;
     synced.server.sql_in("audit", "CREATE EXTENSION aadauth")?;
     let answer = synced.server.sql_in("audit", CALL)?;

@@ -159,7 +159,7 @@ fn shutdown(rig: &Rig) -> Result<()> {
         })?;
         match outcome {
             Ok(rows) => Err(format!("a worker that has ended has answered: {rows:?}").into()),
-            Err(error) => ensure(error.to_string().contains("has ended before"), || {
+            Err(error) => ensure(error.to_string().contains("ended before"), || {
                 error.to_string()
             }),
         }
