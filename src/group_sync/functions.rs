@@ -35,7 +35,7 @@ fn pgaadauth_sync_roles_for_group_members() -> TableIterator<
         name!(detail, Option<String>),
     ),
 > {
-    if let Err(error) = principals::demand_may_map("pgaadauth_sync_roles_for_group_members") {
+    if let Err(error) = principals::ensure_may_map("pgaadauth_sync_roles_for_group_members") {
         error.raise()
     }
     TableIterator::new(synchronize().unwrap_or_else(|error| error.raise()))

@@ -1,4 +1,4 @@
-//! Who may map roles, and which.
+//! Which sessions may map roles, and which roles they may map.
 
 use entra_token::Mapping;
 use pgrx::pg_sys;
@@ -10,16 +10,16 @@ use crate::pg::rights::{self, BOOTSTRAP_SUPERUSER, CREATEROLE_IS_BROAD};
 
 /// The role that Entra admins are members of, as on Azure. It has no rights of its own.
 pub const AZURE_PG_ADMIN: &str = "azure_pg_admin";
-/// The role that may read who signed in.
+/// The role whose members may read the audit.
 pub const AADAUTH_AUDITOR: &str = "aadauth_auditor";
 
 /// Whether this session may map roles to principals.
 ///
-/// A superuser may, if both the session and the current user are one: a SECURITY DEFINER function
-/// of a superuser lends nobody this right, and SET ROLE gives it up. So may an Entra admin, as
-/// himself: the session was opened with a token for a role whose label said `admin` then and says so
-/// now, and neither SET ROLE nor a function, his own included, says whose rights apply. Everything else confers nothing,
-/// membership least of all, since on PostgreSQL 15 CREATEROLE can grant itself any admin's role.
+/// A superuser may, if both the session user and the current user are superusers: a SECURITY DEFINER
+/// function of a superuser does not confer this, and SET ROLE gives it up. An Entra admin may, as
+/// themselves: the session was opened with a token for a role whose label had `admin` then and has it now,
+/// and neither SET ROLE nor a function, even their own, has changed the current user. Nothing else
+/// confers this, and membership least of all: on PostgreSQL 15 CREATEROLE can grant itself any admin's role.
 pub fn may_map() -> bool {
     let (session, current) = (rights::session_user(), rights::current_user());
     if rights::is_superuser(session) && rights::is_superuser(current) {
@@ -28,13 +28,13 @@ pub fn may_map() -> bool {
     signed_in_as_admin() == Some(current)
         && session == current
         && !rights::is_user_lent()
-        && is_labelled_admin(current)
+        && is_labeled_admin(current)
 }
 
 /// Refuses a change of the role's mapping that this session must not make.
 ///
-/// `sets` is false when the labels are to be removed, which whoever may map may also do for a role
-/// that must not have any.
+/// `sets` is false when the labels are to be removed. A session that may map roles may also remove the
+/// labels of a role that must not have any.
 pub fn check(role: pg_sys::Oid, labels: &Labels, sets: bool) -> Result<(), PrincipalError> {
     let name = || rights::name_of(role).unwrap_or_else(|| role.to_string());
     if !may_map() {
@@ -46,24 +46,25 @@ pub fn check(role: pg_sys::Oid, labels: &Labels, sets: bool) -> Result<(), Princ
     if rights::is_superuser(rights::current_user()) {
         return Ok(());
     }
-    // Who maps a role to a principal of his own has the role's rights, as by GRANT: so mapping takes
-    // what granting takes. The guard refuses these on 15; since 16 it takes ADMIN OPTION on them.
+    // Mapping a role to a principal of one's own confers the role's privileges, as GRANT does, so mapping
+    // requires what granting requires. The guard refuses these roles on 15; since 16 PostgreSQL requires
+    // ADMIN OPTION on them.
     if let Some(reason) = privilege(role) {
         return Err(PrincipalError::Privileged {
             role: name(),
             reason,
         });
     }
-    // An admin principal is managed by its creator or a superuser. Since 16 PostgreSQL sees to that:
-    // SECURITY LABEL takes ADMIN OPTION, which the creator has and nobody has on himself. 15 doesn't
-    // record who created a role, and CREATEROLE can take any ADMIN OPTION, so there superusers do it.
+    // An admin principal is managed by its creator or a superuser. Since 16 PostgreSQL ensures that:
+    // SECURITY LABEL requires ADMIN OPTION, which the creator has and no role has on itself. 15 does not
+    // record who created a role, and CREATEROLE can obtain any ADMIN OPTION, so only superusers may do it.
     if CREATEROLE_IS_BROAD && says_admin(labels) {
         return Err(PrincipalError::AdminOnly(name()));
     }
     Ok(())
 }
 
-/// What makes the role one that only superusers hand out, if anything.
+/// Why only a superuser may grant the role; `None` when others may.
 pub fn privilege(role: pg_sys::Oid) -> Option<Privilege> {
     let behind = rights::privilege_behind(role)?;
     Some(if behind == role {
@@ -73,7 +74,7 @@ pub fn privilege(role: pg_sys::Oid) -> Option<Privilege> {
     })
 }
 
-/// Whether the labels call the role an admin, well-formed and agreeing or not.
+/// Whether either label has `admin`, even if the labels are malformed or disagree.
 pub fn says_admin(labels: &Labels) -> bool {
     [&labels.public, &labels.internal]
         .into_iter()
@@ -81,7 +82,7 @@ pub fn says_admin(labels: &Labels) -> bool {
         .any(|label| label.split(',').any(|member| member == "admin"))
 }
 
-fn is_labelled_admin(role: pg_sys::Oid) -> bool {
+fn is_labeled_admin(role: pg_sys::Oid) -> bool {
     let Labels { public, internal } = label::of(role);
     let mapping = Mapping::from_labels(public.as_deref(), internal.as_deref());
     matches!(mapping, Ok(Some(mapping)) if mapping.admin)

@@ -1,4 +1,4 @@
-//! Why something about principals was refused, as PostgreSQL reports it.
+//! Errors about principals, as PostgreSQL reports them.
 
 use entra_api::ErrorKind;
 use entra_token::{InternalLabel, LabelError, PrincipalKind, PublicLabel};
@@ -19,8 +19,8 @@ pub enum PrincipalError {
     FunctionDenied(&'static str),
     #[error("permission denied to change the Entra mapping of role \"{0}\"")]
     MappingDenied(String),
-    /// One of the roles that stand for no principal, whoever asks.
-    #[error("role \"{0}\" can't be mapped to a principal")]
+    /// One of the roles that nobody may map.
+    #[error("role \"{0}\" cannot be mapped to a principal")]
     Unmappable(String),
     #[error("must be superuser to change the Entra mapping of role \"{role}\"")]
     Privileged { role: String, reason: Privilege },
@@ -30,17 +30,17 @@ pub enum PrincipalError {
     GrantDenied { role: String, reason: Privilege },
     #[error("must be superuser to alter role \"{role}\"")]
     AlterDenied { role: String, reason: Privilege },
-    #[error("aadauth's security labels are for roles only")]
+    #[error("aadauth security labels apply only to roles")]
     NotARole,
     #[error("invalid security label: {error}")]
     Label {
         provider: Provider,
         error: LabelError,
     },
-    #[error("object id {object_id} is mapped to role \"{role}\" already")]
+    #[error("object id {object_id} is already mapped to role \"{role}\"")]
     Taken { object_id: Uuid, role: String },
     /// The setting that is missing, where a credential is set.
-    #[error("principals can't be looked up by name, since no directory is configured")]
+    #[error("cannot look up principals by name because no directory is configured")]
     NoDirectory(Option<&'static str>),
     /// Azure's text, as far as it is known.
     #[error("Could not validate AAD user \"{0}\" because its name is not found in the tenant")]
@@ -64,15 +64,15 @@ pub enum PrincipalError {
         whom: String,
         answerless: Answerless,
     },
-    #[error("the directory was asked for \"{asked}\" and answered about \"{answered}\"")]
-    AnotherAnswered { asked: String, answered: String },
-    #[error("the directory has no user named \"{name}\", but a {kind}")]
+    #[error("the directory returned \"{returned}\" for \"{requested}\"")]
+    NameMismatch { requested: String, returned: String },
+    #[error("\"{name}\" is not a user in the directory but a {kind}")]
     PassesForUser {
         name: String,
         kind: PrincipalKind,
         object_id: Uuid,
     },
-    #[error("role \"{0}\" was renamed while the directory was asked for it")]
+    #[error("role \"{0}\" was renamed during the directory lookup")]
     Renamed(String),
     /// PostgreSQL's text.
     #[error("role \"{0}\" already exists")]
@@ -83,7 +83,7 @@ pub enum PrincipalError {
     NullArgument(&'static str),
     #[error("role name is empty")]
     EmptyName,
-    #[error("role name is {0} bytes long, PostgreSQL keeps 63")]
+    #[error("role name is {0} bytes long, but the maximum is 63")]
     NameTooLong(usize),
     #[error("role \"{0}\" does not exist")]
     NoSuchRole(String),
@@ -91,25 +91,25 @@ pub enum PrincipalError {
     ObjectId,
     #[error("invalid object type")]
     ObjectType,
-    #[error("a statement failed: {0}")]
+    #[error("statement failed: {0}")]
     Statement(#[from] SpiError),
 }
 
-/// What makes a role one that only superusers hand out.
+/// Why only a superuser may grant a role.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Privilege {
     /// The role itself.
     Own,
     /// A role that it is a direct or indirect member of.
     Through(String),
-    /// `azure_pg_admin`, which has no rights but is what admins administer.
+    /// `azure_pg_admin`, which has no privileges of its own; its members are the Entra admins.
     Admins,
-    /// An Entra admin, whose rights to map are not to be had by acting as him.
+    /// An Entra admin; acting as one must not confer the right to map roles.
     AdminPrincipal,
 }
 
 impl PrincipalError {
-    /// Raises the error; the one place from which this module does so.
+    /// Raises the error.
     pub fn raise(self) -> ! {
         let mut report = ErrorReport::new(self.code(), self.to_string(), "aadauth");
         if let Some(detail) = self.detail() {
@@ -144,7 +144,7 @@ impl PrincipalError {
             Self::NameAmbiguous { .. } => ERRCODE_CARDINALITY_VIOLATION,
             Self::WrongType { .. } => ERRCODE_INVALID_PARAMETER_VALUE,
             Self::Unanswered { answerless, .. } => unanswered(answerless),
-            Self::AnotherAnswered { .. } => ERRCODE_PROTOCOL_VIOLATION,
+            Self::NameMismatch { .. } => ERRCODE_PROTOCOL_VIOLATION,
             Self::PassesForUser { .. } => ERRCODE_WRONG_OBJECT_TYPE,
             Self::RoleExists(_) => ERRCODE_DUPLICATE_OBJECT,
             Self::NullArgument(_) => ERRCODE_NULL_VALUE_NOT_ALLOWED,
@@ -163,7 +163,7 @@ impl PrincipalError {
             Self::NoDirectory(Some(missing)) => Some(format!("{missing} is not set.")),
             Self::NameAmbiguous { found, .. } => Some(format!("{found}.")),
             Self::Unmappable(_) => Some(
-                "Roles of PostgreSQL and aadauth themselves and the bootstrap superuser stand for nobody."
+                "System roles, aadauth's own roles and the bootstrap superuser cannot be mapped."
                     .into(),
             ),
             _ => None,
@@ -173,13 +173,13 @@ impl PrincipalError {
     fn hint(&self) -> Option<String> {
         let hint = match self {
             Self::FunctionDenied(_) | Self::MappingDenied(_) => {
-                "Sign in with an Entra token as a role whose label has \"admin\", and without SET ROLE, \
-                 or as a superuser."
+                "Sign in as a superuser, or with an Entra token as a role whose label has \"admin\", \
+                 and do not use SET ROLE."
                     .into()
             }
-            Self::AdminOnly(_) => "Admins don't change each other's mapping or their own.".into(),
+            Self::AdminOnly(_) => "Admins cannot change their own mapping or that of another admin.".into(),
             Self::GrantDenied { .. } | Self::AlterDenied { .. } => {
-                "On this version of PostgreSQL CREATEROLE alone would allow it, so aadauth asks for more."
+                "In this version of PostgreSQL, CREATEROLE would be sufficient, so aadauth requires a superuser."
                     .into()
             }
             Self::Label { provider, .. } => {
@@ -187,47 +187,47 @@ impl PrincipalError {
                     Provider::Public => PublicLabel::ACCEPTED,
                     Provider::Internal => InternalLabel::ACCEPTED,
                 };
-                format!("Accepted is {accepted}, or NULL.")
+                format!("Use {accepted}, or NULL.")
             }
-            Self::Taken { .. } => "One principal has one role. To move the principal, clear the label \
+            Self::Taken { .. } => "A principal can have only one role. To move the principal, clear the label \
                  of that role first; to share a role, map a group."
                 .into(),
-            Self::NoDirectory(_) => "Use pgaadauth_create_principal_with_oid, or a label with oid and type: \
-                 they take the principal's object id and ask nobody."
+            Self::NoDirectory(_) => "Use pgaadauth_create_principal_with_oid, or a label with oid and type. \
+                 They accept the principal's object id and need no directory."
                 .into(),
-            Self::NoTenant => "Set aadauth.tenant_id to your tenant's GUID.".into(),
+            Self::NoTenant => "Set aadauth.tenant_id to the GUID of the tenant.".into(),
             Self::NameTooLong(_) => {
-                "Choose a shorter name: with pgaadauth_create_principal_with_oid it need not be the principal's."
+                "Choose a shorter name; pgaadauth_create_principal_with_oid accepts one that is not the principal's."
                     .into()
             }
             Self::NameNotFound(_) => ErrorKind::NotFound.hint().into(),
             Self::NameAmbiguous { .. } => ErrorKind::Ambiguous.hint().into(),
-            Self::ObjectNotFound(_) => "For an application, take the object id of its service principal (Enterprise \
+            Self::ObjectNotFound(_) => "For an application, use the object id of its service principal (Enterprise \
                  applications) or its application (client) id, not the object id of its registration."
                 .into(),
-            Self::WrongType { actual, .. } => format!("Give '{actual}' as the type if that is the principal you mean."),
+            Self::WrongType { actual, .. } => format!("Specify '{actual}' as the type if that principal is intended."),
             Self::Unanswered { answerless, .. } => format!(
                 "{} pgaadauth_create_principal_with_oid and labels with oid and type need no directory.",
                 answerless.hint()
             ),
-            Self::AnotherAnswered { .. } => ErrorKind::BadAnswer.hint().into(),
+            Self::NameMismatch { .. } => ErrorKind::BadAnswer.hint().into(),
             Self::PassesForUser { kind, object_id, .. } => format!(
-                "Applications are named by those who register them. If it is the {kind} {object_id} that is meant, \
+                "An application's owner chooses its name. If the {kind} {object_id} is intended, \
                  use pgaadauth_create_principal_with_oid."
             ),
             Self::Renamed(_) => "Try again.".into(),
             Self::NoSuchRole(_) => {
                 "pgaadauth_create_principal_with_oid creates a role and maps it.".into()
             }
-            Self::ObjectId => "Accepted is a GUID such as 6f1c2d3e-4a5b-4c6d-8e7f-a0b1c2d3e4f5.".into(),
-            Self::ObjectType => "Accepted are user, group and service.".into(),
+            Self::ObjectId => "Use a GUID such as 6f1c2d3e-4a5b-4c6d-8e7f-a0b1c2d3e4f5.".into(),
+            Self::ObjectType => "Use user, group or service; managed identities are service.".into(),
             _ => return None,
         };
         Some(hint)
     }
 }
 
-/// Each its own, so that scripts can tell what to do.
+/// Different codes, so that scripts can distinguish the failures.
 fn unanswered(answerless: &Answerless) -> PgSqlErrorCode {
     use PgSqlErrorCode::*;
     match answerless {
@@ -253,7 +253,7 @@ impl std::fmt::Display for Privilege {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Privilege::Own => f.write_str(
-                "Its rights reach beyond the databases, or it has SUPERUSER, REPLICATION or BYPASSRLS.",
+                "It has SUPERUSER, REPLICATION or BYPASSRLS, or privileges outside the databases.",
             ),
             Privilege::Through(role) => write!(f, "It is a member of role \"{role}\"."),
             Privilege::Admins => f.write_str("Its members are the Entra admins."),

@@ -1,14 +1,14 @@
 //! Azure's SQL functions. They live in `pg_catalog`, where they are found from any `search_path`.
 //!
-//! Everybody may call them, and each asks itself whether this session may map roles: EXECUTE could
-//! only be granted to a role, and a role is not enough ([`admin::may_map`]). They are SECURITY
-//! INVOKER: what they do, PostgreSQL lets the caller do, or refuses. Only grants that involve
-//! `azure_pg_admin` are made as the bootstrap superuser, who is then their grantor, so that an admin
-//! can be dropped without undoing what he did for others.
+//! PUBLIC may execute them, and each checks whether this session may map roles: EXECUTE can only be
+//! granted to a role, and a role is not enough ([`admin::may_map`]). They are SECURITY INVOKER, so
+//! PostgreSQL checks the caller's privileges for each statement. Only grants that involve
+//! `azure_pg_admin` are made as the bootstrap superuser, which is then their grantor, so that an admin
+//! can be dropped without revoking what they granted to others.
 //!
-//! The directory is asked first of all, before there is a lock that others might wait for.
+//! The directory lookup comes first, before any lock that others might wait for.
 //!
-//! Each call is one statement, so whatever fails leaves nothing behind.
+//! Each call is one statement, so a failure leaves nothing behind.
 
 use std::ffi::CString;
 
@@ -51,16 +51,16 @@ mod pg_catalog {
         isadmin: Option<bool>,
         ismfa: Option<bool>,
     ) -> String {
-        let demand = || {
-            demand_may_map("pgaadauth_create_principal_with_oid")?;
+        let call = || {
+            ensure_may_map("pgaadauth_create_principal_with_oid")?;
             let request = Request::read(rolename, objectid, objecttype, isadmin, ismfa)?;
-            request.name.demand_free()?;
+            request.name.ensure_free()?;
             create(&request.name, &request.find()?)
         };
-        demand().unwrap_or_else(|error| error.raise())
+        call().unwrap_or_else(|error| error.raise())
     }
 
-    /// Maps a role that is there to the principal with this object id; its grants and what it owns stay.
+    /// Maps an existing role to the principal with this object id; its grants and what it owns remain.
     #[pg_extern]
     #[search_path(pg_catalog, pg_temp)]
     fn pgaadauth_update_principal_with_oid(
@@ -70,18 +70,18 @@ mod pg_catalog {
         isadmin: Option<bool>,
         ismfa: Option<bool>,
     ) -> String {
-        let demand = || {
-            demand_may_map("pgaadauth_update_principal_with_oid")?;
+        let call = || {
+            ensure_may_map("pgaadauth_update_principal_with_oid")?;
             let request = Request::read(rolename, objectid, objecttype, isadmin, ismfa)?;
             request.name.role()?;
             update(&request.name, &request.find()?)
         };
-        demand().unwrap_or_else(|error| error.raise())
+        call().unwrap_or_else(|error| error.raise())
     }
 
     /// The mapped roles: those of admins, or with `false` all of them.
     ///
-    /// It shows nothing that `pg_seclabels` doesn't show to everybody.
+    /// It shows nothing that `pg_seclabels` does not show to everybody.
     #[pg_extern]
     #[search_path(pg_catalog, pg_temp)]
     fn pgaadauth_list_principals(
@@ -125,7 +125,7 @@ mod pg_catalog {
     }
 }
 
-/// What a caller asks for, understood and well-formed.
+/// The validated arguments of a call.
 struct Request {
     name: RoleName,
     kind: PrincipalKind,
@@ -153,7 +153,7 @@ impl Request {
         })
     }
 
-    /// Asks the directory, where there is one.
+    /// Looks the principal up in the directory, if one is configured.
     fn find(&self) -> Result<Found, PrincipalError> {
         let Request {
             kind,
@@ -174,18 +174,18 @@ impl Request {
     }
 }
 
-/// The labels of a principal that was found before anything is locked.
+/// The labels for a principal that was looked up before anything is locked.
 struct Found {
     public: PublicLabel,
     internal: InternalLabel,
 }
 
-/// A name that PostgreSQL keeps as it is.
+/// A name that PostgreSQL does not truncate.
 pub(super) struct RoleName(String);
 
 impl RoleName {
-    /// PostgreSQL truncates longer names (scansup.c, truncate_identifier); cut, two principals'
-    /// names could become one.
+    /// PostgreSQL truncates longer names (scansup.c, truncate_identifier), and two truncated names could
+    /// be the same.
     const LONGEST: usize = pg_sys::NAMEDATALEN as usize - 1;
 
     pub(super) fn read(name: Option<&str>) -> Result<Self, PrincipalError> {
@@ -197,8 +197,8 @@ impl RoleName {
         }
     }
 
-    /// As CREATE ROLE would, but before the directory is asked.
-    fn demand_free(&self) -> Result<(), PrincipalError> {
+    /// As CREATE ROLE would check, but before the directory lookup.
+    fn ensure_free(&self) -> Result<(), PrincipalError> {
         match self.role() {
             Ok(_) => Err(PrincipalError::RoleExists(self.0.clone())),
             Err(_) => Ok(()),
@@ -210,7 +210,7 @@ impl RoleName {
     }
 
     pub(super) fn role(&self) -> Result<pg_sys::Oid, PrincipalError> {
-        // Texts of PostgreSQL contain no NUL.
+        // PostgreSQL's text values contain no NUL.
         let name = CString::new(self.0.as_str()).unwrap_or_default();
         rights::role_named(&name).ok_or_else(|| PrincipalError::NoSuchRole(self.0.clone()))
     }
@@ -220,8 +220,8 @@ fn given<T>(argument: &'static str, value: Option<T>) -> Result<T, PrincipalErro
     value.ok_or(PrincipalError::NullArgument(argument))
 }
 
-/// Refuses whoever may not map roles, with Azure's text.
-pub fn demand_may_map(function: &'static str) -> Result<(), PrincipalError> {
+/// Refuses a session that may not map roles, with Azure's text.
+pub fn ensure_may_map(function: &'static str) -> Result<(), PrincipalError> {
     if admin::may_map() {
         Ok(())
     } else {
@@ -234,13 +234,13 @@ fn create_by_name(
     admin: Option<bool>,
     mfa: Option<bool>,
 ) -> Result<String, PrincipalError> {
-    demand_may_map("pgaadauth_create_principal")?;
+    ensure_may_map("pgaadauth_create_principal")?;
     let name = RoleName::read(name)?;
     let (admin, mfa) = (given("isadmin", admin)?, given("ismfa", mfa)?);
-    name.demand_free()?;
+    name.ensure_free()?;
     let found = Found {
         internal: lookup::by_name(&name.0, admin)?,
-        // As Azure has it, by which readers tell how the role was made.
+        // As on Azure, where this label shows how the role was created.
         public: PublicLabel::ByName { admin, mfa },
     };
     create(&name, &found)
@@ -257,9 +257,9 @@ fn create(name: &RoleName, found: &Found) -> Result<String, PrincipalError> {
     map(name, found)?;
     let role = name.role()?;
     if admin {
-        appoint(name, role)?
+        grant_admin(name, role)?
     } else {
-        entrust(name, role)?
+        grant_to_azure_pg_admin(name, role)?
     }
     Ok(format!("Created role for \"{}\"", name.0))
 }
@@ -270,22 +270,22 @@ fn update(name: &RoleName, found: &Found) -> Result<String, PrincipalError> {
     map(name, found)?;
     if found.internal.admin {
         run(&format!("ALTER ROLE {} CREATEROLE CREATEDB", name.quoted()))?;
-        appoint(name, role)?;
+        grant_admin(name, role)?;
     } else {
-        // What a role had before it became an admin is not remembered, so only ex-admins lose it.
+        // Attributes from before the role became an admin are not recorded, so only former admins lose them.
         if was_admin {
             run(&format!(
                 "ALTER ROLE {} NOCREATEROLE NOCREATEDB",
                 name.quoted()
             ))?;
-            dismiss(role)?;
+            revoke_admin(role)?;
         }
-        entrust(name, role)?;
+        grant_to_azure_pg_admin(name, role)?;
     }
     Ok(format!("Updated role for \"{}\"", name.0))
 }
 
-/// Labels the role, asking nobody again.
+/// Labels the role, without another directory lookup.
 fn map(name: &RoleName, found: &Found) -> Result<(), PrincipalError> {
     let label = quote_literal(found.public.to_string());
     let statement = format!(
@@ -295,34 +295,34 @@ fn map(name: &RoleName, found: &Found) -> Result<(), PrincipalError> {
     super::label::with_found(&found.internal, || run(&statement))
 }
 
-/// Makes the role an administrator of others, and no longer one that they administer.
-fn appoint(name: &RoleName, role: pg_sys::Oid) -> Result<(), PrincipalError> {
+/// Grants the role membership in `azure_pg_admin`, and ends the admins' administration of the role.
+fn grant_admin(name: &RoleName, role: pg_sys::Oid) -> Result<(), PrincipalError> {
     let admins = admins()?;
     revoke_all(role, admins)?;
     if !rights::is_admin_of(role, admins) {
         let name = name.quoted();
-        run_raised(&format!(
+        run_as_superuser(&format!(
             "GRANT {AZURE_PG_ADMIN} TO {name} WITH ADMIN OPTION"
         ))?;
     }
     Ok(())
 }
 
-/// Takes back what [`appoint`] gave, and what was granted by hand.
-fn dismiss(role: pg_sys::Oid) -> Result<(), PrincipalError> {
+/// Revokes what [`grant_admin`] granted, and what was granted by hand.
+fn revoke_admin(role: pg_sys::Oid) -> Result<(), PrincipalError> {
     revoke_all(admins()?, role)
 }
 
-/// Lets every admin administer the role. On 15 CREATEROLE does, and a membership would inherit.
-fn entrust(name: &RoleName, role: pg_sys::Oid) -> Result<(), PrincipalError> {
-    // Whoever has ADMIN OPTION on a role can grant it to himself: a superuser who maps a privileged
-    // role doesn't mean to hand it to all admins.
+/// Lets every admin administer the role. On 15 CREATEROLE is enough, and a membership would inherit.
+fn grant_to_azure_pg_admin(name: &RoleName, role: pg_sys::Oid) -> Result<(), PrincipalError> {
+    // A role with ADMIN OPTION on another can grant it to itself, and a superuser who maps a privileged
+    // role does not intend to give it to all admins.
     if CREATEROLE_IS_BROAD || admin::privilege(role).is_some() {
         return Ok(());
     }
     if !rights::is_admin_of(admins()?, role) {
         let (name, options) = (name.quoted(), "ADMIN TRUE, INHERIT FALSE, SET FALSE");
-        run_raised(&format!("GRANT {name} TO {AZURE_PG_ADMIN} WITH {options}"))?;
+        run_as_superuser(&format!("GRANT {name} TO {AZURE_PG_ADMIN} WITH {options}"))?;
     }
     Ok(())
 }
@@ -331,11 +331,11 @@ fn admins() -> Result<pg_sys::Oid, PrincipalError> {
     RoleName(AZURE_PG_ADMIN.into()).role()
 }
 
-/// Revokes `member`'s membership in `granted`, whoever granted it.
+/// Revokes `member`'s membership in `granted`, by all grantors.
 fn revoke_all(granted: pg_sys::Oid, member: pg_sys::Oid) -> Result<(), PrincipalError> {
     let (granted, member) = (granted.to_u32(), member.to_u32());
     let revokes = Spi::connect(|client| {
-        // Before 16 there is one grant, and GRANTED BY is read but not heeded (gram.y).
+        // Before 16 there is one grant, and GRANTED BY is parsed but ignored (gram.y).
         let by = if CREATEROLE_IS_BROAD {
             "''"
         } else {
@@ -353,18 +353,18 @@ fn revoke_all(granted: pg_sys::Oid, member: pg_sys::Oid) -> Result<(), Principal
     revokes
         .into_iter()
         .flatten()
-        .try_for_each(|revoke| run_raised(&revoke))
+        .try_for_each(|revoke| run_as_superuser(&revoke))
 }
 
 pub(super) fn run(statement: &str) -> Result<(), PrincipalError> {
     Ok(Spi::run(statement)?)
 }
 
-fn run_raised(statement: &str) -> Result<(), PrincipalError> {
+fn run_as_superuser(statement: &str) -> Result<(), PrincipalError> {
     rights::as_bootstrap_superuser(|| run(statement))
 }
 
-/// Name and mapping of every role that can be signed in to, by name; a warning about every other.
+/// Name and mapping of every role with a valid mapping, ordered by name; a warning for each invalid one.
 fn mapped_roles() -> Vec<(String, Mapping)> {
     let mut mapped = Vec::new();
     for (role, Labels { public, internal }) in label::all() {
@@ -377,11 +377,11 @@ fn mapped_roles() -> Vec<(String, Mapping)> {
             Err(reason) => log::line(
                 Level::Warning,
                 &format!(
-                    "the security labels of role \"{name}\" are of no use: {}",
+                    "role \"{name}\" has invalid security labels: {}",
                     reason.code()
                 ),
                 None,
-                Some("Nobody can sign in as this role. Set its label again, or clear it."),
+                Some("Nobody can sign in as this role. Set its label again or clear it."),
             ),
         }
     }

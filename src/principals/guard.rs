@@ -1,17 +1,19 @@
-//! What PostgreSQL 16 made of CREATEROLE, for the roles where it matters, on 15.
+//! PostgreSQL 16's restrictions on CREATEROLE, applied on 15 to the roles where they matter.
 //!
-//! On 15 CREATEROLE may grant, alter, rename and drop every role that is no superuser, so that it
-//! equals the operating-system user: by GRANT of `pg_execute_server_program`, by setting the password
-//! of a member of it and signing in as that one, or its `search_path` to functions of one's own, or by
-//! renaming it to a name that some other pg_hba.conf line lets one in with. Entra admins have
-//! CREATEROLE, so here a non-superuser may neither give a privileged role (`rights::privilege_behind`)
-//! new members, by whatever statement, nor alter, rename or drop it. `azure_pg_admin`, whose members
-//! hold ADMIN OPTION on it, is handed out by the functions only, which raise their rights for it.
+//! On 15 CREATEROLE may grant, alter, rename and drop every role that is not a superuser, which makes it
+//! equal to the operating-system user: by GRANT of `pg_execute_server_program`, or by taking over a member
+//! of it: by setting its password and signing in as it, by setting its `search_path` to functions of one's
+//! own, or by renaming it to a name that another pg_hba.conf line accepts. Entra admins have CREATEROLE,
+//! so here a non-superuser may neither add members to a privileged role (`rights::privilege_behind`), by
+//! any statement, nor alter, rename or drop it. `azure_pg_admin`, whose members have ADMIN OPTION on it,
+//! is granted only by the functions, which do so as the bootstrap superuser.
 //!
-//! The same holds for the roles of Entra admins: whoever can set an admin's `search_path` has him call
-//! functions of theirs, and whoever can drop his role can make it again for another principal.
+//! The same applies to the roles of Entra admins: a user who can set an admin's `search_path` can make
+//! them call functions of the user's own, and one who can drop an admin's role can create it again for
+//! another principal.
 //!
-//! REVOKE is left alone: it takes rights away. So is what CREATEROLE does to roles without such rights.
+//! REVOKE is not restricted, since it only removes privileges, nor is CREATEROLE on roles without such
+//! privileges.
 
 use pgrx::pg_sys;
 
@@ -34,7 +36,7 @@ pub fn granting(role: pg_sys::Oid) {
 /// # Panics
 /// With PostgreSQL's ERROR, if the current user must not do that.
 pub fn altering(role: pg_sys::Oid) {
-    // What a role may do to itself, PostgreSQL limits to its password and settings.
+    // PostgreSQL lets a role change only its own password and settings.
     if role == rights::current_user() {
         return;
     }
@@ -43,7 +45,7 @@ pub fn altering(role: pg_sys::Oid) {
     }
 }
 
-/// The name of a role that the current user has to leave alone, and why.
+/// The name of a role that the current user must not change, and why.
 fn protected(role: pg_sys::Oid) -> Option<(String, Privilege)> {
     if rights::is_superuser(rights::current_user()) {
         return None;

@@ -13,25 +13,25 @@ use crate::pg::label::{self, Labels, Provider};
 use crate::pg::rights;
 use crate::settings;
 
-/// Decides whether the role may get this label, and rewrites that of the other provider so that the
-/// two agree. The caller then writes the label itself.
+/// Checks that the role may get this label, and rewrites the other provider's label so that the two agree.
+/// The caller then writes the label itself.
 pub fn relabel(
     provider: Provider,
     role: Option<pg_sys::Oid>,
     label: Option<&str>,
 ) -> Result<(), PrincipalError> {
     let role = role.ok_or(PrincipalError::NotARole)?;
-    // They stay as they are: ExecSecLabelStmt has locked the role.
+    // They cannot change meanwhile: ExecSecLabelStmt has locked the role.
     let labels = label::of(role);
-    // Nobody is asked on behalf of somebody who may not.
+    // Before the directory lookup, which a session that may not map roles must not cause.
     admin::check(role, &labels, label.is_some())?;
     let other = match label {
         None => Other::Cleared,
         Some(label) => counterpart(provider, role, label, &labels)?,
     };
-    // After the directory has been asked: everybody waits for this lock who sets a label.
+    // After the directory lookup: all sessions that set a label wait for this lock.
     label::lock();
-    // Both may have taken a while. What this session may do can have changed, the role's labels can not.
+    // Lookup and lock may take long. The session's rights can have changed; the role's labels cannot.
     admin::check(role, &labels, label.is_some())?;
     let (text, is_mapping) = match &other {
         Other::Kept => return Ok(()),
@@ -40,7 +40,7 @@ pub fn relabel(
         Other::Internal(internal) => (Some(internal.to_string()), Some(internal)),
     };
     if let Some(internal) = is_mapping {
-        demand_unused(role, internal.tenant, internal.object_id)?;
+        ensure_unmapped(role, internal.tenant, internal.object_id)?;
     }
     let current = match provider {
         Provider::Public => labels.internal,
@@ -53,12 +53,12 @@ pub fn relabel(
 }
 
 thread_local! {
-    // Set for the time of one statement.
+    // Set for the duration of one statement.
     static FOUND: RefCell<Option<InternalLabel>> = const { RefCell::new(None) };
 }
 
-/// Runs a `SECURITY LABEL FOR pgaadauth` for a principal that has been found already, so that its role gets
-/// this internal label.
+/// Runs a `SECURITY LABEL FOR pgaadauth` for a principal that has been looked up already, so that its role
+/// gets this internal label.
 pub fn with_found<T>(internal: &InternalLabel, statement: impl FnOnce() -> T) -> T {
     struct Forget;
     /// Also while an ERROR unwinds.
@@ -72,7 +72,7 @@ pub fn with_found<T>(internal: &InternalLabel, statement: impl FnOnce() -> T) ->
     statement()
 }
 
-/// What becomes of the other provider's label.
+/// The change to the other provider's label.
 enum Other {
     Kept,
     Cleared,
@@ -81,8 +81,8 @@ enum Other {
     Internal(InternalLabel),
 }
 
-/// The other provider's label that goes with `label`: the one that is there if it agrees, so that a
-/// dump replays in either order and a public label stays as it was typed.
+/// The other provider's label that goes with `label`: the current one if it agrees, so that a dump can be
+/// replayed in either order and a public label stays as it was typed.
 fn counterpart(
     provider: Provider,
     role: pg_sys::Oid,
@@ -109,7 +109,7 @@ fn counterpart(
             let text = match (public, &current.public) {
                 (Some(public), Some(text)) if public.agrees_with(&label) => text.clone(),
                 (public, _) => {
-                    // The internal label doesn't say whether MFA is demanded, so it doesn't undo it.
+                    // The internal label does not have the MFA requirement, so it does not remove it.
                     let mfa = public.is_some_and(|public| public.mfa());
                     PublicLabel::Principal {
                         kind: label.kind,
@@ -125,25 +125,25 @@ fn counterpart(
     }
 }
 
-/// A damaged label counts as none: it is about to be replaced.
+/// An invalid label counts as none: it is about to be replaced.
 fn parsed<L: std::str::FromStr>(label: &Option<String>) -> Option<L> {
     label.as_deref().and_then(|label| label.parse().ok())
 }
 
-/// The principal that a public label names, in the configured tenant; by the directory where it is known by
-/// its name alone.
+/// The principal that a public label names, in the configured tenant; looked up in the directory when the
+/// label has only the role's name.
 fn resolve(role: pg_sys::Oid, label: &PublicLabel) -> Result<Other, PrincipalError> {
     let is_replay = lookup::is_replay();
     let internal = match *label {
-        // The internal label comes next; until it does, nobody can sign in.
+        // The internal label follows; until then, nobody can sign in.
         PublicLabel::ByName { .. } if is_replay => return Ok(Other::Kept),
         PublicLabel::ByName { admin, .. } => {
             let name = || rights::name_of(role).unwrap_or_else(|| role.to_string());
-            let asked = name();
-            let internal = lookup::by_name(&asked, admin)?;
+            let requested = name();
+            let internal = lookup::by_name(&requested, admin)?;
             rights::accept_changes();
-            if name() != asked {
-                return Err(PrincipalError::Renamed(asked));
+            if name() != requested {
+                return Err(PrincipalError::Renamed(requested));
             }
             internal
         }
@@ -168,12 +168,11 @@ fn resolve(role: pg_sys::Oid, label: &PublicLabel) -> Result<Other, PrincipalErr
     Ok(Other::Internal(internal))
 }
 
-/// Labels a role that this transaction has made as `SECURITY LABEL FOR pgaadauth` would, with both labels
-/// at hand. `mapped` was read under the lock on labels: who makes many roles need not read all labels for
-/// each.
+/// Labels a role that this transaction has created, as `SECURITY LABEL FOR pgaadauth` would, with both
+/// labels given. `mapped` was read under the lock on labels, once for many roles.
 ///
 /// # Errors
-/// The session may not label the role, or the principal has one.
+/// The session may not label the role, or the principal has a role already.
 pub fn map_new(
     role: pg_sys::Oid,
     public: &PublicLabel,
@@ -181,19 +180,19 @@ pub fn map_new(
     mapped: &MappedRoles,
 ) -> Result<(), PrincipalError> {
     admin::check(role, &Labels::default(), true)?;
-    demand_free(role, internal.tenant, internal.object_id, mapped)?;
+    ensure_unmapped_in(role, internal.tenant, internal.object_id, mapped)?;
     label::set(role, Provider::Internal, Some(&internal.to_string()));
     label::set(role, Provider::Public, Some(&public.to_string()));
     Ok(())
 }
 
-fn demand_unused(role: pg_sys::Oid, tenant: Uuid, object_id: Uuid) -> Result<(), PrincipalError> {
-    demand_free(role, tenant, object_id, &MappedRoles::read())
+fn ensure_unmapped(role: pg_sys::Oid, tenant: Uuid, object_id: Uuid) -> Result<(), PrincipalError> {
+    ensure_unmapped_in(role, tenant, object_id, &MappedRoles::read())
 }
 
-/// Refuses a principal that has a role already: who signs in must be one and the same role, and a
-/// mapping that somebody forgot must not outlive the one that replaced it.
-fn demand_free(
+/// Refuses a principal that has a role already: a principal must always sign in as the same role, and a
+/// forgotten mapping must not outlive the one that replaced it.
+fn ensure_unmapped_in(
     role: pg_sys::Oid,
     tenant: Uuid,
     object_id: Uuid,

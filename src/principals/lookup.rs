@@ -1,7 +1,7 @@
-//! The directory's word on the principal that a role is to be mapped to.
+//! Looks up the principal that a role is to be mapped to in the directory.
 //!
-//! To be asked before any lock is taken that others wait for. The wait is the directory's: it's bounded, and
-//! cancelled with the query.
+//! To be called before any lock is taken that others wait for. The wait is bounded, and canceling the query
+//! ends it.
 
 use entra_api::{ErrorKind, Principal};
 use entra_token::{InternalLabel, PrincipalKind};
@@ -16,7 +16,7 @@ use crate::{directory, settings};
 /// The mapping to the principal that the directory knows by this name.
 ///
 /// # Errors
-/// There is not exactly one, or the directory can't be asked.
+/// There is not exactly one, or the lookup fails.
 pub fn by_name(name: &str, admin: bool) -> Result<InternalLabel, PrincipalError> {
     let tenant = settings::tenant().ok_or(PrincipalError::NoTenant)?;
     let principal = directory::find_by_name(name).map_err(|answerless| match answerless {
@@ -37,7 +37,7 @@ pub fn by_name(name: &str, admin: bool) -> Result<InternalLabel, PrincipalError>
             answerless,
         },
     })?;
-    demand_name(&principal, name)?;
+    ensure_name_matches(&principal, name)?;
     warn_if_disabled(&principal);
     log::line(
         Level::Notice,
@@ -57,10 +57,10 @@ pub fn by_name(name: &str, admin: bool) -> Result<InternalLabel, PrincipalError>
 }
 
 /// The mapping to a principal that the caller names by kind and object id (or, for a service, application
-/// id). Where a directory is configured, it must know the principal as one of that kind.
+/// id). If a directory is configured, the principal must exist there and be of that kind.
 ///
-/// A directory that doesn't answer is no reason to refuse: the kind is only checked here so that a mistake
-/// shows now rather than at the first sign-in, which checks it by the token.
+/// A directory that does not respond is no reason to refuse: the kind is checked here only to report a
+/// mistake now rather than at the first sign-in, which checks it by the token.
 ///
 /// # Errors
 /// There is no such principal, or it is of another kind.
@@ -91,7 +91,7 @@ pub fn by_object_id(
                 "could not check that object id {object_id} is that of a {kind}: {}",
                 answerless.message()
             ),
-            Some("The role is mapped all the same."),
+            Some("The role is mapped without this check."),
             Some(answerless.hint()),
         ),
     }
@@ -103,7 +103,7 @@ pub fn by_object_id(
     })
 }
 
-/// People put either id of an application in its label.
+/// Labels may have either id of an application.
 fn find(kind: PrincipalKind, id: Uuid) -> Result<Principal, Answerless> {
     match directory::find_by_object_id(id) {
         Err(Answerless::Directory {
@@ -114,15 +114,15 @@ fn find(kind: PrincipalKind, id: Uuid) -> Result<Principal, Answerless> {
     }
 }
 
-/// A confused answer must not map somebody else. Entra doesn't tell letters' cases apart.
+/// Refuses a response about a principal with another name. Entra's names are case-insensitive.
 ///
-/// Nor must an application or a group that is named like a user: in most tenants everybody may register
-/// an application, under any name, and nobody would notice that the user meant isn't found.
-fn demand_name(principal: &Principal, name: &str) -> Result<(), PrincipalError> {
+/// Also refuses an application or a group that is named like a user: in most tenants every user may
+/// register an application under any name, and the mistaken mapping would not be noticed.
+fn ensure_name_matches(principal: &Principal, name: &str) -> Result<(), PrincipalError> {
     if principal.name.to_lowercase() != name.to_lowercase() {
-        return Err(PrincipalError::AnotherAnswered {
-            asked: name.to_owned(),
-            answered: principal.name.clone(),
+        return Err(PrincipalError::NameMismatch {
+            requested: name.to_owned(),
+            returned: principal.name.clone(),
         });
     }
     if principal.kind != PrincipalKind::User && has_at_sign(name) {
@@ -135,7 +135,7 @@ fn demand_name(principal: &Principal, name: &str) -> Result<(), PrincipalError> 
     Ok(())
 }
 
-/// Whether a name reads like a user's: it has an @, or what looks like one.
+/// Whether a name looks like a user's: it has an @, or a character that looks like one.
 pub fn has_at_sign(name: &str) -> bool {
     name.contains(['@', '\u{FE6B}', '\u{FF20}'])
 }
@@ -155,11 +155,12 @@ fn warn_if_disabled(principal: &Principal) {
 }
 
 /// Whether this session replays a dump, by the setting with which the scripts of pg_dumpall begin (main in
-/// pg_dumpall.c) and which nobody has a reason to set otherwise.
+/// pg_dumpall.c) and which has no other use in a session.
 ///
-/// A dump has both labels of a role, in any order, and what it says was found out when it was made: to ask
-/// for each role again would take long, and fail for those who have gone since. It only means that less is
-/// checked early: whoever may set labels may set the internal one, for which nobody is ever asked.
+/// A dump has both labels of a role, in either order, and its principals were looked up when the labels
+/// were set: another lookup for each role would take long, and fail for principals deleted since. Skipping
+/// it only means that less is checked early: a session that may set labels may set the internal one, which
+/// never needs a lookup.
 pub fn is_replay() -> bool {
     Spi::get_one(
         "SELECT source OPERATOR(pg_catalog.=) 'session' AND setting OPERATOR(pg_catalog.=) 'off'
@@ -175,7 +176,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_answer_about_somebody_else_is_refused() {
+    fn a_response_about_another_principal_is_refused() {
         let principal = Principal {
             kind: PrincipalKind::User,
             object_id: Uuid::nil(),
@@ -183,14 +184,18 @@ mod tests {
             app_id: None,
             enabled: true,
         };
-        for (asked, is_fine) in [
+        for (requested, is_fine) in [
             ("Zo\u{eb}@contoso.com", true),
             ("ZO\u{cb}@CONTOSO.COM", true),
             ("zoe@contoso.com", false),
             ("zo\u{eb}@contoso.co", false),
             ("", false),
         ] {
-            assert_eq!(demand_name(&principal, asked).is_ok(), is_fine, "{asked}");
+            assert_eq!(
+                ensure_name_matches(&principal, requested).is_ok(),
+                is_fine,
+                "{requested}"
+            );
         }
     }
 
@@ -212,7 +217,11 @@ mod tests {
                 app_id: None,
                 enabled: true,
             };
-            assert_eq!(demand_name(&principal, name).is_ok(), is_fine, "{name}");
+            assert_eq!(
+                ensure_name_matches(&principal, name).is_ok(),
+                is_fine,
+                "{name}"
+            );
         }
     }
 }

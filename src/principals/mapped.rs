@@ -1,4 +1,4 @@
-//! Which roles are mapped to which principals, read at once.
+//! The roles that are mapped to principals, read all at once.
 
 use entra_token::{InternalLabel, Mapping, PrincipalKind};
 use pgrx::pg_sys;
@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use crate::pg::label;
 
-/// A role with an internal label that can be read.
+/// A role with a well-formed internal label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MappedRole {
     pub tenant: Uuid,
@@ -16,12 +16,12 @@ pub struct MappedRole {
     pub kind: PrincipalKind,
     pub admin: bool,
     pub mfa: bool,
-    /// The two labels agree, so that somebody can sign in as the role.
+    /// The two labels agree, so that sign-in as the role is possible.
     pub is_sound: bool,
 }
 
-/// Every such role, as the labels are now. Read under [`label::lock`], it stays true until the
-/// transaction ends but for what the transaction itself does.
+/// Every such role, by the current labels. If read under [`label::lock`], it stays valid until the
+/// transaction ends, except for the transaction's own changes.
 pub struct MappedRoles(Vec<MappedRole>);
 
 impl MappedRoles {
@@ -50,8 +50,8 @@ impl MappedRoles {
         roles.collect()
     }
 
-    /// Those mapped to this object id (or application id). There is one at most, unless labels were
-    /// written past us.
+    /// The roles mapped to this object id (or application id): at most one, unless labels were written to
+    /// the catalog directly.
     pub fn of(&self, tenant: Uuid, object_id: Uuid) -> &[MappedRole] {
         let key = (tenant, object_id);
         let start = self.0.partition_point(|role| role.key() < key);
@@ -66,8 +66,8 @@ impl MappedRoles {
 }
 
 impl MappedRole {
-    /// Whether group sync may take a group role from it: a principal of its own signs in as it. What
-    /// has damaged labels lets nobody in.
+    /// Whether group sync may revoke a group role from it: its labels are valid, and it is mapped to a user
+    /// or a service. A role with invalid labels admits nobody.
     pub fn may_leave(&self) -> bool {
         self.is_sound && self.kind != PrincipalKind::Group
     }

@@ -1,5 +1,5 @@
-//! The roles of group members, as group sync makes them: many at once, by the rules that
-//! `pgaadauth_create_principal_with_oid` follows for one.
+//! Creates the roles of group members for group sync: many at once, by the rules that
+//! `pgaadauth_create_principal_with_oid` applies to one.
 
 use entra_api::Principal;
 use entra_token::{InternalLabel, PublicLabel};
@@ -14,25 +14,25 @@ use super::label;
 use super::mapped::MappedRoles;
 use crate::pg::rights::CREATEROLE_IS_BROAD;
 
-/// What a group asks of its members' roles.
+/// What a group requires of its members' roles.
 #[derive(Clone, Copy, Debug)]
 pub struct GroupRequirements {
     pub tenant: Uuid,
-    /// The group's role demands multi-factor authentication.
+    /// The group's role requires multi-factor authentication.
     pub mfa: bool,
 }
 
-/// A role with the name that it has at the moment.
+/// A role with its current name.
 pub struct NamedRole {
     pub role: pg_sys::Oid,
     pub name: String,
 }
 
-/// Makes a role for the member, named as the directory names them, with LOGIN and nothing else, and maps
-/// it. `mapped` was read under the lock on labels, in this transaction.
+/// Creates a role for the member, with the member's name in the directory and LOGIN as its only attribute,
+/// and maps it. `mapped` was read under the lock on labels, in this transaction.
 ///
 /// # Errors
-/// The name is none for a role, or the principal has one.
+/// The name is not a valid role name, or the principal has a role already.
 ///
 /// # Panics
 /// With PostgreSQL's ERROR, if it refuses.
@@ -61,8 +61,8 @@ pub fn create(
     Ok(role)
 }
 
-/// Lets every admin administer these roles, which this transaction has made. As for a single one, but
-/// without asking whether somebody administers it or it is privileged: a new role is not.
+/// Lets every admin administer these roles, which this transaction has created. As for a single role, but
+/// without checking whether it is administered already or privileged: a new role is neither.
 ///
 /// # Errors
 /// There is no `azure_pg_admin`.
@@ -70,7 +70,7 @@ pub fn create(
 /// # Panics
 /// With PostgreSQL's ERROR, if it refuses.
 pub fn grant_to_azure_pg_admin(roles: &[NamedRole]) -> Result<(), PrincipalError> {
-    // On 15 CREATEROLE does, and a membership would inherit.
+    // On 15 CREATEROLE is enough, and a membership would inherit.
     if CREATEROLE_IS_BROAD || roles.is_empty() {
         return Ok(());
     }

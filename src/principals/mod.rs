@@ -1,14 +1,14 @@
-//! Who may be mapped to a principal by whom: security labels, the SQL functions that write them,
-//! and the guard that PostgreSQL 15 needs.
+//! Mapping roles to principals: security labels, the SQL functions that write them, and the guard that
+//! PostgreSQL 15 needs.
 //!
 //! A role is mapped by two labels: the public one (provider `pgaadauth`), which stays as it was
 //! typed, because Terraform compares it, and the internal one (`pgaadauth-int`), which decides.
-//! Setting or clearing either rewrites the other ([`label`]), so that SECURITY LABEL alone, from
-//! any database, is all that declarative tools and dumps need.
+//! Setting or clearing either rewrites the other ([`label`]), so that declarative tools and dumps need
+//! only SECURITY LABEL, from any database.
 //!
-//! The label alone makes an Entra admin: `admin` in it lets the role's own Entra sessions map other
-//! roles. It changes no role attribute: SECURITY LABEL has nothing to say about CREATEROLE, and a
-//! dump or Terraform sets that by itself. The functions ([`functions`]) set both.
+//! Only the label makes an Entra admin: `admin` in it lets the role's own Entra sessions map other roles.
+//! SECURITY LABEL changes no role attribute; a dump or Terraform sets CREATEROLE itself. The functions
+//! ([`functions`]) set both.
 
 pub mod admin;
 mod error;
@@ -24,11 +24,11 @@ use pgrx::pg_sys;
 
 use crate::pg::label::Provider;
 pub use error::PrincipalError;
-pub use functions::demand_may_map;
+pub use functions::ensure_may_map;
 
 /// Called by SECURITY LABEL before the label of this provider is written.
 ///
-/// `role` is `None` for an object that is no role, `label` for `IS NULL`.
+/// `role` is `None` for an object that is not a role, `label` for `IS NULL`.
 ///
 /// # Panics
 /// With PostgreSQL's ERROR, if the label must not be written.

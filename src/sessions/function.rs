@@ -78,7 +78,7 @@ pub(super) fn restore(object_id: Option<pgrx::Uuid>) {
 
 /// Refuses whoever may not, and wherever it would not count.
 fn prepare(function: &'static str, object_id: Option<pgrx::Uuid>) -> Result<Uuid, RevocationError> {
-    principals::demand_may_map(function)?;
+    principals::ensure_may_map(function)?;
     let object_id = object_id.ok_or(RevocationError::Null("object_id"))?;
     if server::is_in_recovery() {
         return Err(RevocationError::Standby);

@@ -61,7 +61,7 @@ mod tests {
             labels("boss").1,
             format!("type=user,oid={ALICE},tenant_id={TENANT},admin")
         );
-        // Granted by nobody whom it would keep from being dropped.
+        // The grantor is not a role that the grant would keep from being dropped.
         assert!(is_true(
             "SELECT bool_and(grantor = 10) FROM pg_auth_members
              WHERE member = 'boss'::regrole AND roleid = 'azure_pg_admin'::regrole"
@@ -74,7 +74,7 @@ mod tests {
         as_signed_in("root_admin", || {
             run(&create("boss", ALICE, "user", true, false));
             run(&create("clerk", BOB, "user", false, false));
-            // The raise was for that one statement.
+            // The privileges were raised for that one statement only.
             assert_eq!(text("SELECT current_user::text").unwrap(), "root_admin");
             failure("CREATE ROLE su SUPERUSER");
         });
@@ -162,7 +162,7 @@ mod tests {
             labels("r").1,
             format!("type=user,oid={ALICE},tenant_id={TENANT}")
         );
-        // What a role that was no admin has, it keeps.
+        // A role that was not an admin keeps its attributes.
         run("ALTER ROLE r CREATEDB");
         run(&update("r", ALICE, "user", false, false));
         assert_eq!(attributes("r"), "login createdb");
@@ -171,7 +171,7 @@ mod tests {
     #[cfg(not(feature = "pg15"))]
     #[pg_test]
     fn every_admin_administers_who_is_none() {
-        let entrusted = |role: &str| {
+        let administered = |role: &str| {
             is_true(&format!(
                 "SELECT EXISTS (SELECT FROM pg_auth_members WHERE roleid = '{role}'::regrole
                  AND member = 'azure_pg_admin'::regrole AND grantor = 10
@@ -179,14 +179,14 @@ mod tests {
             ))
         };
         run(&create("clerk", ALICE, "user", false, false));
-        assert!(entrusted("clerk"));
+        assert!(administered("clerk"));
         run(&update("clerk", ALICE, "user", true, false));
-        assert!(!entrusted("clerk"));
+        assert!(!administered("clerk"));
         run(&update("clerk", ALICE, "user", false, false));
-        assert!(entrusted("clerk"));
+        assert!(administered("clerk"));
         run("CREATE ROLE runner IN ROLE pg_execute_server_program");
         run(&update("runner", BOB, "user", false, false));
-        assert!(!entrusted("runner"));
+        assert!(!administered("runner"));
     }
 
     #[pg_test]
@@ -301,7 +301,7 @@ mod tests {
         assert!(
             failure(&create("r", ALICE, "x", false, false))
                 .hint
-                .contains("user, group and service")
+                .contains("user, group or service")
         );
         assert!(!is_true(
             "SELECT EXISTS (SELECT FROM pg_roles WHERE rolname IN ('r', ''))"
@@ -379,12 +379,12 @@ mod tests {
             format!("(b,group,{ALICE},{TENANT},1,0)"),
         );
         assert_eq!(list(true), a);
-        // Everybody may ask: pg_seclabels shows as much.
+        // Everybody may call it: pg_seclabels shows the same.
         assert_eq!(
             as_session_of("somebody", || list(false)),
             format!("{a} {b}")
         );
-        // Damaged labels let nobody in, so they are not listed.
+        // Roles with invalid labels admit nobody, so they are not listed.
         run("SET allow_system_table_mods = on");
         run("UPDATE pg_shseclabel SET label = 'junk' WHERE objoid = 'b'::regrole");
         assert_eq!(list(false), a);

@@ -17,7 +17,7 @@ mod tests {
         "azure_pg_admin",
     ];
 
-    /// A privileged role of every kind that isn't protected by name, and an ordinary one.
+    /// A privileged role of every kind that is not protected by name, and an ordinary one.
     fn make_roles() {
         run(
             "CREATE ROLE clerk CREATEROLE CREATEDB LOGIN; CREATE ROLE friend; CREATE ROLE ordinary",
@@ -102,7 +102,7 @@ mod tests {
         });
     }
 
-    /// Whoever acts as an admin, or prepares an admin's session, or makes the role anew, would map as one.
+    /// A user who acts as an admin, prepares an admin's session, or creates the role again could map roles.
     #[pg_test]
     fn createrole_leaves_entra_admins_alone() {
         make_roles();
@@ -162,7 +162,7 @@ mod tests {
             run(&format!("GRANT {role} TO friend"));
         }
         run(
-            "ALTER ROLE middle LOGIN PASSWORD 'x'; ALTER ROLE middle RENAME TO centre; DROP ROLE centre",
+            "ALTER ROLE middle LOGIN PASSWORD 'x'; ALTER ROLE middle RENAME TO other; DROP ROLE other",
         );
         run("ALTER GROUP aadauth_auditor ADD USER ordinary");
         run(

@@ -38,7 +38,7 @@ mod tests {
             &format!("type=user,oid={ALICE},tenant_id={TENANT}"),
         ));
         assert_eq!(labels("r").0, format!("aadauth,oid={ALICE},type=user"));
-        // Another principal: rewritten. It says nothing about MFA, so the demand stays.
+        // Another principal: rewritten. It does not mention MFA, so the requirement stays.
         run(&public("r", &format!("aadauth,oid={ALICE},type=user,mfa")));
         run(&internal(
             "r",
@@ -174,13 +174,13 @@ mod tests {
             assert_eq!(failure.sqlstate, "23505", "{taken}");
             assert!(failure.message.contains("\"r\""), "{failure:?}");
         }
-        // The same id in another tenant is somebody else, and the role itself may be labelled again.
+        // The same id in another tenant is another principal, and the role itself may be labeled again.
         run(&internal(
             "s",
             &format!("type=user,oid={ALICE},tenant_id={BOB}"),
         ));
         run(&public("r", &format!("aadauth,oid={ALICE},type=user,mfa")));
-        // Agreement with an internal label doesn't excuse a duplicate.
+        // Agreement with an internal label does not excuse a duplicate.
         run("DROP ROLE s; CREATE ROLE s");
         run(&public("r", "NULL"));
         run(&public("s", &format!("aadauth,oid={ALICE},type=user")));

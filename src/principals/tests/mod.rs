@@ -1,5 +1,5 @@
-//! What can be seen of principals inside one transaction of a superuser's session over trust. What
-//! takes a real sign-in is tested end to end (pg_test/tests/sign_in).
+//! Tests of principals inside one transaction of a superuser's session with trust authentication. What
+//! requires a real sign-in is tested end to end (pg_test/tests/sign_in).
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -22,8 +22,8 @@ pub const TENANT: &str = "11111111-2222-4333-8444-555555555555";
 pub const ALICE: &str = "6f1c2d3e-4a5b-4c6d-8e7f-a0b1c2d3e4f5";
 pub const BOB: &str = "7a2b3c4d-5e6f-4a1b-9c8d-0e1f2a3b4c5d";
 
-/// The role that this backend is taken to have signed in as with a token, for what no test inside
-/// the server can do in earnest.
+/// The role that this backend pretends to have signed in as with a token, for what no test inside
+/// the server can really do.
 static SIGNED_IN_AS: AtomicU32 = AtomicU32::new(0);
 
 pub fn signed_in_as() -> Option<pg_sys::Oid> {

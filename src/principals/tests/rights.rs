@@ -37,7 +37,7 @@ mod tests {
     }
 
     #[pg_test]
-    fn azures_text_for_whoever_may_not_call() {
+    fn sessions_that_may_not_map_get_azures_text() {
         run("CREATE ROLE somebody");
         for function in [
             "pgaadauth_create_principal('x', false, false)",
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[pg_test]
-    fn an_entra_admin_may_as_himself() {
+    fn an_entra_admin_may_as_themselves() {
         make_admin();
         as_signed_in("root_admin", || run(&create()));
         assert_eq!(labels("carol").0, format!("aadauth,oid={ALICE},type=user"));
@@ -156,7 +156,7 @@ mod tests {
         make_admin();
         run("CREATE ROLE other CREATEROLE; GRANT root_admin TO other; CREATE ROLE carol");
         run("GRANT carol TO root_admin, other WITH ADMIN OPTION");
-        // Himself labelled an admin, but not the one that this backend let in.
+        // Labeled an admin as well, but not the role that signed in to this backend.
         run(&public(
             "other",
             &format!("aadauth,oid={BOB},type=user,admin"),
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[pg_test]
-    fn nobody_maps_roles_that_stand_for_nobody() {
+    fn system_roles_are_mapped_by_nobody() {
         let bootstrap = text("SELECT rolname::text FROM pg_roles WHERE oid = 10").unwrap();
         for role in [
             "pg_monitor",
@@ -215,7 +215,7 @@ mod tests {
             ] {
                 let failure = failure(&label);
                 assert_eq!(failure.sqlstate, "42501", "{label}");
-                assert!(failure.message.contains("can't be mapped"), "{failure:?}");
+                assert!(failure.message.contains("cannot be mapped"), "{failure:?}");
             }
             run(&public(role, "NULL"));
         }

@@ -41,7 +41,7 @@ pub fn renamed(rig: &Rig) -> Result<()> {
     };
     let error = meanwhile(&own, ask, "ALTER ROLE batch RENAME TO somebody_else")?;
     ensure(
-        error.contains("55000: role \"batch\" was renamed while the directory was asked for it"),
+        error.contains("55000: role \"batch\" was renamed during the directory lookup"),
         || error.clone(),
     )?;
     let labels = own

@@ -109,7 +109,7 @@ pub fn each(rig: &Rig) -> Result<()> {
     }
     own.server.configure(&[(id, None)])?;
     let no_directory =
-        "55000: principals can't be looked up by name, since no directory is configured";
+        "55000: cannot look up principals by name because no directory is configured";
     fails(
         &own.server,
         CREATE,
