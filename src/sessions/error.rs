@@ -1,4 +1,4 @@
-//! Why a principal was not revoked or restored, as PostgreSQL reports it.
+//! Errors of revoking and restoring principals, as PostgreSQL reports them.
 
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
@@ -17,31 +17,31 @@ pub enum RevocationError {
         "must be superuser to revoke or restore the principal of admin or privileged role \"{0}\""
     )]
     AdminPrincipal(String),
-    #[error("must be superuser to revoke or restore the principal of one's own session")]
+    #[error("must be superuser to revoke or restore the principal of the current session")]
     OwnPrincipal,
-    #[error("principals are revoked and restored on the primary server")]
+    #[error("cannot revoke or restore principals during recovery")]
     Standby,
     #[error("principals are revoked and restored in database \"{0}\"")]
     OtherDatabase(String),
-    /// The database, or a part of the extension in it, could be another's.
-    #[error("revocations can't be kept here: {0}")]
+    /// The extension is missing in the database, or a role that is not a superuser owns a part of it.
+    #[error("cannot store revocations in this database: {0}")]
     Unfit(String, Option<&'static str>),
     #[error("{0} must not be null")]
     Null(&'static str),
-    #[error("the time until which the principal is to be revoked has passed")]
+    #[error("the end of the revocation is in the past")]
     Past,
-    #[error("principals can only be revoked in a transaction with isolation level read committed")]
+    #[error("cannot revoke principals at an isolation level other than read committed")]
     Isolation,
-    #[error("{MOST} principals are revoked, which is the most that there may be")]
+    #[error("cannot revoke more than {MOST} principals")]
     TooMany,
     #[error("object id {0} is not revoked")]
     NotRevoked(Uuid),
-    #[error("the revocations could not be changed: {0}")]
+    #[error("could not change the revocations: {0}")]
     Statement(#[from] spi::Error),
 }
 
 impl RevocationError {
-    /// Raises the error; the one place from which this module does so.
+    /// Raises the error.
     pub fn raise(self) -> ! {
         let hint = self.hint();
         let mut report = match self {
@@ -74,18 +74,20 @@ impl RevocationError {
 
     fn hint(&self) -> Option<String> {
         let hint = match self {
-            Self::AdminPrincipal(_) => "Admins don't shut out each other, nor superusers.",
+            Self::AdminPrincipal(_) => "Only a superuser can revoke or restore an administrator.",
             Self::OwnPrincipal => "Another administrator can do it.",
-            Self::Standby => "It gets to the standbys by replication.",
+            Self::Standby => {
+                "Call the function on the primary server; standbys replicate the change."
+            }
             Self::OtherDatabase(_) => {
-                "Connect to that database, which aadauth.database names. It counts for the whole server."
+                "Connect to that database, which aadauth.database names. Revocations apply to the whole server."
             }
             Self::Unfit(_, hint) => return hint.map(str::to_owned),
-            Self::Past => "Leave it out to revoke the principal for good.",
+            Self::Past => "Omit it to revoke the principal permanently.",
             Self::TooMany => {
-                "Drop the roles of principals who won't come back and restore their object ids; or revoke a group."
+                "Drop the roles of principals that will not return and restore their object ids, or revoke a group."
             }
-            Self::NotRevoked(_) => "The view aadauth.revocations has all that are.",
+            Self::NotRevoked(_) => "The view aadauth.revocations lists the revoked principals.",
             Self::Isolation => "Call it in a transaction of its own.",
             Self::Denied(_) | Self::Null(_) | Self::Statement(_) => return None,
         };

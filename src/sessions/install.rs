@@ -8,8 +8,8 @@ extension_sql_file!(
     requires = [
         view::sessions,
         view::own_principal,
-        function::revoke,
-        function::restore,
+        functions::revoke,
+        functions::restore,
         functions::pg_catalog::pgaadauth_list_principals
     ]
 );

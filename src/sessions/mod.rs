@@ -1,14 +1,14 @@
-//! Live sessions: who is behind every backend that a token has opened, and what ends them.
+//! Live sessions: the principal of each backend that was opened with a token, and how sessions are ended.
 //!
-//! A backend enters the table before its sign-in looks at the revocations for the last time, and the
-//! session worker ([`crate::sessions::worker`]) loads the revocations before it looks at the table. So
-//! whoever is revoked while he signs in is either refused by the one or ended by the other.
+//! A backend enters the table before its sign-in checks the revocations for the last time, and the session
+//! worker ([`crate::sessions::worker`]) loads the revocations before it reads the table. So a principal
+//! that is revoked while signing in is either refused by the sign-in or ended by the worker.
 //!
-//! Sessions are ended by SIGTERM, so that it is PostgreSQL which says where a backend may die: never in
-//! the middle of a commit.
+//! Sessions are ended by SIGTERM, so that PostgreSQL decides where a backend may exit: never in the middle
+//! of a commit.
 
 mod error;
-mod function;
+mod functions;
 mod install;
 mod view;
 pub mod worker;
@@ -29,28 +29,28 @@ use crate::shared::sessions::table::{Place, Session};
 use crate::shared::sessions::termination::Ending;
 
 /// How long a sign-in waits for the list of revocations to be loaded.
-const PATIENCE: Duration = Duration::from_secs(2);
-/// How often it looks.
-const LOOK: Duration = Duration::from_millis(20);
+const LOAD_TIMEOUT: Duration = Duration::from_secs(2);
+/// How often it checks.
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// The tables that the session worker and the functions trust.
 pub const TABLES: [&str; 1] = ["revoked_principals"];
 
 struct Own {
     session: Session,
-    /// The sign-in has been announced, so that its end is as well.
+    /// The sign-in has been logged, so that the session's end is logged as well.
     is_announced: bool,
 }
 
 thread_local! {
-    // Empty in the postmaster, and a backend is a process of one thread. Nothing that SQL does changes it.
+    // Empty in the postmaster, and a backend has one thread. SQL cannot change it.
     static OWN: RefCell<Option<Own>> = const { RefCell::new(None) };
 }
 
-/// Puts this backend's session into the table, in place of what it had there.
+/// Puts this backend's session into the table, replacing its previous entry.
 ///
 /// # Errors
-/// The process has no place in it.
+/// The process has no place in the table.
 pub fn enter(session: Session) -> Result<(), Reason> {
     let own = Process::own().ok_or(Reason::InternalError)?;
     shmem::change_sessions(|places| {
@@ -66,7 +66,7 @@ pub fn enter(session: Session) -> Result<(), Reason> {
     Ok(())
 }
 
-/// The sign-in is in the log; from now on the end of the session is to be, too.
+/// Notes that the sign-in has been logged, so that the session's end will be logged too.
 pub fn announced() {
     OWN.with_borrow_mut(|own| {
         if let Some(own) = own {
@@ -75,7 +75,7 @@ pub fn announced() {
     });
 }
 
-/// Takes this backend's session out of the table, if it has one there.
+/// Removes this backend's session from the table, if it is there.
 pub fn leave() {
     let Some(own) = OWN.take() else { return };
     let ending = shmem::own_ending();
@@ -92,7 +92,7 @@ pub fn leave() {
     }
 }
 
-/// This backend's session, as it was when it was signed in to.
+/// This backend's session, as it was at the sign-in.
 pub fn own() -> Option<Session> {
     OWN.with_borrow(|own| own.as_ref().map(|own| own.session))
 }
@@ -102,12 +102,12 @@ pub fn own() -> Option<Session> {
 /// # Errors
 /// `revocations-unavailable`.
 pub fn await_revocations() -> Result<(), Reason> {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + LOAD_TIMEOUT;
     while !shmem::revocations(RevocationList::is_loaded) {
         if Instant::now() >= deadline {
             return Err(Reason::RevocationsUnavailable);
         }
-        latch::wait(LOOK);
+        latch::wait(POLL_INTERVAL);
     }
     Ok(())
 }
@@ -115,7 +115,7 @@ pub fn await_revocations() -> Result<(), Reason> {
 /// Whether a sign-in or session with these ids is revoked now.
 ///
 /// # Errors
-/// `revocations-unavailable`: nobody knows.
+/// `revocations-unavailable`.
 pub fn is_revoked(ids: &RevocableIds) -> Result<bool, Reason> {
     let now = clock::micros();
     shmem::revocations(|list| {
@@ -127,7 +127,7 @@ pub fn is_revoked(ids: &RevocableIds) -> Result<bool, Reason> {
 
 /// Ends every session of which `ending` says why.
 ///
-/// A session can't leave the table meanwhile, so that each pid is still that session's.
+/// The lock keeps sessions in the table, so that each pid is still that session's.
 fn end(ending: impl Fn(&Session) -> Option<Ending>) {
     shmem::change_sessions(|places| {
         for (number, place) in (0..).zip(places.iter()) {
@@ -136,7 +136,7 @@ fn end(ending: impl Fn(&Session) -> Option<Ending>) {
                 continue;
             };
             let already = shmem::ending_of(process);
-            // Another signal changes nothing for a backend that has not come to an end yet.
+            // A backend that was signaled before and still runs may be signaled again.
             if let Some(ending) = already.or_else(|| ending(session)) {
                 shmem::set_ending(process, Some(ending));
                 pg_ending::terminate(session.pid);
@@ -164,7 +164,7 @@ pub fn end_expired() {
     });
 }
 
-/// Who a session is of, in the words that queries written for Azure look for.
+/// The principal of a session, in the format that log queries written for Azure expect.
 pub fn person(kind: PrincipalKind, name: Option<&str>, app_id: Option<uuid::Uuid>) -> String {
     match (kind, name, app_id) {
         (PrincipalKind::Service, _, Some(app_id)) => format!("appid={app_id}"),

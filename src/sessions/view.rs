@@ -9,10 +9,10 @@ use crate::pg::rights;
 use crate::shared::sessions::table::Session;
 use crate::shared::shmem;
 
-/// The roles that see everybody's sessions, beside superusers.
-const WHO_SEES_ALL: [&std::ffi::CStr; 2] = [c"pg_read_all_stats", c"aadauth_auditor"];
+/// The roles that see all sessions, in addition to superusers.
+const ROLES_THAT_SEE_ALL: [&std::ffi::CStr; 2] = [c"pg_read_all_stats", c"aadauth_auditor"];
 
-/// The sessions that tokens have opened: all of them, or those of the caller's own principal.
+/// The sessions that were opened with tokens: all of them, or those of the caller's own principal.
 #[allow(clippy::type_complexity, reason = "pgrx must see the columns here")]
 #[pg_extern(schema = "aadauth", volatile, parallel_restricted)]
 pub(super) fn sessions() -> TableIterator<
@@ -57,7 +57,7 @@ pub(super) fn sessions() -> TableIterator<
     }))
 }
 
-/// The principal that signed in to this session, as it was then; no row when nobody did with a token.
+/// The principal that signed in to this session, as it was then; no row if no token was used.
 #[allow(clippy::type_complexity, reason = "pgrx must see the columns here")]
 #[pg_extern(schema = "aadauth", stable, parallel_restricted)]
 pub(super) fn own_principal() -> TableIterator<
@@ -94,7 +94,7 @@ pub(super) fn own_principal() -> TableIterator<
 fn sees_all() -> bool {
     let current = rights::current_user();
     rights::is_superuser(current)
-        || WHO_SEES_ALL
+        || ROLES_THAT_SEE_ALL
             .into_iter()
             .filter_map(rights::role_named)
             .any(|role| rights::has_rights_of(current, role))

@@ -1,8 +1,8 @@
 //! The session worker: loads the list of revoked principals, and ends sessions whose principal is
 //! revoked or whose token has expired ([`crate::sessions`]).
 //!
-//! It runs on hot standbys as well. A list that was loaded once stays in force, whatever becomes of the
-//! database that it came from: what must not happen is that somebody who is shut out gets in.
+//! It runs on hot standbys as well. A list that was loaded once stays in force even if its database becomes
+//! unavailable, so that a revoked principal never gets in.
 
 use std::time::{Duration, Instant};
 
@@ -19,21 +19,22 @@ use crate::shared::problem::ProblemKind;
 use crate::shared::sessions::revocations::{MOST, Revocation, RevocationList, TooMany};
 use crate::shared::shmem::{self, ConnectFailures};
 
-/// Between two looks at the table when nobody has called our functions: for what a restored dump or a
-/// prepared transaction has brought.
-const IDLE: Duration = Duration::from_secs(10);
-/// The same on a standby, which learns of a revocation by replication alone. Nothing is looked at while
-/// nothing is replayed.
-const STANDBY_IDLE: Duration = Duration::from_millis(500);
-/// The same after a failure.
+/// How often the table is read when our functions have not changed it: a restored dump or a prepared
+/// transaction may have.
+const READ_INTERVAL: Duration = Duration::from_secs(10);
+/// How often a standby, which learns of revocations only by replication, checks whether anything has been
+/// replayed. If not, the table is not read.
+const STANDBY_INTERVAL: Duration = Duration::from_millis(500);
+/// How soon a failed read is repeated.
 const RETRY: Duration = Duration::from_secs(1);
-/// Between two looks at the tokens' times.
-const EXPIRY: Duration = Duration::from_secs(1);
+/// How often the tokens' expiry is checked.
+const EXPIRY_INTERVAL: Duration = Duration::from_secs(1);
+
 /// Runs until SIGTERM, or until another database is configured.
 pub fn run() {
     let failures = ConnectFailures::OF_SESSIONS;
-    let detail = "Until they have been read once, Entra sign-ins are refused; then the list that was read last stays \
-                  in force. The reason is in the log line before.";
+    let detail = "Until the list has been read once, Entra sign-ins are denied; after that, the last list remains \
+                  in force. The previous log line has the reason.";
     if !database::wait_to_connect(&failures, "read the revocations", detail, expire) {
         return;
     }
@@ -46,7 +47,7 @@ pub fn run() {
         changes: None,
         position: None,
         due: Instant::now(),
-        said: None,
+        last_logged: None,
     };
     while !worker::stop_requested() {
         if worker::reload_if_requested() && settings::database() != watch.database {
@@ -59,33 +60,33 @@ pub fn run() {
     }
 }
 
-/// Ends the sessions whose tokens have expired, where they are to end, and returns when to look again.
+/// Ends the sessions whose tokens have expired, if so configured, and returns how long until the next check.
 fn expire() -> Duration {
     match settings::session_expiry() {
-        SessionExpiry::Off => IDLE,
+        SessionExpiry::Off => READ_INTERVAL,
         SessionExpiry::Token => {
             sessions::end_expired();
-            EXPIRY
+            EXPIRY_INTERVAL
         }
     }
 }
 
 struct Watch {
     database: String,
-    /// How often our functions had changed the table when it was last read.
+    /// The number of changes by our functions when the table was last read.
     changes: Option<u64>,
-    /// How far a standby had replayed then.
+    /// A standby's replay position then.
     position: Option<u64>,
-    /// When it is read again in any case.
+    /// When the table is read again in any case.
     due: Instant,
-    /// The problem that is in the log; the same one is not written again.
-    said: Option<Problem>,
+    /// The problem that was logged last; the same one is not logged again.
+    last_logged: Option<Problem>,
 }
 
 impl Watch {
-    /// Reads the list if it may have changed, and returns when to look again.
+    /// Reads the list if it may have changed, and returns how long until the next check.
     fn step(&mut self) -> Duration {
-        // Before the table: what is changed after these is for the next time.
+        // Before the table is read, so that later changes are seen next time.
         let changes = Some(shmem::revocation_changes());
         let position = server::is_in_recovery().then(server::replay_position);
         let now = Instant::now();
@@ -96,9 +97,9 @@ impl Watch {
             match outcome {
                 Ok(()) => {
                     (self.changes, self.position) = (changes, position);
-                    self.due = now + IDLE;
-                    self.said = None;
-                    // Of this process, or of one before, with another database.
+                    self.due = now + READ_INTERVAL;
+                    self.last_logged = None;
+                    // A problem of this process, or of an earlier one with another database.
                     if had_problem {
                         let message =
                             format!("revocations are read from database \"{}\"", self.database);
@@ -106,19 +107,19 @@ impl Watch {
                     }
                 }
                 Err(problem) => {
-                    self.say(problem);
+                    self.log_problem(problem);
                     self.changes = None;
                     return RETRY;
                 }
             }
         }
         if position.is_some() {
-            return STANDBY_IDLE;
+            return STANDBY_INTERVAL;
         }
         self.due.saturating_duration_since(Instant::now())
     }
 
-    /// Puts the list into shared memory, and then ends the sessions of those who are on it.
+    /// Puts the list into shared memory, and then ends the sessions of the principals on it.
     fn load(&self) -> Result<(), Problem> {
         let revocations = match worker::transaction(|| {
             Ok(
@@ -129,7 +130,7 @@ impl Watch {
             )
         })? {
             Ok(revocations) => revocations,
-            // Where there is no table, nobody has been revoked; unless there was one before.
+            // Without a table, nobody has been revoked, unless there was one before.
             Err(problem) if problem.kind == ProblemKind::NoExtension => {
                 if shmem::revocations(|list| list.is_loaded() && !list.is_empty()) {
                     return Err(problem);
@@ -140,28 +141,28 @@ impl Watch {
         };
         shmem::change_revocations(|list| list.load(revocations)).map_err(|TooMany| Problem {
             kind: ProblemKind::Other,
-            message: format!("there are more than {MOST} of them"),
-            hint: Some("Remove those from aadauth.revoked_principals that are of no use any more."),
+            message: format!("there are more than {MOST} revocations"),
+            hint: Some("Delete rows that are no longer needed from aadauth.revoked_principals."),
         })?;
         sessions::end_revoked();
         Ok(())
     }
 
-    fn say(&mut self, problem: Problem) {
-        if self.said.as_ref() != Some(&problem) {
+    fn log_problem(&mut self, problem: Problem) {
+        if self.last_logged.as_ref() != Some(&problem) {
             let message = format!("revocations are not read: {}", problem.message);
             let detail = if shmem::revocations(RevocationList::is_loaded) {
-                "The list that was read last stays in force."
+                "The last list remains in force."
             } else {
-                "Until they have been read once, Entra sign-ins are refused."
+                "Until the list has been read once, Entra sign-ins are denied."
             };
             log::line(Level::Warning, &message, Some(detail), problem.hint);
         }
-        self.said = Some(problem);
+        self.last_logged = Some(problem);
     }
 }
 
-/// The revocations in force. What is for longer than anybody lives is for ever.
+/// The revocations in force. A date from year 9999 on counts as infinity.
 fn read() -> Result<Vec<Revocation>, worker::Failure> {
     let query = "
 SELECT r.object_id,

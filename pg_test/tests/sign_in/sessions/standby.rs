@@ -65,7 +65,7 @@ fn follows(rig: &Rig) -> Result<()> {
         .err()
         .map(|error| error.to_string());
     ensure(
-        refused.is_some_and(|text| text.contains("on the primary server")),
+        refused.is_some_and(|text| text.contains("during recovery")),
         || "revoked on a standby".to_owned(),
     )?;
     // And what is restored.

@@ -1,7 +1,7 @@
-//! The SQL functions that shut principals out, and let them in again.
+//! The SQL functions that revoke principals, and restore them.
 //!
-//! Everybody may call them, and each asks itself whether this session may map roles, as those that map
-//! them do. The table is written as the bootstrap superuser, who is the only one that may.
+//! PUBLIC may execute them, and each checks whether this session may map roles, as the functions that map
+//! roles do. The table is written as the bootstrap superuser, since no other role may write it.
 
 use pgrx::callbacks::{PgXactCallbackEvent, register_xact_callback};
 use pgrx::datum::DatumWithOid;
@@ -19,8 +19,8 @@ use crate::shared::sessions::revocations::MOST;
 use crate::shared::shmem;
 use crate::{principals, settings};
 
-/// Shuts a principal out until that time: a user, a group with all who come through it, or a service by
-/// either of its ids. Its sessions end when the transaction commits.
+/// Denies sign-in to a principal until that time: to a user, to a group and all who sign in through it, or
+/// to a service by either of its ids. Its sessions end when the transaction commits.
 #[pg_extern(schema = "aadauth", volatile, parallel_unsafe)]
 #[search_path(pg_catalog, pg_temp)]
 pub(super) fn revoke(
@@ -30,8 +30,8 @@ pub(super) fn revoke(
 ) {
     let revoke = || {
         let object_id = prepare("revoke", object_id)?;
-        demand_other(object_id)?;
-        let roles = demand_manageable(object_id)?;
+        ensure_not_own(object_id)?;
+        let roles = manageable_roles(object_id)?;
         add(
             object_id,
             until.ok_or(RevocationError::Null("until"))?,
@@ -40,20 +40,20 @@ pub(super) fn revoke(
         if roles.is_empty() {
             log::line(
                 Level::Notice,
-                &format!("object id {object_id} is mapped to no role"),
+                &format!("object id {object_id} is not mapped to a role"),
                 Some(
-                    "Whoever comes with it through a group, or as an application of that id, is shut out all the same.",
+                    "Sign-ins of this principal through a mapped group, or as an application with this id, are denied as well.",
                 ),
                 None,
             );
         }
-        tell("revoked", object_id);
+        log_on_commit("revoked", object_id);
         if shmem::session_worker().is_none() || shmem::session_problem().is_some() {
             log::line(
                 Level::Warning,
-                "the list of revocations is not being read at the moment",
-                Some("Until it is, the principal is not shut out."),
-                Some("SELECT * FROM aadauth.check_configuration() says why."),
+                "the list of revocations is not being read",
+                Some("The principal is not denied until it is read again."),
+                Some("Run SELECT * FROM aadauth.check_configuration() to find the cause."),
             );
         }
         Ok(())
@@ -61,22 +61,22 @@ pub(super) fn revoke(
     revoke().unwrap_or_else(|error: RevocationError| error.raise())
 }
 
-/// Lets a principal sign in again.
+/// Allows a principal to sign in again.
 #[pg_extern(schema = "aadauth", volatile, parallel_unsafe)]
 #[search_path(pg_catalog, pg_temp)]
 pub(super) fn restore(object_id: Option<pgrx::Uuid>) {
     let restore = || {
         let object_id = prepare("restore", object_id)?;
-        demand_other(object_id)?;
-        demand_manageable(object_id)?;
+        ensure_not_own(object_id)?;
+        manageable_roles(object_id)?;
         remove(object_id)?;
-        tell("restored", object_id);
+        log_on_commit("restored", object_id);
         Ok(())
     };
     restore().unwrap_or_else(|error: RevocationError| error.raise())
 }
 
-/// Refuses whoever may not, and wherever it would not count.
+/// Refuses sessions that may not call the function, and databases where it would have no effect.
 fn prepare(function: &'static str, object_id: Option<pgrx::Uuid>) -> Result<Uuid, RevocationError> {
     principals::ensure_may_map(function)?;
     let object_id = object_id.ok_or(RevocationError::Null("object_id"))?;
@@ -87,20 +87,23 @@ fn prepare(function: &'static str, object_id: Option<pgrx::Uuid>) -> Result<Uuid
     if server::current_database() != Some(database.clone()) {
         return Err(RevocationError::OtherDatabase(database));
     }
-    // What the bootstrap superuser is about to write to must be a superuser's.
+    // The bootstrap superuser must only write to tables that a superuser owns.
     match database::fitness(&database, &TABLES)? {
         Ok(()) => Ok(Uuid::from_bytes(*object_id.as_bytes())),
         Err(problem) => Err(RevocationError::Unfit(problem.message, problem.hint)),
     }
 }
 
-/// The roles that are mapped to the principal, unless this session must leave it alone.
-fn demand_manageable(object_id: Uuid) -> Result<Vec<pg_sys::Oid>, RevocationError> {
+/// The roles that are mapped to the principal.
+///
+/// # Errors
+/// This session must not revoke or restore the principal.
+fn manageable_roles(object_id: Uuid) -> Result<Vec<pg_sys::Oid>, RevocationError> {
     let mapped = MappedRoles::read();
     let mut roles = Vec::new();
     for role in mapped.iter().filter(|role| role.object_id == object_id) {
-        let is_superusers = role.admin || privilege(role.role).is_some();
-        if is_superusers && !rights::is_superuser(rights::current_user()) {
+        let needs_superuser = role.admin || privilege(role.role).is_some();
+        if needs_superuser && !rights::is_superuser(rights::current_user()) {
             let name = rights::name_of(role.role).unwrap_or_else(|| role.role.to_string());
             return Err(RevocationError::AdminPrincipal(name));
         }
@@ -109,8 +112,8 @@ fn demand_manageable(object_id: Uuid) -> Result<Vec<pg_sys::Oid>, RevocationErro
     Ok(roles)
 }
 
-/// Refuses the principal of this session, who could lift or shorten their own revocation.
-fn demand_other(object_id: Uuid) -> Result<(), RevocationError> {
+/// Refuses the principal of this session, which could otherwise lift or shorten its own revocation.
+fn ensure_not_own(object_id: Uuid) -> Result<(), RevocationError> {
     let is_own = super::own().is_some_and(|session| session.ids.contain(object_id));
     if is_own && !rights::is_superuser(rights::current_user()) {
         return Err(RevocationError::OwnPrincipal);
@@ -127,14 +130,14 @@ fn add(
     if Spi::get_one_with_args::<bool>(query, &[until.into()])? != Some(true) {
         return Err(RevocationError::Past);
     }
-    // With an older snapshot, what others have revoked meanwhile would not count.
+    // With an older snapshot, concurrent revocations would not be counted.
     let query = "SELECT pg_catalog.current_setting('transaction_isolation') = 'read committed'";
     if Spi::get_one::<bool>(query)? != Some(true) {
         return Err(RevocationError::Isolation);
     }
-    let (by, by_id) = whoever_calls();
+    let (by, by_id) = caller();
     rights::as_bootstrap_superuser(|| {
-        // One at a time, so that all that there are are counted.
+        // One at a time, so that all revocations are counted.
         Spi::run("LOCK TABLE aadauth.revoked_principals IN SHARE ROW EXCLUSIVE MODE")?;
         Spi::run("DELETE FROM aadauth.revoked_principals WHERE until <= pg_catalog.now()")?;
         let query =
@@ -179,9 +182,9 @@ fn remove(object_id: Uuid) -> Result<(), RevocationError> {
     Ok(())
 }
 
-/// When the transaction commits: leaves a line in the log, and wakes the session worker.
-fn tell(what: &'static str, object_id: Uuid) {
-    let (by, _) = whoever_calls();
+/// When the transaction commits: writes a line to the log, and wakes the session worker.
+fn log_on_commit(what: &'static str, object_id: Uuid) {
+    let (by, _) = caller();
     register_xact_callback(PgXactCallbackEvent::Commit, move || {
         shmem::count_revocation_change();
         if let Some(worker) = shmem::session_worker() {
@@ -196,8 +199,8 @@ fn tell(what: &'static str, object_id: Uuid) {
     });
 }
 
-/// The person who has signed in, with the object id, or the session's role.
-fn whoever_calls() -> (String, Option<Uuid>) {
+/// The principal that has signed in, with its object id, or the session's role.
+fn caller() -> (String, Option<Uuid>) {
     match super::own() {
         Some(session) => (session.principal(), Some(session.object_id)),
         None => {
