@@ -1,5 +1,5 @@
-//! What the log says of the directory: a line when it stops answering and one when it answers again, not
-//! one for each question.
+//! Log lines about the directory: one when it stops responding and one when it responds again, not one for
+//! each query.
 
 use std::time::{Duration, Instant};
 
@@ -8,13 +8,13 @@ use entra_api::{DirectoryError, ErrorKind};
 use crate::pg::log::{self, Level};
 use crate::settings;
 
-/// The same problem is not written again so soon, even if the directory has answered in between.
+/// The same problem is not logged again within this time, even if the directory has responded in between.
 const REPEAT: Duration = Duration::from_secs(60);
 
-/// What has been written.
+/// What has been logged.
 #[derive(Default)]
 pub struct DirectoryLog {
-    /// The setting whose absence was complained of.
+    /// The setting that was last logged as missing.
     missing: Option<&'static str>,
     state: State,
 }
@@ -23,11 +23,11 @@ pub struct DirectoryLog {
 struct State {
     problem: Option<ErrorKind>,
     last: Option<(ErrorKind, Instant)>,
-    /// Whether the log's last word is of a problem.
+    /// Whether the last line was about a problem.
     is_open: bool,
 }
 
-/// What is to be written of an outcome.
+/// What to log for an outcome.
 #[derive(Debug, PartialEq, Eq)]
 enum Line {
     Nothing,
@@ -36,48 +36,47 @@ enum Line {
 }
 
 impl DirectoryLog {
-    /// Begins anew with settings that have been read again. `is_configured` says whether there is a
-    /// directory to ask.
+    /// Starts over with reloaded settings. `is_configured` says whether a directory is configured.
     pub fn adopt(&mut self, is_configured: bool) {
         let missing = settings::missing_for_directory().filter(|_| !is_configured);
         if let Some(missing) = missing.filter(|_| missing != self.missing) {
             log::line(
                 Level::Warning,
-                &format!("the directory is not asked: {missing} is not set"),
+                &format!("the directory is not queried: {missing} is not set"),
                 None,
-                Some("Set it, or aadauth.credential to none, and reload the configuration."),
+                Some("Set it, or set aadauth.credential to none, and reload the configuration."),
             );
         }
         self.missing = missing;
-        // That it answers again is to be said, all the more if the new settings were the cure.
+        // A recovery is logged, in particular if the new settings are its cause.
         self.state = State {
             is_open: self.state.is_open && is_configured,
             ..State::default()
         };
     }
 
-    /// Writes what there is to say of a question that was answered, or failed.
-    pub fn note(&mut self, now: Instant, failure: Option<&DirectoryError>) {
-        let line = self.state.note(now, failure.map(|error| error.kind));
+    /// Logs the outcome of a query, if it is a change.
+    pub fn record(&mut self, now: Instant, failure: Option<&DirectoryError>) {
+        let line = self.state.record(now, failure.map(|error| error.kind));
         match (line, failure) {
             (Line::Problem, Some(error)) => {
-                let level = if is_ours(error.kind) {
+                let level = if is_configuration_error(error.kind) {
                     Level::Warning
                 } else {
                     Level::Log
                 };
                 log::line(
                     level,
-                    &format!("the directory does not answer: {error}"),
+                    &format!("the directory does not respond: {error}"),
                     Some(
-                        "Members whom the directory has confirmed within aadauth.group_cache_ttl, and those \
-                         whose token names the group, sign in still.",
+                        "Members that the directory has confirmed within aadauth.group_cache_ttl, and those \
+                         whose token names the group, can still sign in.",
                     ),
                     Some(error.kind.hint()),
                 );
             }
             (Line::Recovery, _) => {
-                log::line(Level::Log, "the directory answers again", None, None);
+                log::line(Level::Log, "the directory responds again", None, None);
             }
             (Line::Problem | Line::Nothing, _) => {}
         }
@@ -85,7 +84,7 @@ impl DirectoryLog {
 }
 
 impl State {
-    fn note(&mut self, now: Instant, failure: Option<ErrorKind>) -> Line {
+    fn record(&mut self, now: Instant, failure: Option<ErrorKind>) -> Line {
         let Some(kind) = failure else {
             self.problem = None;
             return match std::mem::take(&mut self.is_open) {
@@ -106,8 +105,8 @@ impl State {
     }
 }
 
-/// Whether it is the configuration that wants mending, not the directory or the way to it.
-fn is_ours(kind: ErrorKind) -> bool {
+/// Whether the configuration must be corrected, rather than the directory or the network.
+fn is_configuration_error(kind: ErrorKind) -> bool {
     matches!(
         kind,
         ErrorKind::PermissionMissing | ErrorKind::CredentialUnusable | ErrorKind::CredentialRefused
@@ -122,16 +121,16 @@ mod tests {
     const SLOW: Option<ErrorKind> = Some(ErrorKind::TimedOut);
 
     #[test]
-    fn each_change_is_written_once() {
+    fn each_change_is_logged_once() {
         let now = Instant::now();
         let mut state = State::default();
-        assert_eq!(state.note(now, None), Line::Nothing);
-        assert_eq!(state.note(now, DOWN), Line::Problem);
-        assert_eq!(state.note(now + REPEAT * 9, DOWN), Line::Nothing);
-        assert_eq!(state.note(now + REPEAT * 9, SLOW), Line::Problem);
-        assert_eq!(state.note(now + REPEAT * 9, None), Line::Recovery);
-        assert_eq!(state.note(now + REPEAT * 9, None), Line::Nothing);
-        assert_eq!(state.note(now + REPEAT * 20, SLOW), Line::Problem);
+        assert_eq!(state.record(now, None), Line::Nothing);
+        assert_eq!(state.record(now, DOWN), Line::Problem);
+        assert_eq!(state.record(now + REPEAT * 9, DOWN), Line::Nothing);
+        assert_eq!(state.record(now + REPEAT * 9, SLOW), Line::Problem);
+        assert_eq!(state.record(now + REPEAT * 9, None), Line::Recovery);
+        assert_eq!(state.record(now + REPEAT * 9, None), Line::Nothing);
+        assert_eq!(state.record(now + REPEAT * 20, SLOW), Line::Problem);
     }
 
     #[test]
@@ -142,10 +141,10 @@ mod tests {
         for second in 0..60 {
             let at = now + Duration::from_secs(second);
             for outcome in [SLOW, None, SLOW, None] {
-                lines += u32::from(state.note(at, outcome) != Line::Nothing);
+                lines += u32::from(state.record(at, outcome) != Line::Nothing);
             }
         }
         assert_eq!(lines, 2);
-        assert_eq!(state.note(now + REPEAT, SLOW), Line::Problem);
+        assert_eq!(state.record(now + REPEAT, SLOW), Line::Problem);
     }
 }

@@ -1,9 +1,10 @@
-//! The directory, as a process of the server asks it: through shared memory, since only the network
-//! worker talks to the network.
+//! Directory lookups by the server's processes: through shared memory, since only the network worker uses
+//! the network.
 //!
-//! A question waits in the [`table`], from where the worker takes it; the answer comes back the same
-//! way. The wait is bounded and serves interrupts, so that a cancelled query, a shutdown or the
-//! authentication timeout ends it. What the directory says of groups is kept in the [`groups`] cache.
+//! A query waits in the table ([`crate::shared::directory::table`]) until the worker takes it, and its
+//! answer returns the same way. The wait is bounded and serves interrupts, so that a canceled statement, a
+//! shutdown or the authentication timeout ends it. Group memberships are cached
+//! ([`crate::shared::directory::groups`]).
 
 mod log;
 pub mod worker;
@@ -23,27 +24,27 @@ use crate::shared::directory::table::{Expired, GRACE, Ticket};
 use crate::shared::shmem;
 use crate::{clock, settings};
 
-/// What is known of a membership.
+/// The result of a membership lookup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Membership {
     pub is_member: bool,
-    /// Whether the directory had been asked before, and wasn't for this.
+    /// Whether it comes from the cache.
     pub is_cached: bool,
 }
 
-/// Looks for the principal whose user principal name (users) or display name (others) this is.
+/// Finds the principal with this user principal name (users) or display name (others).
 ///
 /// # Errors
 /// [`Answerless`]; within [`ErrorKind`] there is none of that name, or more than one.
 pub fn find_by_name(name: &str) -> Result<Principal, Answerless> {
     let name = Bytes::new(name.as_bytes()).ok_or_else(|| Answerless::Directory {
         kind: ErrorKind::NotFound,
-        message: "no principal has a name as long as that".to_owned(),
+        message: "the name is longer than that of any principal".to_owned(),
     })?;
     find(Question::ByName(name))
 }
 
-/// Looks for the principal with this object id.
+/// Finds the principal with this object id.
 ///
 /// # Errors
 /// [`Answerless`].
@@ -51,7 +52,7 @@ pub fn find_by_object_id(object_id: Uuid) -> Result<Principal, Answerless> {
     find(Question::ByObjectId(object_id))
 }
 
-/// Looks for the service principal of the application with this id.
+/// Finds the service principal of the application with this id.
 ///
 /// # Errors
 /// [`Answerless`].
@@ -59,8 +60,8 @@ pub fn find_by_app_id(app_id: Uuid) -> Result<Principal, Answerless> {
     find(Question::ByAppId(app_id))
 }
 
-/// Whether the principal is in the group, directly or through other groups: from the cache, else from
-/// the directory. `kind` is that of the principal, a user or a service principal.
+/// Whether the principal is in the group, directly or through other groups: from the cache, or else from
+/// the directory. `kind` is the principal's: a user or a service principal.
 ///
 /// # Errors
 /// [`Answerless`].
@@ -84,66 +85,66 @@ pub fn membership(
         member,
         group,
     };
-    match ask_in(scope, question)? {
+    match submit_in(scope, question)? {
         Answer::Member(is_member) => Ok(Membership {
             is_member,
             is_cached: false,
         }),
-        _ => Err(unfitting()),
+        _ => Err(mismatched_answer()),
     }
 }
 
-/// Whether the directory lets the server ask all that it may have to ask.
+/// Checks that the server may make all requests that it may need.
 ///
 /// # Errors
 /// [`Answerless`].
 pub fn probe() -> Result<(), Answerless> {
-    match ask(Question::Probe)? {
+    match submit(Question::Probe)? {
         Answer::Ready => Ok(()),
-        _ => Err(unfitting()),
+        _ => Err(mismatched_answer()),
     }
 }
 
-/// Forgets who is in the group, so that the directory is asked again.
+/// Removes the group's memberships from the cache, so that the directory is queried again.
 pub fn forget_group(group: Uuid) {
     shmem::change_groups(|cache| cache.forget(group));
 }
 
 fn find(question: Question) -> Result<Principal, Answerless> {
-    match ask(question)? {
+    match submit(question)? {
         Answer::Found(principal) => Ok(principal.into()),
-        _ => Err(unfitting()),
+        _ => Err(mismatched_answer()),
     }
 }
 
-fn ask(question: Question) -> Result<Answer, Answerless> {
+fn submit(question: Question) -> Result<Answer, Answerless> {
     let settings: DirectorySettings = settings::directory().ok_or(Answerless::NotConfigured)?;
     let scope = Scope::of(&settings).ok_or(Answerless::NotConfigured)?;
-    ask_in(scope, question)
+    submit_in(scope, question)
 }
 
-/// Puts the question and waits for the answer.
-fn ask_in(scope: Scope, question: Question) -> Result<Answer, Answerless> {
+/// Submits the query and waits for the answer.
+fn submit_in(scope: Scope, question: Question) -> Result<Answer, Answerless> {
     let own = Process::own().ok_or(Answerless::WorkerNotRunning)?;
-    let patience = settings::directory_timeout();
+    let timeout = settings::directory_timeout();
     let (ticket, worker) = shmem::change_questions(|table| {
-        let ticket = table.ask(own, scope, question, clock::micros(), patience);
+        let ticket = table.ask(own, scope, question, clock::micros(), timeout);
         (ticket, table.worker())
     });
     let asked = Asked(ticket?);
     if let Some(worker) = worker {
         worker.wake();
     }
-    asked.wait(patience + GRACE)?.into_result()
+    asked.wait(timeout + GRACE)?.into_result()
 }
 
-/// A question of this process in the table. Dropped, it is there no longer; a FATAL drops nothing, and
-/// then it's there until its time is over.
+/// A query of this process in the table. Dropping it removes the query. A FATAL drops nothing, and then
+/// the query stays until it expires.
 struct Asked(Ticket);
 
 impl Asked {
-    fn wait(self, patience: Duration) -> Result<Answer, Answerless> {
-        let deadline = Instant::now() + patience;
+    fn wait(self, timeout: Duration) -> Result<Answer, Answerless> {
+        let deadline = Instant::now() + timeout;
         loop {
             match shmem::change_questions(|table| table.collect(self.0)) {
                 Ok(Some(answer)) => return Ok(answer),
@@ -154,7 +155,7 @@ impl Asked {
             if left.is_zero() {
                 return Err(Answerless::TimedOut);
             }
-            // One millisecond more, since the latch's clock has no finer step.
+            // One millisecond more, since the latch's timeout has millisecond resolution.
             latch::wait(left + Duration::from_millis(1));
         }
     }
@@ -166,15 +167,15 @@ impl Drop for Asked {
     }
 }
 
-/// An answer to another question, which the table does not give.
-fn unfitting() -> Answerless {
+/// An answer of the wrong kind, which the table never gives.
+fn mismatched_answer() -> Answerless {
     Answerless::Directory {
         kind: ErrorKind::BadAnswer,
-        message: "the answer does not belong to the question".to_owned(),
+        message: "the answer does not match the query".to_owned(),
     }
 }
 
-/// How many questions to the directory take up a slot, for the test that none is ever lost.
+/// How many directory queries occupy a slot, for the test that none is ever lost.
 #[cfg(feature = "fault-injection")]
 #[pgrx::pg_extern(schema = "aadauth")]
 fn directory_slots_taken() -> i64 {

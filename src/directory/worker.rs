@@ -1,8 +1,8 @@
-//! Questions to the directory: takes them from shared memory, has them asked on threads, and brings the
-//! answers back.
+//! Directory queries in the network worker: takes them from shared memory, runs them on threads, and
+//! returns the answers.
 //!
-//! Each question runs on a thread of its own, so that a slow one holds up no other; those who ask the
-//! same share one. The threads know nothing of who asked.
+//! Each query runs on a thread of its own, so that a slow one delays no other; processes with the same
+//! query share one. The threads do not know which processes wait.
 
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender, TryRecvError};
@@ -23,25 +23,25 @@ use crate::shared::directory::table::{GRACE, Open, Ticket};
 use crate::shared::shmem;
 use crate::{clock, settings, statistics};
 
-/// How many questions are under way at the same time.
-const AT_ONCE: usize = 16;
-/// How long a question of other settings is left alone. A backend that was started after a reload has the
-/// new ones at once, and the worker a moment later.
+/// How many queries run at the same time.
+const MAX_CONCURRENT: usize = 16;
+/// How long a query with other settings stays pending. A backend that starts after a reload has the new
+/// settings at once, and the worker a moment later.
 const RELOAD_LAG: Duration = Duration::from_secs(1);
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+const MAX_PAUSE: Duration = Duration::from_secs(60);
 
 type Outcome = Result<Answer, DirectoryError>;
 
-/// The questions under way, and the directory that they are put to.
+/// The running queries, and the directory that they are sent to.
 pub struct Questions {
     directory: Option<(DirectorySettings, Scope)>,
-    /// To the thread that has the directory; `None` until there is something to ask.
+    /// To the thread that owns the directory client; `None` until there is a query.
     jobs: Option<Sender<Job>>,
     running: Vec<Running>,
     log: DirectoryLog,
 }
 
-/// A question for a thread.
+/// A query for a thread.
 struct Job {
     question: Question,
     deadline: Instant,
@@ -50,7 +50,7 @@ struct Job {
 
 struct Running {
     question: Question,
-    /// Who has asked later than this had no part in how long it was given.
+    /// The last ticket when the query started. Later ones did not contribute to its deadline.
     newest: Ticket,
     deadline: Instant,
     asked_at: i64,
@@ -70,11 +70,11 @@ impl Questions {
         questions
     }
 
-    /// Adopts the settings as they are now, and has their files read again.
+    /// Adopts the current settings, and has their files read again.
     ///
-    /// What is under way in other settings is not waited for: it would answer for another directory, or
-    /// by way of somebody who is trusted no longer. Who asked still waits, and it is asked again where
-    /// the new settings are theirs.
+    /// Queries that run with other settings are abandoned: their answers would come from another directory,
+    /// or through a host that is no longer trusted. The processes still wait, and their queries run again
+    /// if they have the new settings.
     pub fn reload(&mut self) {
         let settings = settings::directory();
         self.log.adopt(settings.is_some());
@@ -82,22 +82,22 @@ impl Questions {
             settings.and_then(|settings| Scope::of(&settings).map(|scope| (settings, scope)));
         if directory != self.directory {
             self.running.clear();
-            // What was learnt by another way may be what the change is to get rid of.
+            // The cache may hold what the change of settings is meant to remove.
             if self.directory.is_some() {
                 shmem::change_groups(|cache| cache.clear());
             }
             self.directory = directory;
         }
-        // Its thread ends, and with it the old directory, when the last answer is there.
+        // Its thread, and with it the old directory client, ends after the last answer.
         self.jobs = None;
     }
 
-    /// Does what is to be done now, and returns how long there is nothing to do.
+    /// Does what is due, and returns how long to sleep.
     pub fn step(&mut self, now: Instant, doorbell: &Doorbell) -> Duration {
         self.collect(now);
         let clock = clock::micros();
         let (open, newest) = shmem::questions(|table| (table.open(clock), table.last_ticket()));
-        let mut pause = LONGEST_PAUSE;
+        let mut pause = MAX_PAUSE;
         for question in &open {
             let is_ours = self
                 .directory
@@ -117,7 +117,7 @@ impl Questions {
                 continue;
             }
             let is_running = |running: &Running| running.question == question.question;
-            if self.running.len() < AT_ONCE && !self.running.iter().any(is_running) {
+            if self.running.len() < MAX_CONCURRENT && !self.running.iter().any(is_running) {
                 let due_at = latest(&open, question);
                 self.start(question, newest, now + since(clock, due_at), doorbell);
             }
@@ -144,14 +144,14 @@ impl Questions {
             deadline,
             delivery,
         };
-        // Where it can't be handed over, it is dropped, and the next step finds that out.
+        // If it cannot be sent, it is dropped, and the next step notices that.
         if let Some(jobs) = self.jobs() {
             let _ = jobs.send(job);
         }
         self.running.push(running);
     }
 
-    /// The thread that has the directory; started where there is none.
+    /// The thread that owns the directory client; started if there is none.
     fn jobs(&mut self) -> Option<&Sender<Job>> {
         if self.jobs.is_none() {
             let (settings, _) = self.directory.clone()?;
@@ -162,37 +162,42 @@ impl Questions {
         self.jobs.as_ref()
     }
 
-    /// Takes over what the threads have brought.
+    /// Collects what the threads have delivered.
     fn collect(&mut self, now: Instant) {
         let mut finished = Vec::new();
         self.running.retain(|running| {
             let outcome = match running.outcome.try_recv() {
                 Ok(outcome) => outcome,
                 Err(TryRecvError::Empty) if now < running.deadline + GRACE => return true,
-                // It must not keep its place.
+                // It must not occupy its place any longer.
                 Err(TryRecvError::Empty) => Err(DirectoryError {
                     kind: ErrorKind::TimedOut,
-                    message: "the thread that asked did not keep to its time".to_owned(),
+                    message: "the lookup thread did not end in time".to_owned(),
                 }),
                 Err(TryRecvError::Disconnected) => Err(DirectoryError {
                     kind: ErrorKind::Unreachable,
-                    message: "the thread that asked could not start or ended early".to_owned(),
+                    message: "the lookup thread could not start or ended early".to_owned(),
                 }),
             };
-            finished.push((running.question, running.learnt(), running.newest, outcome));
+            finished.push((
+                running.question,
+                running.provenance(),
+                running.newest,
+                outcome,
+            ));
             false
         });
-        for (question, learnt, newest, outcome) in finished {
-            self.conclude(now, &question, learnt, newest, outcome);
+        for (question, provenance, newest, outcome) in finished {
+            self.finish(now, &question, provenance, newest, outcome);
         }
     }
 
-    /// Keeps and hands out what the directory said.
-    fn conclude(
+    /// Caches and distributes the outcome.
+    fn finish(
         &mut self,
         now: Instant,
         question: &Question,
-        learnt: (i64, u64),
+        provenance: (i64, u64),
         newest: Ticket,
         outcome: Outcome,
     ) {
@@ -204,40 +209,40 @@ impl Questions {
             (question, &outcome)
             && !settings::group_cache_ttl().is_zero()
         {
-            let (asked_at, generation) = learnt;
-            let learnt = Learnt {
+            let (asked_at, generation) = provenance;
+            let membership = Learnt {
                 member: *member,
                 group: *group,
                 is_member: *is_member,
                 asked_at,
                 generation,
             };
-            shmem::change_groups(|cache| cache.keep(scope, &learnt));
+            shmem::change_groups(|cache| cache.keep(scope, &membership));
         }
-        let (_, generation) = learnt;
+        let (_, generation) = provenance;
         let is_current = !settings::group_cache_ttl().is_zero()
             && shmem::groups(|cache| cache.generation() == generation);
-        let (up_to, said) = match &outcome {
-            // Who came later wants to know what is so now: a group may have been forgotten since it was asked.
-            Ok(said @ Answer::Member(_)) if !is_current => (newest, *said),
-            Ok(said) => (Ticket::LAST, *said),
-            // Who came later has time left, and it is asked again for them.
+        let (up_to, result) = match &outcome {
+            // Later processes need a newer answer: the cache may have been invalidated since the query started.
+            Ok(answer @ Answer::Member(_)) if !is_current => (newest, *answer),
+            Ok(answer) => (Ticket::LAST, *answer),
+            // Later processes have time left, so the query runs again for them.
             Err(error) if error.kind == ErrorKind::TimedOut => (newest, error.into()),
             Err(error) => (Ticket::LAST, error.into()),
         };
-        answer(scope, question, up_to, said);
-        self.log.note(now, failure(&outcome));
+        answer(scope, question, up_to, result);
+        self.log.record(now, failure(&outcome));
     }
 }
 
 impl Running {
-    /// Since when, and in which generation of the cache, what it brings is known.
-    fn learnt(&self) -> (i64, u64) {
+    /// When the query started, and the generation of the cache at that time.
+    fn provenance(&self) -> (i64, u64) {
         (self.asked_at, self.generation)
     }
 }
 
-/// Why the directory did not answer. That it knows no such principal, or several, is an answer.
+/// Why the directory did not answer. Finding no such principal, or several, is an answer.
 fn failure(outcome: &Outcome) -> Option<&DirectoryError> {
     let is_failure =
         |error: &&DirectoryError| !matches!(error.kind, ErrorKind::NotFound | ErrorKind::Ambiguous);
@@ -249,7 +254,7 @@ fn answer(scope: &Scope, question: &Question, newest: Ticket, answer: Answer) {
     askers.into_iter().for_each(Process::wake);
 }
 
-/// When the last of those who ask the same stops waiting.
+/// When the last process with the same query stops waiting.
 fn latest(open: &[Open], question: &Open) -> i64 {
     open.iter()
         .filter(|open| open.question == question.question && open.scope == question.scope)
@@ -263,8 +268,8 @@ fn since(earlier: i64, later: i64) -> Duration {
     Duration::from_micros(later.saturating_sub(earlier).try_into().unwrap_or_default())
 }
 
-/// Puts each job to the directory, on a thread of its own. Files are read here, and the HTTP client ends
-/// here, which waits for its own threads.
+/// Runs each job on a thread of its own. This thread reads the files, and drops the HTTP client, which
+/// waits for its own threads.
 fn serve(settings: &DirectorySettings, jobs: &Receiver<Job>) {
     let mut directory: Option<Arc<Directory>> = None;
     for job in jobs {
@@ -279,17 +284,17 @@ fn serve(settings: &DirectorySettings, jobs: &Receiver<Job>) {
             },
         };
         let ask = move || {
-            let outcome = put(&directory, &job.question, job.deadline);
+            let outcome = lookup(&directory, &job.question, job.deadline);
             job.delivery.send(outcome);
         };
-        // Without a thread the job is dropped, which is noticed.
+        // If no thread starts, the job is dropped, and the receiver notices that.
         let _ = thread::Builder::new()
             .name("aadauth-ask".to_owned())
             .spawn(ask);
     }
 }
 
-fn put(directory: &Directory, question: &Question, deadline: Instant) -> Outcome {
+fn lookup(directory: &Directory, question: &Question, deadline: Instant) -> Outcome {
     match question {
         Question::ByName(name) => directory
             .find_by_name(name.as_str(), deadline)

@@ -129,7 +129,7 @@ pub fn open_secret(rig: &Rig) -> Result<()> {
     own.refused("dba", &alice, "directory-unavailable")?;
     let problem = own
         .server
-        .wait_for_log(0, "the directory does not answer: ")?;
+        .wait_for_log(0, "the directory does not respond: ")?;
     ensure(
         problem.contains("WARNING") && problem.contains("open-secret.secret"),
         || problem.clone(),
@@ -198,7 +198,7 @@ pub fn missing_setting(rig: &Rig) -> Result<()> {
         own.refused("dba", &alice, "groups-unknown")?;
         own.server.wait_for_log(
             mark,
-            &format!("the directory is not asked: {setting} is not set"),
+            &format!("the directory is not queried: {setting} is not set"),
         )?;
         own.server.configure(&[(setting, Some(value))])?;
         until("the directory is asked again", || {

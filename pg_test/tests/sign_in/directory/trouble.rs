@@ -139,10 +139,10 @@ pub fn logged_once(rig: &Rig) -> Result<()> {
     }
     let log = own.server.log_since(mark)?;
     let count = |text: &str| log.matches(text).count();
-    ensure(count("the directory does not answer: ") == 1, || {
+    ensure(count("the directory does not respond: ") == 1, || {
         format!("not one line on the problem:\n{log}")
     })?;
-    ensure(count("the directory answers again") == 1, || {
+    ensure(count("the directory responds again") == 1, || {
         format!("not one line on the recovery:\n{log}")
     })
 }
