@@ -9,13 +9,13 @@ pub fn micros() -> i64 {
     micros_of(SystemTime::now())
 }
 
-/// The same of another moment.
+/// Another moment in microseconds since the Unix epoch.
 pub fn micros_of(moment: SystemTime) -> i64 {
     let since_epoch = moment.duration_since(UNIX_EPOCH).unwrap_or_default();
     since_epoch.as_micros().try_into().unwrap_or(i64::MAX)
 }
 
-/// SQL's, from microseconds since the Unix epoch, to the whole second.
+/// An SQL timestamp from microseconds since the Unix epoch, to the whole second.
 pub fn timestamp(micros: i64) -> Option<TimestampWithTimeZone> {
     // PostgreSQL counts from 1 January 2000 (datatype/timestamp.h, POSTGRES_EPOCH_JDATE).
     const POSTGRES_EPOCH: i64 = 946_684_800;

@@ -7,9 +7,9 @@ use pgrx::pg_sys;
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::text::Shown;
+use crate::text::SanitizedText;
 
-/// What a token whose signature is verified says of its owner and of itself.
+/// What a token whose signature was verified says about its principal and about itself.
 #[derive(Clone, Debug)]
 pub struct Identity {
     /// `None` when the token does not say.
@@ -24,31 +24,31 @@ pub struct Principal {
     pub object_id: Uuid,
     pub tenant_id: Uuid,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub upn: Option<Shown>,
-    /// An application's own id; of a person, that of the client that the token was issued to.
+    pub upn: Option<SanitizedText>,
+    /// An application's own id; for a user, that of the client that the token was issued to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub app_id: Option<Uuid>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub display_name: Option<Shown>,
+    pub display_name: Option<SanitizedText>,
 }
 
-/// What is kept of a token. Never the token.
+/// What is kept of a token, never the token itself.
 #[derive(Clone, Debug, Serialize)]
 pub struct Token {
     /// The `uti` claim.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub token_id: Option<Shown>,
+    pub token_id: Option<SanitizedText>,
     /// Unix seconds.
     pub issued_at: i64,
     /// Unix seconds.
     pub expires_at: i64,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub amr: Vec<Shown>,
-    pub key_id: Shown,
+    pub amr: Vec<SanitizedText>,
+    pub key_id: SanitizedText,
 }
 
 impl Identity {
-    /// `key_id` names the key that has verified the token, `tenant` is the one that is configured.
+    /// `key_id` names the key that verified the token; `tenant` is the configured one.
     pub fn new(claims: &Claims, key_id: &str, tenant: Uuid) -> Identity {
         let kind = claims.kind().map(|kind| match kind {
             TokenKind::Delegated => PrincipalKind::User,
@@ -58,20 +58,20 @@ impl Identity {
             kind,
             object_id,
             tenant_id: tenant,
-            upn: claims.upn().map(Shown::from),
+            upn: claims.upn().map(SanitizedText::from),
             app_id: claims.appid(),
-            display_name: claims.name().map(Shown::from),
+            display_name: claims.name().map(SanitizedText::from),
         });
         let token = Token {
-            token_id: claims.uti().map(Shown::from),
+            token_id: claims.uti().map(SanitizedText::from),
             issued_at: claims.iat().unwrap_or_default(),
             expires_at: claims.exp().unwrap_or_default(),
             amr: claims
                 .amr()
                 .iter()
-                .map(|method| Shown::from(method.as_str()))
+                .map(|method| SanitizedText::from(method.as_str()))
                 .collect(),
-            key_id: Shown::from(key_id),
+            key_id: SanitizedText::from(key_id),
         };
         Identity { principal, token }
     }
@@ -82,12 +82,12 @@ thread_local! {
     static ADMIN_ROLE: Cell<Option<pg_sys::Oid>> = const { Cell::new(None) };
 }
 
-/// Notes the role of a sign-in with a token, if it was labelled `admin` when it was judged.
+/// Notes the role of a sign-in with a token, if its label said `admin` then.
 pub fn set_admin_role(role: Option<pg_sys::Oid>) {
     ADMIN_ROLE.set(role);
 }
 
-/// What [`set_admin_role`] was told. Whether the role is still labelled so is for the caller to look at.
+/// The role that [`set_admin_role`] noted. The caller checks whether its label still says `admin`.
 pub fn admin_role() -> Option<pg_sys::Oid> {
     ADMIN_ROLE.get()
 }

@@ -8,14 +8,14 @@
 //! | [`group_sync`] | a role for each member of a mapped group |
 //! | [`sessions`] | who is behind every backend, and what ends them |
 //! | [`principals`] | security labels and the SQL functions that write them |
-//! | [`directory`] | questions to Microsoft Graph |
+//! | [`directory`] | queries to Microsoft Graph |
 //! | [`statistics`] | counts for monitoring |
 //! | [`audit`] | sign-in events, their spool and table |
 //! | [`keys`] | signing keys |
 //! | [`background`] | what the background workers have in common |
 //! | [`shared`] | what is in shared memory |
 //! | [`settings`] | the settings and their typed values |
-//! | [`pg`] | what we call: PostgreSQL and libpam, made safe |
+//! | [`pg`] | safe wrappers of what we call in PostgreSQL and libpam |
 //!
 //! A room imports from those below it and from no other (docs/architecture.md).
 #![deny(unsafe_code)]
@@ -50,12 +50,12 @@ compile_error!(
     "a panic must refuse one sign-in, not take the server down: build with panic = \"unwind\""
 );
 
-/// What `#[pg_guard]` on an `extern` block looks for in the crate that uses it.
+/// Required by `#[pg_guard]` on an `extern` block.
 mod ffi {
     pub use pgrx::pg_sys::submodules::ffi::pg_guard_ffi_boundary;
 }
 
-/// The schema of everything that is ours and not Azure's, as pgrx wants to hear of it.
+/// The schema of everything that Azure does not have, declared for pgrx.
 #[pg_schema]
 mod aadauth {}
 
@@ -63,7 +63,7 @@ mod aadauth {}
 #[allow(non_snake_case)]
 #[pg_guard]
 pub extern "C-unwind" fn _PG_init() {
-    hooks::client_authentication::demand_preload();
+    hooks::client_authentication::ensure_preloaded();
     settings::init();
     pg::hba_file::init(settings::hba_file());
     #[cfg(feature = "fault-injection")]
@@ -76,7 +76,7 @@ pub extern "C-unwind" fn _PG_init() {
     hooks::client_authentication::init();
     hooks::termination::init();
     pg::pam::prewarm();
-    pg::setting::reserve_prefixes();
+    pg::guc::reserve_prefixes();
 }
 
 /// How `cargo pgrx test` starts its server.

@@ -1,42 +1,42 @@
-//! Texts from outside, made fit to be shown.
+//! Text from outside, made safe to log and to show.
 
 use std::fmt;
 
 use serde::Serialize;
 
-/// A text from outside that is fit to be shown: at most 255 characters, none of them control
+/// Text from outside that is safe to show: at most 255 characters, none of them control
 /// characters or invisible ones that reorder or hide others.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
-pub struct Shown(String);
+pub struct SanitizedText(String);
 
-impl Shown {
+impl SanitizedText {
     pub const MAX: usize = 255;
 
-    pub fn new(text: &str) -> Shown {
-        Shown::up_to(Self::MAX, text)
+    pub fn new(text: &str) -> SanitizedText {
+        SanitizedText::up_to(Self::MAX, text)
     }
 
-    /// With that many characters at most.
-    pub fn up_to(most: usize, text: &str) -> Shown {
-        Shown(text.chars().filter(|c| !is_hidden(*c)).take(most).collect())
+    /// With at most that many characters.
+    pub fn up_to(max: usize, text: &str) -> SanitizedText {
+        SanitizedText(text.chars().filter(|c| !is_hidden(*c)).take(max).collect())
     }
 }
 
-impl fmt::Display for Shown {
+impl fmt::Display for SanitizedText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(&self.0)
     }
 }
 
-impl From<&str> for Shown {
-    fn from(text: &str) -> Shown {
-        Shown::new(text)
+impl From<&str> for SanitizedText {
+    fn from(text: &str) -> SanitizedText {
+        SanitizedText::new(text)
     }
 }
 
 /// Control characters (Unicode category Cc), line and paragraph separators, and the format characters
-/// that change the direction or the visibility of their neighbours (UTS #55, section 2); and those that
+/// that change the direction or the visibility of their neighbors (UTS #55, section 2); and those that
 /// show nothing (Default_Ignorable_Code_Point of UAX #44, and the empty Braille pattern).
 fn is_hidden(c: char) -> bool {
     c.is_control()

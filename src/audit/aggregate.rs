@@ -23,7 +23,7 @@ use super::spool;
 use crate::shared::outcome::Outcome;
 use crate::shared::shmem;
 use crate::shared::spool::Quota;
-use crate::text::Shown;
+use crate::text::SanitizedText;
 use crate::{clock, settings};
 use slot::Slot;
 use table::Table;
@@ -89,7 +89,7 @@ fn admit_up_to(event: &Event, burst: u32) -> io::Result<Admission> {
         .iter()
         .position(|one| Some(*one) == event.reason);
     let number = reason.map_or(Reason::ALL.len(), |place| place) * Outcome::COUNT;
-    let new_event = || line(&summary(event, Shown::from(MANY), false));
+    let new_event = || line(&summary(event, SanitizedText::from(MANY), false));
     let number = number + event.outcome.number();
     table.count_at(number, 1, minute, new_event, evict_half)?;
     Ok(admission)
@@ -111,7 +111,7 @@ pub fn count_unrecorded(outcome: Outcome, attempts: u64) -> io::Result<()> {
 }
 
 /// The event that represents this one and others like it.
-fn summary(event: &Event, role: Shown, has_address: bool) -> Event {
+fn summary(event: &Event, role: SanitizedText, has_address: bool) -> Event {
     Event {
         id: event::new_id(),
         role,

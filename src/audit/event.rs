@@ -8,7 +8,7 @@ use crate::clock;
 use crate::identity::{Principal, Token};
 use crate::pg::server;
 use crate::shared::outcome::Outcome;
-use crate::text::Shown;
+use crate::text::SanitizedText;
 
 /// One attempt to sign in.
 #[derive(Clone, Debug, Serialize)]
@@ -17,12 +17,12 @@ pub struct Event {
     pub id: Uuid,
     /// When the attempt was decided, in microseconds since the Unix epoch.
     pub at: i64,
-    pub role: Shown,
+    pub role: SanitizedText,
     pub outcome: Outcome,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<Reason>,
     /// `entra-token`, `password`, or the method of the `pg_hba.conf` record.
-    pub method: Shown,
+    pub method: SanitizedText,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub principal: Option<Principal>,
     /// Object id of the group that the principal signed in through.
@@ -30,13 +30,13 @@ pub struct Event {
     pub group_id: Option<Uuid>,
     /// `None` for a local socket.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub client_address: Option<Shown>,
+    pub client_address: Option<SanitizedText>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client_port: Option<u16>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub database: Option<Shown>,
+    pub database: Option<SanitizedText>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub application_name: Option<Shown>,
+    pub application_name: Option<SanitizedText>,
     pub tls: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token: Option<Token>,
@@ -53,7 +53,7 @@ pub struct Event {
 /// One check of the decision.
 #[derive(Clone, Debug, Serialize)]
 pub struct EventCheck {
-    pub name: Shown,
+    pub name: SanitizedText,
     /// Why it failed; `None` when it passed.
     pub reason: Option<Reason>,
     /// For a membership: the group's object id, and the source that was asked.
@@ -87,10 +87,10 @@ impl Event {
         Event {
             id: new_id(),
             at: clock::micros(),
-            role: Shown::new(role),
+            role: SanitizedText::new(role),
             outcome,
             reason: None,
-            method: Shown::new(method),
+            method: SanitizedText::new(method),
             principal: None,
             group_id: None,
             client_address: None,

@@ -3,7 +3,7 @@
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
-use crate::pg::rights;
+use crate::pg::privileges;
 
 /// Called before the extension is dropped without CASCADE.
 ///
@@ -11,7 +11,7 @@ use crate::pg::rights;
 /// With PostgreSQL's ERROR, if that would delete recorded sign-ins or revocations.
 pub fn check_drop() {
     // PostgreSQL itself lets only superusers drop the extension; others may not read its tables.
-    if !rights::is_superuser(rights::current_user()) {
+    if !privileges::is_superuser(privileges::current_user()) {
         return;
     }
     let deleted = deleted().unwrap_or_else(|error| pgrx::error!("{error}"));

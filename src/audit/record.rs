@@ -212,47 +212,47 @@ mod tests {
     use crate::audit::event::{Event, EventCheck, EventMembership, MembershipSource};
     use crate::identity::{Principal, Token};
     use crate::shared::outcome::Outcome;
-    use crate::text::Shown;
+    use crate::text::SanitizedText;
 
     fn event() -> Event {
         Event {
             id: Uuid::from_u128(1),
             at: 1_700_000_000_000_001,
-            role: Shown::from("alice"),
+            role: SanitizedText::from("alice"),
             outcome: Outcome::Refused,
             reason: Some(Reason::MfaMissing),
-            method: Shown::from("entra-token"),
+            method: SanitizedText::from("entra-token"),
             principal: Some(Principal {
                 kind: PrincipalKind::Group,
                 object_id: Uuid::from_u128(2),
                 tenant_id: Uuid::from_u128(3),
-                upn: Some(Shown::from("alice@contoso.com")),
+                upn: Some(SanitizedText::from("alice@contoso.com")),
                 app_id: Some(Uuid::from_u128(4)),
-                display_name: Some(Shown::from("Alice")),
+                display_name: Some(SanitizedText::from("Alice")),
             }),
             group_id: Some(Uuid::from_u128(5)),
-            client_address: Some(Shown::from("2001:db8::1")),
+            client_address: Some(SanitizedText::from("2001:db8::1")),
             client_port: Some(65_535),
-            database: Some(Shown::from("app")),
-            application_name: Some(Shown::from(r"psql \u0000")),
+            database: Some(SanitizedText::from("app")),
+            application_name: Some(SanitizedText::from(r"psql \u0000")),
             tls: true,
             token: Some(Token {
-                token_id: Some(Shown::from("uti")),
+                token_id: Some(SanitizedText::from("uti")),
                 issued_at: 10,
                 expires_at: 20,
-                amr: vec![Shown::from("pwd"), Shown::from("mfa")],
-                key_id: Shown::from("key"),
+                amr: vec![SanitizedText::from("pwd"), SanitizedText::from("mfa")],
+                key_id: SanitizedText::from("key"),
             }),
             backend_pid: 42,
             decision_micros: 1234,
             checks: vec![
                 EventCheck {
-                    name: Shown::from("mfa"),
+                    name: SanitizedText::from("mfa"),
                     reason: Some(Reason::MfaMissing),
                     membership: None,
                 },
                 EventCheck {
-                    name: Shown::from("principal"),
+                    name: SanitizedText::from("principal"),
                     reason: None,
                     membership: Some(EventMembership {
                         group: Uuid::from_u128(6),
@@ -353,13 +353,13 @@ mod tests {
     #[test]
     fn shown_texts_are_short_and_visible() {
         let evil = "a\u{0}\u{1b}[2Jb\n\u{202e}c\u{feff}\u{85}ü";
-        assert_eq!(Shown::from(evil).to_string(), "a[2Jbcü");
+        assert_eq!(SanitizedText::from(evil).to_string(), "a[2Jbcü");
         assert_eq!(
-            Shown::from("ü".repeat(300).as_str())
+            SanitizedText::from("ü".repeat(300).as_str())
                 .to_string()
                 .chars()
                 .count(),
-            Shown::MAX
+            SanitizedText::MAX
         );
     }
 }

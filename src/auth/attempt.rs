@@ -9,7 +9,7 @@ use crate::identity;
 struct Attempt {
     begun: bool,
     recorded: bool,
-    failed: bool,
+    internal_error: bool,
     verdict: Option<Verdict>,
 }
 
@@ -18,36 +18,36 @@ thread_local! {
     static ATTEMPT: RefCell<Attempt> = RefCell::default();
 }
 
-/// The attempt begins; `false` where it has begun already.
+/// Begins the attempt; `false` if it has begun already.
 pub fn begin() -> bool {
     ATTEMPT.with_borrow_mut(|attempt| !std::mem::replace(&mut attempt.begun, true))
 }
 
-pub fn keep(verdict: Verdict) {
+pub fn set_verdict(verdict: Verdict) {
     identity::set_admin_role(verdict.admin_role());
     ATTEMPT.with_borrow_mut(|attempt| attempt.verdict = Some(verdict));
 }
 
-/// There is no verdict because something went wrong that should not.
-pub fn fail() {
-    ATTEMPT.with_borrow_mut(|attempt| attempt.failed = true);
+/// Records that there is no verdict because of an internal error.
+pub fn mark_internal_error() {
+    ATTEMPT.with_borrow_mut(|attempt| attempt.internal_error = true);
 }
 
-pub fn has_failed() -> bool {
-    ATTEMPT.with_borrow(|attempt| attempt.failed)
+pub fn had_internal_error() -> bool {
+    ATTEMPT.with_borrow(|attempt| attempt.internal_error)
 }
 
-/// Looks at the verdict, if there is one.
+/// Calls `look` with the verdict, if there is one.
 pub fn verdict<T>(look: impl FnOnce(Option<&Verdict>) -> T) -> T {
     ATTEMPT.with_borrow(|attempt| look(attempt.verdict.as_ref()))
 }
 
-/// Whether an event has still to be written.
-pub fn is_owed() -> bool {
+/// Whether the attempt's event is still to be recorded.
+pub fn is_pending() -> bool {
     ATTEMPT.with_borrow(|attempt| attempt.begun && !attempt.recorded)
 }
 
-/// The event has been written.
-pub fn settle() {
+/// Notes that the event has been recorded.
+pub fn mark_recorded() {
     ATTEMPT.with_borrow_mut(|attempt| attempt.recorded = true);
 }

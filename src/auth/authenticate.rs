@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use entra_token::{
-    Claims, Envelope, Judgement, Mapping, Membership, Policy, PrincipalKind, Reason, RevocableIds,
+    Claims, Envelope, Judgment, Mapping, Membership, Policy, PrincipalKind, Reason, RevocableIds,
     SigningKey, TokenVersion, judge,
 };
 
@@ -14,7 +14,7 @@ use super::verdict::{Accepted, Verdict};
 use super::{membership, record};
 use crate::audit::{EventCheck, EventMembership, MembershipSource};
 use crate::identity::Identity;
-use crate::pg::connection::{self, Answer, Connection};
+use crate::pg::connection::{self, Connection, TokenResponse};
 use crate::pg::role::Role;
 use crate::settings::{self, Authentication};
 use crate::shared::keys::table::Lookup;
@@ -23,48 +23,53 @@ use crate::{clock, keys, sessions};
 /// Where the token comes from.
 #[derive(Clone, Copy)]
 pub enum Source<'a> {
-    /// The client is asked for it, unless that is refused first.
+    /// The client is asked for it, unless the sign-in is refused first.
     Prompt,
-    /// The client has sent it, before anything could be refused.
+    /// The client has already sent it.
     Sent(&'a [u8]),
 }
 
 impl Source<'_> {
-    fn read(self, limit: usize) -> Answer {
+    fn read(self, limit: usize) -> TokenResponse {
         match self {
-            Source::Prompt => connection::ask_for_token(limit),
-            Source::Sent(token) if token.len() > limit => Answer::TooLong,
-            Source::Sent(token) => Answer::Token(Zeroizing::new(token.to_vec())),
+            Source::Prompt => connection::request_token(limit),
+            Source::Sent(token) if token.len() > limit => TokenResponse::TooLong,
+            Source::Sent(token) => TokenResponse::Token(Zeroizing::new(token.to_vec())),
         }
     }
 
-    /// Says in the log what a refusal before the token was read can't undo.
-    fn comment(self, refusal: Refusal) -> Refusal {
+    /// Adds for the log what a refusal cannot undo when the token has already been sent.
+    fn with_source_detail(self, refusal: Refusal) -> Refusal {
         match (self, refusal.reason) {
             (Source::Sent(_), Reason::TlsRequired) => refusal.with_detail(
-                "The client sent it all the same: whoever listened has it until it expires. Write hostssl in place of \
-                 the first word of the pg_hba.conf line.",
+                "The client had already sent the token. It may have been disclosed, and is valid until it expires. \
+                 Change the type of the pg_hba.conf record to hostssl.",
             ),
             _ => refusal,
         }
     }
 }
 
-/// Judges the client's token. A role that doesn't exist is refused as one that is not mapped.
-pub fn judge_from(source: Source<'_>, connection: &Connection, role: Option<Role>) -> Verdict {
+/// Judges the client's token. A role that does not exist is refused like one that is not mapped.
+pub fn with_token(source: Source<'_>, connection: &Connection, role: Option<Role>) -> Verdict {
     let mut start = Instant::now();
     let mut identity = None;
     let mut membership = None;
-    let prepared = prepare(connection, role.as_ref()).map_err(|refusal| source.comment(refusal));
+    let prepared =
+        prepare(connection, role.as_ref()).map_err(|refusal| source.with_source_detail(refusal));
     let outcome = prepared.and_then(|(mapping, policy)| {
-        let answer = source.read(policy.max_token_size);
-        // The client's time is not ours.
+        let response = source.read(policy.max_token_size);
+        // The client's time does not count.
         start = Instant::now();
-        let token = match answer {
-            Answer::Token(token) => token,
-            Answer::Gone => return Err(Refusal::new(Reason::NoPassword, &connection.role)),
-            Answer::TooLong => return Err(Refusal::new(Reason::TokenTooLarge, &connection.role)),
-            Answer::Unusable => return Err(Refusal::new(Reason::TokenMalformed, &connection.role)),
+        let token = match response {
+            TokenResponse::Token(token) => token,
+            TokenResponse::Gone => return Err(Refusal::new(Reason::NoPassword, &connection.role)),
+            TokenResponse::TooLong => {
+                return Err(Refusal::new(Reason::TokenTooLarge, &connection.role));
+            }
+            TokenResponse::Unusable => {
+                return Err(Refusal::new(Reason::TokenMalformed, &connection.role));
+            }
         };
         let now = clock::micros() / 1_000_000;
         let (claims, key) = verify(&token, &policy, now)
@@ -84,7 +89,7 @@ pub fn judge_from(source: Source<'_>, connection: &Connection, role: Option<Role
     }
 }
 
-/// What can be refused without asking: no token crosses a connection that may not carry it.
+/// What can be refused before the token is requested: no token is sent over a connection that may not carry it.
 fn prepare(connection: &Connection, role: Option<&Role>) -> Result<(Mapping, Policy), Refusal> {
     let checked = || {
         if settings::authentication() == Authentication::Postgresql {
@@ -120,7 +125,7 @@ fn verify(token: &[u8], policy: &Policy, now: i64) -> Result<(Claims, SigningKey
     Ok((envelope.verify(&key)?, key))
 }
 
-/// The key that the token names. A plausible token whose key we don't have makes the worker look once more.
+/// The key that the token names. If it is not known and the token is plausible, the worker fetches the keys again.
 fn signing_key(
     envelope: &Envelope<'_>,
     version: TokenVersion,
@@ -137,7 +142,7 @@ fn signing_key(
     if envelope.plausible(policy, now).is_err() {
         return Err(missing);
     }
-    // Without any keys, that is what an administrator must hear of, not that the fetch has to wait.
+    // Without any keys, administrators need to see that reason, not that a new fetch has to wait.
     keys::refresh().map_err(|reason| {
         if missing == Reason::KeyUnknown {
             reason
@@ -152,10 +157,10 @@ fn signing_key(
     }
 }
 
-/// Steps 4 to 10: what the verified token says, against what the role's label asks for. For a group role,
-/// how the membership is known.
+/// Steps 4 to 10: compares the verified token with the role's label. For a group role, returns how the
+/// membership is known.
 ///
-/// The directory is asked last, when nothing else stands against the sign-in.
+/// The directory is asked last, when every other check has passed.
 fn compare(
     mapping: &Mapping,
     claims: &Claims,
@@ -170,26 +175,26 @@ fn compare(
         _ => MembershipSource::Claim,
     };
     let mut problem = None;
-    let judge = |membership, now| -> Result<Judgement, Refusal> {
+    let judge = |membership, now| -> Result<Judgment, Refusal> {
         let is_revoked = match RevocableIds::of(mapping, claims) {
             Some(ids) => sessions::is_revoked(&ids).map_err(|reason| Refusal::new(reason, role))?,
             None => false,
         };
-        let judgement = judge(policy, mapping, claims, membership, now);
-        Ok(judgement.with_revocation(is_revoked))
+        let judgment = judge(policy, mapping, claims, membership, now);
+        Ok(judgment.with_revocation(is_revoked))
     };
-    let mut judgement = judge(claimed, now)?;
-    if judgement.hinges_on_membership()
+    let mut judgment = judge(claimed, now)?;
+    if judgment.hinges_on_membership()
         && let Some(known) = membership::look_up(claims, group)
     {
-        // That may have taken a while: the token is judged as of now.
+        // The look-up may have taken a while: the token is judged as of now.
         let now = clock::micros() / 1_000_000;
-        judgement = judge(known.membership, now)?;
+        judgment = judge(known.membership, now)?;
         (source, problem) = (known.source, known.problem);
     }
     let asked = (mapping.kind == PrincipalKind::Group).then_some(EventMembership { group, source });
-    let checks = record::checks(&judgement, asked);
-    let Some(reason) = judgement.refusal else {
+    let checks = record::checks(&judgment, asked);
+    let Some(reason) = judgment.refusal else {
         return Ok(checks.into_iter().find(|check| check.membership.is_some()));
     };
     let refusal = Refusal::new(reason, role).with_checks(checks);

@@ -1,39 +1,39 @@
-//! The last word on a sign-in, whatever pg_hba.conf line it came by.
+//! The final authorization check of every sign-in, whichever pg_hba.conf record it matched.
 //!
 //! The rule is an allow-list. A mapped role gets in only if this backend holds an accepted verdict for this role as
-//! it is now. Whoever came by a line of ours ([`Route`]), mapped or local, gets in only with an accepted verdict: libpam
-//! falls back to /etc/pam.d/other when the service file is missing, so that its success alone proves nothing, and
-//! `trust` proves nothing at all.
+//! it is now. A client that matched an aadauth HBA record ([`SignInMethod`]) gets in only with an accepted verdict,
+//! whether its role is mapped or local: libpam falls back to /etc/pam.d/other when the service file is missing, so that
+//! success of the `pam` method proves nothing, and neither does `trust`.
 
 use std::ffi::c_int;
 
 use entra_token::{Mapping, REVOCATION_CHECK, Reason};
 
 use super::refusal::Refusal;
-use super::verdict::{Accepted, Entrance, Verdict, Word};
+use super::verdict::{Accepted, AuthMethod, Decision, Verdict};
 use super::{attempt, disconnect, record, session};
 use crate::audit::EventCheck;
 use crate::pg::connection::{self, Connection, Proof, STATUS_EOF, STATUS_ERROR, STATUS_OK};
 use crate::pg::hba_file;
 use crate::pg::oauth::{self, WithoutToken};
 use crate::pg::role::{self, Role};
-use crate::pg::route::Route;
+use crate::pg::sign_in_method::SignInMethod;
 use crate::sessions;
 use crate::settings::{self, Authentication};
-use crate::text::Shown;
+use crate::text::SanitizedText;
 
-/// Judges the sign-in as things stand now. `status` is the outcome of the pg_hba.conf method (auth.c).
-pub fn last_word(status: c_int) -> Word {
-    disconnect::watch();
+/// Decides about the sign-in as of now. `status` is the outcome of the pg_hba.conf method (auth.c).
+pub fn authorize(status: c_int) -> Decision {
+    disconnect::begin_attempt();
     if status == STATUS_EOF {
-        return Word::ClientGone;
+        return Decision::ClientGone;
     }
     let Some(connection) = connection::current() else {
-        return Word::Refused(Refusal::new(Reason::InternalError, ""));
+        return Decision::Refused(Refusal::new(Reason::InternalError, ""));
     };
-    // After an ERROR the transaction is not fit for another look at the catalogs.
-    if attempt::has_failed() {
-        return Word::Refused(Refusal::new(Reason::InternalError, &connection.role));
+    // After an ERROR the transaction cannot read the catalogs again.
+    if attempt::had_internal_error() {
+        return Decision::Refused(Refusal::new(Reason::InternalError, &connection.role));
     }
     let role = role::read(&connection.role_name);
     attempt::verdict(|verdict| match verdict {
@@ -47,85 +47,89 @@ fn with_verdict(
     connection: &Connection,
     role: Option<&Role>,
     status: c_int,
-) -> Word {
-    let refused = |reason| Word::Refused(Refusal::new(reason, &connection.role));
+) -> Decision {
+    let refused = |reason| Decision::Refused(Refusal::new(reason, &connection.role));
     let accepted = match &verdict.outcome {
         Ok(accepted) => accepted,
-        Err(refusal) => return Word::Refused(refusal.clone()),
+        Err(refusal) => return Decision::Refused(refusal.clone()),
     };
-    // The client may have sat at the prompt for a minute.
+    // The client may have taken a minute to answer the prompt.
     if verdict.role.as_ref() != role {
         return refused(Reason::MappingChanged);
     }
     let mapped = role.is_some_and(Role::is_mapped);
     match (accepted, mapped, status) {
         (Accepted::Token(mapping), true, STATUS_OK) => admit(verdict, mapping, connection),
-        (Accepted::Password, false, STATUS_OK) => Word::Accepted(Entrance::Password),
-        (Accepted::Token(_), true, STATUS_ERROR) if connection.route() == Some(Route::Oauth) => {
-            Word::Refused(Refusal::new(Reason::MethodRefused, &connection.role).with_detail(
-                "The token was good. Without delegate_ident_mapping=1 on the pg_hba.conf line, PostgreSQL compares the \
-                 object id with the role's name.",
+        (Accepted::Password, false, STATUS_OK) => Decision::Accepted(AuthMethod::Password),
+        (Accepted::Token(_), true, STATUS_ERROR)
+            if connection.sign_in_method() == Some(SignInMethod::Oauth) =>
+        {
+            Decision::Refused(Refusal::new(Reason::MethodRefused, &connection.role).with_detail(
+                "The token is valid. Without delegate_ident_mapping=1 in the pg_hba.conf record, PostgreSQL compares \
+                 the object id with the role's name.",
             ))
         }
-        // Another module of the service file has refused what we accepted.
+        // Another module of the PAM service file has refused what we accepted.
         _ => refused(Reason::NoVerdict),
     }
 }
 
-/// Enters the session, and then looks whether its principal was revoked while the client sat at the prompt.
+/// Enters the session in the table, then checks whether its principal was revoked during the sign-in.
 ///
-/// In this order: whoever revokes the principal now either has it in the list that is looked at, or finds
-/// the session in the table.
-fn admit(verdict: &Verdict, mapping: &Mapping, connection: &Connection) -> Word {
+/// The order matters: a revocation that is made now is either in the list that is read here, or finds the session in
+/// the table.
+fn admit(verdict: &Verdict, mapping: &Mapping, connection: &Connection) -> Decision {
     let refused = |reason| Refusal::new(reason, &connection.role);
-    let Some(session) = session::of(verdict, mapping, connection) else {
-        return Word::Refused(refused(Reason::InternalError));
+    let Some(session) = session::from_verdict(verdict, mapping, connection) else {
+        return Decision::Refused(refused(Reason::InternalError));
     };
     let outcome = sessions::enter(session).and_then(|()| sessions::is_revoked(&session.ids));
     let refusal = match outcome {
-        Ok(false) => return Word::Accepted(Entrance::Token),
+        Ok(false) => return Decision::Accepted(AuthMethod::Token),
         Ok(true) => refused(Reason::Revoked).with_checks(vec![EventCheck {
-            name: Shown::from(REVOCATION_CHECK),
+            name: SanitizedText::from(REVOCATION_CHECK),
             reason: Some(Reason::Revoked),
             membership: None,
         }]),
         Err(reason) => refused(reason),
     };
-    // Other libraries' hooks may take their time with a refused one.
+    // Other libraries' hooks may delay a refused client.
     sessions::leave();
-    Word::Refused(refusal)
+    Decision::Refused(refusal)
 }
 
-fn without_verdict(connection: &Connection, role: Option<&Role>, status: c_int) -> Word {
-    let refused = |reason| Word::Refused(Refusal::new(reason, &connection.role));
-    if let Some(route) = connection.route() {
-        let is_elsewhere = route == Route::HbaFile && !hba_file::is_in_force();
-        return match route {
-            // The certificate that the trust line asks for as well (clientcert=verify-full).
-            Route::HbaFile if status != STATUS_OK => Word::RefusedByMethod,
-            Route::HbaFile if is_elsewhere => refused(Reason::HbaFileNotInForce),
-            Route::Oauth if status != STATUS_OK => match oauth::without_token() {
-                WithoutToken::Discovery => Word::Discovery,
+fn without_verdict(connection: &Connection, role: Option<&Role>, status: c_int) -> Decision {
+    let refused = |reason| Decision::Refused(Refusal::new(reason, &connection.role));
+    if let Some(method) = connection.sign_in_method() {
+        let is_elsewhere = method == SignInMethod::HbaFile && !hba_file::is_in_force();
+        return match method {
+            // The trust record also requires a client certificate (clientcert=verify-full).
+            SignInMethod::HbaFile if status != STATUS_OK => Decision::RefusedByMethod,
+            SignInMethod::HbaFile if is_elsewhere => refused(Reason::HbaFileNotInForce),
+            SignInMethod::Oauth if status != STATUS_OK => match oauth::without_token() {
+                WithoutToken::Discovery => Decision::Discovery,
                 WithoutToken::Silence | WithoutToken::Malformed => refused(Reason::TokenMalformed),
             },
-            Route::HbaFile | Route::Oauth | Route::Pam => refused(Reason::NoVerdict),
+            SignInMethod::HbaFile | SignInMethod::Oauth | SignInMethod::Pam => {
+                refused(Reason::NoVerdict)
+            }
         };
     }
     if role.is_some_and(Role::is_mapped) {
         return refused(Reason::WrongLine);
     }
-    // Before the method's outcome: a right password must read like a wrong one.
+    // Before the method's outcome: a right password must be refused like a wrong one.
     if settings::authentication() == Authentication::Entra && !is_break_glass(connection) {
         return refused(Reason::PasswordDisabled);
     }
     if status != STATUS_OK {
-        return Word::RefusedByMethod;
+        return Decision::RefusedByMethod;
     }
-    Word::Accepted(Entrance::OtherLine)
+    Decision::Accepted(AuthMethod::OtherRecord)
 }
 
-/// Methods by which a local role gets in when passwords are off. Those that ask for a password, and any that a later
-/// PostgreSQL brings, are not among them.
+/// Methods by which a local role gets in when passwords are off. Methods that ask for a password, and any that a later
+/// PostgreSQL version adds, are not among them.
 fn is_break_glass(connection: &Connection) -> bool {
     match connection.method.as_str() {
         "peer" | "cert" | "gss" | "sspi" => true,
@@ -134,34 +138,35 @@ fn is_break_glass(connection: &Connection) -> bool {
     }
 }
 
-/// Pays the event and, for an accepted sign-in, says who it is. `Some` is the refusal to end the connection with.
-pub fn conclude(mut word: Word) -> Option<Refusal> {
+/// Records the event and, for an accepted sign-in, sets the connection's identity. Returns the refusal to end the
+/// connection with, if any.
+pub fn finish(mut decision: Decision) -> Option<Refusal> {
     let Some(connection) = connection::current() else {
         return Some(Refusal::new(Reason::InternalError, ""));
     };
-    // Settled last: what goes wrong in between leaves the event to the exit callback.
-    if attempt::is_owed() {
-        let recorded = attempt::verdict(|verdict| record::record(&connection, &word, verdict));
-        attempt::settle();
+    // Marked last: if anything fails in between, the exit callback records the event.
+    if attempt::is_pending() {
+        let recorded = attempt::verdict(|verdict| record::record(&connection, &decision, verdict));
+        attempt::mark_recorded();
         if recorded.is_err() {
             sessions::leave();
-            word = Word::Refused(Refusal::new(Reason::AuditUnavailable, &connection.role));
+            decision = Decision::Refused(Refusal::new(Reason::AuditUnavailable, &connection.role));
         }
     }
-    match word {
-        Word::Accepted(Entrance::Token) => {
+    match decision {
+        Decision::Accepted(AuthMethod::Token) => {
             attempt::verdict(|verdict| record::announce(&connection, verdict));
             sessions::announced();
             None
         }
-        Word::Accepted(Entrance::Password) => {
+        Decision::Accepted(AuthMethod::Password) => {
             connection::set_identity(&connection.role, Proof::Scram);
             None
         }
-        Word::Refused(refusal) => Some(refusal),
-        Word::Accepted(Entrance::OtherLine)
-        | Word::RefusedByMethod
-        | Word::ClientGone
-        | Word::Discovery => None,
+        Decision::Refused(refusal) => Some(refusal),
+        Decision::Accepted(AuthMethod::OtherRecord)
+        | Decision::RefusedByMethod
+        | Decision::ClientGone
+        | Decision::Discovery => None,
     }
 }

@@ -1,22 +1,22 @@
-//! An attempt that ends before it is decided: a time-out, a signal, a client that went away.
+//! An attempt that ends before a decision: by a timeout, a signal or a disconnect.
 
 use super::{attempt, record};
-use crate::pg::{exit, guarded};
+use crate::pg::{exit, panics};
 use crate::sessions;
 
-/// From here on an event is owed, whatever happens to the backend.
-pub fn watch() {
+/// Begins the attempt: from here on an event is pending, and is recorded however the backend ends.
+pub fn begin_attempt() {
     if attempt::begin() {
         exit::before_exit(on_exit);
     }
 }
 
 fn on_exit() {
-    guarded::run("recording an abandoned sign-in", || {
-        if attempt::is_owed() {
+    panics::catch("recording an abandoned sign-in", || {
+        if attempt::is_pending() {
             attempt::verdict(record::record_interrupted);
-            attempt::settle();
+            attempt::mark_recorded();
         }
     });
-    guarded::run("leaving the table of sessions", sessions::leave);
+    panics::catch("removing the session from the table", sessions::leave);
 }

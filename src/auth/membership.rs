@@ -1,4 +1,4 @@
-//! Whether a principal is in the role's group, where the token does not say.
+//! Whether a principal is in the role's group, when the token does not say.
 
 use entra_api::ErrorKind;
 use entra_token::{Claims, Membership, PrincipalKind, Reason, TokenKind};
@@ -6,20 +6,20 @@ use uuid::Uuid;
 
 use crate::audit::MembershipSource;
 use crate::directory;
-use crate::shared::directory::lookup_error::Answerless;
+use crate::shared::directory::lookup_error::LookupError;
 
 /// What the cache or the directory says.
 pub struct Known {
     pub membership: Membership,
     pub source: MembershipSource,
-    /// For the server log: why it says nothing, and what to do about it.
+    /// For the server log: why the membership is unknown, and what to do about it.
     pub problem: Option<String>,
 }
 
 /// Looks the token's principal up; `None` when there is no directory to ask.
 ///
-/// The address that an overflowed token gives in `_claim_sources` is not where: whoever chose it would
-/// choose the answer.
+/// The address that an overflowed token gives in `_claim_sources` is not used: those who control that address
+/// would choose the answer.
 pub fn look_up(claims: &Claims, group: Uuid) -> Option<Known> {
     let kind = match claims.kind()? {
         TokenKind::Delegated => PrincipalKind::User,
@@ -39,30 +39,30 @@ pub fn look_up(claims: &Claims, group: Uuid) -> Option<Known> {
             },
             problem: None,
         }),
-        Err(Answerless::NotConfigured) => None,
-        Err(answerless) => Some(Known {
-            membership: Membership::Unanswered(reason(&answerless)),
+        Err(LookupError::NotConfigured) => None,
+        Err(lookup_error) => Some(Known {
+            membership: Membership::Unanswered(reason(&lookup_error)),
             source: MembershipSource::Directory,
             problem: Some(format!(
                 "Cause: {}. {}",
-                answerless.message(),
-                answerless.hint()
+                lookup_error.message(),
+                lookup_error.hint()
             )),
         }),
     }
 }
 
-fn reason(answerless: &Answerless) -> Reason {
-    match answerless {
-        Answerless::Busy => Reason::DirectoryBusy,
-        Answerless::TimedOut
-        | Answerless::Directory {
+fn reason(lookup_error: &LookupError) -> Reason {
+    match lookup_error {
+        LookupError::Busy => Reason::DirectoryBusy,
+        LookupError::TimedOut
+        | LookupError::Directory {
             kind: ErrorKind::TimedOut,
             ..
         } => Reason::DirectoryTimedOut,
-        Answerless::NotConfigured
-        | Answerless::WorkerNotRunning
-        | Answerless::SettingsChanged
-        | Answerless::Directory { .. } => Reason::DirectoryUnavailable,
+        LookupError::NotConfigured
+        | LookupError::WorkerNotRunning
+        | LookupError::SettingsChanged
+        | LookupError::Directory { .. } => Reason::DirectoryUnavailable,
     }
 }

@@ -1,9 +1,10 @@
 //! One sign-in, from the role to the audit event.
 //!
-//! PostgreSQL comes here twice for every connection: through PAM, or first thing in the authentication hook, to
-//! [`ask`] the client for a token or password, or through OAUTHBEARER with a token to [`judge`] ([`Route`]); and
-//! through the hook for the [`last_word`]. What the first decided is kept in this backend as a [`Verdict`]; the second
-//! lets a mapped role in with an accepted one only.
+//! PostgreSQL calls this module twice for every connection. First to authenticate: PAM, or the authentication hook for
+//! the alternate HBA file, calls [`authenticate_prompt`], which asks the client for a token or password; OAUTHBEARER
+//! calls [`authenticate_token`] ([`SignInMethod`]). The outcome is kept in this backend as a
+//! [`Verdict`](verdict::Verdict). Then the authentication hook calls [`authorize()`], which lets a mapped role in only
+//! with an accepted verdict, and [`finish`], which records the audit event.
 
 mod attempt;
 mod authenticate;
@@ -24,72 +25,72 @@ use uuid::Uuid;
 use crate::pg::connection::{self, STATUS_OK};
 use crate::pg::{hba_file, role};
 
-use crate::pg::route::Route;
+use crate::pg::sign_in_method::SignInMethod;
 use authenticate::Source;
 
-pub use authorize::{conclude, last_word};
+pub use authorize::{authorize, finish};
 pub use refusal::Refusal;
-pub use verdict::Word;
+pub use verdict::Decision;
 
 /// How asking the client ended.
-pub enum Asked {
+pub enum PromptOutcome {
     Accepted,
     Refused,
-    /// There is nobody left to answer.
+    /// The client has closed the connection.
     ClientGone,
 }
 
-/// Asks the client for what its role signs in with, and keeps the verdict.
-pub fn ask() -> Asked {
+/// Asks the client for the credential of its role, a token or a password, and keeps the verdict.
+pub fn authenticate_prompt() -> PromptOutcome {
     let Some(connection) = connection::current() else {
-        return Asked::Refused;
+        return PromptOutcome::Refused;
     };
-    disconnect::watch();
+    disconnect::begin_attempt();
     let verdict = match role::read(&connection.role_name) {
         Some(role) if role.is_mapped() => {
-            authenticate::judge_from(Source::Prompt, &connection, Some(role))
+            authenticate::with_token(Source::Prompt, &connection, Some(role))
         }
-        role => password::ask(&connection, role),
+        role => password::authenticate(&connection, role),
     };
-    let asked = match &verdict.outcome {
-        Ok(_) => Asked::Accepted,
-        Err(refusal) if refusal.reason == Reason::NoPassword => Asked::ClientGone,
-        Err(_) => Asked::Refused,
+    let outcome = match &verdict.outcome {
+        Ok(_) => PromptOutcome::Accepted,
+        Err(refusal) if refusal.reason == Reason::NoPassword => PromptOutcome::ClientGone,
+        Err(_) => PromptOutcome::Refused,
     };
-    attempt::keep(verdict);
-    asked
+    attempt::set_verdict(verdict);
+    outcome
 }
 
-/// [`ask`] where the line in force leaves that to the authentication hook; `None` where it doesn't, or where the line
-/// itself has refused. `status` is the outcome of its method.
-pub fn ask_in_hook(status: c_int) -> Option<Asked> {
+/// [`authenticate_prompt`] if the matching record is one of the alternate HBA file; `None` if it is not, or if the
+/// record itself has refused the client. `status` is the outcome of its method.
+pub fn authenticate_prompt_in_hook(status: c_int) -> Option<PromptOutcome> {
     let connection = connection::current()?;
-    let is_asked = connection.route() == Some(Route::HbaFile)
+    let is_asked = connection.sign_in_method() == Some(SignInMethod::HbaFile)
         && status == STATUS_OK
         && hba_file::is_in_force();
-    is_asked.then(ask)
+    is_asked.then(authenticate_prompt)
 }
 
-/// A client is about to send a token: whatever it sends instead, an event is owed.
+/// Notes that a client is about to send a token: whatever it sends instead, an event is pending.
 pub fn expect_token() {
-    disconnect::watch();
+    disconnect::begin_attempt();
 }
 
-/// Judges a token that the client has sent unasked, for the role of the startup packet, and keeps the verdict. The
-/// object id of whoever it belongs to, if they get in.
-pub fn judge(token: &[u8]) -> Option<Uuid> {
+/// Judges a token that the client has sent by itself, for the role of the startup packet, and keeps the verdict.
+/// Returns the object id of the token's principal if it is accepted.
+pub fn authenticate_token(token: &[u8]) -> Option<Uuid> {
     let connection = connection::current()?;
-    disconnect::watch();
+    disconnect::begin_attempt();
     let role = role::read(&connection.role_name);
-    let verdict = authenticate::judge_from(Source::Sent(token), &connection, role);
+    let verdict = authenticate::with_token(Source::Sent(token), &connection, role);
     let object_id = verdict.accepted_object_id();
-    attempt::keep(verdict);
+    attempt::set_verdict(verdict);
     object_id
 }
 
-/// Notes that [`ask`] or [`judge`] panicked or raised an ERROR, and left no verdict for that reason.
-pub fn asking_failed() {
-    attempt::fail();
+/// Notes that [`authenticate_prompt`] or [`authenticate_token`] panicked or raised an ERROR, and left no verdict.
+pub fn mark_internal_error() {
+    attempt::mark_internal_error();
 }
 
 /// Whether this backend holds an accepted verdict.
@@ -97,15 +98,16 @@ pub fn is_accepted() -> bool {
     attempt::verdict(|verdict| verdict.is_some_and(|verdict| verdict.outcome.is_ok()))
 }
 
-/// The refusal, recorded, of a client whom the authentication hook has never seen.
-pub fn bypassed() -> Refusal {
-    disconnect::watch();
-    let refusal = refusal(Reason::NoVerdict)
-        .with_detail("Another library has put its authentication hook in the place of this one's during the sign-in.");
-    conclude(Word::Refused(refusal)).unwrap_or_else(internal_error)
+/// Refuses and records a client that never reached the authentication hook.
+pub fn refuse_bypass() -> Refusal {
+    disconnect::begin_attempt();
+    let refusal = refusal(Reason::NoVerdict).with_detail(
+        "Another library replaced the authentication hook of aadauth during the sign-in.",
+    );
+    finish(Decision::Refused(refusal)).unwrap_or_else(internal_error)
 }
 
-/// The refusal for what should not happen.
+/// The refusal for an internal error.
 pub fn internal_error() -> Refusal {
     refusal(Reason::InternalError)
 }

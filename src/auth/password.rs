@@ -1,4 +1,4 @@
-//! Local roles on our line: SCRAM-SHA-256, as PostgreSQL does it.
+//! Local roles by an aadauth HBA record: SCRAM-SHA-256, as PostgreSQL does it.
 
 use std::time::Instant;
 
@@ -11,9 +11,9 @@ use crate::pg::log::{self, Level};
 use crate::pg::role::Role;
 use crate::settings::{self, Authentication};
 
-/// Asks for the password of a local role. A name that no role has goes through the same exchange, so that the two
-/// can't be told apart.
-pub fn ask(connection: &Connection, role: Option<Role>) -> Verdict {
+/// Authenticates a local role by password. A name that no role has goes through the same exchange, so that a client
+/// cannot tell the two apart.
+pub fn authenticate(connection: &Connection, role: Option<Role>) -> Verdict {
     let start = Instant::now();
     let outcome = decide(connection, role.is_some());
     Verdict {
@@ -51,11 +51,11 @@ fn log_md5(role: &str) {
     log::line(
         Level::Log,
         &format!(
-            "aadauth: role \"{role}\" has an MD5 password, which this pg_hba.conf line can't use"
+            "aadauth: role \"{role}\" has an MD5 password, which cannot be used with this pg_hba.conf record"
         ),
         None,
         Some(
-            "Set its password again with password_encryption = 'scram-sha-256', or give it a pg_hba.conf line of its \
+            "Set its password again with password_encryption = 'scram-sha-256', or give it a pg_hba.conf record of its \
              own before this one.",
         ),
     );

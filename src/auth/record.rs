@@ -1,51 +1,51 @@
-//! The audit event of a sign-in, and the log line of a good one.
+//! The audit event of a sign-in, and the log line of an accepted one.
 
 use std::time::Duration;
 
-use entra_token::{Judgement, PRINCIPAL_CHECK, PrincipalKind, Reason};
+use entra_token::{Judgment, PRINCIPAL_CHECK, PrincipalKind, Reason};
 
 use super::attempt;
 use super::refusal::Refusal;
-use super::verdict::{Accepted, Entrance, Verdict, Word};
+use super::verdict::{Accepted, AuthMethod, Decision, Verdict};
 use crate::audit::{self, Event, EventCheck, EventMembership, NotRecorded};
 use crate::pg::connection::{self, Connection, Proof};
 use crate::pg::log::{self, Level};
 use crate::pg::oauth::{self, WithoutToken};
-use crate::pg::route::Route;
+use crate::pg::sign_in_method::SignInMethod;
 use crate::settings::{self, AuditFailure};
 use crate::shared::outcome::Outcome;
-use crate::text::Shown;
+use crate::text::SanitizedText;
 use crate::{sessions, statistics};
 
 /// The method of a sign-in to a mapped role, and of one with a token to any.
 const ENTRA_TOKEN: &str = "entra-token";
 
-/// Every check's outcome, as the audit keeps it. `membership` is what was asked about it, and whom.
-pub fn checks(judgement: &Judgement, membership: Option<EventMembership>) -> Vec<EventCheck> {
-    judgement
+/// Every check's outcome, as the audit keeps it. `membership` is the group that was checked, and the source.
+pub fn checks(judgment: &Judgment, membership: Option<EventMembership>) -> Vec<EventCheck> {
+    judgment
         .checks
         .iter()
         .map(|check| EventCheck {
-            name: Shown::from(check.name),
+            name: SanitizedText::from(check.name),
             reason: check.outcome.err(),
             membership: membership.filter(|_| check.name == PRINCIPAL_CHECK),
         })
         .collect()
 }
 
-/// Leaves the event of a decided attempt.
+/// Records the event of a decided attempt.
 ///
 /// # Errors
-/// The sign-in was accepted, and can't be for want of an event (`aadauth.audit_failure`).
+/// The event of an accepted sign-in could not be recorded, so that it must be refused (`aadauth.audit_failure`).
 pub fn record(
     connection: &Connection,
-    word: &Word,
+    decision: &Decision,
     verdict: Option<&Verdict>,
 ) -> Result<(), NotRecorded> {
-    let (outcome, reason) = match word {
-        Word::Accepted(_) => (Outcome::Authenticated, None),
-        Word::Refused(refusal) => (Outcome::Refused, Some(refusal)),
-        Word::RefusedByMethod => {
+    let (outcome, reason) = match decision {
+        Decision::Accepted(_) => (Outcome::Authenticated, None),
+        Decision::Refused(refusal) => (Outcome::Refused, Some(refusal)),
+        Decision::RefusedByMethod => {
             let reason = match connection.method.as_str() {
                 "scram-sha-256" | "md5" | "password" => Reason::PasswordFailed,
                 _ => Reason::MethodRefused,
@@ -55,18 +55,18 @@ pub fn record(
                 Some(&Refusal::new(reason, &connection.role)),
             )
         }
-        Word::ClientGone | Word::Discovery => {
+        Decision::ClientGone | Decision::Discovery => {
             record_interrupted(verdict);
             return Ok(());
         }
     };
-    let recorded = append(connection, word, verdict, outcome, reason);
+    let recorded = append(connection, decision, verdict, outcome, reason);
     let (outcome, reason) = match recorded {
         Ok(()) => (outcome, reason.map(|refusal| refusal.reason)),
         Err(NotRecorded) => (Outcome::Refused, Some(Reason::AuditUnavailable)),
     };
     let method = method(connection, verdict);
-    // Of a password, it includes the client's time.
+    // For a password, it includes the client's time.
     let took = verdict
         .filter(|_| method == ENTRA_TOKEN)
         .map(|verdict| verdict.took);
@@ -76,14 +76,14 @@ pub fn record(
 
 fn append(
     connection: &Connection,
-    word: &Word,
+    decision: &Decision,
     verdict: Option<&Verdict>,
     outcome: Outcome,
     refusal: Option<&Refusal>,
 ) -> Result<(), NotRecorded> {
     let is_local_success = matches!(
-        word,
-        Word::Accepted(Entrance::Password | Entrance::OtherLine)
+        decision,
+        Decision::Accepted(AuthMethod::Password | AuthMethod::OtherRecord)
     );
     if is_local_success && !settings::audit_local_sign_ins() {
         return Ok(());
@@ -93,21 +93,24 @@ fn append(
         event.reason = Some(refusal.reason);
         event.checks = refusal.checks.clone();
     }
-    // Lines that have nothing to do with us are the way in when everything else fails.
-    let is_ours = matches!(word, Word::Accepted(Entrance::Token | Entrance::Password));
+    // Records that are not aadauth's are the emergency access: they do not depend on the audit.
+    let is_ours = matches!(
+        decision,
+        Decision::Accepted(AuthMethod::Token | AuthMethod::Password)
+    );
     audit::append(
         &event,
         is_ours && settings::audit_failure() == AuditFailure::Refuse,
     )
 }
 
-/// Leaves the event of an attempt that ended before the last word, or without anything to judge.
+/// Records the event of an attempt that ended before the final authorization check, or without a credential.
 pub fn record_interrupted(verdict: Option<&Verdict>) {
     let Some(connection) = connection::current() else {
         return;
     };
     let (outcome, refusal) = match verdict.map(|verdict| &verdict.outcome) {
-        // Who hangs up on a refusal has been refused.
+        // A client that disconnects on a refusal has been refused.
         Some(Err(refusal)) if refusal.reason != Reason::NoPassword => {
             (Outcome::Refused, refusal.clone())
         }
@@ -117,7 +120,7 @@ pub fn record_interrupted(verdict: Option<&Verdict>) {
             Refusal::new(Reason::Interrupted, &connection.role),
         ),
         None => {
-            let (outcome, reason) = untried(&connection);
+            let (outcome, reason) = outcome_without_verdict(&connection);
             (outcome, Refusal::new(reason, &connection.role))
         }
     };
@@ -130,27 +133,26 @@ pub fn record_interrupted(verdict: Option<&Verdict>) {
     let mut event = event(&connection, outcome, verdict);
     event.reason = Some(refusal.reason);
     event.checks = refusal.checks;
-    // Nothing is to be refused any more.
+    // The attempt has ended: there is nothing left to refuse.
     let _ = audit::append(&event, false);
 }
 
-/// What an attempt without a verdict came to.
-fn untried(connection: &Connection) -> (Outcome, Reason) {
-    if attempt::has_failed() {
+/// The outcome of an attempt without a verdict.
+fn outcome_without_verdict(connection: &Connection) -> (Outcome, Reason) {
+    if attempt::had_internal_error() {
         return (Outcome::Refused, Reason::InternalError);
     }
     match oauth::without_token() {
         WithoutToken::Malformed => (Outcome::Refused, Reason::TokenMalformed),
         WithoutToken::Discovery => (Outcome::Interrupted, Reason::TokenDiscovery),
-        WithoutToken::Silence if connection.route() == Some(Route::Oauth) => {
+        WithoutToken::Silence if connection.sign_in_method() == Some(SignInMethod::Oauth) => {
             (Outcome::Interrupted, Reason::NoPassword)
         }
         WithoutToken::Silence => (Outcome::Interrupted, Reason::Interrupted),
     }
 }
 
-/// Says who has signed in: to the server log, in the words that queries written for Azure look for, and to the rest
-/// of the server.
+/// Logs who has signed in, in the wording that queries written for Azure look for, and tells the rest of the server.
 pub fn announce(connection: &Connection, verdict: Option<&Verdict>) {
     let Some(principal) = verdict
         .and_then(|verdict| verdict.identity.as_ref())
@@ -169,19 +171,19 @@ pub fn announce(connection: &Connection, verdict: Option<&Verdict>) {
         None,
         None,
     );
-    let proof = match connection.route() {
-        Some(Route::HbaFile) => Proof::Cleartext,
-        _ => Proof::OfLine,
+    let proof = match connection.sign_in_method() {
+        Some(SignInMethod::HbaFile) => Proof::Cleartext,
+        _ => Proof::HbaMethod,
     };
     connection::set_identity(&principal.object_id.to_string(), proof);
 }
 
-/// `entra-token`, `password`, or the method of a line that is none of our business.
+/// The audit's `method`: `entra-token`, `password`, or the method of a record that is not aadauth's.
 fn method<'a>(connection: &'a Connection, verdict: Option<&Verdict>) -> &'a str {
     match verdict {
         Some(verdict) if verdict.role.as_ref().is_some_and(|role| role.is_mapped()) => ENTRA_TOKEN,
         // A token was judged, whether or not the role is mapped.
-        Some(_) if connection.route() == Some(Route::Oauth) => ENTRA_TOKEN,
+        Some(_) if connection.sign_in_method() == Some(SignInMethod::Oauth) => ENTRA_TOKEN,
         Some(_) => "password",
         None => &connection.method,
     }
@@ -189,10 +191,16 @@ fn method<'a>(connection: &'a Connection, verdict: Option<&Verdict>) -> &'a str 
 
 fn event(connection: &Connection, outcome: Outcome, verdict: Option<&Verdict>) -> Event {
     let mut event = Event::new(outcome, &connection.role, method(connection, verdict));
-    event.client_address = connection.client_address.as_deref().map(Shown::from);
+    event.client_address = connection
+        .client_address
+        .as_deref()
+        .map(SanitizedText::from);
     event.client_port = connection.client_port;
-    event.database = connection.database.as_deref().map(Shown::from);
-    event.application_name = connection.application_name.as_deref().map(Shown::from);
+    event.database = connection.database.as_deref().map(SanitizedText::from);
+    event.application_name = connection
+        .application_name
+        .as_deref()
+        .map(SanitizedText::from);
     event.tls = connection.tls;
     if let Some(verdict) = verdict {
         event.decision_micros = micros(verdict.took);

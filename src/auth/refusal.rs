@@ -1,4 +1,4 @@
-//! Why a sign-in is refused, and who is told what of it.
+//! Why a sign-in is refused, and what the client and the log are told.
 
 use entra_token::{Reason, client_text, sqlstate};
 
@@ -10,14 +10,14 @@ use crate::settings;
 #[derive(Clone)]
 pub struct Refusal {
     pub reason: Reason,
-    /// The outcome of every check, when the token's signature was good.
+    /// The outcome of every check, if the token's signature was valid.
     pub checks: Vec<EventCheck>,
     message: String,
     detail_log: String,
 }
 
 impl Refusal {
-    /// The refusal of that role name for that reason.
+    /// The refusal of a sign-in as that role, for that reason.
     pub fn new(reason: Reason, role: &str) -> Refusal {
         let audience = settings::audiences().first().map(ToString::to_string);
         Refusal {
@@ -39,7 +39,7 @@ impl Refusal {
         self
     }
 
-    /// Adds a sentence for the server log alone.
+    /// Adds a sentence that only the server log shows.
     pub fn with_detail(mut self, detail: &str) -> Refusal {
         self.detail_log = format!("{} {detail}", self.detail_log);
         self
@@ -54,16 +54,17 @@ impl Refusal {
     }
 }
 
-/// What the administrator can do about it, who alone may know how the lines should be.
+/// What an administrator can do about it. For the log only: a client must not learn how the records should be.
 fn advice(reason: Reason) -> String {
     if reason != Reason::WrongLine {
         return String::new();
     }
-    let line = if hba_file::is_set() {
-        "line of the file that aadauth.hba_file names such as: hostssl all all all trust".to_owned()
+    let record = if hba_file::is_set() {
+        "record in the file named by aadauth.hba_file, such as: hostssl all all all trust"
+            .to_owned()
     } else {
         let service = pam::service();
-        format!("pg_hba.conf line such as: hostssl all all all pam pamservice={service}")
+        format!("pg_hba.conf record, such as: hostssl all all all pam pamservice={service}")
     };
-    format!(" Connections of mapped roles must match a {line}")
+    format!(" Connections of mapped roles must match a {record}")
 }

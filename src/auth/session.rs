@@ -1,4 +1,4 @@
-//! What the table of live sessions has of an accepted sign-in.
+//! The entry of an accepted sign-in in the table of live sessions.
 
 use entra_token::{Mapping, PrincipalKind, RevocableIds};
 
@@ -7,10 +7,14 @@ use crate::clock;
 use crate::pg::connection::Connection;
 use crate::shared::bytes::Bytes;
 use crate::shared::sessions::table::Session;
-use crate::text::Shown;
+use crate::text::SanitizedText;
 
-/// `None` when the verdict doesn't say who it is about.
-pub fn of(verdict: &Verdict, mapping: &Mapping, connection: &Connection) -> Option<Session> {
+/// `None` if the verdict has no principal.
+pub fn from_verdict(
+    verdict: &Verdict,
+    mapping: &Mapping,
+    connection: &Connection,
+) -> Option<Session> {
     let identity = verdict.identity.as_ref()?;
     let principal = identity.principal.as_ref()?;
     let is_application = principal.kind == PrincipalKind::Service;
@@ -27,7 +31,13 @@ pub fn of(verdict: &Verdict, mapping: &Mapping, connection: &Connection) -> Opti
         upn: text(principal.upn.as_ref()),
         display_name: text(principal.display_name.as_ref()),
         token_id: text(identity.token.token_id.as_ref()),
-        database: text(connection.database.as_deref().map(Shown::from).as_ref()),
+        database: text(
+            connection
+                .database
+                .as_deref()
+                .map(SanitizedText::from)
+                .as_ref(),
+        ),
         client: match &connection.client_address {
             Some(address) if !connection.local_socket => Bytes::cut(address),
             _ => Bytes::cut("local"),
@@ -36,7 +46,7 @@ pub fn of(verdict: &Verdict, mapping: &Mapping, connection: &Connection) -> Opti
             connection
                 .application_name
                 .as_deref()
-                .map(Shown::from)
+                .map(SanitizedText::from)
                 .as_ref(),
         ),
         signed_in_at: clock::micros(),
@@ -44,6 +54,6 @@ pub fn of(verdict: &Verdict, mapping: &Mapping, connection: &Connection) -> Opti
     })
 }
 
-fn text<const N: usize>(shown: Option<&Shown>) -> Bytes<N> {
-    shown.map_or(Bytes::EMPTY, |shown| Bytes::cut(&shown.to_string()))
+fn text<const N: usize>(text: Option<&SanitizedText>) -> Bytes<N> {
+    text.map_or(Bytes::EMPTY, |text| Bytes::cut(&text.to_string()))
 }

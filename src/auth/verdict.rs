@@ -1,4 +1,4 @@
-//! What was decided about this backend's sign-in.
+//! The outcome of authentication, and the final decision about this backend's sign-in.
 
 use std::time::Duration;
 
@@ -11,48 +11,48 @@ use crate::audit::EventCheck;
 use crate::identity::Identity;
 use crate::pg::role::Role;
 
-/// A decision and what it was based on.
+/// The outcome of authentication and what it was based on.
 pub struct Verdict {
-    /// The role as it was when it was judged; a later reading must equal it.
+    /// The role as it was when it was judged; the final authorization check must read the same.
     pub role: Option<Role>,
     pub outcome: Result<Accepted, Refusal>,
-    /// What a token with a good signature says about its owner, accepted or not.
+    /// What a token with a valid signature says about its principal, accepted or not.
     pub identity: Option<Identity>,
     /// How the membership of an accepted sign-in to a group role is known.
     pub membership: Option<EventCheck>,
-    /// Without the time that the client took.
+    /// The duration, without the client's time.
     pub took: Duration,
 }
 
-/// How a role was let in.
+/// What the role was authenticated by.
 pub enum Accepted {
     Token(Mapping),
     Password,
 }
 
-/// What the hook does with a sign-in.
-pub enum Word {
-    Accepted(Entrance),
+/// What the authentication hook does with a sign-in.
+pub enum Decision {
+    Accepted(AuthMethod),
     Refused(Refusal),
     /// The method itself has refused a local role; core says so to the client.
     RefusedByMethod,
-    /// The client has gone; core ends the backend without a word.
+    /// The client has closed the connection; core ends the backend silently.
     ClientGone,
     /// The client has asked where to get a token and sent none; core has told it, and ends the connection.
     Discovery,
 }
 
-/// How an accepted sign-in came about.
-pub enum Entrance {
+/// How an accepted client authenticated.
+pub enum AuthMethod {
     Token,
-    /// SCRAM by a line of ours.
+    /// SCRAM by an aadauth HBA record.
     Password,
-    /// A local role by a pg_hba.conf line that is none of our business.
-    OtherLine,
+    /// A local role by any other pg_hba.conf record.
+    OtherRecord,
 }
 
 impl Verdict {
-    /// Who signs in, if they do, with a token.
+    /// The object id of a principal that was accepted with a token.
     pub fn accepted_object_id(&self) -> Option<Uuid> {
         match &self.outcome {
             Ok(Accepted::Token(_)) => {

@@ -1,5 +1,5 @@
-//! What the workers with a database have in common: waiting before another attempt to connect, and
-//! whether the database may be trusted with what they write.
+//! What the workers with a database share: the pause before another attempt to connect, and the check
+//! that the database can be trusted with what they write.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use crate::settings;
 use crate::shared::problem::ProblemKind;
 use crate::shared::shmem::ConnectFailures;
 
-/// Why a worker can't do its work. The message is what PostgreSQL's style wants of a primary one.
+/// Why a worker cannot work. The message is in the style of a primary message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     pub kind: ProblemKind,
@@ -30,19 +30,19 @@ impl From<Failure> for Problem {
     }
 }
 
-/// How long to wait before another attempt to connect: doubled after each that failed, and never so long
-/// that whoever has mended the database takes it for broken still.
+/// How long to wait before another attempt to connect: doubled after each failure, up to a minute, so that a corrected
+/// database is soon used.
 fn pause_after(failures: u32) -> Duration {
     const FIRST: Duration = Duration::from_secs(5);
-    const LONGEST: Duration = Duration::from_secs(60);
-    (FIRST * 2_u32.pow(failures.clamp(1, 16) - 1)).min(LONGEST)
+    const MAX: Duration = Duration::from_secs(60);
+    (FIRST * 2_u32.pow(failures.clamp(1, 16) - 1)).min(MAX)
 }
 
-/// After a connection that ended the process, waits before the next: a database that isn't there would
-/// otherwise fill the log. A reload ends the wait. `false` when the worker is to end.
+/// After an attempt to connect that ended the process, waits before the next: a missing database would otherwise fill
+/// the log. A reload ends the wait. Returns `false` if the worker must end.
 ///
-/// `what` completes "could not connect to database ... to". What `meanwhile` has to do is done all the
-/// time; it returns when it wants to be called again.
+/// `what` completes "could not connect to database ... to". `meanwhile` is called during the wait, and returns how long
+/// to wait before it is called again.
 pub fn wait_to_connect(
     failures: &ConnectFailures,
     what: &str,
@@ -87,18 +87,18 @@ pub fn connect(database: &str, failures: &ConnectFailures) {
     failures.set(0);
 }
 
-/// Whether the extension's tables of those names are there, and whose they are. A database's owner can do
-/// with it as they like, so that what a superuser's process writes to must be a superuser's.
+/// Whether the extension's tables of those names exist and are owned by a superuser. The owner of a database controls
+/// it, so that what a superuser's process writes to must be owned by a superuser.
 pub fn check(database: &str, tables: &[&str]) -> Result<(), Problem> {
-    worker::transaction(|| Ok(fitness(database, tables)?))?
+    worker::transaction(|| Ok(check_ownership(database, tables)?))?
 }
 
-/// [`check`] inside a transaction, a session's own for instance.
+/// [`check`] inside a transaction, for example that of a session.
 ///
 /// # Errors
-/// The catalogs can't be read.
-pub fn fitness(database: &str, tables: &[&str]) -> spi::Result<Result<(), Problem>> {
-    let (has_extension, has_tables, is_owned) = look_at(tables)?;
+/// The catalogs cannot be read.
+pub fn check_ownership(database: &str, tables: &[&str]) -> spi::Result<Result<(), Problem>> {
+    let (has_extension, has_tables, is_owned) = inspect(tables)?;
     let problem = if !has_extension {
         Problem {
             kind: ProblemKind::NoExtension,
@@ -115,11 +115,11 @@ pub fn fitness(database: &str, tables: &[&str]) -> spi::Result<Result<(), Proble
         Problem {
             kind: ProblemKind::NotOwned,
             message: format!(
-                "database \"{database}\" or tables of extension aadauth in it are not owned by a superuser, or others may write to them"
+                "database \"{database}\" or tables of extension aadauth in it are not owned by a superuser, or other roles may write to them"
             ),
             hint: Some(
                 "Run ALTER DATABASE ... OWNER TO a superuser, REVOKE all but SELECT on the tables, or set aadauth.database \
-                 to another one.",
+                 to another database.",
             ),
         }
     } else {
@@ -128,9 +128,9 @@ pub fn fitness(database: &str, tables: &[&str]) -> spi::Result<Result<(), Proble
     Ok(Err(problem))
 }
 
-/// Whether the extension is there, its tables are, and they are a superuser's alone, as their schema and the
-/// database.
-fn look_at(tables: &[&str]) -> spi::Result<(bool, bool, bool)> {
+/// Whether the extension exists, whether its tables do, and whether they, their schema and the database are owned by a
+/// superuser and writable for nobody else.
+fn inspect(tables: &[&str]) -> spi::Result<(bool, bool, bool)> {
     let query = "
 WITH tables AS (
     SELECT c.oid, c.relowner, c.relacl
@@ -159,7 +159,7 @@ SELECT
             UNION ALL SELECT relowner FROM parts) AS o
         JOIN pg_catalog.pg_roles AS r ON r.oid = o.owner
         WHERE NOT r.rolsuper)
-    -- Who may make a trigger has the worker run it; default privileges may have given that.
+    -- A role that may create a trigger has the worker run it; default privileges may have granted that.
     AND NOT EXISTS (
         SELECT FROM parts AS p
         CROSS JOIN pg_catalog.aclexplode(p.relacl) AS a

@@ -1,4 +1,4 @@
-//! What the background workers have in common.
+//! What the background workers share.
 
 pub mod database;
 pub mod notifier;

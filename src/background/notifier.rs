@@ -1,4 +1,4 @@
-//! How a thread tells the worker's main thread that it has something for it.
+//! How a thread notifies the worker's main thread that it has delivered something.
 
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -6,83 +6,86 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
 
-/// A file that becomes readable when a thread has delivered something, or has ended without.
+/// A file that becomes readable when a thread has delivered something, or has ended without (a self-pipe).
 ///
-/// A thread must not set the latch of its process, which is PostgreSQL's.
-pub struct Doorbell {
-    inside: UnixStream,
-    outside: Arc<UnixStream>,
+/// A thread must not set the latch of its process, because only the main thread may call PostgreSQL.
+pub struct Notifier {
+    receiving: UnixStream,
+    sending: Arc<UnixStream>,
 }
 
-/// A thread's right to deliver one value. Dropped, it rings as well, and then the receiver is
-/// disconnected: so the main thread learns of a thread that panicked.
+/// Lets a thread deliver one value. Dropped without, it notifies as well, and the receiver is disconnected:
+/// so the main thread notices a thread that panicked.
 pub struct Delivery<T> {
-    // In this order: whoever hears the bell finds the value, or the sender gone.
+    // In this order: when the notification arrives, the value is there or the sender is gone.
     sender: Sender<T>,
-    _bell: Bell,
+    _notification: Notification,
 }
 
-/// A thread's right to ring; dropped, it rings once more.
-pub struct Bell(Arc<UnixStream>);
+/// Lets a thread notify; dropped, it notifies once more.
+pub struct Notification(Arc<UnixStream>);
 
-impl Doorbell {
+impl Notifier {
     /// # Errors
     /// The process has no files left.
-    pub fn new() -> io::Result<Doorbell> {
-        let (inside, outside) = UnixStream::pair()?;
-        inside.set_nonblocking(true)?;
-        outside.set_nonblocking(true)?;
-        Ok(Doorbell {
-            inside,
-            outside: Arc::new(outside),
+    pub fn new() -> io::Result<Notifier> {
+        let (receiving, sending) = UnixStream::pair()?;
+        receiving.set_nonblocking(true)?;
+        sending.set_nonblocking(true)?;
+        Ok(Notifier {
+            receiving,
+            sending: Arc::new(sending),
         })
     }
 
-    /// Makes it quiet until somebody rings again. To be called before looking what there is.
-    pub fn silence(&self) {
-        let mut rings = [0; 64];
-        while (&self.inside).read(&mut rings).is_ok_and(|count| count > 0) {}
+    /// Clears past notifications. Call it before looking for delivered values.
+    pub fn drain(&self) {
+        let mut bytes = [0; 64];
+        while (&self.receiving)
+            .read(&mut bytes)
+            .is_ok_and(|count| count > 0)
+        {}
     }
 
-    /// For a thread that delivers by a way of its own.
-    pub fn bell(&self) -> Bell {
-        Bell(Arc::clone(&self.outside))
+    /// For a thread that delivers by other means.
+    pub fn notification(&self) -> Notification {
+        Notification(Arc::clone(&self.sending))
     }
 
-    /// What a thread is given, and where what it delivers arrives.
+    /// The delivery to pass to a thread, and the receiver of its value.
     pub fn delivery<T>(&self) -> (Delivery<T>, Receiver<T>) {
         let (sender, receiver) = mpsc::channel();
         let delivery = Delivery {
             sender,
-            _bell: self.bell(),
+            _notification: self.notification(),
         };
         (delivery, receiver)
     }
 }
 
-impl AsFd for Doorbell {
+impl AsFd for Notifier {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.inside.as_fd()
+        self.receiving.as_fd()
     }
 }
 
 impl<T> Delivery<T> {
-    /// Delivers the value; nobody may want it any more.
+    /// Delivers the value; the receiver may have been dropped.
     pub fn send(self, value: T) {
         let _ = self.sender.send(value);
     }
 }
 
-impl Bell {
-    pub fn ring(&self) {
-        // Where there is no room, it has been rung often enough.
+impl Notification {
+    pub fn notify(&self) {
+        // A full buffer means that the notification is already pending.
         let _ = (&*self.0).write(&[0]);
     }
 }
 
-impl Drop for Bell {
+impl Drop for Notification {
     fn drop(&mut self) {
-        self.ring();
+        self.notify();
     }
 }
 
@@ -95,42 +98,42 @@ mod tests {
 
     use super::*;
 
-    fn is_rung(doorbell: &Doorbell) -> bool {
-        let mut ring = [0];
-        (&doorbell.inside).read(&mut ring).is_ok()
+    fn is_notified(notifier: &Notifier) -> bool {
+        let mut byte = [0];
+        (&notifier.receiving).read(&mut byte).is_ok()
     }
 
     #[test]
-    fn it_rings_when_the_value_is_there() {
-        let doorbell = Doorbell::new().unwrap();
-        let (delivery, receiver) = doorbell.delivery();
-        assert!(!is_rung(&doorbell));
+    fn a_delivered_value_notifies() {
+        let notifier = Notifier::new().unwrap();
+        let (delivery, receiver) = notifier.delivery();
+        assert!(!is_notified(&notifier));
         delivery.send(7);
-        assert!(is_rung(&doorbell));
+        assert!(is_notified(&notifier));
         assert_eq!(receiver.try_recv(), Ok(7));
     }
 
     #[test]
-    fn it_rings_for_a_thread_that_panicked() {
-        let doorbell = Doorbell::new().unwrap();
-        let (delivery, receiver) = doorbell.delivery::<()>();
+    fn a_thread_that_panicked_notifies() {
+        let notifier = Notifier::new().unwrap();
+        let (delivery, receiver) = notifier.delivery::<()>();
         let thread = thread::spawn(move || {
             let _delivery = delivery;
             // Without a panic's text in the test's output.
             std::panic::resume_unwind(Box::new(()));
         });
         assert!(thread.join().is_err());
-        assert!(is_rung(&doorbell));
+        assert!(is_notified(&notifier));
         assert_eq!(receiver.try_recv(), Err(TryRecvError::Disconnected));
     }
 
     #[test]
-    fn many_rings_are_silenced_and_none_blocks() {
-        let doorbell = Doorbell::new().unwrap();
+    fn many_notifications_are_drained_and_none_blocks() {
+        let notifier = Notifier::new().unwrap();
         for _ in 0..100_000 {
-            drop(doorbell.delivery::<()>());
+            drop(notifier.delivery::<()>());
         }
-        doorbell.silence();
-        assert!(!is_rung(&doorbell));
+        notifier.drain();
+        assert!(!is_notified(&notifier));
     }
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 const FIRST_RETRY: Duration = Duration::from_secs(5);
 const LAST_RETRY: Duration = Duration::from_secs(300);
 
-/// When the next fetch by schedule is due. Time and chance are arguments.
+/// When the next scheduled fetch is due. Time and jitter are arguments.
 #[derive(Debug)]
 pub struct Schedule {
     interval: Duration,
@@ -49,14 +49,13 @@ impl Schedule {
         self.due = now + self.interval;
     }
 
-    /// The next try comes after 5 s, then after twice as long each time, up to 5 min; each pause is
-    /// shortened by up to a quarter, by `chance`, so that servers which failed together don't return
-    /// together.
-    pub fn failed(&mut self, now: Instant, chance: u8) {
+    /// The next attempt is due after 5 s, then after twice as long each time, up to 5 min. Each pause is shortened by up
+    /// to a quarter, by `jitter`, so that servers that failed together do not retry together.
+    pub fn failed(&mut self, now: Instant, jitter: u8) {
         let doubled = FIRST_RETRY * 2_u32.pow(self.failures.min(10));
         let pause = doubled.min(LAST_RETRY);
         self.failures = self.failures.saturating_add(1);
-        self.due = now + pause - pause * u32::from(chance) / 1024;
+        self.due = now + pause - pause * u32::from(jitter) / 1024;
     }
 }
 

@@ -6,7 +6,7 @@ use entra_api::{ErrorKind, read_ca_file};
 use serde::Deserialize;
 
 use super::finding::{Code, Finding};
-use crate::shared::directory::lookup_error::Answerless;
+use crate::shared::directory::lookup_error::LookupError;
 use crate::{directory, settings};
 
 pub fn check() -> Result<Vec<Finding>, Box<dyn Error>> {
@@ -56,8 +56,8 @@ fn access() -> Option<Finding> {
         return None;
     }
     match directory::probe() {
-        Ok(()) | Err(Answerless::WorkerNotRunning | Answerless::NotConfigured) => None,
-        Err(Answerless::Directory { kind, message }) => {
+        Ok(()) | Err(LookupError::WorkerNotRunning | LookupError::NotConfigured) => None,
+        Err(LookupError::Directory { kind, message }) => {
             let (code, place) = match kind {
                 ErrorKind::PermissionMissing => (
                     Code::DirectoryPermissionMissing,
@@ -73,11 +73,11 @@ fn access() -> Option<Finding> {
             };
             Some(finding(code, place, &message, kind))
         }
-        Err(answerless) => Some(Finding::new(
+        Err(lookup_error) => Some(Finding::new(
             Code::DirectoryNotAnswering,
             "aadauth.graph_endpoint",
-            sentence(&answerless.message()),
-            answerless.hint(),
+            sentence(&lookup_error.message()),
+            lookup_error.hint(),
         )),
     }
 }

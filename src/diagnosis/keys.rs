@@ -85,7 +85,7 @@ fn missing_or_old() -> Option<Finding> {
             Code::SigningKeysMissing,
             format!("There are no signing keys, so every token is refused.{because}"),
         )
-    } else if age >= keys::OLD {
+    } else if age >= keys::WARNING_AGE {
         let left = (limit.as_secs() / 3600).saturating_sub(hours);
         (
             Code::SigningKeysOld,

@@ -21,7 +21,7 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 use serde::de::DeserializeOwned;
 
-use crate::pg::rights;
+use crate::pg::privileges;
 use finding::{Code, Finding};
 use roles::Roles;
 
@@ -49,7 +49,7 @@ fn check_configuration() -> TableIterator<
     ),
 > {
     // Also where EXECUTE was granted: it reads files and passwords' presence.
-    if !rights::is_superuser(rights::current_user()) {
+    if !privileges::is_superuser(privileges::current_user()) {
         fail(
             PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
             "must be superuser to check the configuration".into(),

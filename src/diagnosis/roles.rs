@@ -11,7 +11,7 @@ use serde::Deserialize;
 use super::finding::{Code, Finding, list};
 use super::hba::Login;
 use crate::pg::label;
-use crate::pg::rights::{self, CREATEROLE_IS_BROAD};
+use crate::pg::privileges::{self, CREATEROLE_IS_BROAD};
 use crate::principals::{AADAUTH_AUDITOR, AZURE_PG_ADMIN, admin};
 use crate::settings;
 
@@ -55,7 +55,7 @@ impl Roles {
     pub fn read() -> Result<Roles, Box<dyn Error>> {
         let labels: BTreeMap<String, _> = label::all()
             .into_iter()
-            .filter_map(|(role, labels)| Some((rights::name_of(role)?, (role, labels))))
+            .filter_map(|(role, labels)| Some((privileges::name_of(role)?, (role, labels))))
             .collect();
         let attributes = super::rows::<Attributes>(
             "SELECT rolname AS name, rolsuper AS is_superuser, rolcanlogin AS may_log_in,

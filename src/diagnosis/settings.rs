@@ -7,7 +7,7 @@ use entra_token::{Audience, Cloud};
 use serde::Deserialize;
 
 use super::finding::{Code, Finding};
-use crate::pg::setting;
+use crate::pg::guc;
 use crate::settings::{self, Authentication};
 
 pub fn check() -> Result<Vec<Finding>, Box<dyn Error>> {
@@ -50,7 +50,7 @@ fn refused() -> Result<Vec<Finding>, Box<dyn Error>> {
                 _ => name.clone(),
             };
             let value = setting.unwrap_or_default();
-            let objection = setting::objection(&name, &value);
+            let objection = guc::check_error(&name, &value);
             if name.eq_ignore_ascii_case(HBA_FILE) && objection.is_none() {
                 return Finding::new(
                     Code::RestartPending,

@@ -17,10 +17,10 @@ use uuid::Uuid;
 
 use crate::pg::latch::{self, Process};
 use crate::shared::bytes::Bytes;
-use crate::shared::directory::lookup_error::Answerless;
-use crate::shared::directory::question::{Answer, Question};
+use crate::shared::directory::lookup_error::LookupError;
+use crate::shared::directory::query::{Answer, Query};
 use crate::shared::directory::scope::Scope;
-use crate::shared::directory::table::{Expired, GRACE, Ticket};
+use crate::shared::directory::table::{Expired, GRACE_PERIOD, Ticket};
 use crate::shared::shmem;
 use crate::{clock, settings};
 
@@ -35,43 +35,43 @@ pub struct Membership {
 /// Finds the principal with this user principal name (users) or display name (others).
 ///
 /// # Errors
-/// [`Answerless`]; within [`ErrorKind`] there is none of that name, or more than one.
-pub fn find_by_name(name: &str) -> Result<Principal, Answerless> {
-    let name = Bytes::new(name.as_bytes()).ok_or_else(|| Answerless::Directory {
+/// [`LookupError`]; within [`ErrorKind`] there is none of that name, or more than one.
+pub fn find_by_name(name: &str) -> Result<Principal, LookupError> {
+    let name = Bytes::new(name.as_bytes()).ok_or_else(|| LookupError::Directory {
         kind: ErrorKind::NotFound,
         message: "the name is longer than that of any principal".to_owned(),
     })?;
-    find(Question::ByName(name))
+    find(Query::ByName(name))
 }
 
 /// Finds the principal with this object id.
 ///
 /// # Errors
-/// [`Answerless`].
-pub fn find_by_object_id(object_id: Uuid) -> Result<Principal, Answerless> {
-    find(Question::ByObjectId(object_id))
+/// [`LookupError`].
+pub fn find_by_object_id(object_id: Uuid) -> Result<Principal, LookupError> {
+    find(Query::ByObjectId(object_id))
 }
 
 /// Finds the service principal of the application with this id.
 ///
 /// # Errors
-/// [`Answerless`].
-pub fn find_by_app_id(app_id: Uuid) -> Result<Principal, Answerless> {
-    find(Question::ByAppId(app_id))
+/// [`LookupError`].
+pub fn find_by_app_id(app_id: Uuid) -> Result<Principal, LookupError> {
+    find(Query::ByAppId(app_id))
 }
 
 /// Whether the principal is in the group, directly or through other groups: from the cache, or else from
 /// the directory. `kind` is the principal's: a user or a service principal.
 ///
 /// # Errors
-/// [`Answerless`].
+/// [`LookupError`].
 pub fn membership(
     kind: PrincipalKind,
     member: Uuid,
     group: Uuid,
-) -> Result<Membership, Answerless> {
-    let settings = settings::directory().ok_or(Answerless::NotConfigured)?;
-    let scope = Scope::of(&settings).ok_or(Answerless::NotConfigured)?;
+) -> Result<Membership, LookupError> {
+    let settings = settings::directory().ok_or(LookupError::NotConfigured)?;
+    let scope = Scope::of(&settings).ok_or(LookupError::NotConfigured)?;
     let (ttl, now) = (settings::group_cache_ttl(), clock::micros());
     let known = shmem::groups(|cache| cache.lookup(&scope, member, group, ttl, now));
     if let Some(is_member) = known {
@@ -80,12 +80,12 @@ pub fn membership(
             is_cached: true,
         });
     }
-    let question = Question::Membership {
+    let query = Query::Membership {
         kind,
         member,
         group,
     };
-    match submit_in(scope, question)? {
+    match submit_in(scope, query)? {
         Answer::Member(is_member) => Ok(Membership {
             is_member,
             is_cached: false,
@@ -97,9 +97,9 @@ pub fn membership(
 /// Checks that the server may make all requests that it may need.
 ///
 /// # Errors
-/// [`Answerless`].
-pub fn probe() -> Result<(), Answerless> {
-    match submit(Question::Probe)? {
+/// [`LookupError`].
+pub fn probe() -> Result<(), LookupError> {
+    match submit(Query::Probe)? {
         Answer::Ready => Ok(()),
         _ => Err(mismatched_answer()),
     }
@@ -107,53 +107,53 @@ pub fn probe() -> Result<(), Answerless> {
 
 /// Removes the group's memberships from the cache, so that the directory is queried again.
 pub fn forget_group(group: Uuid) {
-    shmem::change_groups(|cache| cache.forget(group));
+    shmem::change_groups(|cache| cache.invalidate(group));
 }
 
-fn find(question: Question) -> Result<Principal, Answerless> {
-    match submit(question)? {
+fn find(query: Query) -> Result<Principal, LookupError> {
+    match submit(query)? {
         Answer::Found(principal) => Ok(principal.into()),
         _ => Err(mismatched_answer()),
     }
 }
 
-fn submit(question: Question) -> Result<Answer, Answerless> {
-    let settings: DirectorySettings = settings::directory().ok_or(Answerless::NotConfigured)?;
-    let scope = Scope::of(&settings).ok_or(Answerless::NotConfigured)?;
-    submit_in(scope, question)
+fn submit(query: Query) -> Result<Answer, LookupError> {
+    let settings: DirectorySettings = settings::directory().ok_or(LookupError::NotConfigured)?;
+    let scope = Scope::of(&settings).ok_or(LookupError::NotConfigured)?;
+    submit_in(scope, query)
 }
 
 /// Submits the query and waits for the answer.
-fn submit_in(scope: Scope, question: Question) -> Result<Answer, Answerless> {
-    let own = Process::own().ok_or(Answerless::WorkerNotRunning)?;
+fn submit_in(scope: Scope, query: Query) -> Result<Answer, LookupError> {
+    let own = Process::own().ok_or(LookupError::WorkerNotRunning)?;
     let timeout = settings::directory_timeout();
-    let (ticket, worker) = shmem::change_questions(|table| {
-        let ticket = table.ask(own, scope, question, clock::micros(), timeout);
+    let (ticket, worker) = shmem::change_queries(|table| {
+        let ticket = table.ask(own, scope, query, clock::micros(), timeout);
         (ticket, table.worker())
     });
-    let asked = Asked(ticket?);
+    let handle = QueryHandle(ticket?);
     if let Some(worker) = worker {
         worker.wake();
     }
-    asked.wait(timeout + GRACE)?.into_result()
+    handle.wait(timeout + GRACE_PERIOD)?.into_result()
 }
 
 /// A query of this process in the table. Dropping it removes the query. A FATAL drops nothing, and then
 /// the query stays until it expires.
-struct Asked(Ticket);
+struct QueryHandle(Ticket);
 
-impl Asked {
-    fn wait(self, timeout: Duration) -> Result<Answer, Answerless> {
+impl QueryHandle {
+    fn wait(self, timeout: Duration) -> Result<Answer, LookupError> {
         let deadline = Instant::now() + timeout;
         loop {
-            match shmem::change_questions(|table| table.collect(self.0)) {
+            match shmem::change_queries(|table| table.collect(self.0)) {
                 Ok(Some(answer)) => return Ok(answer),
                 Ok(None) => {}
-                Err(Expired) => return Err(Answerless::TimedOut),
+                Err(Expired) => return Err(LookupError::TimedOut),
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return Err(Answerless::TimedOut);
+                return Err(LookupError::TimedOut);
             }
             // One millisecond more, since the latch's timeout has millisecond resolution.
             latch::wait(left + Duration::from_millis(1));
@@ -161,15 +161,15 @@ impl Asked {
     }
 }
 
-impl Drop for Asked {
+impl Drop for QueryHandle {
     fn drop(&mut self) {
-        shmem::change_questions(|table| table.leave(self.0));
+        shmem::change_queries(|table| table.leave(self.0));
     }
 }
 
 /// An answer of the wrong kind, which the table never gives.
-fn mismatched_answer() -> Answerless {
-    Answerless::Directory {
+fn mismatched_answer() -> LookupError {
+    LookupError::Directory {
         kind: ErrorKind::BadAnswer,
         message: "the answer does not match the query".to_owned(),
     }
@@ -179,6 +179,6 @@ fn mismatched_answer() -> Answerless {
 #[cfg(feature = "fault-injection")]
 #[pgrx::pg_extern(schema = "aadauth")]
 fn directory_slots_taken() -> i64 {
-    let taken = shmem::questions(|table| table.taken(clock::micros()));
+    let taken = shmem::queries(|table| table.taken(clock::micros()));
     i64::try_from(taken).unwrap_or(i64::MAX)
 }

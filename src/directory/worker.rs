@@ -13,13 +13,13 @@ use entra_api::{DirectoryError, DirectorySettings, ErrorKind};
 use entra_client::Directory;
 
 use super::log::DirectoryLog;
-use crate::background::notifier::{Delivery, Doorbell};
+use crate::background::notifier::{Delivery, Notifier};
 use crate::pg::latch::Process;
 use crate::pg::worker;
-use crate::shared::directory::groups::Learnt;
-use crate::shared::directory::question::{Answer, Question};
+use crate::shared::directory::groups::CachedMembership;
+use crate::shared::directory::query::{Answer, Query};
 use crate::shared::directory::scope::Scope;
-use crate::shared::directory::table::{GRACE, Open, Ticket};
+use crate::shared::directory::table::{GRACE_PERIOD, PendingQuery, Ticket};
 use crate::shared::shmem;
 use crate::{clock, settings, statistics};
 
@@ -33,7 +33,7 @@ const MAX_PAUSE: Duration = Duration::from_secs(60);
 type Outcome = Result<Answer, DirectoryError>;
 
 /// The running queries, and the directory that they are sent to.
-pub struct Questions {
+pub struct Queries {
     directory: Option<(DirectorySettings, Scope)>,
     /// To the thread that owns the directory client; `None` until there is a query.
     jobs: Option<Sender<Job>>,
@@ -43,13 +43,13 @@ pub struct Questions {
 
 /// A query for a thread.
 struct Job {
-    question: Question,
+    query: Query,
     deadline: Instant,
     delivery: Delivery<Outcome>,
 }
 
 struct Running {
-    question: Question,
+    query: Query,
     /// The last ticket when the query started. Later ones did not contribute to its deadline.
     newest: Ticket,
     deadline: Instant,
@@ -58,16 +58,16 @@ struct Running {
     outcome: Receiver<Outcome>,
 }
 
-impl Questions {
-    pub fn new() -> Questions {
-        let mut questions = Questions {
+impl Queries {
+    pub fn new() -> Queries {
+        let mut queries = Queries {
             directory: None,
             jobs: None,
             running: Vec::new(),
             log: DirectoryLog::default(),
         };
-        questions.reload();
-        questions
+        queries.reload();
+        queries
     }
 
     /// Adopts the current settings, and has their files read again.
@@ -93,46 +93,52 @@ impl Questions {
     }
 
     /// Does what is due, and returns how long to sleep.
-    pub fn step(&mut self, now: Instant, doorbell: &Doorbell) -> Duration {
+    pub fn step(&mut self, now: Instant, notifier: &Notifier) -> Duration {
         self.collect(now);
         let clock = clock::micros();
-        let (open, newest) = shmem::questions(|table| (table.open(clock), table.last_ticket()));
+        let (open, newest) = shmem::queries(|table| (table.pending(clock), table.last_ticket()));
         let mut pause = MAX_PAUSE;
-        for question in &open {
+        for pending in &open {
             let is_ours = self
                 .directory
                 .as_ref()
-                .is_some_and(|(_, scope)| question.scope == *scope);
+                .is_some_and(|(_, scope)| pending.scope == *scope);
             if !is_ours {
-                let left = RELOAD_LAG.saturating_sub(since(question.asked_at, clock));
+                let left = RELOAD_LAG.saturating_sub(since(pending.asked_at, clock));
                 match left.is_zero() {
                     true => answer(
-                        &question.scope,
-                        &question.question,
-                        question.ticket,
+                        &pending.scope,
+                        &pending.query,
+                        pending.ticket,
                         Answer::OtherSettings,
                     ),
                     false => pause = pause.min(left),
                 }
                 continue;
             }
-            let is_running = |running: &Running| running.question == question.question;
+            let is_running = |running: &Running| running.query == pending.query;
             if self.running.len() < MAX_CONCURRENT && !self.running.iter().any(is_running) {
-                let due_at = latest(&open, question);
-                self.start(question, newest, now + since(clock, due_at), doorbell);
+                let due_at = latest(&open, pending);
+                self.start(pending, newest, now + since(clock, due_at), notifier);
             }
         }
         for running in &self.running {
-            let overdue = running.deadline + GRACE;
+            let overdue = running.deadline + GRACE_PERIOD;
             pause = pause.min(overdue.saturating_duration_since(now));
         }
         pause
     }
 
-    fn start(&mut self, open: &Open, newest: Ticket, deadline: Instant, doorbell: &Doorbell) {
-        let (delivery, outcome) = doorbell.delivery();
+    fn start(
+        &mut self,
+        pending: &PendingQuery,
+        newest: Ticket,
+        deadline: Instant,
+        notifier: &Notifier,
+    ) {
+        let (delivery, outcome) = notifier.delivery();
         let running = Running {
-            question: open.question,
+            query: pending.query,
             newest,
             deadline,
             asked_at: clock::micros(),
@@ -140,7 +146,7 @@ impl Questions {
             outcome,
         };
         let job = Job {
-            question: open.question,
+            query: pending.query,
             deadline,
             delivery,
         };
@@ -168,7 +174,7 @@ impl Questions {
         self.running.retain(|running| {
             let outcome = match running.outcome.try_recv() {
                 Ok(outcome) => outcome,
-                Err(TryRecvError::Empty) if now < running.deadline + GRACE => return true,
+                Err(TryRecvError::Empty) if now < running.deadline + GRACE_PERIOD => return true,
                 // It must not occupy its place any longer.
                 Err(TryRecvError::Empty) => Err(DirectoryError {
                     kind: ErrorKind::TimedOut,
@@ -179,16 +185,11 @@ impl Questions {
                     message: "the lookup thread could not start or ended early".to_owned(),
                 }),
             };
-            finished.push((
-                running.question,
-                running.provenance(),
-                running.newest,
-                outcome,
-            ));
+            finished.push((running.query, running.provenance(), running.newest, outcome));
             false
         });
-        for (question, provenance, newest, outcome) in finished {
-            self.finish(now, &question, provenance, newest, outcome);
+        for (query, provenance, newest, outcome) in finished {
+            self.finish(now, &query, provenance, newest, outcome);
         }
     }
 
@@ -196,7 +197,7 @@ impl Questions {
     fn finish(
         &mut self,
         now: Instant,
-        question: &Question,
+        query: &Query,
         provenance: (i64, u64),
         newest: Ticket,
         outcome: Outcome,
@@ -205,19 +206,19 @@ impl Questions {
         let Some((_, scope)) = &self.directory else {
             return;
         };
-        if let (Question::Membership { member, group, .. }, Ok(Answer::Member(is_member))) =
-            (question, &outcome)
+        if let (Query::Membership { member, group, .. }, Ok(Answer::Member(is_member))) =
+            (query, &outcome)
             && !settings::group_cache_ttl().is_zero()
         {
             let (asked_at, generation) = provenance;
-            let membership = Learnt {
+            let membership = CachedMembership {
                 member: *member,
                 group: *group,
                 is_member: *is_member,
                 asked_at,
                 generation,
             };
-            shmem::change_groups(|cache| cache.keep(scope, &membership));
+            shmem::change_groups(|cache| cache.insert(scope, &membership));
         }
         let (_, generation) = provenance;
         let is_current = !settings::group_cache_ttl().is_zero()
@@ -230,7 +231,7 @@ impl Questions {
             Err(error) if error.kind == ErrorKind::TimedOut => (newest, error.into()),
             Err(error) => (Ticket::LAST, error.into()),
         };
-        answer(scope, question, up_to, result);
+        answer(scope, query, up_to, result);
         self.log.record(now, failure(&outcome));
     }
 }
@@ -249,18 +250,18 @@ fn failure(outcome: &Outcome) -> Option<&DirectoryError> {
     outcome.as_ref().err().filter(is_failure)
 }
 
-fn answer(scope: &Scope, question: &Question, newest: Ticket, answer: Answer) {
-    let askers = shmem::change_questions(|table| table.answer(scope, question, newest, answer));
+fn answer(scope: &Scope, query: &Query, newest: Ticket, answer: Answer) {
+    let askers = shmem::change_queries(|table| table.answer(scope, query, newest, answer));
     askers.into_iter().for_each(Process::wake);
 }
 
 /// When the last process with the same query stops waiting.
-fn latest(open: &[Open], question: &Open) -> i64 {
+fn latest(open: &[PendingQuery], pending: &PendingQuery) -> i64 {
     open.iter()
-        .filter(|open| open.question == question.question && open.scope == question.scope)
+        .filter(|open| open.query == pending.query && open.scope == pending.scope)
         .map(|open| open.due_at)
         .max()
-        .unwrap_or(question.due_at)
+        .unwrap_or(pending.due_at)
 }
 
 /// From one time in microseconds to a later one.
@@ -284,7 +285,7 @@ fn serve(settings: &DirectorySettings, jobs: &Receiver<Job>) {
             },
         };
         let ask = move || {
-            let outcome = lookup(&directory, &job.question, job.deadline);
+            let outcome = lookup(&directory, &job.query, job.deadline);
             job.delivery.send(outcome);
         };
         // If no thread starts, the job is dropped, and the receiver notices that.
@@ -294,24 +295,24 @@ fn serve(settings: &DirectorySettings, jobs: &Receiver<Job>) {
     }
 }
 
-fn lookup(directory: &Directory, question: &Question, deadline: Instant) -> Outcome {
-    match question {
-        Question::ByName(name) => directory
+fn lookup(directory: &Directory, query: &Query, deadline: Instant) -> Outcome {
+    match query {
+        Query::ByName(name) => directory
             .find_by_name(name.as_str(), deadline)
             .map(|principal| Answer::Found((&principal).into())),
-        Question::ByObjectId(object_id) => directory
+        Query::ByObjectId(object_id) => directory
             .find_by_object_id(*object_id, deadline)
             .map(|principal| Answer::Found((&principal).into())),
-        Question::ByAppId(app_id) => directory
+        Query::ByAppId(app_id) => directory
             .find_by_app_id(*app_id, deadline)
             .map(|principal| Answer::Found((&principal).into())),
-        Question::Membership {
+        Query::Membership {
             kind,
             member,
             group,
         } => directory
             .is_member(*kind, *member, *group, deadline)
             .map(Answer::Member),
-        Question::Probe => directory.probe(deadline).map(|()| Answer::Ready),
+        Query::Probe => directory.probe(deadline).map(|()| Answer::Ready),
     }
 }

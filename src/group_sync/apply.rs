@@ -17,7 +17,7 @@ use super::groups::{self, Group};
 use super::history::{self, Action, Change, Entry, Progress, State};
 use super::members::Members;
 use crate::pg::label::{self, Labels};
-use crate::pg::rights::{self, CREATEROLE_IS_BROAD};
+use crate::pg::privileges::{self, CREATEROLE_IS_BROAD};
 use crate::pg::worker::{self, Failure};
 use crate::principals::mapped::MappedRoles;
 use crate::principals::member::{self, NamedRole};
@@ -95,7 +95,7 @@ pub fn revoke(
             }
             let (Some(reason), Some(name)) = (
                 members.revoke_reason(role, group.requirements()),
-                rights::name_of(role.role),
+                privileges::name_of(role.role),
             ) else {
                 continue;
             };
@@ -204,7 +204,7 @@ impl Changes {
                     if holders.contains(&role.role) || !lock(role.role) {
                         continue;
                     }
-                    if let Some(name) = rights::name_of(role.role) {
+                    if let Some(name) = privileges::name_of(role.role) {
                         self.record(&name, member, Action::Granted, None);
                         let role = role.role;
                         self.granted.push(NamedRole { role, name });
@@ -262,7 +262,7 @@ fn finish(entry: &Entry, changes: &[Change], progress: Progress) -> Result<Appli
 fn name_holder(member: &Principal) -> Option<String> {
     // A name with a NUL has been refused.
     let name = CString::new(member.name.as_str()).unwrap_or_default();
-    let holder = rights::role_named(&name)?;
+    let holder = privileges::role_named(&name)?;
     let Labels { public, internal } = label::of(holder);
     let is = match internal.or(public) {
         None => "The role of that name is not mapped to a principal.".to_owned(),
@@ -380,7 +380,7 @@ fn grants(
 
 /// Keeps the role from being dropped until the transaction ends; `false` when it has been dropped.
 fn lock(role: pg_sys::Oid) -> bool {
-    rights::lock_role(role)
+    privileges::lock_role(role)
 }
 
 fn names<'a>(roles: impl Iterator<Item = &'a NamedRole>) -> String {

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use crate::principals::lookup;
 use crate::principals::mapped::{MappedRole, MappedRoles};
 use crate::principals::member::GroupRequirements;
-use crate::text::Shown;
+use crate::text::SanitizedText;
 
 /// Why a member gets no role, or a group is not synchronized. The codes are stable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -172,7 +172,7 @@ pub fn ineligible(
 /// like, and an application, whose owner chooses its name, must not pass for a user.
 fn name_problem(member: &Principal) -> Option<SkipReason> {
     let name = member.name.as_str();
-    let is_shown = Shown::new(name).to_string() == name && name.trim() == name;
+    let is_shown = SanitizedText::new(name).to_string() == name && name.trim() == name;
     let passes_for_user = member.kind == PrincipalKind::Service && lookup::has_at_sign(name);
     if name.is_empty() || !is_shown || passes_for_user {
         Some(SkipReason::NameUnusable)

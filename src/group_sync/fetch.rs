@@ -16,7 +16,7 @@ use entra_client::Directory;
 use entra_token::PrincipalKind;
 use uuid::Uuid;
 
-use crate::background::notifier::{Bell, Doorbell};
+use crate::background::notifier::{Notification, Notifier};
 use crate::pg::worker;
 use crate::statistics;
 
@@ -92,7 +92,7 @@ impl From<DirectoryError> for FetchError {
 pub struct MemberFetcher {
     groups: Sender<Uuid>,
     messages: Receiver<Message>,
-    doorbell: Doorbell,
+    notifier: Notifier,
     stop: Arc<AtomicBool>,
 }
 
@@ -100,20 +100,20 @@ impl MemberFetcher {
     /// # Errors
     /// The system cannot start another thread.
     pub fn start(settings: DirectorySettings) -> io::Result<MemberFetcher> {
-        let doorbell = Doorbell::new()?;
+        let notifier = Notifier::new()?;
         let (groups, requested) = mpsc::channel();
         let (sender, messages) = mpsc::sync_channel(CAPACITY);
         let stop = Arc::new(AtomicBool::new(false));
         let thread = Thread {
             messages: sender,
-            bell: doorbell.bell(),
+            notification: notifier.notification(),
             stop: Arc::clone(&stop),
         };
         worker::spawn("aadauth-sync", move || thread.run(settings, &requested))?;
         Ok(MemberFetcher {
             groups,
             messages,
-            doorbell,
+            notifier,
             stop,
         })
     }
@@ -126,7 +126,7 @@ impl MemberFetcher {
 
     /// The next message, if there is one.
     pub fn next(&self) -> Option<Message> {
-        self.doorbell.silence();
+        self.notifier.drain();
         match self.messages.try_recv() {
             Ok(message) => Some(message),
             Err(TryRecvError::Empty) => None,
@@ -137,8 +137,8 @@ impl MemberFetcher {
     }
 
     /// Readable when [`next`](Self::next) has something.
-    pub fn bell(&self) -> BorrowedFd<'_> {
-        self.doorbell.as_fd()
+    pub fn notifier_fd(&self) -> BorrowedFd<'_> {
+        self.notifier.as_fd()
     }
 }
 
@@ -150,7 +150,7 @@ impl Drop for MemberFetcher {
 
 struct Thread {
     messages: SyncSender<Message>,
-    bell: Bell,
+    notification: Notification,
     stop: Arc<AtomicBool>,
 }
 
@@ -186,7 +186,7 @@ impl Thread {
     /// `false` when the [`MemberFetcher`] has been dropped.
     fn send(&self, message: Message) -> bool {
         let is_sent = self.messages.send(message).is_ok();
-        self.bell.ring();
+        self.notification.notify();
         is_sent
     }
 }

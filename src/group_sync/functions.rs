@@ -8,7 +8,7 @@ use pgrx::prelude::*;
 
 use super::error::SyncError;
 use crate::pg::name::Name;
-use crate::pg::{latch, rights, server, snapshot};
+use crate::pg::{latch, privileges, server, snapshot};
 use crate::shared::group_sync::{Reply, Ticket};
 use crate::shared::shmem;
 use crate::{clock, principals, settings};
@@ -70,7 +70,7 @@ fn synchronize() -> Result<Vec<Row>, SyncError> {
     if server::current_database() != Some(database.clone()) {
         return Err(SyncError::OtherDatabase(database));
     }
-    if server::has_changed_something() {
+    if server::has_written() {
         return Err(SyncError::HasChanges);
     }
     let ticket = request_run()?;
@@ -110,7 +110,7 @@ fn read(after: i64, last: i64) -> spi::Result<Vec<Row>> {
                  ORDER BY c.group_role, c.member NULLS FIRST, c.action";
     let values = [DatumWithOid::from(after), DatumWithOid::from(last)];
     snapshot::with_latest(|| {
-        rights::as_bootstrap_superuser(|| {
+        privileges::as_bootstrap_superuser(|| {
             Spi::connect(|client| {
                 client
                     .select(query, None, &values)?

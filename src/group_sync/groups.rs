@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::eligibility::SkipReason;
 use crate::pg::label::{self, Labels};
-use crate::pg::rights;
+use crate::pg::privileges;
 use crate::pg::worker::Failure;
 use crate::principals::admin::{self, AZURE_PG_ADMIN};
 use crate::principals::member::GroupRequirements;
@@ -66,7 +66,7 @@ fn read(role: pg_sys::Oid, labels: &Labels) -> Option<Group> {
     }
     Some(Group {
         role,
-        name: rights::name_of(role)?,
+        name: privileges::name_of(role)?,
         mapping,
     })
 }

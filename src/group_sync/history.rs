@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::eligibility::SkipReason;
 use crate::pg::worker::Failure;
-use crate::text::Shown;
+use crate::text::SanitizedText;
 
 /// The longest explanation, in characters.
 const MAX_DETAIL: usize = 600;
@@ -76,17 +76,17 @@ pub enum Action {
 #[derive(Clone, Debug, Serialize)]
 pub struct Change {
     /// `None` when it is about the group.
-    member: Option<Shown>,
+    member: Option<SanitizedText>,
     member_id: Option<Uuid>,
     action: &'static str,
-    detail: Option<Shown>,
+    detail: Option<SanitizedText>,
     is_skip: bool,
 }
 
 impl Change {
     pub fn of_member(name: &str, id: Uuid, action: Action, detail: Option<String>) -> Change {
         Change {
-            member: Some(Shown::new(name)),
+            member: Some(SanitizedText::new(name)),
             member_id: Some(id),
             ..Change::new(action, detail)
         }
@@ -107,7 +107,7 @@ impl Change {
             member: None,
             member_id: None,
             action,
-            detail: detail.map(|detail| Shown::up_to(MAX_DETAIL, &detail)),
+            detail: detail.map(|detail| SanitizedText::up_to(MAX_DETAIL, &detail)),
             is_skip,
         }
     }
@@ -144,7 +144,7 @@ pub fn record_progress(
     problem: Option<&str>,
 ) -> Result<(), Failure> {
     let number = |number: usize| DatumWithOid::from(i32::try_from(number).unwrap_or(i32::MAX));
-    let problem = problem.map(|problem| Shown::up_to(MAX_DETAIL, problem).to_string());
+    let problem = problem.map(|problem| SanitizedText::up_to(MAX_DETAIL, problem).to_string());
     let values = [
         sql_uuid(entry.tenant),
         sql_uuid(entry.group),
@@ -186,7 +186,7 @@ pub fn record_changes(entry: &Entry, changes: &[Change]) -> Result<(), Failure> 
     let values = [
         DatumWithOid::from(json),
         DatumWithOid::from(entry.run),
-        DatumWithOid::from(Shown::new(&entry.role).to_string()),
+        DatumWithOid::from(SanitizedText::new(&entry.role).to_string()),
         sql_uuid(entry.tenant),
         sql_uuid(entry.group),
     ];

@@ -132,7 +132,7 @@ impl Run<'_> {
         let mut written = Instant::now();
         let listed = loop {
             match fetcher.next() {
-                None => worker::wait(WAIT, Some(fetcher.bell())),
+                None => worker::wait(WAIT, Some(fetcher.notifier_fd())),
                 Some(Message::End(listed)) => break listed,
                 Some(Message::Page(page)) => {
                     list.extend(page);

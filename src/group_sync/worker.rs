@@ -25,8 +25,8 @@ const RETRY: Duration = Duration::from_secs(10);
 
 /// Runs until SIGTERM, or until group sync is turned off or another database is configured.
 pub fn run() {
-    exit::before_exit(|| shmem::change_sync(|state| state.leave()));
-    shmem::change_sync(|state| state.attend(Process::own()));
+    exit::before_exit(|| shmem::change_sync(|state| state.unregister_worker()));
+    shmem::change_sync(|state| state.register_worker(Process::own()));
     let Some(setup) = wait_until_enabled() else {
         return;
     };
@@ -172,7 +172,7 @@ impl Sync {
         let micros = i64::try_from(pause.as_micros()).unwrap_or(i64::MAX);
         let next_run = clock::micros().saturating_add(micros);
         let is_asked = shmem::change_sync(|state| {
-            state.plan(next_run);
+            state.set_next_run(next_run);
             state.is_asked()
         });
         // A request made during the run has set a latch that was reset since.

@@ -1,4 +1,4 @@
-//! What calls us: the hooks of PostgreSQL, libpam, the validator interface, and the main functions of our workers.
+//! What calls this library: PostgreSQL's hooks, libpam, the validator interface, and the postmaster for the workers.
 #![allow(unsafe_code, reason = "C calls these functions")]
 
 pub mod client_authentication;

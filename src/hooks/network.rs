@@ -1,14 +1,14 @@
 //! The network worker: the one process that talks to the authority and to Microsoft Graph.
 //!
-//! Its main thread sits at its latch. Whatever may take long runs on threads that call nothing of
-//! PostgreSQL's and ring a bell when they are done; so a shutdown takes no longer while a request hangs.
+//! Its main thread waits at its latch. Requests run on threads that call no function of PostgreSQL and notify the
+//! main thread when they are done, so that a hanging request does not delay a shutdown.
 
 use std::os::fd::AsFd;
 use std::time::Instant;
 
-use crate::background::notifier::Doorbell;
+use crate::background::notifier::Notifier;
 use crate::clock;
-use crate::directory::worker::Questions;
+use crate::directory::worker::Queries;
 use crate::keys::worker::SigningKeys;
 use crate::pg::latch::Process;
 use crate::pg::log::{self, Level};
@@ -17,40 +17,40 @@ use crate::shared::shmem;
 
 /// Runs until SIGTERM.
 pub fn run() {
-    let doorbell = match Doorbell::new() {
-        Ok(doorbell) => doorbell,
+    let notifier = match Notifier::new() {
+        Ok(notifier) => notifier,
         Err(error) => {
-            let message = format!("the network worker could not start: {error}");
+            let message = format!("could not start the network worker: {error}");
             return log::line(Level::Warning, &message, None, None);
         }
     };
-    exit::before_exit(|| attend(None));
-    attend(Process::own());
+    exit::before_exit(|| register(None));
+    register(Process::own());
     let mut keys = SigningKeys::new(Instant::now());
-    let mut questions = Questions::new();
+    let mut queries = Queries::new();
     while !worker::stop_requested() {
         if worker::reload_if_requested() {
             keys.reload(Instant::now());
-            questions.reload();
+            queries.reload();
         }
-        doorbell.silence();
-        let pause = questions.step(Instant::now(), &doorbell);
-        let pause = pause.min(keys.step(Instant::now(), &doorbell));
-        worker::wait(pause, Some(doorbell.as_fd()));
+        notifier.drain();
+        let pause = queries.step(Instant::now(), &notifier);
+        let pause = pause.min(keys.step(Instant::now(), &notifier));
+        worker::wait(pause, Some(notifier.as_fd()));
     }
-    // Dropped, it would set threads tidying up while the process ends.
-    std::mem::forget(questions);
+    // Dropped, it would start threads that clean up while the process ends.
+    std::mem::forget(queries);
 }
 
-/// Says in shared memory who looks after keys and questions, and wakes those who wait for it.
-fn attend(process: Option<Process>) {
+/// Sets the process that serves keys and queries in shared memory, and wakes those that wait for it.
+fn register(process: Option<Process>) {
     let for_keys = shmem::change_keys(|table| {
         table.set_worker(process);
         table.waiting(clock::micros())
     });
-    let for_answers = shmem::change_questions(|table| table.set_worker(process));
+    let for_queries = shmem::change_queries(|table| table.set_worker(process));
     for_keys
         .into_iter()
-        .chain(for_answers)
+        .chain(for_queries)
         .for_each(Process::wake);
 }

@@ -9,7 +9,7 @@ use uuid::fmt::Hyphenated;
 
 use super::client_authentication;
 use crate::auth;
-use crate::pg::guarded;
+use crate::pg::panics;
 
 // `AadJudged` of oauth.h.
 const REFUSED: c_int = 0;
@@ -20,22 +20,21 @@ unsafe extern "C" {
     fn aad_oauth_validator() -> *const c_void;
 }
 
-/// Core's question for the callbacks (auth-oauth.c, `load_validator_library`). From here on the attempt is
-/// one that reached us.
+/// Returns the callbacks to core (auth-oauth.c, `load_validator_library`). From here on the attempt is recorded.
 ///
 /// # Safety
 /// Called by core in a backend that authenticates a client.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn _PG_oauth_validator_module_init() -> *const c_void {
     if client_authentication::is_active() {
-        guarded::run("expecting a token", auth::expect_token);
+        panics::catch("expecting a token", auth::expect_token);
     }
-    // SAFETY: returns the address of a constant of oauth.c, which the library keeps while it's loaded.
+    // SAFETY: returns the address of a constant of oauth.c, which the library keeps while it is loaded.
     unsafe { aad_oauth_validator() }
 }
 
-/// Judges a token for the role of the startup packet. Without our hook there is no last word, and so
-/// nobody gets in.
+/// Judges a token for the role of the startup packet. Without our hook there is no final
+/// authorization check, so every token is refused.
 ///
 /// # Safety
 /// `token` has `length` bytes, which stay as they are during the call; `identity` has room for an object id as
@@ -51,16 +50,16 @@ unsafe extern "C" fn aad_judge_token(
     }
     // SAFETY: as the caller promises.
     let token = unsafe { slice::from_raw_parts(token.cast::<u8>(), length) };
-    match guarded::run("judging a token", || auth::judge(token)) {
+    match panics::catch("judging a token", || auth::authenticate_token(token)) {
         Some(Some(object_id)) => {
             let text = text(object_id);
-            // SAFETY: the two don't overlap, and the caller's has room for as much.
+            // SAFETY: the two do not overlap, and the caller's buffer has room for the text.
             unsafe { ptr::copy_nonoverlapping(text.as_ptr(), identity.cast(), text.len()) };
             ACCEPTED
         }
         Some(None) => REFUSED,
         None => {
-            auth::asking_failed();
+            auth::mark_internal_error();
             NOT_JUDGED
         }
     }

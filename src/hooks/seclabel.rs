@@ -37,8 +37,8 @@ unsafe extern "C-unwind" fn relabel_internal(
     unsafe { relabel(Provider::Internal, object, label) }
 }
 
-/// Called by `ExecSecLabelStmt` (seclabel.c) when it has locked the object and found its owner's
-/// rights in order, and before it writes the label.
+/// Called by `ExecSecLabelStmt` (seclabel.c) when it has locked the object and checked its ownership, before it
+/// writes the label.
 ///
 /// # Safety
 /// `object` must be valid, and `label` NULL or NUL-terminated.

@@ -1,9 +1,9 @@
-//! The hook that shows statements to the guards: those that change roles to `principals::guard`, and
+//! The hook that passes statements to the guards: those that change roles to `principals::guard`, and
 //! those that drop the extension to `audit::guard`.
 
 use pgrx::pg_sys;
 
-use crate::pg::rights::CREATEROLE_IS_BROAD;
+use crate::pg::privileges::CREATEROLE_IS_BROAD;
 use crate::{audit, principals};
 
 type RoleCheck = unsafe extern "C-unwind" fn(pg_sys::Oid);

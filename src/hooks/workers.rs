@@ -10,7 +10,7 @@ use super::{client_authentication, network};
 use crate::pg::{exit, server};
 use crate::{audit, group_sync, sessions};
 
-/// How long the postmaster waits before it starts a worker again that has ended.
+/// How long the postmaster waits before it restarts a worker that has ended.
 const RESTART: Duration = Duration::from_secs(5);
 
 struct Worker {
@@ -20,8 +20,8 @@ struct Worker {
     run: fn(),
 }
 
-/// In the order of their registration: if there is room for one, it is for the one without which nobody signs in with
-/// a token. The first two run on a hot standby as well.
+/// In the order of their registration: if only one fits into `max_worker_processes`, it is the one without which
+/// tokens are refused. The first two also run on a hot standby.
 const WORKERS: [Worker; 4] = [
     Worker {
         name: "aadauth session worker",
@@ -58,7 +58,7 @@ unsafe extern "C" {
 
 /// Registers the workers. Called in `_PG_init`, in the postmaster.
 pub fn init() {
-    // pg_upgrade drops and creates databases, which a connected worker would hold up.
+    // pg_upgrade drops and creates databases, which a connected worker would block.
     if server::is_binary_upgrade() {
         return;
     }
@@ -78,10 +78,10 @@ pub fn init() {
     }
 }
 
-/// The main function of every worker of ours. `argument` is its place in [`WORKERS`].
+/// The main function of every worker. `argument` is its index in [`WORKERS`].
 ///
-/// A worker that returns ends with code 0 and is never started again (bgworker.c, `CleanupBackgroundWorker`); with code
-/// 1 the postmaster starts it again, unless it is shutting down.
+/// A worker that returns exits with code 0 and is never restarted (bgworker.c, `CleanupBackgroundWorker`); after code 1
+/// the postmaster restarts it, unless it is shutting down.
 #[pg_guard]
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn aadauth_worker(argument: pg_sys::Datum) {

@@ -1,4 +1,4 @@
-//! The warning that signing keys grow old.
+//! The warning that signing keys are old.
 
 use std::time::{Duration, Instant};
 
@@ -10,25 +10,25 @@ use crate::shared::keys::stored::Source;
 use crate::shared::shmem;
 use crate::{clock, settings};
 
-/// From what age on keys are warned about.
-pub const OLD: Duration = Duration::from_secs(24 * 3600);
-/// How often.
+/// The age from which the warning is logged.
+pub const WARNING_AGE: Duration = Duration::from_secs(24 * 3600);
+/// How often the warning is repeated.
 const WARN_EVERY: Duration = Duration::from_secs(3600);
 
-/// Remembers when it was last given.
+/// Remembers when the warning was last logged.
 #[derive(Default)]
 pub struct AgeWarning {
-    given_at: Option<Instant>,
+    logged_at: Option<Instant>,
 }
 
 impl AgeWarning {
-    /// Writes it where it is due: fetched keys are a day old, and the last warning an hour.
+    /// Logs the warning if fetched keys are a day old, at most once an hour.
     pub fn check(&mut self, now: Instant, scope: &Scope) {
         let is_recent = |at| now.saturating_duration_since(at) < WARN_EVERY;
-        if self.given_at.is_some_and(is_recent) {
+        if self.logged_at.is_some_and(is_recent) {
             return;
         }
-        let Some(age) = oldest_age().filter(|age| *age >= OLD) else {
+        let Some(age) = oldest_age().filter(|age| *age >= WARNING_AGE) else {
             return;
         };
         let limit = settings::signing_key_max_age();
@@ -39,30 +39,29 @@ impl AgeWarning {
         );
         let detail = if age > limit {
             format!(
-                "Beyond aadauth.signing_key_max_age ({limit_hours} hours) they serve no more: Entra \
+                "Keys older than aadauth.signing_key_max_age ({limit_hours} hours) are not used: Entra \
                  sign-ins are refused."
             )
         } else {
             format!(
-                "They serve until they are {limit_hours} hours old (aadauth.signing_key_max_age)."
+                "They are used until they are {limit_hours} hours old (aadauth.signing_key_max_age)."
             )
         };
-        let hint =
-            "The last_error in the view aadauth.signing_keys says why there are no newer ones.";
+        let hint = "The column last_error of the view aadauth.signing_keys shows why there are no newer ones.";
         log::line(Level::Warning, &message, Some(&detail), Some(hint));
-        self.given_at = Some(now);
+        self.logged_at = Some(now);
     }
 }
 
-/// The age of the oldest keys that were fetched.
+/// The age of the oldest fetched keys.
 fn oldest_age() -> Option<Duration> {
     let fetched_at = shmem::keys(|table| {
         let sets = TokenVersion::ALL.map(|version| table.snapshot(None, version));
-        let ageing = sets
+        let aging = sets
             .into_iter()
             .flatten()
             .filter(|(set, _)| set.source != Source::File);
-        ageing.map(|(set, _)| set.fetched_at).min()
+        aging.map(|(set, _)| set.fetched_at).min()
     })?;
     let age = clock::micros().saturating_sub(fetched_at);
     Some(Duration::from_micros(age.try_into().unwrap_or_default()))

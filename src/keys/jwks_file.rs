@@ -1,4 +1,4 @@
-//! `aadauth.jwks_file`: signing keys for servers that reach no authority.
+//! `aadauth.jwks_file`: signing keys for servers that cannot reach the authority.
 
 use std::fs::{File, Metadata};
 use std::io::{self, Read};
@@ -10,14 +10,14 @@ use thiserror::Error;
 
 use crate::shared::keys::scope::Scope;
 
-const LARGEST: u64 = 1024 * 1024;
+const MAX_SIZE: u64 = 1024 * 1024;
 
 /// Why a file of keys is not used.
 #[derive(Debug, Error)]
 pub enum KeyFileError {
     #[error("it cannot be read: {0}")]
     Io(#[from] io::Error),
-    #[error("it is larger than {LARGEST} bytes")]
+    #[error("it is larger than {MAX_SIZE} bytes")]
     TooLarge,
     #[error("{0}")]
     Keys(String),
@@ -49,24 +49,24 @@ impl KeyFile {
         &self.path
     }
 
-    /// Whether the file is another than the one last read, or has gone or come since.
+    /// Whether the file has been changed, created or removed since it was last read.
     pub fn has_changed(&self) -> bool {
         let now = std::fs::metadata(&self.path).ok().as_ref().map(Stamp::of);
         self.seen.as_ref() != Some(&now)
     }
 
-    /// Reads the key sets of both versions; a key that names its issuer is for that issuer only.
+    /// Reads the key sets of both token versions; a key that names its issuer is for that issuer only.
     ///
     /// # Errors
     /// [`KeyFileError`] says what is wrong with the file.
     pub fn read(&mut self, scope: &Scope) -> Result<Vec<KeySet>, KeyFileError> {
         self.seen = Some(None);
         let file = File::open(&self.path)?;
-        // Taken before reading: what is written meanwhile is a change.
+        // Taken before reading: a write during the read counts as a change.
         self.seen = Some(Some(Stamp::of(&file.metadata()?)));
         let mut content = Vec::new();
-        file.take(LARGEST + 1).read_to_end(&mut content)?;
-        if content.len() as u64 > LARGEST {
+        file.take(MAX_SIZE + 1).read_to_end(&mut content)?;
+        if content.len() as u64 > MAX_SIZE {
             return Err(KeyFileError::TooLarge);
         }
         let mut sets = Vec::new();

@@ -1,4 +1,4 @@
-//! The last good keys on disk, so that people get in after a restart while the authority is unreachable.
+//! The last valid keys on disk, so that tokens are accepted after a restart while the authority is unreachable.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -18,19 +18,19 @@ use crate::shared::keys::scope::Scope;
 use crate::shared::keys::stored::{Source, SourcedSet};
 
 /// Two sets of sixteen keys of 4096 bits need less than 32 kB.
-const LARGEST: u64 = 256 * 1024;
+const MAX_SIZE: u64 = 256 * 1024;
 
-/// How far ahead of the clock a stored time may be: a set from the future would not age.
-const CLOCK_ERROR: i64 = 5 * 60 * 1_000_000;
+/// How far a stored time may be ahead of the clock: a set from the future would not age.
+const MAX_CLOCK_ERROR: i64 = 5 * 60 * 1_000_000;
 
 /// Why stored keys are not used.
 #[derive(Debug, Error)]
 pub enum StoreError {
     #[error("{0}")]
     Io(#[from] io::Error),
-    #[error("it is not what this version of aadauth writes ({0})")]
+    #[error("it is not in the format of this version of aadauth ({0})")]
     Malformed(#[from] serde_json::Error),
-    #[error("it is larger than {LARGEST} bytes")]
+    #[error("it is larger than {MAX_SIZE} bytes")]
     TooLarge,
     #[error("it was written for another cloud, authority or tenant")]
     OtherScope,
@@ -42,12 +42,12 @@ pub enum StoreError {
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct StoredKeys {
+struct SavedKeys {
     format: Format,
     cloud: Cloud,
     authority_host: Option<String>,
     tenant: Uuid,
-    sets: Vec<KeptSet>,
+    sets: Vec<SavedSet>,
 }
 
 /// The number of this file format.
@@ -57,23 +57,23 @@ struct Format;
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct KeptSet {
+struct SavedSet {
     version: TokenVersion,
     issuer: String,
     /// Microseconds since the Unix epoch.
     fetched_at: i64,
-    /// A JWK set, which is read by the rules that hold for one from the network.
+    /// A JWK set, which is read by the same rules as one from the network.
     jwks: serde_json::Value,
 }
 
-/// Writes the sets beside the old file, then puts them in its place.
+/// Writes the sets to a new file, then replaces the old one by it.
 ///
 /// # Errors
-/// The old file is there still.
+/// The old file is unchanged.
 pub fn save(scope: &Scope, sets: &[SourcedSet]) -> Result<(), StoreError> {
     let content = write(scope, sets)?;
     let (path, beside) = (path(), path().with_extension("json.new"));
-    // Left over from a crash, with whatever mode it had.
+    // Left over from a crash, with an unknown mode.
     let _ = fs::remove_file(&beside);
     let mut file = OpenOptions::new()
         .write(true)
@@ -89,10 +89,10 @@ pub fn save(scope: &Scope, sets: &[SourcedSet]) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Reads the sets that were saved for this scope; `Ok(None)` when there is no file.
+/// Reads the sets that were saved for this scope; `Ok(None)` if there is no file.
 ///
 /// # Errors
-/// See [`StoreError`]; the file is then of no use.
+/// See [`StoreError`]; the file is not used.
 pub fn load(scope: &Scope, now: i64) -> Result<Option<Vec<SourcedSet>>, StoreError> {
     let file = match File::open(path()) {
         Ok(file) => file,
@@ -100,8 +100,8 @@ pub fn load(scope: &Scope, now: i64) -> Result<Option<Vec<SourcedSet>>, StoreErr
         Err(error) => return Err(error.into()),
     };
     let mut content = Vec::new();
-    file.take(LARGEST + 1).read_to_end(&mut content)?;
-    if content.len() as u64 > LARGEST {
+    file.take(MAX_SIZE + 1).read_to_end(&mut content)?;
+    if content.len() as u64 > MAX_SIZE {
         return Err(StoreError::TooLarge);
     }
     read(&content, scope, now).map(Some)
@@ -113,18 +113,18 @@ pub fn path() -> PathBuf {
 }
 
 fn write(scope: &Scope, sets: &[SourcedSet]) -> Result<Vec<u8>, StoreError> {
-    let stored = StoredKeys {
+    let stored = SavedKeys {
         format: Format,
         cloud: scope.authority.cloud,
         authority_host: scope.authority.host.clone(),
         tenant: scope.tenant,
-        sets: sets.iter().map(KeptSet::new).collect(),
+        sets: sets.iter().map(SavedSet::new).collect(),
     };
     Ok(serde_json::to_vec_pretty(&stored)?)
 }
 
 fn read(content: &[u8], scope: &Scope, now: i64) -> Result<Vec<SourcedSet>, StoreError> {
-    let stored: StoredKeys = serde_json::from_slice(content)?;
+    let stored: SavedKeys = serde_json::from_slice(content)?;
     let of_scope = stored.cloud == scope.authority.cloud
         && stored.authority_host == scope.authority.host
         && stored.tenant == scope.tenant;
@@ -138,8 +138,8 @@ fn read(content: &[u8], scope: &Scope, now: i64) -> Result<Vec<SourcedSet>, Stor
         .collect()
 }
 
-impl KeptSet {
-    fn new(sourced: &SourcedSet) -> KeptSet {
+impl SavedSet {
+    fn new(sourced: &SourcedSet) -> SavedSet {
         let jwk = |key: &SigningKey| {
             json!({
                 "kty": "RSA",
@@ -149,7 +149,7 @@ impl KeptSet {
                 "e": BASE64.encode(&key.exponent),
             })
         };
-        KeptSet {
+        SavedSet {
             version: sourced.set.version,
             issuer: sourced.set.issuer.clone(),
             fetched_at: sourced.fetched_at,
@@ -161,7 +161,7 @@ impl KeptSet {
         if self.issuer != scope.issuer(self.version) {
             return Err(StoreError::OtherScope);
         }
-        if self.fetched_at > now.saturating_add(CLOCK_ERROR) {
+        if self.fetched_at > now.saturating_add(MAX_CLOCK_ERROR) {
             return Err(StoreError::FromFuture);
         }
         let jwks = serde_json::to_vec(&self.jwks)?;
@@ -217,7 +217,7 @@ mod tests {
 
     fn stored() -> String {
         let key = |key_id: &str, bytes: usize| {
-            // Odd, with its highest bit set, and not of the form that CVE-2017-15361 is known by.
+            // Odd, with its highest bit set, and without the fingerprint of CVE-2017-15361.
             let modulus = (0..bytes).map(|i| (i * 37 + 201) as u8 | 1).collect();
             SigningKey {
                 key_id: key_id.into(),
@@ -305,9 +305,9 @@ mod tests {
     #[test]
     fn the_future_discards() {
         let at = |now| read(stored().as_bytes(), &scope(), now);
-        assert!(at(NOW - CLOCK_ERROR).is_ok());
+        assert!(at(NOW - MAX_CLOCK_ERROR).is_ok());
         assert!(matches!(
-            at(NOW - CLOCK_ERROR - 1),
+            at(NOW - MAX_CLOCK_ERROR - 1),
             Err(StoreError::FromFuture)
         ));
     }

@@ -3,7 +3,7 @@
 use entra_token::TokenVersion;
 use pgrx::prelude::*;
 
-use super::terms;
+use super::policy;
 use crate::clock;
 use crate::shared::shmem;
 
@@ -13,7 +13,7 @@ REVOKE ALL ON FUNCTION aadauth.signing_keys() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION aadauth.signing_keys() TO aadauth_auditor;
 CREATE VIEW aadauth.signing_keys AS SELECT * FROM aadauth.signing_keys();
 COMMENT ON VIEW aadauth.signing_keys IS
-    'The keys that token signatures are verified with, and how the last attempt to fetch them ended. A token version without keys has one row without a key_id.';
+    'The keys that token signatures are verified with, and the outcome of the last attempt to fetch them. A token version without keys has one row without a key_id.';
 REVOKE ALL ON aadauth.signing_keys FROM PUBLIC;
 GRANT SELECT ON aadauth.signing_keys TO aadauth_auditor;
 "#,
@@ -21,7 +21,7 @@ GRANT SELECT ON aadauth.signing_keys TO aadauth_auditor;
     requires = [signing_keys]
 );
 
-/// One row per key, and one without a key for a token version that has none.
+/// One row per key, and one row without a key for a token version that has none.
 #[allow(clippy::type_complexity, reason = "pgrx must see the columns here")]
 #[pg_extern(schema = "aadauth", parallel_restricted)]
 fn signing_keys() -> TableIterator<
@@ -39,10 +39,10 @@ fn signing_keys() -> TableIterator<
         name!(last_error, Option<String>),
     ),
 > {
-    let terms = terms();
+    let policy = policy();
     let ((attempted_at, problem), sets) = shmem::keys(|table| {
         let sets =
-            TokenVersion::ALL.map(|version| (version, table.snapshot(terms.as_ref(), version)));
+            TokenVersion::ALL.map(|version| (version, table.snapshot(policy.as_ref(), version)));
         (table.last_attempt(), sets)
     });
     let last_attempt_at = attempted_at.and_then(clock::timestamp);

@@ -1,5 +1,5 @@
-//! The signing keys: fetches them in time and on request, or reads them from a file, and puts them where
-//! sign-ins find them.
+//! The network worker's part for signing keys: fetches them by schedule and on request, or reads them from a
+//! file, and publishes them in shared memory.
 
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, TryRecvError};
@@ -12,7 +12,7 @@ use entra_token::{KeySet, TokenVersion};
 use super::age::AgeWarning;
 use super::jwks_file::KeyFile;
 use super::store;
-use crate::background::notifier::Doorbell;
+use crate::background::notifier::Notifier;
 use crate::background::schedule::Schedule;
 use crate::pg::latch::Process;
 use crate::pg::log::{self, Level};
@@ -23,10 +23,10 @@ use crate::shared::keys::table::ClockCheck;
 use crate::shared::shmem;
 use crate::{clock, keys, settings};
 
-/// How often a key file is looked at.
+/// How often the key file is checked for changes.
 const FILE_POLL: Duration = Duration::from_secs(2);
-/// How long there is at most nothing to do: keys that grow old are to be noticed.
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// The longest pause between steps, so that the age of keys is checked.
+const MAX_PAUSE: Duration = Duration::from_secs(60);
 
 /// The settings that a fetch depends on.
 #[derive(PartialEq, Eq)]
@@ -36,7 +36,7 @@ struct Setup {
     jwks_file: Option<PathBuf>,
 }
 
-/// A fetch under way.
+/// A fetch in progress.
 struct Fetching {
     scope: Scope,
     /// How many requests for new keys had been made when it began.
@@ -44,20 +44,20 @@ struct Fetching {
     results: Receiver<Fetched>,
 }
 
-/// What the worker knows of the keys, and is doing about them.
+/// The state of the signing keys in the worker.
 pub struct SigningKeys {
     setup: Setup,
     schedule: Schedule,
     fetching: Option<Fetching>,
     file: Option<KeyFile>,
-    /// The last outcome in the log; the same one is not written again.
-    said: String,
+    /// The last logged outcome; the same one is not logged again.
+    last_logged: String,
     store_problem: Option<String>,
     age: AgeWarning,
 }
 
 impl SigningKeys {
-    /// Takes the keys on disk where there are no others.
+    /// Loads the keys on disk if there are no others.
     pub fn new(now: Instant) -> SigningKeys {
         let setup = Setup::current();
         adopt(&setup);
@@ -66,7 +66,7 @@ impl SigningKeys {
             file: setup.jwks_file.clone().map(KeyFile::new),
             setup,
             fetching: None,
-            said: String::new(),
+            last_logged: String::new(),
             store_problem: None,
             age: AgeWarning::default(),
         }
@@ -76,7 +76,7 @@ impl SigningKeys {
     pub fn reload(&mut self, now: Instant) {
         let interval = settings::signing_key_refresh_interval();
         let setup = Setup::current();
-        // Read again even if it looks the same.
+        // Read again even if it seems unchanged.
         self.file = setup.jwks_file.clone().map(KeyFile::new);
         if setup == self.setup {
             self.schedule.set_interval(interval);
@@ -86,26 +86,26 @@ impl SigningKeys {
         adopt(&setup);
         self.setup = setup;
         self.schedule = Schedule::new(interval, now);
-        // What the thread brings is not wanted any more; it ends by its own time limits.
+        // The thread's result is not needed any more; it ends by its own timeouts.
         self.fetching = None;
-        self.said.clear();
+        self.last_logged.clear();
     }
 
-    /// Does what is to be done now, and returns how long there is nothing to do.
-    pub fn step(&mut self, now: Instant, doorbell: &Doorbell) -> Duration {
+    /// Does what is due, and returns how long to wait before the next step.
+    pub fn step(&mut self, now: Instant, notifier: &Notifier) -> Duration {
         self.collect(now);
         let request = shmem::keys(|table| table.open_request());
         let Some(scope) = self.setup.scope.clone() else {
             if let Some(asked) = request {
                 finish(asked, Some("no tenant is configured"));
             }
-            self.say(
+            self.log(
                 Level::Log,
                 "no tenant is configured, so no signing keys are fetched",
                 "Entra sign-ins are refused.",
                 Some("Set aadauth.tenant_id and reload the configuration."),
             );
-            return LONGEST_PAUSE;
+            return MAX_PAUSE;
         };
         self.age.check(now, &scope);
         if let Some(file) = &mut self.file {
@@ -115,21 +115,21 @@ impl SigningKeys {
             return FILE_POLL;
         }
         if self.fetching.is_none() && (request.is_some() || self.schedule.due() <= now) {
-            self.fetch(now, scope, doorbell);
+            self.fetch(now, scope, notifier);
         }
         match self.fetching {
-            Some(_) => LONGEST_PAUSE,
+            Some(_) => MAX_PAUSE,
             None => self
                 .schedule
                 .due()
                 .saturating_duration_since(now)
-                .min(LONGEST_PAUSE),
+                .min(MAX_PAUSE),
         }
     }
 
-    fn fetch(&mut self, now: Instant, scope: Scope, doorbell: &Doorbell) {
+    fn fetch(&mut self, now: Instant, scope: Scope, notifier: &Notifier) {
         let asked = shmem::change_keys(|table| table.begin());
-        match start(&scope, self.setup.http.clone(), doorbell) {
+        match start(&scope, self.setup.http.clone(), notifier) {
             Ok(results) => {
                 self.fetching = Some(Fetching {
                     scope,
@@ -139,12 +139,12 @@ impl SigningKeys {
             }
             Err(error) => {
                 let error = FetchError::Thread(error.to_string());
-                self.conclude(now, &scope, asked, Fetched::nothing(error));
+                self.finish_fetch(now, &scope, asked, Fetched::nothing(error));
             }
         }
     }
 
-    /// Takes over what the other thread has brought, if it has.
+    /// Processes the thread's result if it has arrived.
     fn collect(&mut self, now: Instant) {
         let Some(fetching) = self.fetching.take() else {
             return;
@@ -159,11 +159,11 @@ impl SigningKeys {
                 Fetched::nothing(FetchError::Thread("its thread panicked".to_owned()))
             }
         };
-        self.conclude(now, &fetching.scope, fetching.asked, results);
+        self.finish_fetch(now, &fetching.scope, fetching.asked, results);
     }
 
-    /// Publishes what was fetched, and says how it went.
-    fn conclude(&mut self, now: Instant, scope: &Scope, asked: u64, results: Fetched) {
+    /// Publishes what was fetched, and logs the outcome.
+    fn finish_fetch(&mut self, now: Instant, scope: &Scope, asked: u64, results: Fetched) {
         let mut sets = Vec::new();
         let mut problem = None;
         for result in results.sets {
@@ -176,7 +176,7 @@ impl SigningKeys {
             shmem::change_keys(|table| table.publish(scope, &sets));
             self.save(scope);
         }
-        // After the keys, which clear what is known of another authority.
+        // After the keys: publishing clears what is known of another authority.
         if let Some(time) = results.clock {
             let check = ClockCheck::new(clock::micros_of(time.received), time.date);
             shmem::change_keys(|table| table.set_clock(check));
@@ -184,15 +184,15 @@ impl SigningKeys {
         match &problem {
             None => self.schedule.succeeded(now),
             Some(_) => {
-                let chance = server::random().map_or(0, |[first, ..]| first);
-                self.schedule.failed(now, chance);
+                let jitter = server::random().map_or(0, |[first, ..]| first);
+                self.schedule.failed(now, jitter);
             }
         }
         finish(asked, problem.as_ref().map(ToString::to_string).as_deref());
         match problem {
             None => {
                 let message = format!("fetched signing keys from {}", scope.authority.login());
-                self.say(Level::Log, &message, &list(&sets), None);
+                self.log(Level::Log, &message, &list(&sets), None);
             }
             Some(error) => {
                 let level = if error.is_ours() {
@@ -201,7 +201,7 @@ impl SigningKeys {
                     Level::Log
                 };
                 let message = format!("could not fetch signing keys: {error}");
-                self.say(level, &message, goes_on(), Some(error.hint()));
+                self.log(level, &message, consequence(), Some(error.hint()));
             }
         }
     }
@@ -217,25 +217,25 @@ impl SigningKeys {
                     .map(|set| fetched(set, Source::File))
                     .collect();
                 shmem::change_keys(|table| {
-                    // The file replaces all there was: also the set of a version it has no keys for.
+                    // The file replaces all keys: also the set of a version that it has no keys for.
                     table.clear();
                     table.publish(scope, &sets);
                 });
                 finish(asked, None);
                 let message = format!("read signing keys from aadauth.jwks_file {path:?}");
-                self.say(Level::Log, &message, &list(&sets), None);
+                self.log(Level::Log, &message, &list(&sets), None);
             }
             Err(error) => {
                 finish(asked, Some(&format!("aadauth.jwks_file {path:?}: {error}")));
                 let message = format!("aadauth.jwks_file {path:?} is not used: {error}");
-                let hint = "The file must be a JWK set (RFC 7517) of RSA public keys, readable by the server, \
-                            such as the authority serves at its jwks_uri.";
-                self.say(Level::Warning, &message, goes_on(), Some(hint));
+                let hint = "The file must be a JWK set (RFC 7517) of RSA public keys, like the one that the authority \
+                            serves at its jwks_uri, and readable by the server.";
+                self.log(Level::Warning, &message, consequence(), Some(hint));
             }
         }
     }
 
-    /// Keeps what sign-ins use now, as far as it was fetched.
+    /// Stores the fetched keys that sign-ins use now.
     fn save(&mut self, scope: &Scope) {
         let sets = shmem::keys(|table| {
             TokenVersion::ALL.map(|version| table.snapshot(None, version).map(|(set, _)| set))
@@ -251,19 +251,19 @@ impl SigningKeys {
         if let Some(problem) = problem.as_ref().filter(|_| problem != self.store_problem) {
             let path = store::path();
             let message = format!("could not store signing keys in {path:?}: {problem}");
-            let detail = "Until they are, a server that is restarted while the authority can't be reached \
-                          has no keys.";
+            let detail = "Without stored keys, a server that is restarted while the authority cannot be \
+                          reached has no keys.";
             log::line(Level::Warning, &message, Some(detail), None);
         }
         self.store_problem = problem;
     }
 
-    /// Writes a line unless it is the one that was written last.
-    fn say(&mut self, level: Level, message: &str, detail: &str, hint: Option<&str>) {
+    /// Logs a message unless it was the last one logged.
+    fn log(&mut self, level: Level, message: &str, detail: &str, hint: Option<&str>) {
         let line = format!("{message}\n{detail}");
-        if self.said != line {
+        if self.last_logged != line {
             log::line(level, message, Some(detail), hint);
-            self.said = line;
+            self.last_logged = line;
         }
     }
 }
@@ -278,8 +278,8 @@ impl Setup {
     }
 }
 
-/// Makes shared memory hold nothing that these settings don't vouch for, and takes the keys on disk
-/// where it holds nothing else.
+/// Removes from shared memory the keys that these settings do not trust, and loads the keys on disk if no others are
+/// left.
 fn adopt(setup: &Setup) {
     let Some(scope) = &setup.scope else {
         shmem::change_keys(|table| table.clear());
@@ -299,7 +299,10 @@ fn adopt(setup: &Setup) {
         Ok(None) => {}
         Ok(Some(sets)) => {
             shmem::change_keys(|table| table.publish(scope, &sets));
-            let message = format!("took signing keys of {} from disk", scope.authority.login());
+            let message = format!(
+                "loaded signing keys of {} from disk",
+                scope.authority.login()
+            );
             log::line(Level::Log, &message, Some(&list(&sets)), None);
         }
         Err(error) => {
@@ -313,9 +316,9 @@ fn adopt(setup: &Setup) {
 fn start(
     scope: &Scope,
     http: HttpSettings,
-    doorbell: &Doorbell,
+    notifier: &Notifier,
 ) -> std::io::Result<Receiver<Fetched>> {
-    let (delivery, results) = doorbell.delivery();
+    let (delivery, results) = notifier.delivery();
     let scope = scope.clone();
     worker::spawn("aadauth-fetch", move || {
         let deliver = move |results| delivery.send(results);
@@ -356,10 +359,10 @@ fn list(sets: &[SourcedSet]) -> String {
 }
 
 /// What a failure means for sign-ins.
-fn goes_on() -> &'static str {
+fn consequence() -> &'static str {
     if keys::are_served() {
-        "The last good keys go on serving."
+        "The last valid keys remain in use."
     } else {
-        "There are no keys to serve, so Entra sign-ins are refused."
+        "There are no valid keys, so Entra sign-ins are refused."
     }
 }

@@ -67,9 +67,8 @@ aad_role_labels(int *count)
 /*
  * Lets one transaction at a time change labels, until it ends.
  *
- * The lock is on the catalog as an object, of which nobody else takes locks,
- * and not on the table, where it would stand in the way of other label
- * providers and of VACUUM.  Having waited, LockSharedObject accepts
+ * The lock is on the catalog as an object, which nothing else locks, and not
+ * on the table, where it would block other label providers and VACUUM.  Having waited, LockSharedObject accepts
  * invalidations, so that the next scan sees what others have committed.
  */
 void
@@ -83,8 +82,8 @@ aad_lock_labels(void)
  * InvalidOid when there is none.
  *
  * Whether a membership is inherited makes no difference: a member can SET
- * ROLE.  is_member_of_role_nosuper, because a superuser is taken for a member
- * of everything otherwise.
+ * ROLE.  is_member_of_role_nosuper, because otherwise a superuser counts as a
+ * member of every role.
  */
 Oid
 aad_privilege_behind(Oid role)
@@ -120,8 +119,8 @@ aad_privilege_behind(Oid role)
  * Keeps the role from being dropped until the transaction ends; false when
  * there is none.
  *
- * GRANT takes no lock on the member, so that a membership of a role that is
- * dropped at the same time can be left behind.  DROP ROLE takes the lock that
+ * GRANT takes no lock on the member, so that it could leave a membership of a
+ * role that is dropped at the same time.  DROP ROLE takes the lock that
  * conflicts with this one (DropRole, user.c).
  */
 bool

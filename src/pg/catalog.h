@@ -1,8 +1,8 @@
 /*
  * catalog.h
- *	  What the Rust side asks of pg_shseclabel and pg_authid.
+ *	  What the Rust side reads of pg_shseclabel and pg_authid.
  *
- * The Rust declarations are in label.rs and rights.rs; keep them together.
+ * The Rust declarations are in label.rs and privileges.rs; keep them together.
  */
 #ifndef AADAUTH_CATALOG_H
 #define AADAUTH_CATALOG_H

@@ -5,15 +5,15 @@ use std::ptr;
 
 use zeroize::Zeroizing;
 
-use super::route::Route;
 use super::shim;
+use super::sign_in_method::SignInMethod;
 
 /// What the startup packet and pg_hba.conf say about the connection.
 #[derive(Clone, Debug)]
 pub struct Connection {
-    /// The role's name, byte for byte: look-ups go by this one.
+    /// The role's name, byte for byte, for look-ups.
     pub role_name: CString,
-    /// The role's name as text, for people; bytes that are not UTF-8 are replaced.
+    /// The role's name as text, for messages; bytes that are not UTF-8 are replaced.
     pub role: String,
     pub database: Option<String>,
     pub application_name: Option<String>,
@@ -35,13 +35,13 @@ pub const STATUS_OK: c_int = 0;
 pub const STATUS_ERROR: c_int = -1;
 pub const STATUS_EOF: c_int = -2;
 
-/// How asking for a token ended.
-pub enum Answer {
+/// The client's response to a request for a token.
+pub enum TokenResponse {
     Token(Zeroizing<Vec<u8>>),
-    /// The client closed the connection at the prompt, as psql does before it asks its user.
+    /// The client closed the connection, as psql does before it asks its user for a password.
     Gone,
     TooLong,
-    /// Not a password message, one that was sent before it was asked for, an empty one, or one with a NUL.
+    /// Not a password message, one that was sent before the request, an empty one, or one with a NUL.
     Unusable,
 }
 
@@ -49,18 +49,18 @@ pub enum Answer {
 pub enum Scram {
     Accepted,
     Refused {
-        /// Core's own words, for the server log.
+        /// Core's own text, for the server log.
         why: Option<String>,
-        /// The stored secret is an MD5 hash, which SCRAM can't use.
+        /// The stored secret is an MD5 hash, which SCRAM cannot use.
         is_md5: bool,
     },
     Gone,
 }
 
 impl Connection {
-    /// How the credential of a connection by this line comes to us; `None` when the line is none of ours.
-    pub fn route(&self) -> Option<Route> {
-        Route::of_line(
+    /// The method of the aadauth HBA record that the connection matched; `None` for any other record.
+    pub fn sign_in_method(&self) -> Option<SignInMethod> {
+        SignInMethod::of_record(
             &self.method,
             self.pam_service.as_deref(),
             self.oauth_validator.as_deref(),
@@ -68,7 +68,7 @@ impl Connection {
     }
 }
 
-/// The connection being authenticated; `None` in processes that serve no client.
+/// The connection being authenticated; `None` in processes without a client.
 pub fn current() -> Option<Connection> {
     let port = port()?;
     let mut raw = shim::Connection {
@@ -104,10 +104,10 @@ pub fn current() -> Option<Connection> {
 
 /// Asks the client for a cleartext password of at most `limit` bytes.
 ///
-/// May end the process: on a time-out, a signal, or a broken connection.
-pub fn ask_for_token(limit: usize) -> Answer {
+/// May end the process: on a timeout, a signal, or a broken connection.
+pub fn request_token(limit: usize) -> TokenResponse {
     let Some(port) = port() else {
-        return Answer::Gone;
+        return TokenResponse::Gone;
     };
     // One byte more for the NUL that ends the message.
     let mut buffer = Zeroizing::new(vec![0u8; limit.saturating_add(1)]);
@@ -120,23 +120,23 @@ pub fn ask_for_token(limit: usize) -> Answer {
     match ended {
         shim::READ_OK => {
             buffer.truncate(length);
-            Answer::Token(buffer)
+            TokenResponse::Token(buffer)
         }
-        shim::READ_GONE => Answer::Gone,
-        shim::READ_TOO_LONG => Answer::TooLong,
-        _ => Answer::Unusable,
+        shim::READ_GONE => TokenResponse::Gone,
+        shim::READ_TOO_LONG => TokenResponse::TooLong,
+        _ => TokenResponse::Unusable,
     }
 }
 
 /// Runs SCRAM-SHA-256 for the role of the startup packet, whether or not it exists.
 ///
-/// May end the process, as [`ask_for_token`].
+/// May end the process, as [`request_token`].
 pub fn scram() -> Scram {
     let Some(port) = port() else {
         return Scram::Gone;
     };
     let (mut why, mut is_md5) = (ptr::null(), false);
-    // SAFETY: as in ask_for_token; both out-parameters outlive the call, and `why` is then NULL or a
+    // SAFETY: as in request_token; both out-parameters outlive the call, and `why` is then NULL or a
     // string in a memory context that lives as long as authentication.
     let status = unsafe { shim::aad_scram(port, &mut why, &mut is_md5) };
     match status {
@@ -149,17 +149,17 @@ pub fn scram() -> Scram {
     }
 }
 
-/// How somebody proved who they are, as `system_user` names it from PostgreSQL 16 on.
+/// How a client authenticated, as `system_user` shows it from PostgreSQL 16 on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Proof {
-    /// By the method of the pg_hba.conf line.
-    OfLine = 0,
+    /// By the method of the pg_hba.conf record.
+    HbaMethod = 0,
     Scram = 1,
     /// In clear text (`password`).
     Cleartext = 2,
 }
 
-/// Says to the rest of the server who signed in, and how.
+/// Tells the rest of the server who signed in, and how.
 pub fn set_identity(identity: &str, proof: Proof) {
     let (Some(port), Ok(identity)) = (port(), CString::new(identity)) else {
         return;
@@ -168,14 +168,14 @@ pub fn set_identity(identity: &str, proof: Proof) {
     unsafe { shim::aad_set_identity(port, identity.as_ptr(), proof as c_int) };
 }
 
-/// Whether this process is authenticating its client: what [`current`] reads of pg_hba.conf is gone afterwards.
+/// Whether this process is authenticating its client: afterwards, what [`current`] reads of pg_hba.conf is gone.
 pub fn is_authenticating() -> bool {
     // SAFETY: a plain read of a flag that core sets before it authenticates and clears afterwards (postinit.c,
     // PerformAuthentication).
     unsafe { shim::aad_is_authenticating() }
 }
 
-/// This backend's `Port`; `None` in processes that serve no client.
+/// This backend's `Port`; `None` in processes without a client.
 pub fn port() -> Option<*mut shim::Port> {
     // SAFETY: MyProcPort is set once, before authentication, by the one thread of this process.
     let port = unsafe { pgrx::pg_sys::libpq::be::MyProcPort };

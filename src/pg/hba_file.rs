@@ -1,8 +1,8 @@
-//! The second file of lines (`aadauth.hba_file`), which is in force in place of the server's own pg_hba.conf while
-//! this library is loaded.
+//! The alternate HBA file (`aadauth.hba_file`), which is in force instead of the server's `pg_hba.conf` while this
+//! library is loaded.
 //!
-//! Its `trust` lines demand a credential from everybody, and the server's own file, which counts on the day that the
-//! library is not loaded, rejects.
+//! Its `trust` records require a credential from every client. The server's `pg_hba.conf`, which applies if the library
+//! is not loaded, rejects.
 
 use std::ffi::{CStr, CString, OsStr};
 use std::fs::{self, File};
@@ -22,90 +22,93 @@ use super::server;
 
 struct Files {
     /// Absolute.
-    second: CString,
-    /// The server's own, as it was configured.
-    ordinary: CString,
+    alternate: CString,
+    /// The server's `pg_hba.conf`, as it was configured.
+    original: CString,
 }
 
 // Filled in the postmaster, from which every process has its copy.
 static FILES: OnceLock<Files> = OnceLock::new();
 
-/// Puts the second file in force if one is configured. Called from `_PG_init`: the postmaster reads the lines when all
-/// libraries are loaded (postmaster.c, `load_hba` in `PostmasterMain`).
+/// Puts the alternate HBA file in force if one is configured. Called from `_PG_init`: the postmaster reads the records
+/// when all libraries are loaded (postmaster.c, `load_hba` in `PostmasterMain`).
 ///
 /// # Panics
-/// With PostgreSQL's ERROR, which ends the start, when the second file is the server's own.
+/// With PostgreSQL's ERROR, which aborts the start, if the alternate HBA file is the server's `pg_hba.conf`.
 pub fn init(path: Option<PathBuf>) {
     let Some(path) = path else { return };
     // SAFETY: set by SelectConfigFiles (guc.c) before any library is loaded; NUL-terminated.
-    let ordinary = unsafe {
+    let original = unsafe {
         match pg_sys::HbaFileName {
             name if name.is_null() => c"",
             name => CStr::from_ptr(name),
         }
     }
     .to_owned();
-    let second = server::data_directory().join(path);
-    // The second of these is what a server reads that is started without this one's configuration file.
+    let alternate = server::data_directory().join(path);
+    // A server that is started without its configuration file reads the second of these.
     let owns = [
-        PathBuf::from(OsStr::from_bytes(ordinary.to_bytes())),
+        PathBuf::from(OsStr::from_bytes(original.to_bytes())),
         server::data_directory().join("pg_hba.conf"),
     ];
-    if owns.iter().any(|own| is_same(&second, own)) {
+    if owns.iter().any(|own| is_same(&alternate, own)) {
         ErrorReport::new(
             PgSqlErrorCode::ERRCODE_CONFIG_FILE_ERROR,
             "aadauth.hba_file names the server's own pg_hba.conf",
             "_PG_init",
         )
         .set_hint(
-            "Its trust lines would let everybody in on the day that the library is not loaded. Name a file of its own, \
-             and let pg_hba.conf reject.",
+            "Its trust records would let every client in if the library is not loaded. Use a separate file, and let \
+             pg_hba.conf reject every connection.",
         )
         .report(PgLogLevel::ERROR);
     }
-    if let Err(error) = File::open(&second) {
-        report_unreadable(&second, &error);
+    if let Err(error) = File::open(&alternate) {
+        report_unreadable(&alternate, &error);
     }
-    let Ok(second) = CString::new(second.into_os_string().into_vec()) else {
+    let Ok(alternate) = CString::new(alternate.into_os_string().into_vec()) else {
         return;
     };
-    // SAFETY: both are NUL-terminated and copied by guc.c; this is the postmaster, before it has read any line.
+    // SAFETY: both are NUL-terminated and copied by guc.c; this is the postmaster, before it has read any record.
     unsafe {
         pg_sys::SetConfigOption(
             c"hba_file".as_ptr(),
-            second.as_ptr(),
+            alternate.as_ptr(),
             pg_sys::GucContext::PGC_POSTMASTER,
             pg_sys::GucSource::PGC_S_OVERRIDE,
         );
     }
-    let _ = FILES.set(Files { second, ordinary });
+    let _ = FILES.set(Files {
+        alternate,
+        original,
+    });
 }
 
-/// Whether there is a second file, in force or not.
+/// Whether an alternate HBA file is configured, in force or not.
 pub fn is_set() -> bool {
     FILES.get().is_some()
 }
 
-/// Whether the lines in force are those of the second file: another library may have set another one after us.
+/// Whether the records in force are those of the alternate HBA file: another library may have set a different file.
 pub fn is_in_force() -> bool {
-    // SAFETY: changed by the postmaster's start-up only, and by with_ordinary, which restores it; NUL-terminated.
+    // SAFETY: changed by the postmaster's start-up only, and by with_server_file, which restores it; NUL-terminated.
     FILES.get().is_some_and(|files| unsafe {
         let name = pg_sys::HbaFileName;
-        !name.is_null() && CStr::from_ptr(name) == files.second.as_c_str()
+        !name.is_null() && CStr::from_ptr(name) == files.alternate.as_c_str()
     })
 }
 
-/// The path of the server's own file, while there is a second one.
-pub fn ordinary() -> Option<&'static Path> {
+/// The path of the server's `pg_hba.conf`, if an alternate HBA file is configured.
+pub fn server_file() -> Option<&'static Path> {
     let files = FILES.get()?;
-    Some(Path::new(OsStr::from_bytes(files.ordinary.to_bytes())))
+    Some(Path::new(OsStr::from_bytes(files.original.to_bytes())))
 }
 
-/// Runs `queries` with the view `pg_hba_file_rules` showing the server's own file.
+/// Runs `queries` with the view `pg_hba_file_rules` showing the server's `pg_hba.conf`.
 ///
-/// The view's function opens the file that the variable names and parses it (hbafuncs.c, `fill_hba_view`); the lines
-/// in force stay as they are.
-pub fn with_ordinary<T>(queries: impl FnOnce() -> T) -> T {
+/// The view's function opens the file that the variable names and parses it (hbafuncs.c, `fill_hba_view`); the
+/// records in force stay as they are.
+pub fn with_server_file<T>(queries: impl FnOnce() -> T) -> T {
     struct Restored(*mut std::ffi::c_char);
 
     impl Drop for Restored {
@@ -120,7 +123,7 @@ pub fn with_ordinary<T>(queries: impl FnOnce() -> T) -> T {
     if let Some(files) = FILES.get() {
         // SAFETY: the path lives as long as the process and is only read; the guard puts the variable back, also
         // when an ERROR unwinds.
-        unsafe { pg_sys::HbaFileName = files.ordinary.as_ptr().cast_mut() };
+        unsafe { pg_sys::HbaFileName = files.original.as_ptr().cast_mut() };
     }
     queries()
 }
@@ -133,18 +136,18 @@ fn is_same(one: &Path, other: &Path) -> bool {
     }
 }
 
-/// The server ends the start itself, with words that don't name the setting.
+/// The server aborts the start by itself, with a message that does not name the setting.
 fn report_unreadable(path: &Path, error: &io::Error) {
     log::line(
         Level::Warning,
         &format!(
-            "aadauth: the file of aadauth.hba_file, \"{}\", can't be read: {error}",
+            "could not open file \"{}\" named by aadauth.hba_file: {error}",
             path.display()
         ),
         None,
         Some(
-            "The server does not start without it. Write the file, give it to the server's account with mode 0600, or \
-             remove the setting: then the server's own pg_hba.conf decides.",
+            "The server does not start without it. Create the file, owned by the server's account and with mode 0600, or \
+             remove the setting, so that the server's pg_hba.conf applies.",
         ),
     );
 }

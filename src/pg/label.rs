@@ -1,5 +1,4 @@
-//! The label providers `pgaadauth` and `pgaadauth-int`: what SECURITY LABEL calls, and the labels
-//! in the shared catalog `pg_shseclabel`.
+//! The labels of the providers `pgaadauth` and `pgaadauth-int` in the shared catalog `pg_shseclabel`.
 
 use std::collections::HashMap;
 use std::ffi::{CStr, c_char, c_int};
@@ -13,7 +12,7 @@ use super::role::{self, INTERNAL_PROVIDER, PUBLIC_PROVIDER};
 /// One of our two label providers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Provider {
-    /// `pgaadauth`, whose labels people write.
+    /// `pgaadauth`, whose labels administrators write.
     Public,
     /// `pgaadauth-int`, whose labels decide.
     Internal,
@@ -56,7 +55,7 @@ unsafe extern "C-unwind" {
     fn aad_lock_labels();
 }
 
-/// The role's labels, those that this transaction has set included.
+/// The role's labels, including those that this transaction has set.
 pub fn of(role: pg_sys::Oid) -> Labels {
     Labels {
         public: role::label(role, PUBLIC_PROVIDER),
@@ -64,11 +63,11 @@ pub fn of(role: pg_sys::Oid) -> Labels {
     }
 }
 
-/// Every role that has a label of ours, with its labels.
+/// Every role that has a label of either provider, with its labels.
 pub fn all() -> HashMap<pg_sys::Oid, Labels> {
     let mut count = 0;
-    // SAFETY: aad_role_labels returns that many rows, palloc'd, so that they stay where they are until
-    // this function is done with them.
+    // SAFETY: aad_role_labels returns that many rows, palloc'd, so that they stay valid until this function
+    // is done with them.
     let rows = unsafe {
         let rows = aad_role_labels(&mut count);
         slice::from_raw_parts(rows, usize::try_from(count).unwrap_or_default())
@@ -89,7 +88,7 @@ pub fn all() -> HashMap<pg_sys::Oid, Labels> {
     roles
 }
 
-/// Writes or, with `None`, deletes a label, asking nobody.
+/// Writes or, with `None`, deletes a label without calling its provider.
 pub fn set(role: pg_sys::Oid, provider: Provider, label: Option<&str>) {
     let object = pg_sys::ObjectAddress {
         classId: pg_sys::AuthIdRelationId,

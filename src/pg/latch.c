@@ -33,8 +33,8 @@ aad_process_number(void)
 
 /*
  * Sets the latch of the process in that place.  The place may have changed hands
- * since its number was written down: every loop around a latch tolerates being
- * woken for nothing (latch.h).
+ * since its number was noted: every loop around a latch tolerates spurious wakeups
+ * (latch.h).
  */
 void
 aad_wake(int process_number)
@@ -46,8 +46,8 @@ aad_wake(int process_number)
 }
 
 /*
- * A worker that runs SQL takes SIGTERM as a backend does, so that a shutdown ends
- * a wait for a lock; the other one only notes it.
+ * A worker that runs SQL handles SIGTERM as a backend does, so that a shutdown ends
+ * a wait for a lock; the network worker only notes it.
  */
 void
 aad_worker_signals(bool has_database)

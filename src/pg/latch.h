@@ -1,7 +1,7 @@
 /*
  * latch.h
  *	  What the Rust side calls in latch.c; its declarations are in latch.rs and
- *	  worker.rs.
+ *	  hooks/workers.rs.
  */
 #ifndef AADAUTH_LATCH_H
 #define AADAUTH_LATCH_H

@@ -11,12 +11,12 @@ unsafe extern "C" {
     fn aad_wake(process_number: c_int);
 }
 
-/// A process's place in PostgreSQL's shared array of processes, good for waking it.
+/// A process's place in PostgreSQL's shared array of processes, by which it can be woken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Process(i32);
 
 impl Process {
-    /// The one that calls; `None` in the postmaster and where there is no shared memory.
+    /// The calling process; `None` in the postmaster and without shared memory.
     pub fn own() -> Option<Process> {
         // SAFETY: reads MyProc, which is NULL or points into shared memory.
         let number = unsafe { aad_process_number() };
@@ -33,8 +33,8 @@ impl Process {
         (number >= 0).then_some(Process(number))
     }
 
-    /// Sets the process's latch. If it has ended and another has its place, that one is woken for
-    /// nothing, which every loop around a latch tolerates (latch.h).
+    /// Sets the process's latch. If it has ended and another process has its place, that one wakes up
+    /// spuriously, which every loop around a latch tolerates (latch.h).
     pub fn wake(self) {
         // SAFETY: the shim checks the number against the array's size; SetLatch may be called at any
         // time from the main thread (latch.c).
@@ -44,15 +44,15 @@ impl Process {
 
 /// Waits until this process's latch is set, at most for `timeout`.
 ///
-/// Interrupts are served: a cancelled query, a shutdown and the authentication timeout end the wait by
+/// Interrupts are served: a canceled query, a shutdown and the authentication timeout end the wait by
 /// an ERROR or FATAL. The process ends when the postmaster has died.
 pub fn wait(timeout: Duration) {
     sleep(timeout, None);
     pgrx::check_for_interrupts!();
 }
 
-/// As [`wait`], but leaves interrupts for the caller to serve, and wakes as well when there is something
-/// to read from `file`, its end included.
+/// Like [`wait`], but leaves interrupts to the caller, and also wakes when `file` has something to read or is at
+/// its end.
 pub(super) fn sleep(timeout: Duration, file: Option<BorrowedFd<'_>>) {
     let events = pg_sys::WL_LATCH_SET | pg_sys::WL_TIMEOUT | pg_sys::WL_EXIT_ON_PM_DEATH;
     let timeout = timeout.as_millis().try_into().unwrap_or(i32::MAX);

@@ -1,4 +1,4 @@
-//! Lines for the server log, and refusals that end a connection.
+//! Messages for the server log, and refusals that end a connection.
 
 use std::ffi::{CString, c_char};
 use std::ptr;
@@ -7,18 +7,19 @@ use pgrx::pg_sys;
 
 use super::shim;
 
-/// How urgent a line is; PostgreSQL's own levels.
+/// PostgreSQL's message levels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Level {
     /// For the server log only.
     Log,
-    /// For whoever runs the command, to know what it did.
+    /// For the client that runs the command, about what it did.
     Notice,
-    /// Something an administrator should mend.
+    /// Something that an administrator should correct.
     Warning,
 }
 
-/// Writes one line to the server log (and, for `Warning`, to a client whose command is running). Safe from a backend's or worker's main thread at any time.
+/// Writes one message to the server log and, for `Notice` and `Warning`, to the client whose command is running. May be
+/// called from a backend's or worker's main thread at any time.
 pub fn line(level: Level, message: &str, detail: Option<&str>, hint: Option<&str>) {
     let level = match level {
         Level::Log => pg_sys::LOG,
@@ -40,10 +41,10 @@ pub fn line(level: Level, message: &str, detail: Option<&str>, hint: Option<&str
 
 /// What a refused client is told, and what only the server log says.
 pub struct Refusal<'a> {
-    /// Five characters, PostgreSQL's appendix A.
+    /// Five characters (PostgreSQL's appendix A).
     pub sqlstate: &'a str,
     pub message: &'a str,
-    /// For the server log alone.
+    /// For the server log only.
     pub detail_log: Option<&'a str>,
 }
 
@@ -57,7 +58,7 @@ pub fn refuse(refusal: &Refusal<'_>) -> ! {
     let message = text(refusal.message);
     let detail = refusal.detail_log.map(text);
     // SAFETY: the strings are NUL-terminated and outlive the call, and sqlstate has five characters.
-    // FATAL runs proc_exit and never comes back to these frames (elog.c, errfinish).
+    // FATAL runs proc_exit and never returns to these frames (elog.c, errfinish).
     unsafe { shim::aad_fatal(sqlstate.as_ptr(), message.as_ptr(), pointer(&detail)) }
 }
 

@@ -1,5 +1,5 @@
-//! Tables in shared memory that are too large, or of too many parts, for a [`pgrx::PgLwLock`]: they are made
-//! where they lie. Their locks are in [`super::shmem`].
+//! Tables in shared memory that are too large, or have too many parts, for a [`pgrx::PgLwLock`]: they are initialized
+//! in place. Their locks are in `crate::shared::shmem`.
 
 use std::ffi::CStr;
 use std::ptr;
@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicPtr, AtomicU8, Ordering};
 use pgrx::pg_sys;
 use pgrx::{PGRXSharedMemory, PgSharedMemoryInitialization};
 
-/// A table that begins as zeros and is made where it lies: a [`PgLwLock`] would move it there through the
-/// stack, for which it is too large.
+/// A table that begins as zeros and is initialized in place: a [`pgrx::PgLwLock`] would move it through the stack, for
+/// which it is too large.
 pub struct Zeroed<T> {
     name: &'static CStr,
     place: AtomicPtr<T>,
@@ -28,7 +28,7 @@ impl<T> Zeroed<T> {
     }
 
     /// # Panics
-    /// Where the server has not made its shared memory.
+    /// If the server has not created its shared memory.
     pub fn place(&self) -> *mut T {
         let place = self.place.load(Ordering::Relaxed);
         assert!(!place.is_null(), "there is no shared memory");
@@ -46,8 +46,8 @@ impl<T: BeginsAsZeros> PgSharedMemoryInitialization for Zeroed<T> {
 
     unsafe fn on_shmem_startup(&'static self, _: ()) {
         let mut found = false;
-        // SAFETY: called in shmem_startup_hook, in the postmaster, which is alone then: where processes
-        // are forked, no other one runs that hook. ShmemInitStruct raises an ERROR or returns that much
+        // SAFETY: called in shmem_startup_hook, in the postmaster, which is the only process then: where
+        // processes are forked, no other one runs that hook. ShmemInitStruct raises an ERROR or returns that much
         // memory, aligned to a cache line; zeros are a valid T.
         unsafe {
             let place = pg_sys::ShmemInitStruct(self.name.as_ptr(), size_of::<T>(), &mut found);
@@ -73,16 +73,16 @@ impl<T> PerProcess<T> {
         }
     }
 
-    /// As many as there are backends: the server numbers them before its other processes (proc.c,
-    /// InitProcGlobal). The number is fixed before shared memory is made (postinit.c,
+    /// The number of backends: the server numbers them before its other processes (proc.c,
+    /// InitProcGlobal). The number is fixed before shared memory is created (postinit.c,
     /// InitializeMaxBackends).
     fn count() -> usize {
-        // SAFETY: a plain read of a number that doesn't change any more.
+        // SAFETY: a plain read of a number that no longer changes.
         usize::try_from(unsafe { pg_sys::MaxBackends }).unwrap_or_default()
     }
 
     /// # Panics
-    /// Where the server has not made its shared memory.
+    /// If the server has not created its shared memory.
     pub fn places(&self) -> *mut [T] {
         let first = self.first.load(Ordering::Relaxed);
         assert!(!first.is_null(), "there is no shared memory");
@@ -91,7 +91,7 @@ impl<T> PerProcess<T> {
 }
 
 impl PerProcess<AtomicU8> {
-    /// That of the process with this number; `None` where there is none.
+    /// The value of the process with this number; `None` if there is no such process.
     pub fn atomic(&self, number: i32) -> Option<&'static AtomicU8> {
         let first = self.first.load(Ordering::Relaxed);
         let index = usize::try_from(number).ok()?;
@@ -101,7 +101,7 @@ impl PerProcess<AtomicU8> {
     }
 }
 
-/// What a process's value is before it has one.
+/// The value of a process that has set none.
 pub trait Vacant: PGRXSharedMemory {
     fn vacant() -> Self;
 }
@@ -122,7 +122,7 @@ impl<T: Vacant> PgSharedMemoryInitialization for PerProcess<T> {
 
     unsafe fn on_shmem_startup(&'static self, _: ()) {
         let mut found = false;
-        // SAFETY: as for Zeroed; each place is written before anybody reads it.
+        // SAFETY: as for Zeroed; each place is written before any process reads it.
         unsafe {
             let size = size_of::<T>() * Self::count();
             let first = pg_sys::ShmemInitStruct(self.name.as_ptr(), size, &mut found).cast::<T>();

@@ -1,12 +1,11 @@
-//! What we call: PostgreSQL and libpam, made safe.
-#![allow(unsafe_code, reason = "this is the one place that calls C")]
+//! Safe wrappers of what we call in PostgreSQL and libpam.
+#![allow(unsafe_code, reason = "the one place that calls C")]
 
 pub mod connection;
-pub mod ending;
 pub mod exit;
 #[cfg(feature = "fault-injection")]
 pub mod fault;
-pub mod guarded;
+pub mod guc;
 pub mod hba_file;
 pub mod label;
 pub mod latch;
@@ -15,11 +14,12 @@ pub mod memory;
 pub mod name;
 pub mod oauth;
 pub mod pam;
-pub mod rights;
+pub mod panics;
+pub mod privileges;
 pub mod role;
-pub mod route;
 pub mod server;
-pub mod setting;
 mod shim;
+pub mod sign_in_method;
 pub mod snapshot;
+pub mod termination;
 pub mod worker;

@@ -2,8 +2,8 @@
  * oauth.c
  *	  The library as a validator module for OAUTHBEARER, which PostgreSQL has since 18.
  *
- * Core takes the client's message apart (auth-oauth.c) and calls the module with the token alone.
- * Nothing here decides anything.
+ * Core parses the client's message (auth-oauth.c) and calls the module with the token only.
+ * No decision is made here.
  */
 #include "oauth.h"
 
@@ -19,8 +19,8 @@ static bool malformed;
 
 #if PG_VERSION_NUM >= 180000
 /*
- * The identity is handed over for an accepted token alone: core records it as who authenticated
- * (set_authn_id) before it looks whether the token was authorized.
+ * The identity is returned for an accepted token only: core records it as authenticated (set_authn_id)
+ * before it checks whether the token was authorized.
  */
 static bool
 validate(const ValidatorModuleState *state, const char *token, const char *role,
@@ -48,7 +48,7 @@ static const OAuthValidatorCallbacks callbacks = {
 };
 #endif
 
-/* A broken TLS connection is a protocol violation, too, and not one of the mechanism's. */
+/* A broken TLS connection is a protocol violation, too, but not of the mechanism. */
 static bool
 is_about_sasl(ErrorData *edata)
 {
@@ -58,9 +58,9 @@ is_about_sasl(ErrorData *edata)
 }
 
 /*
- * A message that core can't take apart never gets to the validator; that it was one, and no question for
- * the configuration, only core's line in the log says.  (Where log_min_messages keeps that line out of the log
- * the hook is not called, and the attempt counts as such a question.)
+ * A message that core cannot parse never reaches the validator; only core's log message tells it from a
+ * discovery request.  (If log_min_messages keeps that message out of the log, the hook is not called, and
+ * the attempt counts as a discovery.)
  */
 static void
 watch(ErrorData *edata)
@@ -75,7 +75,7 @@ watch(ErrorData *edata)
 
 /*
  * Core asks for the callbacks once in a backend, when the client has chosen OAUTHBEARER and before
- * its first message is taken apart (oauth_init).  Older ones never do.
+ * its first message is parsed (oauth_init).  Older versions never do.
  */
 const void *
 aad_oauth_validator(void)

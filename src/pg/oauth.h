@@ -1,6 +1,7 @@
 /*
  * oauth.h
- *	  What the Rust side calls in oauth.c, and what that calls in it; its declarations are in oauth.rs.
+ *	  What Rust calls in oauth.c, and what oauth.c calls in Rust; the declarations are in oauth.rs and
+ *	  hooks/oauth.rs.
  */
 #ifndef AADAUTH_OAUTH_H
 #define AADAUTH_OAUTH_H
@@ -14,10 +15,10 @@ typedef enum AadJudged
 {
 	AAD_REFUSED = 0,
 	AAD_ACCEPTED = 1,
-	AAD_NOT_JUDGED = 2			/* something went wrong that should not */
+	AAD_NOT_JUDGED = 2			/* internal error */
 } AadJudged;
 
-/* Never raises; the identity is written for AAD_ACCEPTED alone. */
+/* Never raises; the identity is written for AAD_ACCEPTED only. */
 extern AadJudged aad_judge_token(const char *token, size_t length, char *identity);
 
 extern const void *aad_oauth_validator(void);

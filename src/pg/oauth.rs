@@ -1,20 +1,20 @@
-//! The library as a validator module for OAUTHBEARER (`oauth_validator_libraries`): what became of a client whose token
-//! was not judged.
+//! The library as a validator module for OAUTHBEARER (`oauth_validator_libraries`): why a client's token was not
+//! judged.
 
 unsafe extern "C" {
     fn aad_oauth_asked() -> bool;
     fn aad_oauth_malformed() -> bool;
 }
 
-/// What became of a client on an `oauth` line whose token never got as far as the validator.
+/// Why no token of a client that matched an `oauth` record reached the validator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WithoutToken {
-    /// It sent nothing that reached the mechanism: it went away, or its message was torn or too long.
+    /// It sent nothing that reached the mechanism: it disconnected, or its message was incomplete or too long.
     Silence,
-    /// It asked for the configuration and sent no token (RFC 7628, section 4.3), as libpq does once
-    /// before it fetches one.
+    /// It sent a discovery request without a token (RFC 7628, section 4.3), as libpq does once before it
+    /// fetches a token.
     Discovery,
-    /// It sent what core could not take apart.
+    /// It sent a message that core could not parse.
     Malformed,
 }
 
@@ -25,7 +25,7 @@ pub fn is_ours(validator: &str) -> bool {
     file.strip_suffix(".so").unwrap_or(file) == "aadauth"
 }
 
-/// What became of this backend's client, if no token was judged.
+/// Why no token of this backend's client was judged.
 pub fn without_token() -> WithoutToken {
     // SAFETY: plain reads of flags that only this process's one thread writes.
     let (asked, malformed) = unsafe { (aad_oauth_asked(), aad_oauth_malformed()) };

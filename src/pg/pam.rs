@@ -1,4 +1,4 @@
-//! The PAM service of this library, and libpam as far as the server needs it.
+//! The PAM service of this library, and loading libpam's modules.
 
 use std::ffi::{CStr, CString};
 use std::fs;
@@ -13,7 +13,7 @@ pub fn service() -> String {
     format!("aadauth-{}", pg_sys::PG_MAJORVERSION_NUM)
 }
 
-/// Whether a PAM service is one that this library answers for, however pg_hba.conf spells it: libpam takes what
+/// Whether a PAM service is one of this library, however pg_hba.conf spells it: libpam takes what
 /// follows the last slash, in lower case (`pam_start` in pam_start.c).
 pub fn is_ours(service: &str) -> bool {
     let name = file_name(service);
@@ -26,33 +26,33 @@ pub fn file_name(service: &str) -> String {
     name.to_ascii_lowercase()
 }
 
-/// The module that a service file must name: exactly this string, for libpam tells libraries apart by it.
+/// The module that a service file must name: exactly this string, because libpam distinguishes modules by it.
 pub fn library() -> String {
     format!("{}/aadauth.so", library_directory())
 }
 
-/// Loads libpam's modules into the postmaster, once, if the service file is in order; says so if it is
+/// Loads libpam's modules into the postmaster, once, if the service file is valid, and logs a warning if it is
 /// not. Called from `_PG_init`.
 pub fn prewarm() {
     let service = service();
     let path = format!("/etc/pam.d/{service}");
     let library = library();
-    let in_order = match fs::read_to_string(&path) {
+    let is_valid = match fs::read_to_string(&path) {
         Ok(file) => names_only(&file, &library),
         Err(_) if hba_file::is_set() => return,
         Err(_) => false,
     };
-    if !in_order {
+    if !is_valid {
         // Without a service file libpam asks /etc/pam.d/other: not in the postmaster.
         let hint = format!(
-            "Connections that match a line with pamservice={service} are refused until {path} is readable by the \
-             server and has the lines \"auth required {library}\" and \"account required {library}\". With other \
-             modules beside them, sign-ins are slower. \"make install\" or the package writes the file."
+            "Connections that match a record with pamservice={service} are refused until {path} is readable by the \
+             server and has the lines \"auth required {library}\" and \"account required {library}\". With additional \
+             modules, sign-ins are slower. \"make install\" or the package writes the file."
         );
         log::line(
             Level::Warning,
             &format!(
-                "aadauth: PAM service file \"{path}\" is missing or does not name this library alone"
+                "PAM service file \"{path}\" is missing or does not name only the library of aadauth"
             ),
             None,
             Some(&hint),
@@ -62,12 +62,12 @@ pub fn prewarm() {
     let Ok(service) = CString::new(service) else {
         return;
     };
-    // SAFETY: the name is NUL-terminated. The account stack that is run here names our own module and no other,
-    // which returns at once in a process that serves no client.
+    // SAFETY: the name is NUL-terminated. The account stack that is run here names only our own module, which returns
+    // at once in a process without a client.
     unsafe { shim::aad_prewarm_pam(service.as_ptr()) };
 }
 
-/// Whether the service file has our two lines, and no other line that libpam reads.
+/// Whether the service file has our two lines and no other line that libpam reads.
 fn names_only(file: &str, library: &str) -> bool {
     let mut kinds: Vec<&str> = Vec::new();
     for line in file.lines() {

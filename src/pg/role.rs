@@ -1,5 +1,5 @@
-//! Roles and their security labels, read from the shared catalogs: all that can be read before a
-//! database is chosen (`pg_authid` and `pg_shseclabel` are nailed for this, relcache.c
+//! Roles and their security labels, read from the shared catalogs: the only ones that can be read before
+//! a database is chosen (`pg_authid` and `pg_shseclabel` are nailed for this, relcache.c
 //! `RelationCacheInitializePhase2`).
 
 use std::ffi::{CStr, c_char};
@@ -9,13 +9,12 @@ use pgrx::pg_sys;
 
 use super::shim;
 
-/// The label provider whose labels Azure documents and people write.
+/// The label provider whose labels Azure documents and administrators write.
 pub const PUBLIC_PROVIDER: &CStr = c"pgaadauth";
 /// The label provider that carries the resolved principal.
 pub const INTERNAL_PROVIDER: &CStr = c"pgaadauth-int";
 
-/// A role as a sign-in sees it. Two readings are equal when nothing has changed that a verdict
-/// depends on.
+/// A role as a sign-in reads it. Two readings are equal if nothing has changed that a verdict depends on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Role {
     pub oid: pg_sys::Oid,
@@ -27,17 +26,16 @@ pub struct Role {
 }
 
 impl Role {
-    /// Whether Entra has a say in this role's sign-ins. A damaged label counts: a role that has either
-    /// label is never treated as local.
+    /// Whether the role is mapped. A damaged label counts: a role that has either label is never treated as local.
     pub fn is_mapped(&self) -> bool {
         self.public_label.is_some() || self.internal_label.is_some()
     }
 }
 
-/// The role of that name as other sessions have it by now; `None` when there is none.
+/// The role of that name, with what other sessions have committed by now; `None` if there is none.
 ///
 /// # Panics
-/// With PostgreSQL's ERROR when a catalog can't be read, for example because a label was toasted.
+/// With PostgreSQL's ERROR when a catalog cannot be read, for example because a label was toasted.
 pub fn read(name: &CStr) -> Option<Role> {
     // SAFETY: sign-in runs inside the transaction that InitPostgres opened (postinit.c), which is what
     // both calls need; the next catalog scan then takes a fresh snapshot.

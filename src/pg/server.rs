@@ -19,7 +19,7 @@ pub fn data_directory() -> PathBuf {
     OsStr::from_bytes(directory.to_bytes()).into()
 }
 
-/// Whether the server runs for pg_upgrade, when nothing of ours is to happen.
+/// Whether the server runs for pg_upgrade, when this library does nothing.
 pub fn is_binary_upgrade() -> bool {
     // SAFETY: a plain flag, set from the command line.
     unsafe { pg_sys::IsBinaryUpgrade }
@@ -47,15 +47,15 @@ pub fn current_database() -> Option<String> {
 }
 
 /// Whether the transaction has written something.
-pub fn has_changed_something() -> bool {
+pub fn has_written() -> bool {
     // SAFETY: reads the transaction's state (xact.c).
     unsafe { pg_sys::GetTopTransactionIdIfAny() != pg_sys::InvalidTransactionId }
 }
 
-/// Ten bytes that nobody can guess.
+/// Ten cryptographically secure random bytes.
 ///
 /// # Errors
-/// When the system has none.
+/// The system provides none.
 pub fn random() -> io::Result<[u8; 10]> {
     let mut bytes = [0_u8; 10];
     // SAFETY: writes exactly `bytes.len()` bytes.

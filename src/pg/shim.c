@@ -1,9 +1,9 @@
 /*
  * shim.c
- *	  What Rust can't see: Port, HbaLine, the authentication routines and ereport's fields.
+ *	  What Rust cannot access: Port, HbaLine, the authentication routines and ereport's fields.
  *
  * It is compiled with the headers of the server that the library is built for, because the
- * layouts differ between versions and pgrx does not bind them.  Nothing here decides anything.
+ * layouts differ between versions and pgrx does not bind them.  No decision is made here.
  */
 #include "shim.h"
 
@@ -30,8 +30,8 @@
 #include "utils/timestamp.h"
 
 /*
- * The address in digits.  With log_hostname, port->remote_host is a name, and one that whoever owns the
- * address has chosen.
+ * The numeric address.  With log_hostname, port->remote_host is a name, which the owner of the address
+ * has chosen.
  */
 static void
 remote_address(Port *port, AadConnection *connection)
@@ -133,8 +133,8 @@ read_exactly(Port *port, char *into, size_t count)
  * Ask for a cleartext password and read the answer straight into the caller's buffer.
  *
  * Core's own readers (recv_password_packet in auth.c, pam_passwd_conv_proc) keep copies of the
- * password that nobody outside core can wipe; this one goes below pqcomm's buffer.  A message that
- * does not fit is drained as far as a password may be long, so that the client gets to read our answer.
+ * password that only core could wipe; this one reads below pqcomm's buffer.  A message that does not fit
+ * is drained up to the longest password that core accepts, so that the client can read our answer.
  */
 AadRead
 aad_ask_password(Port *port, char *buffer, size_t size, size_t *length)
@@ -227,8 +227,8 @@ aad_role_by_name(const char *name, AadRole *role)
 }
 
 /*
- * Say who signed in.  By assignment: core may have called set_authn_id already (by PAM with the
- * role's name, on a trust line with that of a client certificate), and a second call is FATAL.
+ * Set the authenticated identity.  By assignment: core may have called set_authn_id already (by PAM with the
+ * role's name, by a trust record with that of a client certificate), and a second call is FATAL.
  */
 void
 aad_set_identity(Port *port, const char *identity, AadProof proof)
@@ -252,7 +252,7 @@ sqlstate_code(const char *sqlstate)
 	return MAKE_SQLSTATE(sqlstate[0], sqlstate[1], sqlstate[2], sqlstate[3], sqlstate[4]);
 }
 
-/* detail_log goes to the server log alone. */
+/* detail_log goes to the server log only. */
 void
 aad_fatal(const char *sqlstate, const char *message, const char *detail_log)
 {
@@ -265,7 +265,7 @@ aad_fatal(const char *sqlstate, const char *message, const char *detail_log)
 
 /*
  * Interrupts are held: ereport ends with CHECK_FOR_INTERRUPTS, and a cancel that is served there would
- * jump over the Rust frames that log.
+ * jump over the calling Rust frames.
  */
 void
 aad_log(int level, const char *message, const char *detail, const char *hint)
@@ -279,7 +279,7 @@ aad_log(int level, const char *message, const char *detail, const char *hint)
 	RESUME_INTERRUPTS();
 }
 
-/* To be called by a check hook that is about to return false. */
+/* For a check hook that is about to return false. */
 void
 aad_setting_refused(const char *detail)
 {
@@ -301,7 +301,7 @@ refuse_conversation(int count, const void **messages, void **answers, void *data
 
 /*
  * Load into the postmaster every module that libpam will name at each sign-in: those of our service
- * file and those of /etc/pam.d/other.  Backends inherit them by fork and open nothing.  The handle is
+ * file and those of /etc/pam.d/other.  Backends inherit them by fork and open no file.  The handle is
  * kept on purpose: pam_end would unload them.  libpam's functions are looked up at run time, because
  * the library must load where there is no libpam.
  */
@@ -317,7 +317,7 @@ aad_prewarm_pam(const char *service)
 	*(void **) &account = dlsym(RTLD_DEFAULT, "pam_acct_mgmt");
 	if (!start || !account)
 		return false;
-	/* A name that no account can have: NSS is not to find anyone. */
+	/* A name that no account can have: NSS must not find one. */
 	if (start(service, ":aadauth:", &conversation, &kept) != 0)
 		return false;
 	(void) account(kept, 0x8000 /* PAM_SILENT */ );

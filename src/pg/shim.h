@@ -11,7 +11,7 @@
 
 #include "libpq/libpq-be.h"
 
-/* PostgreSQL 18 has another word for it, in another place. */
+/* PostgreSQL 18 spells its own macro differently. */
 #define AAD_NORETURN __attribute__((noreturn))
 
 /* A connection that is being authenticated.  Strings belong to the Port. */
@@ -43,15 +43,15 @@ typedef enum AadRead
 	AAD_READ_OK = 0,
 	AAD_READ_GONE = 1,			/* the client closed the connection */
 	AAD_READ_TOO_LONG = 2,
-	AAD_READ_UNEXPECTED = 3,	/* not a password message, or sent unasked */
+	AAD_READ_UNEXPECTED = 3,	/* not a password message, or sent before the request */
 	AAD_READ_EMPTY = 4,
 	AAD_READ_EMBEDDED_NUL = 5
 } AadRead;
 
-/* How somebody proved who they are. */
+/* How the client authenticated. */
 typedef enum AadProof
 {
-	AAD_PROOF_OF_LINE = 0,		/* by the method of the pg_hba.conf line */
+	AAD_PROOF_HBA_METHOD = 0,		/* by the method of the pg_hba.conf record */
 	AAD_PROOF_SCRAM = 1,
 	AAD_PROOF_CLEARTEXT = 2
 } AadProof;

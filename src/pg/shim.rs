@@ -34,9 +34,9 @@ pub const READ_OK: c_int = 0;
 pub const READ_GONE: c_int = 1;
 pub const READ_TOO_LONG: c_int = 2;
 
-// These talk to the client, or end the process. They carry no guard: with one, core's own FATAL texts
-// for protocol errors would reach the client as an internal error. Nothing is to be freed on the way
-// out of a FATAL, which ends the process without unwinding.
+// These talk to the client, or end the process. They have no guard: with one, core's FATAL messages for
+// protocol errors would reach the client as an internal error. Nothing must be freed on a FATAL, which
+// ends the process without unwinding.
 unsafe extern "C" {
     pub fn aad_ask_password(
         port: *mut Port,

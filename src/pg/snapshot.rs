@@ -2,7 +2,7 @@
 
 use pgrx::pg_sys;
 
-/// Runs queries that see all that is committed by now, whatever the isolation level. Only in a
+/// Runs queries that see everything committed by now, whatever the isolation level. Only in a
 /// transaction that has written nothing: otherwise pgrx takes the transaction's own snapshot.
 pub fn with_latest<T>(queries: impl FnOnce() -> T) -> T {
     // SAFETY: called inside a transaction; the snapshot is copied (snapmgr.c). If an ERROR unwinds past

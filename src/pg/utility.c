@@ -1,11 +1,11 @@
 /*
  * utility.c
- *	  Shows the guards every statement that changes roles (principals/guard.rs),
+ *	  Passes statements to the guards: those that change roles (principals/guard.rs),
  *	  and those that drop this extension (audit/guard.rs).
  *
  * The hook is in C so that PostgreSQL's own errors pass it untouched: through
- * a Rust frame, each ERROR of a utility statement would be taken apart and put
- * together again.
+ * a Rust frame, each ERROR of a utility statement would be converted to a panic
+ * and back.
  */
 #include "postgres.h"
 
@@ -139,7 +139,7 @@ check_drop(DropStmt *statement)
 static void
 check_name(AadRoleCheck check, const char *name)
 {
-	/* What isn't there, or isn't a role's name at all, is for PostgreSQL to complain of. */
+	/* PostgreSQL reports a role that does not exist, or what is not a role's name. */
 	Oid			role = check && name ? get_role_oid(name, true) : InvalidOid;
 
 	if (OidIsValid(role))

@@ -1,6 +1,6 @@
 /*
  * utility.h
- *	  What the Rust side calls in utility.c; its declarations are in utility.rs.
+ *	  What the Rust side calls in utility.c; its declarations are in hooks/utility.rs.
  */
 #ifndef AADAUTH_UTILITY_H
 #define AADAUTH_UTILITY_H

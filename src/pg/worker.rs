@@ -12,13 +12,13 @@ use pgrx::pg_sys;
 use pgrx::pg_sys::panic::CaughtError;
 use pgrx::prelude::*;
 
-use super::{guarded, latch};
+use super::{latch, panics};
 
-/// Waits until something happens: a signal, another process that wakes this one, something to read from
-/// `file` or its end; at most for `timeout`.
+/// Waits, at most for `timeout`, until a signal arrives, another process wakes this one, or `file` has something to
+/// read or is at its end.
 ///
-/// After SIGTERM it returns, for the caller to look at [`stop_requested`]; what else interrupts (a
-/// procedure signal of another backend, say) is served.
+/// After SIGTERM it returns, and the caller checks [`stop_requested`]; other interrupts (for example a procedure signal
+/// of another backend) are served.
 pub fn wait(timeout: Duration, file: Option<BorrowedFd<'_>>) {
     latch::sleep(timeout, file);
     if !stop_requested() {
@@ -41,7 +41,7 @@ pub fn reload_requested() -> bool {
     unsafe { ptr::read_volatile(&raw const pg_sys::ConfigReloadPending) != 0 }
 }
 
-/// Reads the configuration files again if SIGHUP has arrived; `true` if it did.
+/// Reads the configuration files again if SIGHUP has arrived; `true` if it has.
 pub fn reload_if_requested() -> bool {
     if !reload_requested() {
         return false;
@@ -55,8 +55,8 @@ pub fn reload_if_requested() -> bool {
     true
 }
 
-/// Connects to the database as the bootstrap superuser, with a search path that nobody else writes to.
-/// Ends the process by FATAL where that is impossible.
+/// Connects to the database as the bootstrap superuser, with a search path that no other role can write to.
+/// Ends the process by FATAL if that fails.
 pub fn connect(database: &str) {
     let name = super::log::text(database);
     let settings = [
@@ -64,8 +64,8 @@ pub fn connect(database: &str) {
         // The database's owner may have set these for every session.
         (c"default_transaction_read_only", c"off"),
         (c"default_transaction_isolation", c"read committed"),
-        // What follows a commit, such as removing a spool file, must not outlive it in a crash. (Not
-        // "on", which would wait for a standby.)
+        // In a crash, what follows a commit, such as removing a spool file, must not survive without it. (Not "on",
+        // which would wait for a standby.)
         (c"synchronous_commit", c"local"),
         (c"lock_timeout", c"5s"),
         (c"statement_timeout", c"0"),
@@ -90,7 +90,7 @@ pub fn connect(database: &str) {
 pub struct Failure {
     /// PostgreSQL's primary message.
     pub message: String,
-    /// The data itself was refused (SQLSTATE classes 22 and 23), so that trying again cannot help.
+    /// The data itself was refused (SQLSTATE classes 22 and 23), so that a retry cannot help.
     pub is_data: bool,
 }
 
@@ -109,7 +109,7 @@ impl From<spi::Error> for Failure {
 /// (pgrx's `BackgroundWorker::transaction` leaves the transaction open in these cases.)
 ///
 /// # Errors
-/// The body's own, or what PostgreSQL said.
+/// The body's own, or PostgreSQL's.
 pub fn transaction<T>(body: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
     let attempt = catch_unwind(AssertUnwindSafe(|| {
         // SAFETY: called between transactions in a worker that is connected to a database; each call
@@ -132,7 +132,7 @@ pub fn transaction<T>(body: impl FnOnce() -> Result<T, Failure>) -> Result<T, Fa
         Ok(Ok(value)) => return Ok(value),
         Ok(Err(failure)) => failure,
         Err(payload) => Failure {
-            message: guarded::describe(payload.as_ref()),
+            message: panics::describe(payload.as_ref()),
             is_data: match payload.downcast_ref::<CaughtError>() {
                 Some(
                     CaughtError::PostgresError(report)
@@ -161,17 +161,17 @@ fn is_data_error(code: PgSqlErrorCode) -> bool {
     category == class(b'2', b'2') || category == class(b'2', b'3')
 }
 
-/// Starts a thread that no signal is ever delivered to, so that it can't swallow PostgreSQL's. Threads
-/// that it starts inherit that.
+/// Starts a thread to which no signal is delivered, so that it cannot take PostgreSQL's signals. Threads that it
+/// starts inherit that.
 ///
 /// The thread must not call PostgreSQL, allocate with palloc or log.
 ///
 /// # Errors
-/// When the system starts no more threads.
+/// The system cannot start another thread.
 pub fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<()> {
     let mut all = MaybeUninit::<libc::sigset_t>::uninit();
     let mut before = MaybeUninit::<libc::sigset_t>::uninit();
-    // SAFETY: sigfillset initialises `all` and pthread_sigmask `before`; neither can fail with these
+    // SAFETY: sigfillset initializes `all` and pthread_sigmask `before`; neither can fail with these
     // arguments (POSIX).
     unsafe {
         libc::sigfillset(all.as_mut_ptr());

@@ -6,7 +6,7 @@ use pgrx::pg_sys;
 use super::error::{PrincipalError, Privilege};
 use crate::identity;
 use crate::pg::label::{self, Labels};
-use crate::pg::rights::{self, BOOTSTRAP_SUPERUSER, CREATEROLE_IS_BROAD};
+use crate::pg::privileges::{self, BOOTSTRAP_SUPERUSER, CREATEROLE_IS_BROAD};
 
 /// The role that Entra admins are members of, as on Azure. It has no rights of its own.
 pub const AZURE_PG_ADMIN: &str = "azure_pg_admin";
@@ -21,13 +21,13 @@ pub const AADAUTH_AUDITOR: &str = "aadauth_auditor";
 /// and neither SET ROLE nor a function, even their own, has changed the current user. Nothing else
 /// confers this, and membership least of all: on PostgreSQL 15 CREATEROLE can grant itself any admin's role.
 pub fn may_map() -> bool {
-    let (session, current) = (rights::session_user(), rights::current_user());
-    if rights::is_superuser(session) && rights::is_superuser(current) {
+    let (session, current) = (privileges::session_user(), privileges::current_user());
+    if privileges::is_superuser(session) && privileges::is_superuser(current) {
         return true;
     }
     signed_in_as_admin() == Some(current)
         && session == current
-        && !rights::is_user_lent()
+        && !privileges::is_user_switched()
         && is_labeled_admin(current)
 }
 
@@ -36,14 +36,14 @@ pub fn may_map() -> bool {
 /// `sets` is false when the labels are to be removed. A session that may map roles may also remove the
 /// labels of a role that must not have any.
 pub fn check(role: pg_sys::Oid, labels: &Labels, sets: bool) -> Result<(), PrincipalError> {
-    let name = || rights::name_of(role).unwrap_or_else(|| role.to_string());
+    let name = || privileges::name_of(role).unwrap_or_else(|| role.to_string());
     if !may_map() {
         return Err(PrincipalError::MappingDenied(name()));
     }
     if sets && is_unmappable(role, &name()) {
         return Err(PrincipalError::Unmappable(name()));
     }
-    if rights::is_superuser(rights::current_user()) {
+    if privileges::is_superuser(privileges::current_user()) {
         return Ok(());
     }
     // Mapping a role to a principal of one's own confers the role's privileges, as GRANT does, so mapping
@@ -66,11 +66,11 @@ pub fn check(role: pg_sys::Oid, labels: &Labels, sets: bool) -> Result<(), Princ
 
 /// Why only a superuser may grant the role; `None` when others may.
 pub fn privilege(role: pg_sys::Oid) -> Option<Privilege> {
-    let behind = rights::privilege_behind(role)?;
+    let behind = privileges::privilege_behind(role)?;
     Some(if behind == role {
         Privilege::Own
     } else {
-        Privilege::Through(rights::name_of(behind).unwrap_or_else(|| behind.to_string()))
+        Privilege::Through(privileges::name_of(behind).unwrap_or_else(|| behind.to_string()))
     })
 }
 

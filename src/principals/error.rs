@@ -9,7 +9,7 @@ use thiserror::Error;
 use uuid::Uuid;
 
 use crate::pg::label::Provider;
-use crate::shared::directory::lookup_error::Answerless;
+use crate::shared::directory::lookup_error::LookupError;
 
 /// Display is the primary message.
 #[derive(Debug, Error)]
@@ -59,10 +59,10 @@ pub enum PrincipalError {
         actual: PrincipalKind,
     },
     /// Azure's text, and why.
-    #[error("An unexpected error occurred while trying to validate user \"{whom}\": {}", answerless.message())]
+    #[error("An unexpected error occurred while trying to validate user \"{whom}\": {}", lookup_error.message())]
     Unanswered {
         whom: String,
-        answerless: Answerless,
+        lookup_error: LookupError,
     },
     #[error("the directory returned \"{returned}\" for \"{requested}\"")]
     NameMismatch { requested: String, returned: String },
@@ -143,7 +143,7 @@ impl PrincipalError {
             Self::NameNotFound(_) | Self::ObjectNotFound(_) => ERRCODE_UNDEFINED_OBJECT,
             Self::NameAmbiguous { .. } => ERRCODE_CARDINALITY_VIOLATION,
             Self::WrongType { .. } => ERRCODE_INVALID_PARAMETER_VALUE,
-            Self::Unanswered { answerless, .. } => unanswered(answerless),
+            Self::Unanswered { lookup_error, .. } => unanswered(lookup_error),
             Self::NameMismatch { .. } => ERRCODE_PROTOCOL_VIOLATION,
             Self::PassesForUser { .. } => ERRCODE_WRONG_OBJECT_TYPE,
             Self::RoleExists(_) => ERRCODE_DUPLICATE_OBJECT,
@@ -206,9 +206,9 @@ impl PrincipalError {
                  applications) or its application (client) id, not the object id of its registration."
                 .into(),
             Self::WrongType { actual, .. } => format!("Specify '{actual}' as the type if that principal is intended."),
-            Self::Unanswered { answerless, .. } => format!(
+            Self::Unanswered { lookup_error, .. } => format!(
                 "{} pgaadauth_create_principal_with_oid and labels with oid and type need no directory.",
-                answerless.hint()
+                lookup_error.hint()
             ),
             Self::NameMismatch { .. } => ErrorKind::BadAnswer.hint().into(),
             Self::PassesForUser { kind, object_id, .. } => format!(
@@ -228,15 +228,15 @@ impl PrincipalError {
 }
 
 /// Different codes, so that scripts can distinguish the failures.
-fn unanswered(answerless: &Answerless) -> PgSqlErrorCode {
+fn unanswered(lookup_error: &LookupError) -> PgSqlErrorCode {
     use PgSqlErrorCode::*;
-    match answerless {
-        Answerless::NotConfigured | Answerless::WorkerNotRunning | Answerless::SettingsChanged => {
-            ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE
-        }
-        Answerless::Busy => ERRCODE_INSUFFICIENT_RESOURCES,
-        Answerless::TimedOut => ERRCODE_CONNECTION_FAILURE,
-        Answerless::Directory { kind, .. } => match kind {
+    match lookup_error {
+        LookupError::NotConfigured
+        | LookupError::WorkerNotRunning
+        | LookupError::SettingsChanged => ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+        LookupError::Busy => ERRCODE_INSUFFICIENT_RESOURCES,
+        LookupError::TimedOut => ERRCODE_CONNECTION_FAILURE,
+        LookupError::Directory { kind, .. } => match kind {
             ErrorKind::PermissionMissing => ERRCODE_INSUFFICIENT_PRIVILEGE,
             ErrorKind::CredentialUnusable => ERRCODE_CONFIG_FILE_ERROR,
             ErrorKind::CredentialRefused => ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION,

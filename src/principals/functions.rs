@@ -24,7 +24,7 @@ use super::lookup;
 use crate::pg::label::{self, Labels};
 use crate::pg::log::{self, Level};
 use crate::pg::name::Name;
-use crate::pg::rights::{self, CREATEROLE_IS_BROAD};
+use crate::pg::privileges::{self, CREATEROLE_IS_BROAD};
 
 #[pg_schema]
 mod pg_catalog {
@@ -212,7 +212,7 @@ impl RoleName {
     pub(super) fn role(&self) -> Result<pg_sys::Oid, PrincipalError> {
         // PostgreSQL's text values contain no NUL.
         let name = CString::new(self.0.as_str()).unwrap_or_default();
-        rights::role_named(&name).ok_or_else(|| PrincipalError::NoSuchRole(self.0.clone()))
+        privileges::role_named(&name).ok_or_else(|| PrincipalError::NoSuchRole(self.0.clone()))
     }
 }
 
@@ -299,7 +299,7 @@ fn map(name: &RoleName, found: &Found) -> Result<(), PrincipalError> {
 fn grant_admin(name: &RoleName, role: pg_sys::Oid) -> Result<(), PrincipalError> {
     let admins = admins()?;
     revoke_all(role, admins)?;
-    if !rights::is_admin_of(role, admins) {
+    if !privileges::is_admin_of(role, admins) {
         let name = name.quoted();
         run_as_superuser(&format!(
             "GRANT {AZURE_PG_ADMIN} TO {name} WITH ADMIN OPTION"
@@ -320,7 +320,7 @@ fn grant_to_azure_pg_admin(name: &RoleName, role: pg_sys::Oid) -> Result<(), Pri
     if CREATEROLE_IS_BROAD || admin::privilege(role).is_some() {
         return Ok(());
     }
-    if !rights::is_admin_of(admins()?, role) {
+    if !privileges::is_admin_of(admins()?, role) {
         let (name, options) = (name.quoted(), "ADMIN TRUE, INHERIT FALSE, SET FALSE");
         run_as_superuser(&format!("GRANT {name} TO {AZURE_PG_ADMIN} WITH {options}"))?;
     }
@@ -361,14 +361,14 @@ pub(super) fn run(statement: &str) -> Result<(), PrincipalError> {
 }
 
 fn run_as_superuser(statement: &str) -> Result<(), PrincipalError> {
-    rights::as_bootstrap_superuser(|| run(statement))
+    privileges::as_bootstrap_superuser(|| run(statement))
 }
 
 /// Name and mapping of every role with a valid mapping, ordered by name; a warning for each invalid one.
 fn mapped_roles() -> Vec<(String, Mapping)> {
     let mut mapped = Vec::new();
     for (role, Labels { public, internal }) in label::all() {
-        let Some(name) = rights::name_of(role) else {
+        let Some(name) = privileges::name_of(role) else {
             continue;
         };
         match Mapping::from_labels(public.as_deref(), internal.as_deref()) {

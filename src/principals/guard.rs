@@ -4,7 +4,7 @@
 //! equal to the operating-system user: by GRANT of `pg_execute_server_program`, or by taking over a member
 //! of it: by setting its password and signing in as it, by setting its `search_path` to functions of one's
 //! own, or by renaming it to a name that another pg_hba.conf line accepts. Entra admins have CREATEROLE,
-//! so here a non-superuser may neither add members to a privileged role (`rights::privilege_behind`), by
+//! so here a non-superuser may neither add members to a privileged role (`privileges::privilege_behind`), by
 //! any statement, nor alter, rename or drop it. `azure_pg_admin`, whose members have ADMIN OPTION on it,
 //! is granted only by the functions, which do so as the bootstrap superuser.
 //!
@@ -19,7 +19,7 @@ use pgrx::pg_sys;
 
 use super::admin::{self, AZURE_PG_ADMIN};
 use super::error::{PrincipalError, Privilege};
-use crate::pg::{label, rights};
+use crate::pg::{label, privileges};
 
 /// Called before a role gets a new member.
 ///
@@ -37,7 +37,7 @@ pub fn granting(role: pg_sys::Oid) {
 /// With PostgreSQL's ERROR, if the current user must not do that.
 pub fn altering(role: pg_sys::Oid) {
     // PostgreSQL lets a role change only its own password and settings.
-    if role == rights::current_user() {
+    if role == privileges::current_user() {
         return;
     }
     if let Some((role, reason)) = protected(role) {
@@ -47,10 +47,10 @@ pub fn altering(role: pg_sys::Oid) {
 
 /// The name of a role that the current user must not change, and why.
 fn protected(role: pg_sys::Oid) -> Option<(String, Privilege)> {
-    if rights::is_superuser(rights::current_user()) {
+    if privileges::is_superuser(privileges::current_user()) {
         return None;
     }
-    let name = rights::name_of(role)?;
+    let name = privileges::name_of(role)?;
     if name == AZURE_PG_ADMIN {
         return Some((name, Privilege::Admins));
     }

@@ -10,7 +10,7 @@ use super::error::PrincipalError;
 use super::mapped::MappedRoles;
 use super::{admin, lookup};
 use crate::pg::label::{self, Labels, Provider};
-use crate::pg::rights;
+use crate::pg::privileges;
 use crate::settings;
 
 /// Checks that the role may get this label, and rewrites the other provider's label so that the two agree.
@@ -138,10 +138,10 @@ fn resolve(role: pg_sys::Oid, label: &PublicLabel) -> Result<Other, PrincipalErr
         // The internal label follows; until then, nobody can sign in.
         PublicLabel::ByName { .. } if is_replay => return Ok(Other::Kept),
         PublicLabel::ByName { admin, .. } => {
-            let name = || rights::name_of(role).unwrap_or_else(|| role.to_string());
+            let name = || privileges::name_of(role).unwrap_or_else(|| role.to_string());
             let requested = name();
             let internal = lookup::by_name(&requested, admin)?;
-            rights::accept_changes();
+            privileges::accept_invalidations();
             if name() != requested {
                 return Err(PrincipalError::Renamed(requested));
             }
@@ -202,7 +202,7 @@ fn ensure_unmapped_in(
     match holders.find(|holder| holder.role != role) {
         Some(holder) => Err(PrincipalError::Taken {
             object_id,
-            role: rights::name_of(holder.role).unwrap_or_else(|| holder.role.to_string()),
+            role: privileges::name_of(holder.role).unwrap_or_else(|| holder.role.to_string()),
         }),
         None => Ok(()),
     }

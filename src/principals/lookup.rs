@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::error::PrincipalError;
 use crate::pg::log::{self, Level};
-use crate::shared::directory::lookup_error::Answerless;
+use crate::shared::directory::lookup_error::LookupError;
 use crate::{directory, settings};
 
 /// The mapping to the principal that the directory knows by this name.
@@ -19,22 +19,24 @@ use crate::{directory, settings};
 /// There is not exactly one, or the lookup fails.
 pub fn by_name(name: &str, admin: bool) -> Result<InternalLabel, PrincipalError> {
     let tenant = settings::tenant().ok_or(PrincipalError::NoTenant)?;
-    let principal = directory::find_by_name(name).map_err(|answerless| match answerless {
-        Answerless::NotConfigured => PrincipalError::NoDirectory(settings::missing_for_directory()),
-        Answerless::Directory {
+    let principal = directory::find_by_name(name).map_err(|lookup_error| match lookup_error {
+        LookupError::NotConfigured => {
+            PrincipalError::NoDirectory(settings::missing_for_directory())
+        }
+        LookupError::Directory {
             kind: ErrorKind::NotFound,
             ..
         } => PrincipalError::NameNotFound(name.to_owned()),
-        Answerless::Directory {
+        LookupError::Directory {
             kind: ErrorKind::Ambiguous,
             message,
         } => PrincipalError::NameAmbiguous {
             name: name.to_owned(),
             found: message,
         },
-        answerless => PrincipalError::Unanswered {
+        lookup_error => PrincipalError::Unanswered {
             whom: name.to_owned(),
-            answerless,
+            lookup_error,
         },
     })?;
     ensure_name_matches(&principal, name)?;
@@ -78,21 +80,21 @@ pub fn by_object_id(
                 actual: principal.kind,
             });
         }
-        Err(Answerless::NotConfigured) => {}
-        Err(Answerless::Directory {
+        Err(LookupError::NotConfigured) => {}
+        Err(LookupError::Directory {
             kind: ErrorKind::NotFound,
             ..
         }) => {
             return Err(PrincipalError::ObjectNotFound(object_id));
         }
-        Err(answerless) => log::line(
+        Err(lookup_error) => log::line(
             Level::Warning,
             &format!(
                 "could not check that object id {object_id} is that of a {kind}: {}",
-                answerless.message()
+                lookup_error.message()
             ),
             Some("The role is mapped without this check."),
-            Some(answerless.hint()),
+            Some(lookup_error.hint()),
         ),
     }
     Ok(InternalLabel {
@@ -104,9 +106,9 @@ pub fn by_object_id(
 }
 
 /// Labels may have either id of an application.
-fn find(kind: PrincipalKind, id: Uuid) -> Result<Principal, Answerless> {
+fn find(kind: PrincipalKind, id: Uuid) -> Result<Principal, LookupError> {
     match directory::find_by_object_id(id) {
-        Err(Answerless::Directory {
+        Err(LookupError::Directory {
             kind: ErrorKind::NotFound,
             ..
         }) if kind == PrincipalKind::Service => directory::find_by_app_id(id),

@@ -12,7 +12,7 @@ use super::error::PrincipalError;
 use super::functions::{RoleName, run};
 use super::label;
 use super::mapped::MappedRoles;
-use crate::pg::rights::CREATEROLE_IS_BROAD;
+use crate::pg::privileges::CREATEROLE_IS_BROAD;
 
 /// What a group requires of its members' roles.
 #[derive(Clone, Copy, Debug)]

@@ -6,7 +6,7 @@ use thiserror::Error;
 use uuid::Uuid;
 
 use crate::principals::PrincipalError;
-use crate::shared::sessions::revocations::MOST;
+use crate::shared::sessions::revocations::MAX_REVOCATIONS;
 
 /// Display is the primary message.
 #[derive(Debug, Error)]
@@ -32,7 +32,7 @@ pub enum RevocationError {
     Past,
     #[error("cannot revoke principals at an isolation level other than read committed")]
     Isolation,
-    #[error("cannot revoke more than {MOST} principals")]
+    #[error("cannot revoke more than {MAX_REVOCATIONS} principals")]
     TooMany,
     #[error("object id {0} is not revoked")]
     NotRevoked(Uuid),

@@ -12,10 +12,10 @@ use super::TABLES;
 use super::error::RevocationError;
 use crate::background::database;
 use crate::pg::log::{self, Level};
-use crate::pg::{rights, server};
+use crate::pg::{privileges, server};
 use crate::principals::admin::privilege;
 use crate::principals::mapped::MappedRoles;
-use crate::shared::sessions::revocations::MOST;
+use crate::shared::sessions::revocations::MAX_REVOCATIONS;
 use crate::shared::shmem;
 use crate::{principals, settings};
 
@@ -88,7 +88,7 @@ fn prepare(function: &'static str, object_id: Option<pgrx::Uuid>) -> Result<Uuid
         return Err(RevocationError::OtherDatabase(database));
     }
     // The bootstrap superuser must only write to tables that a superuser owns.
-    match database::fitness(&database, &TABLES)? {
+    match database::check_ownership(&database, &TABLES)? {
         Ok(()) => Ok(Uuid::from_bytes(*object_id.as_bytes())),
         Err(problem) => Err(RevocationError::Unfit(problem.message, problem.hint)),
     }
@@ -103,8 +103,8 @@ fn manageable_roles(object_id: Uuid) -> Result<Vec<pg_sys::Oid>, RevocationError
     let mut roles = Vec::new();
     for role in mapped.iter().filter(|role| role.object_id == object_id) {
         let needs_superuser = role.admin || privilege(role.role).is_some();
-        if needs_superuser && !rights::is_superuser(rights::current_user()) {
-            let name = rights::name_of(role.role).unwrap_or_else(|| role.role.to_string());
+        if needs_superuser && !privileges::is_superuser(privileges::current_user()) {
+            let name = privileges::name_of(role.role).unwrap_or_else(|| role.role.to_string());
             return Err(RevocationError::AdminPrincipal(name));
         }
         roles.push(role.role);
@@ -115,7 +115,7 @@ fn manageable_roles(object_id: Uuid) -> Result<Vec<pg_sys::Oid>, RevocationError
 /// Refuses the principal of this session, which could otherwise lift or shorten its own revocation.
 fn ensure_not_own(object_id: Uuid) -> Result<(), RevocationError> {
     let is_own = super::own().is_some_and(|session| session.ids.contain(object_id));
-    if is_own && !rights::is_superuser(rights::current_user()) {
+    if is_own && !privileges::is_superuser(privileges::current_user()) {
         return Err(RevocationError::OwnPrincipal);
     }
     Ok(())
@@ -136,14 +136,14 @@ fn add(
         return Err(RevocationError::Isolation);
     }
     let (by, by_id) = caller();
-    rights::as_bootstrap_superuser(|| {
+    privileges::as_bootstrap_superuser(|| {
         // One at a time, so that all revocations are counted.
         Spi::run("LOCK TABLE aadauth.revoked_principals IN SHARE ROW EXCLUSIVE MODE")?;
         Spi::run("DELETE FROM aadauth.revoked_principals WHERE until <= pg_catalog.now()")?;
         let query =
             "SELECT pg_catalog.count(*) FROM aadauth.revoked_principals WHERE object_id <> $1";
         let others = Spi::get_one_with_args::<i64>(query, &[id(object_id)])?.unwrap_or_default();
-        if usize::try_from(others).is_ok_and(|others| others >= MOST) {
+        if usize::try_from(others).is_ok_and(|others| others >= MAX_REVOCATIONS) {
             return Err(RevocationError::TooMany);
         }
         let statement = "
@@ -170,7 +170,7 @@ ON CONFLICT (object_id) DO UPDATE SET
 fn remove(object_id: Uuid) -> Result<(), RevocationError> {
     let statement =
         "DELETE FROM aadauth.revoked_principals WHERE object_id = $1 RETURNING object_id";
-    let removed = rights::as_bootstrap_superuser(|| {
+    let removed = privileges::as_bootstrap_superuser(|| {
         Spi::connect_mut(|client| {
             let rows = client.update(statement, None, &[id(object_id)])?;
             Ok::<_, spi::Error>(rows.len())
@@ -204,8 +204,8 @@ fn caller() -> (String, Option<Uuid>) {
     match super::own() {
         Some(session) => (session.principal(), Some(session.object_id)),
         None => {
-            let role = rights::session_user();
-            let name = rights::name_of(role).unwrap_or_else(|| role.to_string());
+            let role = privileges::session_user();
+            let name = privileges::name_of(role).unwrap_or_else(|| role.to_string());
             (name, None)
         }
     }

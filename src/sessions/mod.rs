@@ -18,15 +18,15 @@ use std::time::{Duration, Instant};
 
 use entra_token::{PrincipalKind, Reason, RevocableIds};
 
-use crate::pg::ending as pg_ending;
 use crate::pg::latch::{self, Process};
 use crate::pg::log::{self, Level};
+use crate::pg::termination;
 use crate::shared::shmem;
 use crate::{clock, settings};
 
 use crate::shared::sessions::revocations::RevocationList;
 use crate::shared::sessions::table::{Place, Session};
-use crate::shared::sessions::termination::Ending;
+use crate::shared::sessions::termination::TerminationReason;
 
 /// How long a sign-in waits for the list of revocations to be loaded.
 const LOAD_TIMEOUT: Duration = Duration::from_secs(2);
@@ -55,7 +55,7 @@ pub fn enter(session: Session) -> Result<(), Reason> {
     let own = Process::own().ok_or(Reason::InternalError)?;
     shmem::change_sessions(|places| {
         let place = place_of(places, own).ok_or(Reason::InternalError)?;
-        shmem::set_ending(own, None);
+        shmem::set_termination(own, None);
         *place = Place(Some(session));
         Ok(())
     })?;
@@ -78,17 +78,17 @@ pub fn announced() {
 /// Removes this backend's session from the table, if it is there.
 pub fn leave() {
     let Some(own) = OWN.take() else { return };
-    let ending = shmem::own_ending();
+    let reason = shmem::own_termination();
     if let Some(process) = Process::own() {
         shmem::change_sessions(|places| {
             if let Some(place) = place_of(places, process) {
                 *place = Place::EMPTY;
             }
-            shmem::set_ending(process, None);
+            shmem::set_termination(process, None);
         });
     }
     if own.is_announced {
-        announce_end(&own.session, ending);
+        announce_end(&own.session, reason);
     }
 }
 
@@ -125,21 +125,21 @@ pub fn is_revoked(ids: &RevocableIds) -> Result<bool, Reason> {
     })
 }
 
-/// Ends every session of which `ending` says why.
+/// Ends every session of which `reason` says why.
 ///
 /// The lock keeps sessions in the table, so that each pid is still that session's.
-fn end(ending: impl Fn(&Session) -> Option<Ending>) {
+fn end(reason: impl Fn(&Session) -> Option<TerminationReason>) {
     shmem::change_sessions(|places| {
         for (number, place) in (0..).zip(places.iter()) {
             let Some(session) = &place.0 else { continue };
             let Some(process) = Process::from_number(number) else {
                 continue;
             };
-            let already = shmem::ending_of(process);
+            let already = shmem::termination_of(process);
             // A backend that was signaled before and still runs may be signaled again.
-            if let Some(ending) = already.or_else(|| ending(session)) {
-                shmem::set_ending(process, Some(ending));
-                pg_ending::terminate(session.pid);
+            if let Some(reason) = already.or_else(|| reason(session)) {
+                shmem::set_termination(process, Some(reason));
+                termination::terminate(session.pid);
             }
         }
     });
@@ -150,7 +150,7 @@ pub fn end_revoked() {
     let now = clock::micros();
     shmem::revocations(|list| {
         let is_revoked = |session: &Session| session.ids.any(|id| list.contains(id, now));
-        end(|session| is_revoked(session).then_some(Ending::Revoked));
+        end(|session| is_revoked(session).then_some(TerminationReason::Revoked));
     });
 }
 
@@ -160,7 +160,7 @@ pub fn end_expired() {
     end(|session| {
         session
             .is_expired(now, clock_skew)
-            .then_some(Ending::Expired)
+            .then_some(TerminationReason::Expired)
     });
 }
 
@@ -176,12 +176,12 @@ fn place_of(places: &mut [Place], process: Process) -> Option<&mut Place> {
     places.get_mut(usize::try_from(process.number()).ok()?)
 }
 
-fn announce_end(session: &Session, ending: Option<Ending>) {
+fn announce_end(session: &Session, reason: Option<TerminationReason>) {
     let upn = session.upn.as_str();
     let person = person(session.kind, Some(upn), session.app_id);
     let millis = clock::micros().saturating_sub(session.signed_in_at).max(0) / 1000;
     let (hours, minutes, seconds) = (millis / 3_600_000, millis / 60_000 % 60, millis / 1000 % 60);
-    let cause = ending.map_or(String::new(), |ending| format!(" ({})", ending.cause()));
+    let cause = reason.map_or(String::new(), |reason| format!(" ({})", reason.cause()));
     let message = format!(
         "Microsoft Entra ID session ended{cause}: {person} oid={} role=\"{}\" duration={hours}:{minutes:02}:{seconds:02}.{:03}",
         session.object_id,

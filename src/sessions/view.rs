@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use crate::clock;
 use crate::pg::name::Name;
-use crate::pg::rights;
+use crate::pg::privileges;
 use crate::shared::sessions::table::Session;
 use crate::shared::shmem;
 
@@ -92,12 +92,12 @@ pub(super) fn own_principal() -> TableIterator<
 }
 
 fn sees_all() -> bool {
-    let current = rights::current_user();
-    rights::is_superuser(current)
+    let current = privileges::current_user();
+    privileges::is_superuser(current)
         || ROLES_THAT_SEE_ALL
             .into_iter()
-            .filter_map(rights::role_named)
-            .any(|role| rights::has_rights_of(current, role))
+            .filter_map(privileges::role_named)
+            .any(|role| privileges::has_privileges_of(current, role))
 }
 
 fn sql(id: Uuid) -> pgrx::Uuid {

@@ -16,7 +16,7 @@ use crate::pg::{exit, server, worker};
 use crate::sessions;
 use crate::settings::{self, SessionExpiry};
 use crate::shared::problem::ProblemKind;
-use crate::shared::sessions::revocations::{MOST, Revocation, RevocationList, TooMany};
+use crate::shared::sessions::revocations::{MAX_REVOCATIONS, Revocation, RevocationList, TooMany};
 use crate::shared::shmem::{self, ConnectFailures};
 
 /// How often the table is read when our functions have not changed it: a restored dump or a prepared
@@ -123,7 +123,7 @@ impl Watch {
     fn load(&self) -> Result<(), Problem> {
         let revocations = match worker::transaction(|| {
             Ok(
-                match database::fitness(&self.database, &sessions::TABLES)? {
+                match database::check_ownership(&self.database, &sessions::TABLES)? {
                     Ok(()) => Ok(read()?),
                     Err(problem) => Err(problem),
                 },
@@ -141,7 +141,7 @@ impl Watch {
         };
         shmem::change_revocations(|list| list.load(revocations)).map_err(|TooMany| Problem {
             kind: ProblemKind::Other,
-            message: format!("there are more than {MOST} revocations"),
+            message: format!("there are more than {MAX_REVOCATIONS} revocations"),
             hint: Some("Delete rows that are no longer needed from aadauth.revoked_principals."),
         })?;
         sessions::end_revoked();

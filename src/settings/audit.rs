@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum};
 
-/// What becomes of a good sign-in that can't be recorded (`aadauth.audit_failure`).
+/// What happens to an accepted sign-in that cannot be recorded (`aadauth.audit_failure`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PostgresGucEnum)]
 pub enum AuditFailure {
-    /// It goes on, and is counted.
+    /// It is allowed, and counted.
     #[name = c"allow"]
     Allow,
     /// It is refused.
@@ -20,7 +20,7 @@ static AUDIT_RETENTION: GucSetting<i32> = GucSetting::<i32>::new(400 * 24 * 60);
 static AUDIT_LOCAL_SIGN_INS: GucSetting<bool> = GucSetting::<bool>::new(true);
 static AUDIT_SPOOL_LIMIT: GucSetting<i32> = GucSetting::<i32>::new(1024 * 1024);
 static AUDIT_SYNC: GucSetting<bool> = GucSetting::<bool>::new(false);
-// A full disk must not keep everybody out whom nobody asked about.
+// By default a full disk must not keep every client out.
 static AUDIT_FAILURE: GucSetting<AuditFailure> =
     GucSetting::<AuditFailure>::new(AuditFailure::Allow);
 static AUDIT_SINGLE_REFUSALS: GucSetting<i32> = GucSetting::<i32>::new(5);
@@ -37,7 +37,7 @@ pub fn init() {
     );
     GucRegistry::define_int_guc(
         c"aadauth.audit_retention",
-        c"How long sign-ins stay in the audit, which is dropped week by week; less than a day keeps them for ever.",
+        c"How long sign-ins are kept in the audit, which is dropped week by week; less than a day keeps them indefinitely.",
         c"",
         &AUDIT_RETENTION,
         0,
@@ -47,7 +47,7 @@ pub fn init() {
     );
     GucRegistry::define_int_guc(
         c"aadauth.audit_spool_limit",
-        c"How much disk space events may take that are not in the table yet.",
+        c"The disk space that events may use until they are in the table.",
         c"",
         &AUDIT_SPOOL_LIMIT,
         256,
@@ -57,7 +57,7 @@ pub fn init() {
     );
     GucRegistry::define_bool_guc(
         c"aadauth.audit_sync",
-        c"Wait until the event of a good sign-in is on disk before the client is let in.",
+        c"Wait until the event of an accepted sign-in is on disk before the client is let in.",
         c"",
         &AUDIT_SYNC,
         GucContext::Sighup,
@@ -65,16 +65,16 @@ pub fn init() {
     );
     GucRegistry::define_enum_guc(
         c"aadauth.audit_failure",
-        c"What becomes of a good sign-in whose event can't be written.",
-        c"allow: it is counted and goes on. refuse: it is refused, on the line of aadauth in pg_hba.conf.",
+        c"What happens to an accepted sign-in whose event cannot be written.",
+        c"allow: it is counted and allowed. refuse: it is refused if it matched an aadauth record in pg_hba.conf.",
         &AUDIT_FAILURE,
         GucContext::Sighup,
         GucFlags::default(),
     );
     GucRegistry::define_int_guc(
         c"aadauth.audit_single_refusals",
-        c"How many refusals of one role, address and reason are recorded one by one in a minute.",
-        c"More are counted in one event.",
+        c"How many refusals of one role, address and reason are recorded individually per minute.",
+        c"Further ones are counted in one event.",
         &AUDIT_SINGLE_REFUSALS,
         0,
         100_000,
@@ -83,8 +83,8 @@ pub fn init() {
     );
 }
 
-/// `None`: for ever. A number that was meant as days and taken as minutes must not cost the audit, so that
-/// less than a day is none.
+/// `None`: no limit. A number of days that is taken for minutes must not delete the audit, so that less than a day
+/// means no limit.
 pub fn audit_retention() -> Option<Duration> {
     const DAY: u64 = 24 * 60;
     let minutes = u64::try_from(AUDIT_RETENTION.get()).unwrap_or_default();

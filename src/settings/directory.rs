@@ -1,4 +1,4 @@
-//! The settings of the directory: whom to ask, as whom, for how long, and what to keep.
+//! The settings of the directory: its endpoint, the credential, timeouts and the cache.
 
 use std::ffi::CStr;
 use std::path::PathBuf;
@@ -9,7 +9,7 @@ use entra_token::{Authority, guid};
 use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum};
 
 use super::{AbsolutePath, Text, authority, ca_file, duration, seconds, tenant, value};
-use crate::pg::setting::{self, Rule};
+use crate::pg::guc::{self, Rule};
 
 /// The maximum of `aadauth.directory_timeout`.
 pub const DIRECTORY_TIMEOUT_MAX: Duration = Duration::from_secs(30);
@@ -45,13 +45,13 @@ static GROUP_SYNC_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(1800);
 pub fn init() {
     GucRegistry::define_enum_guc(
         c"aadauth.credential",
-        c"How the server proves to Entra who it is when it asks Microsoft Graph.",
-        c"none: the directory is not asked.",
+        c"How the server authenticates to Entra for queries to Microsoft Graph.",
+        c"none: the directory is not queried.",
         &CREDENTIAL,
         GucContext::Sighup,
         GucFlags::default(),
     );
-    setting::define::<ApplicationId>(
+    guc::define::<ApplicationId>(
         c"aadauth.client_id",
         c"The application id that the credential belongs to, a GUID.",
         &CLIENT_ID,
@@ -74,28 +74,28 @@ pub fn init() {
         ),
     ] as [(&CStr, &CStr, &Text); 3]
     {
-        setting::define::<AbsolutePath>(name, summary, file);
+        guc::define::<AbsolutePath>(name, summary, file);
     }
-    setting::define::<GraphOrigin>(
+    guc::define::<GraphOrigin>(
         c"aadauth.graph_endpoint",
-        c"A Microsoft Graph to ask in place of the cloud's, such as https://localhost:8443.",
+        c"A Microsoft Graph endpoint to use instead of the cloud's, such as https://localhost:8443.",
         &GRAPH_ENDPOINT,
     );
-    setting::define::<Proxy>(
+    guc::define::<Proxy>(
         c"aadauth.https_proxy",
         c"A proxy for all HTTPS requests, such as http://proxy.example.com:3128.",
         &HTTPS_PROXY,
     );
     seconds(
         c"aadauth.group_cache_ttl",
-        c"How long a group membership that the directory has confirmed is not asked for again.",
+        c"How long a group membership that the directory has confirmed is cached.",
         &GROUP_CACHE_TTL,
         0,
         24 * 3600,
     );
     seconds(
         c"aadauth.directory_timeout",
-        c"How long a question to the directory may take.",
+        c"How long a query to the directory may take.",
         &DIRECTORY_TIMEOUT,
         1,
         DIRECTORY_TIMEOUT_MAX.as_secs() as i32,
@@ -117,7 +117,7 @@ pub fn init() {
     );
 }
 
-/// The directory to ask; `None` when no credential is set or something that it takes is missing.
+/// The directory to query; `None` if no credential is set or a setting that it requires is missing.
 pub fn directory() -> Option<DirectorySettings> {
     let credential = credential().ok().flatten()?;
     let authority = authority();
@@ -153,7 +153,7 @@ pub fn missing_for_directory() -> Option<&'static str> {
     }
 }
 
-/// The way out, for the directory and the signing keys.
+/// How to make HTTPS requests, for the directory and the signing keys.
 pub fn http() -> HttpSettings {
     HttpSettings {
         ca_file: ca_file(),
@@ -161,12 +161,12 @@ pub fn http() -> HttpSettings {
     }
 }
 
-/// How long a group membership is kept; zero means that it is not.
+/// How long a group membership is cached; zero means that it is not.
 pub fn group_cache_ttl() -> Duration {
     duration(&GROUP_CACHE_TTL)
 }
 
-/// How long a question to the directory may take.
+/// How long a query to the directory may take.
 pub fn directory_timeout() -> Duration {
     duration(&DIRECTORY_TIMEOUT)
 }
@@ -184,7 +184,7 @@ fn credential() -> Result<Option<CredentialSource>, &'static str> {
     let file = |setting, name| value(setting).map(PathBuf::from).ok_or(name);
     let source = match CREDENTIAL.get() {
         CredentialName::None => return Ok(None),
-        // A machine has one identity, or one of several is named.
+        // The machine's only identity, or the one that aadauth.client_id names.
         CredentialName::ManagedIdentity => return Ok(Some(CredentialSource::ManagedIdentity)),
         CredentialName::ClientSecret => {
             CredentialSource::ClientSecret(file(&CLIENT_SECRET_FILE, "aadauth.client_secret_file")?)
@@ -210,7 +210,7 @@ struct ApplicationId;
 
 impl Rule for ApplicationId {
     fn check(value: &str) -> Result<(), String> {
-        let refused = "An application is named by its application (client) id, a GUID.";
+        let refused = "The value must be an application (client) id, a GUID.";
         guid::parse(value)
             .map(drop)
             .ok_or_else(|| refused.to_owned())
@@ -221,7 +221,7 @@ struct GraphOrigin;
 
 impl Rule for GraphOrigin {
     fn check(value: &str) -> Result<(), String> {
-        let refused = "Microsoft Graph is named by its origin, https://host or https://host:port in lower case, \
+        let refused = "The value must be an origin, https://host or https://host:port in lower case, \
                        with no path and no trailing slash.";
         Authority::check_host(value).map_err(|_| refused.to_owned())
     }

@@ -1,7 +1,7 @@
 //! The settings (`aadauth.*`): their defaults, what they accept, and their typed values.
 //!
-//! Texts are checked where they are set, so that a spelling mistake is refused by `ALTER SYSTEM` or
-//! named in the log on reload instead of locking people out later.
+//! Texts are checked when they are set, so that `ALTER SYSTEM` refuses a mistake, and a reload logs it, instead of
+//! locking users out later.
 
 mod audit;
 mod directory;
@@ -15,7 +15,7 @@ use entra_token::{Audience, Authority, Cloud, Policy, Reason, guid};
 use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum};
 use uuid::Uuid;
 
-use crate::pg::setting::{self, Rule};
+use crate::pg::guc::{self, Rule};
 
 pub use audit::{
     AuditFailure, audit_failure, audit_local_sign_ins, audit_retention, audit_single_refusals,
@@ -28,13 +28,13 @@ pub use directory::{
     group_sync_interval, group_sync_is_enabled, http, missing_for_directory,
 };
 
-/// Who may sign in how (`aadauth.authentication`).
+/// Which credentials are allowed (`aadauth.authentication`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PostgresGucEnum)]
 pub enum Authentication {
     /// Passwords only: mapped roles are refused.
     #[name = c"postgresql"]
     Postgresql,
-    /// Tokens only: password methods are refused, local break-glass lines stay.
+    /// Tokens only: password methods are refused, local break-glass records stay.
     #[name = c"entra"]
     Entra,
     /// Tokens for mapped roles, passwords for local ones.
@@ -56,7 +56,7 @@ type Text = GucSetting<Option<CString>>;
 
 static AUTHENTICATION: GucSetting<Authentication> =
     GucSetting::<Authentication>::new(Authentication::Both);
-// Neither tenant nor audience has a default: nobody is to be let in by a value nobody chose.
+// Neither tenant nor audience has a default: only a configured value may let clients in.
 static TENANT_ID: Text = Text::new(None);
 static AUDIENCE: Text = Text::new(None);
 static CLOUD: GucSetting<CloudName> = GucSetting::<CloudName>::new(CloudName::Public);
@@ -93,44 +93,44 @@ pub fn init() {
         GucContext::Sighup,
         GucFlags::default(),
     );
-    setting::define::<Guid>(
+    guc::define::<Guid>(
         c"aadauth.tenant_id",
         c"The Entra tenant (directory) whose principals may sign in, a GUID.",
         &TENANT_ID,
     );
-    setting::define::<Audiences>(
+    guc::define::<Audiences>(
         c"aadauth.audience",
-        c"Comma-separated audiences (URIs or GUIDs) that a token may be for; \"ossrdbms\" stands for Azure's own.",
+        c"Comma-separated audiences (URIs or GUIDs) that a token may be for; \"ossrdbms\" means Azure's own.",
         &AUDIENCE,
     );
-    setting::define::<Origin>(
+    guc::define::<Origin>(
         c"aadauth.authority_host",
-        c"An authority to use in place of the cloud's, such as https://localhost:8443.",
+        c"An authority to use instead of the cloud's, such as https://localhost:8443.",
         &AUTHORITY_HOST,
     );
-    setting::define::<AbsolutePath>(
+    guc::define::<AbsolutePath>(
         c"aadauth.ca_file",
-        c"Certificates (PEM) to trust for HTTPS in place of the system's.",
+        c"Certificates (PEM) to trust for HTTPS instead of the system's.",
         &CA_FILE,
     );
-    setting::define::<AbsolutePath>(
+    guc::define::<AbsolutePath>(
         c"aadauth.jwks_file",
-        c"A file of signing keys (JWK set) to use in place of the network.",
+        c"A file of signing keys (JWK set) to use instead of the network.",
         &JWKS_FILE,
     );
-    setting::define::<DatabaseName>(
+    guc::define::<DatabaseName>(
         c"aadauth.database",
         c"The database that holds the sign-in audit and the revocations; a superuser must own it.",
         &DATABASE,
     );
-    setting::define_for_start::<AnyPath>(
+    guc::define_for_start::<AnyPath>(
         c"aadauth.hba_file",
-        c"A file to use in place of pg_hba.conf, on whose trust lines everybody is asked for a token or password.",
+        c"An alternate HBA file to use instead of pg_hba.conf; its trust records ask every client for a token or password.",
         &HBA_FILE,
     );
     GucRegistry::define_bool_guc(
         c"aadauth.require_tls",
-        c"Refuse tokens over TCP connections without TLS, before they are asked for.",
+        c"Refuse TCP connections without TLS before a token is requested.",
         c"",
         &REQUIRE_TLS,
         GucContext::Sighup,
@@ -138,7 +138,7 @@ pub fn init() {
     );
     seconds(
         c"aadauth.clock_skew",
-        c"How far the authority's clock and ours may differ.",
+        c"How far the clocks of the authority and of this server may differ.",
         &CLOCK_SKEW,
         0,
         Policy::MAX_CLOCK_SKEW as i32,
@@ -152,7 +152,7 @@ pub fn init() {
     );
     seconds(
         c"aadauth.signing_key_max_age",
-        c"How long signing keys serve when the authority can't be reached.",
+        c"How long signing keys are used while the authority cannot be reached.",
         &SIGNING_KEY_MAX_AGE,
         3600,
         90 * 24 * 3600,
@@ -173,7 +173,7 @@ pub fn init() {
     );
     GucRegistry::define_int_guc(
         c"aadauth.max_token_size",
-        c"The largest token that is looked at.",
+        c"The largest token that is accepted.",
         c"",
         &MAX_TOKEN_SIZE,
         1024,
@@ -190,7 +190,7 @@ pub fn authentication() -> Authentication {
     AUTHENTICATION.get()
 }
 
-/// The tenant; `None` when unset, and then no Entra sign-in is possible.
+/// The tenant; if it is unset, every Entra sign-in is refused.
 pub fn tenant() -> Option<Uuid> {
     value(&TENANT_ID).and_then(|text| guid::parse(&text))
 }
@@ -209,7 +209,7 @@ pub fn authority() -> Authority {
     }
 }
 
-/// What a token is judged by.
+/// The policy that tokens are judged by.
 ///
 /// # Errors
 /// `tenant-not-configured` or `audience-not-configured`.
@@ -268,7 +268,7 @@ pub fn database() -> String {
     value(&DATABASE).unwrap_or_else(|| "postgres".to_owned())
 }
 
-/// The second file of lines, absolute or relative to the data directory.
+/// The alternate HBA file, absolute or relative to the data directory.
 pub fn hba_file() -> Option<PathBuf> {
     value(&HBA_FILE).map(PathBuf::from)
 }
@@ -315,8 +315,8 @@ struct Guid;
 
 impl Rule for Guid {
     fn check(value: &str) -> Result<(), String> {
-        let refused = "A tenant is named by its id, a GUID such as 72f988bf-86f1-41af-91ab-2d7cd011db47; domain names and \
-                       words such as \"common\" are not accepted.";
+        let refused = "The value must be a tenant id, a GUID such as 72f988bf-86f1-41af-91ab-2d7cd011db47. Domain names, and \
+                       words such as \"common\", are not accepted.";
         guid::parse(value)
             .map(drop)
             .ok_or_else(|| refused.to_owned())

@@ -2,10 +2,10 @@
 
 use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum};
 
-/// What the end of a token means for the session that it has opened (`aadauth.session_expiry`).
+/// What the expiry of a token means for the session that it opened (`aadauth.session_expiry`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PostgresGucEnum)]
 pub enum SessionExpiry {
-    /// Nothing, as on Azure: a token is for signing in.
+    /// Nothing, as on Azure: a token is only for signing in.
     #[name = c"off"]
     Off,
     /// The session ends with it.
@@ -20,7 +20,7 @@ pub fn init() {
     GucRegistry::define_enum_guc(
         c"aadauth.session_expiry",
         c"Whether a session ends when the token that opened it expires.",
-        c"off: it goes on. token: it ends with the token.",
+        c"off: the session continues. token: the session ends with the token.",
         &SESSION_EXPIRY,
         GucContext::Sighup,
         GucFlags::default(),

@@ -21,7 +21,7 @@ impl<const N: usize> Bytes<N> {
         Some(bytes)
     }
 
-    /// As much of the text as has room.
+    /// As much of the text as fits.
     pub fn cut(text: &str) -> Self {
         let end = (0..=N.min(text.len()))
             .rev()
@@ -34,7 +34,7 @@ impl<const N: usize> Bytes<N> {
         self.bytes.get(..self.length.into()).unwrap_or_default()
     }
 
-    /// The text that it was made from; empty if it was not made from one.
+    /// The text that it was made from; empty if that was not UTF-8.
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(self.as_slice()).unwrap_or_default()
     }

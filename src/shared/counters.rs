@@ -1,4 +1,4 @@
-//! The counters, as they lie in shared memory.
+//! The counters in shared memory.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
@@ -8,7 +8,7 @@ use entra_token::Reason;
 
 use super::outcome::Outcome;
 
-/// By what a client was to sign in; anything that is not ours is the last.
+/// The audit's methods; the last is any method that is not aadauth's.
 const METHODS: [&str; 3] = ["entra-token", "password", "other"];
 
 const OUTCOMES: [Outcome; 3] = [
@@ -22,7 +22,7 @@ const OUTCOMES: [Outcome; 3] = [
 const FIRST_BOUND: u64 = 250;
 const BUCKETS: usize = 16;
 
-/// Numbers that only grow, until they are reset. All zeros is a valid value.
+/// Numbers that only grow until they are reset. All zeros are a valid value.
 pub struct Counters {
     /// Microseconds since the Unix epoch.
     since: AtomicI64,
@@ -35,7 +35,7 @@ pub struct Counters {
     directory_errors: [AtomicU64; ErrorKind::ALL.len()],
 }
 
-/// One line of the view: what is counted, of what kind, and how many.
+/// One row of the view: the statistic, its label and its value.
 pub type Line = (&'static str, String, u64);
 
 impl Counters {
@@ -79,8 +79,8 @@ impl Counters {
         }
     }
 
-    /// Begins anew from `now`, in microseconds since the Unix epoch. Whatever is counted at the same moment
-    /// counts before or after, each number by itself.
+    /// Starts again from zero at `now`, in microseconds since the Unix epoch. An event that is counted at the same
+    /// time may count before or after, for each number on its own.
     pub fn reset(&self, now: i64) {
         let numbers = self
             .attempts
@@ -100,7 +100,7 @@ impl Counters {
         self.begin(now);
     }
 
-    /// Since when is counted, in microseconds since the Unix epoch.
+    /// The start of counting, in microseconds since the Unix epoch.
     pub fn since(&self) -> i64 {
         self.since.load(Ordering::Relaxed)
     }

@@ -1,4 +1,4 @@
-//! Who asks for group sync, and what the worker says, as it lies in shared memory.
+//! Requests for group sync, and the worker's state, in shared memory.
 //!
 //! A plain value: the lock is taken in [`crate::shared::shmem`]. Times are microseconds since the Unix
 //! epoch.
@@ -6,50 +6,50 @@
 use super::bytes::Bytes;
 use crate::pg::latch::Process;
 
-/// The worker, the requests for a run, and what became of them.
+/// The worker, the requests for a run, and their outcome.
 pub struct SyncState {
     worker: Option<Process>,
     /// Grows whenever a worker starts.
-    life: u64,
+    epoch: u64,
     /// The worker is connected, and group sync is on as far as it knows.
     is_ready: bool,
-    /// Requests for a run so far, and up to which they have been answered.
+    /// The number of requests for a run so far, and of the last that was answered.
     asked: u64,
     answered: u64,
-    /// The number of the run that is under way, and of the last that was begun.
+    /// The number of the run in progress, and of the last that began.
     current_run: Option<i64>,
     last_run: i64,
     next_run: Option<i64>,
-    /// What keeps the worker from running, or kept the last run from ending well.
+    /// Why the worker cannot run, or why the last run failed.
     problem: Option<Bytes<512>>,
 }
 
-/// A request, for asking what became of it.
+/// A request, by which its outcome is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ticket {
-    life: u64,
+    epoch: u64,
     number: u64,
     /// The last run that had begun when the request was made.
     after: i64,
 }
 
-/// What became of a request.
+/// The outcome of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reply {
-    /// No run that began after it has ended.
+    /// No run that began after the request has ended.
     Pending,
-    /// The worker that it was made to has ended, or has stopped doing group sync.
+    /// The worker that received it has ended, or has stopped group sync.
     Gone,
     /// The runs after the first number, up to the second, answer it.
     Done { after: i64, last: i64 },
-    /// The run that began after it has failed as a whole.
+    /// The run that began after the request failed as a whole.
     Failed(String),
 }
 
 impl SyncState {
     pub const EMPTY: SyncState = SyncState {
         worker: None,
-        life: 0,
+        epoch: 0,
         is_ready: false,
         asked: 0,
         answered: 0,
@@ -59,17 +59,17 @@ impl SyncState {
         problem: None,
     };
 
-    /// Asks for a run that begins from now on.
+    /// Requests a run that begins from now on.
     ///
     /// # Errors
-    /// Nobody will begin one; the text says why, if that is known.
+    /// No worker will begin one; the text says why, if that is known.
     pub fn ask(&mut self) -> Result<(Ticket, Process), Option<String>> {
         let Some(worker) = self.worker.filter(|_| self.is_ready) else {
             return Err(self.problem());
         };
         self.asked += 1;
         let ticket = Ticket {
-            life: self.life,
+            epoch: self.epoch,
             number: self.asked,
             after: self.last_run,
         };
@@ -77,7 +77,7 @@ impl SyncState {
     }
 
     pub fn reply(&self, ticket: &Ticket) -> Reply {
-        if self.life != ticket.life || self.worker.is_none() {
+        if self.epoch != ticket.epoch || self.worker.is_none() {
             return Reply::Gone;
         }
         if self.answered >= ticket.number {
@@ -95,74 +95,74 @@ impl SyncState {
         Reply::Pending
     }
 
-    /// The run that is under way, and when the next is due.
+    /// The run in progress, and when the next is due.
     pub fn runs(&self) -> (Option<i64>, Option<i64>) {
         (self.current_run, self.next_run)
     }
 
-    /// The number of the last run that was begun.
+    /// The number of the last run that began.
     pub fn last_run(&self) -> i64 {
         self.last_run
     }
 
-    /// Whether there are requests that no run has begun after.
+    /// Whether there are requests after which no run has begun.
     pub fn is_asked(&self) -> bool {
         self.asked > self.answered
     }
 
-    /// A worker starts as that process.
-    pub fn attend(&mut self, worker: Option<Process>) {
+    /// Registers a worker that starts as that process.
+    pub fn register_worker(&mut self, worker: Option<Process>) {
         *self = SyncState {
             worker,
-            life: self.life + 1,
+            epoch: self.epoch + 1,
             is_ready: false,
             current_run: None,
             next_run: None,
-            // Nobody waits for an answer that a worker who has ended owes.
+            // Requests to a worker that has ended are not answered any more.
             answered: self.asked,
             problem: None,
             ..*self
         };
     }
 
-    /// Whether there is a worker.
-    pub fn is_attended(&self) -> bool {
+    /// Whether the worker is running.
+    pub fn worker_is_running(&self) -> bool {
         self.worker.is_some()
     }
 
-    /// The worker ends.
-    pub fn leave(&mut self) {
+    /// Removes the worker, which ends.
+    pub fn unregister_worker(&mut self) {
         self.worker = None;
         self.is_ready = false;
         self.current_run = None;
         self.next_run = None;
     }
 
-    /// Whether the worker does group sync.
+    /// Sets whether the worker does group sync.
     pub fn set_ready(&mut self, is_ready: bool) {
         self.is_ready = is_ready;
     }
 
-    /// A run begins. It answers the requests that were there before.
+    /// Notes that a run begins. It answers the earlier requests.
     pub fn begin(&mut self, run: i64) {
         self.current_run = Some(run);
         self.last_run = run;
         self.next_run = None;
     }
 
-    /// An attempt that answers that many requests has ended, well or with a problem.
+    /// Notes that an attempt that answers that many requests has ended, with a problem or without.
     pub fn end(&mut self, answers: u64, problem: Option<&str>) {
         self.answered = self.answered.max(answers);
         self.current_run = None;
         self.problem = problem.map(Bytes::cut);
     }
 
-    /// The requests so far.
+    /// The number of requests so far.
     pub fn asked(&self) -> u64 {
         self.asked
     }
 
-    pub fn plan(&mut self, next_run: i64) {
+    pub fn set_next_run(&mut self, next_run: i64) {
         self.next_run = Some(next_run);
     }
 
@@ -178,7 +178,7 @@ mod tests {
 
     fn working() -> SyncState {
         let mut state = SyncState::EMPTY;
-        state.attend(Process::from_number(7));
+        state.register_worker(Process::from_number(7));
         state.set_ready(true);
         state
     }
@@ -205,7 +205,7 @@ mod tests {
     fn who_is_not_ready_is_not_asked() {
         let mut state = SyncState::EMPTY;
         assert_eq!(state.ask(), Err(None));
-        state.attend(Process::from_number(7));
+        state.register_worker(Process::from_number(7));
         assert_eq!(state.ask(), Err(None));
         state.end(0, Some("no table"));
         assert_eq!(state.ask(), Err(Some("no table".to_owned())));
@@ -219,9 +219,9 @@ mod tests {
             let mut state = working();
             let (ticket, _) = state.ask().unwrap();
             state.begin(1);
-            state.leave();
+            state.unregister_worker();
             if restarted {
-                state.attend(Process::from_number(8));
+                state.register_worker(Process::from_number(8));
                 state.set_ready(true);
                 let answers = state.asked();
                 state.begin(2);

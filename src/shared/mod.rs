@@ -1,7 +1,6 @@
-//! What all processes of the server share: plain values in shared memory, and the locks on them.
+//! Shared memory: plain values that all processes of the server share, and the locks on them.
 //!
-//! The values know nothing of locks, of time or of settings' changes: [`shmem`] takes the locks, and the rest are
-//! arguments.
+//! The values do not depend on locks or the time: [`shmem`] takes the locks, and the time is an argument.
 
 pub mod bytes;
 pub mod counters;

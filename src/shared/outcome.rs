@@ -6,7 +6,7 @@ use serde::Serialize;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {
-    /// We let it pass; PostgreSQL may still have refused it (no such database, CONNECTION LIMIT).
+    /// It was accepted; PostgreSQL may still have refused it (no such database, CONNECTION LIMIT).
     Authenticated,
     Refused,
     /// It ended before it was decided.

@@ -1,14 +1,14 @@
-//! What keeps a background worker from its work.
+//! Why a background worker cannot work.
 
-/// What kind of thing keeps a worker from its work. The numbers are for shared memory; 0 is none of them.
+/// The kind of problem. The numbers are for shared memory; 0 means none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum ProblemKind {
     /// The database lacks the extension, or its tables.
     NoExtension = 1,
-    /// The database, the schema or a table is not a superuser's.
+    /// The database, the schema or a table is not owned by a superuser.
     NotOwned,
-    /// The server log says what.
+    /// See the server log.
     Other,
 }
 

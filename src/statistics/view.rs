@@ -73,7 +73,7 @@ fn workers() -> [(&'static str, bool); 4] {
         ("network", shmem::keys(|table| table.worker().is_some())),
         ("audit", shmem::audit_worker().is_some()),
         ("session", shmem::session_worker().is_some()),
-        ("group-sync", shmem::sync(|state| state.is_attended())),
+        ("group-sync", shmem::sync(|state| state.worker_is_running())),
     ]
 }
 

@@ -209,7 +209,7 @@ fn default_privileges(rig: &Rig) -> Result<()> {
         let mark = server.log()?.len();
         server.sql(&grant)?;
         let sign_in = rig.accepted(&server, "someone", &rig.token_of(&person)?)?;
-        server.wait_for_log(mark, "or others may write to them")?;
+        server.wait_for_log(mark, "or other roles may write to them")?;
         server.sql(&grant.replace("GRANT", "REVOKE").replace(" TO ", " FROM "))?;
         rig.event(&server, &sign_in.mark)?;
     }

@@ -16,7 +16,7 @@ use crate::diagnosis::finding::{Code, Finding, list};
 use crate::diagnosis::pam;
 use crate::diagnosis::roles::Roles;
 use crate::hooks::client_authentication;
-use crate::pg::route::Route;
+use crate::pg::sign_in_method::SignInMethod;
 use crate::pg::{hba_file, pam as service};
 use crate::settings;
 pub use rule::Login;
@@ -50,7 +50,7 @@ pub fn check(roles: &Roles) -> Result<Vec<Finding>, Box<dyn Error>> {
 }
 
 fn is_ours(rule: &Rule) -> bool {
-    Route::of_line(rule.method(), rule.pam_service(), rule.oauth_validator()).is_some()
+    SignInMethod::of_record(rule.method(), rule.pam_service(), rule.oauth_validator()).is_some()
 }
 
 /// A line of ours, as it should be written.

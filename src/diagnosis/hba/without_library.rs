@@ -24,7 +24,7 @@ impl From<Vec<Finding>> for WithoutLibrary {
 
 /// `in_force` are the lines of the file in force, `roles` the mapped roles that may log in.
 pub fn check(in_force: &File, roles: &[Login]) -> Result<WithoutLibrary, Box<dyn Error>> {
-    let Some(path) = hba_file::ordinary() else {
+    let Some(path) = hba_file::server_file() else {
         let open = in_force.open_lines(roles, |rule| rule.method() == "trust")?;
         return Ok(open.into());
     };
@@ -43,7 +43,7 @@ pub fn check(in_force: &File, roles: &[Login]) -> Result<WithoutLibrary, Box<dyn
     let own = File {
         path: path.display().to_string(),
         has_tls: in_force.has_tls,
-        rules: hba_file::with_ordinary(|| {
+        rules: hba_file::with_server_file(|| {
             crate::diagnosis::rows("SELECT * FROM pg_hba_file_rules")
         })?,
     };

@@ -1,4 +1,4 @@
-//! Which principals the directory has confirmed to be in which groups, or not to be.
+//! The cache of group memberships that the directory has confirmed or denied.
 //!
 //! Everything here is a plain value: the lock is taken in [`crate::shared::shmem`], time and settings are
 //! arguments. Times are microseconds since the Unix epoch.
@@ -13,19 +13,16 @@ use super::scope::Scope;
 const SETS: usize = 2048;
 const WAYS: usize = 8;
 
-/// For how long at most nobody asks again about someone who was not in the group: they may have been
-/// added because they couldn't sign in.
-pub const LONGEST_ABSENCE: Duration = Duration::from_secs(30);
+/// The longest time that "not a member" is cached: the principal may have been added because it could not sign in.
+pub const NEGATIVE_TTL: Duration = Duration::from_secs(30);
 
-/// 16,384 memberships of one directory, of a fixed size. Where there is no room, the oldest of eight
-/// gives way; those who are members give way last, since it is they who get in while the directory is
-/// away.
+/// 16,384 memberships of one directory, in a fixed size. If a set is full, its oldest entry is evicted; members are
+/// evicted last, because they can sign in while the directory is unavailable.
 ///
-/// All its fields are numbers, and all zeros means an empty one: it is too large to be moved into
-/// shared memory.
+/// All its fields are numbers, and all zeros mean an empty cache: it is too large to be moved into shared memory.
 pub struct GroupCache {
     scope: Scope,
-    /// Grows whenever a group is forgotten.
+    /// Grows whenever a group is invalidated.
     generation: u64,
     sets: [[Entry; WAYS]; SETS],
 }
@@ -48,13 +45,13 @@ impl Entry {
     };
 }
 
-/// An answer of the directory's, to be kept.
+/// A response of the directory, to be cached.
 #[derive(Clone, Copy, Debug)]
-pub struct Learnt {
+pub struct CachedMembership {
     pub member: Uuid,
     pub group: Uuid,
     pub is_member: bool,
-    /// When the question went out: what happened since is not in the answer.
+    /// When the query was sent: later changes are not in the response.
     pub asked_at: i64,
     /// [`GroupCache::generation`] at that time.
     pub generation: u64,
@@ -62,7 +59,7 @@ pub struct Learnt {
 
 impl GroupCache {
     /// Whether the principal was in the group when the directory was last asked, at most `ttl` before
-    /// `now`; for those who weren't, at most [`LONGEST_ABSENCE`]. `None` when that is not known.
+    /// `now`; for non-members, at most [`NEGATIVE_TTL`]. `None` if that is not known.
     pub fn lookup(
         &self,
         scope: &Scope,
@@ -79,58 +76,58 @@ impl GroupCache {
         let longest = if entry.is_member {
             ttl
         } else {
-            ttl.min(LONGEST_ABSENCE)
+            ttl.min(NEGATIVE_TTL)
         };
-        // One from the future doesn't count: the clock was set back, and nobody knows how old it is.
+        // An entry from the future does not count: the clock was set back, so its age is unknown.
         let age = u64::try_from(now.checked_sub(entry.asked_at)?).ok()?;
         (Duration::from_micros(age) < longest).then_some(entry.is_member)
     }
 
-    /// Keeps an answer of the directory with that scope; what is known of another is dropped.
+    /// Caches a response of the directory with that scope, and drops entries of another scope.
     ///
-    /// An answer from before a group was forgotten is not kept: it may be of that group, and older than
-    /// what made somebody forget it.
-    pub fn keep(&mut self, scope: &Scope, learnt: &Learnt) {
-        if learnt.generation != self.generation {
+    /// A response to a query from before a group was invalidated is not cached: it may be about that group, and older
+    /// than the change for which it was invalidated.
+    pub fn insert(&mut self, scope: &Scope, answer: &CachedMembership) {
+        if answer.generation != self.generation {
             return;
         }
         if self.scope != *scope {
             self.scope = *scope;
             self.sets.as_flattened_mut().fill(Entry::NONE);
         }
-        let Some(set) = self.sets.get_mut(set_of(learnt.member, learnt.group)) else {
+        let Some(set) = self.sets.get_mut(set_of(answer.member, answer.group)) else {
             return;
         };
         let entry = Entry {
-            member: learnt.member,
-            group: learnt.group,
-            asked_at: learnt.asked_at,
-            is_member: learnt.is_member,
+            member: answer.member,
+            group: answer.group,
+            asked_at: answer.asked_at,
+            is_member: answer.is_member,
         };
         let same = set
             .iter()
-            .position(|entry| entry.is_about(learnt.member, learnt.group));
+            .position(|entry| entry.is_about(answer.member, answer.group));
         let oldest = |is_member| {
             let like = set.iter().enumerate();
             like.filter(|(_, entry)| entry.is_member == is_member)
                 .min_by_key(|(_, entry)| entry.asked_at)
                 .map(|(place, _)| place)
         };
-        // An empty entry is that of a non-member of long ago.
+        // An empty entry counts as an old non-member.
         let place = same.or_else(|| oldest(false)).or_else(|| oldest(true));
         if let Some(place) = place.and_then(|place| set.get_mut(place)) {
             *place = entry;
         }
     }
 
-    /// Forgets everything.
+    /// Removes all entries.
     pub fn clear(&mut self) {
         self.generation += 1;
         self.sets.as_flattened_mut().fill(Entry::NONE);
     }
 
-    /// Forgets all that is known of the group.
-    pub fn forget(&mut self, group: Uuid) {
+    /// Removes all entries of the group.
+    pub fn invalidate(&mut self, group: Uuid) {
         self.generation += 1;
         for entry in self.sets.as_flattened_mut() {
             if entry.group == group {
@@ -192,8 +189,8 @@ mod tests {
         })
     }
 
-    fn learnt(member: u128, group: u128, is_member: bool, asked_at: i64) -> Learnt {
-        Learnt {
+    fn answer(member: u128, group: u128, is_member: bool, asked_at: i64) -> CachedMembership {
+        CachedMembership {
             member: Uuid::from_u128(member),
             group: Uuid::from_u128(group),
             is_member,
@@ -208,7 +205,7 @@ mod tests {
     }
 
     /// Members and groups that share one set.
-    fn neighbours(count: usize) -> Vec<u128> {
+    fn same_set(count: usize) -> Vec<u128> {
         let group = Uuid::from_u128(1);
         let set = set_of(Uuid::from_u128(0), group);
         (0..)
@@ -229,18 +226,18 @@ mod tests {
     #[test]
     fn an_answer_is_about_one_principal_and_one_group() {
         let mut cache = empty();
-        cache.keep(&scope(1), &learnt(1, 2, true, NOW));
-        cache.keep(&scope(1), &learnt(3, 2, false, NOW));
+        cache.insert(&scope(1), &answer(1, 2, true, NOW));
+        cache.insert(&scope(1), &answer(3, 2, false, NOW));
         assert_eq!(look(&cache, 1, 2, NOW), Some(true));
         assert_eq!(look(&cache, 3, 2, NOW), Some(false));
         for (member, group) in [(2, 1), (1, 1), (2, 2), (3, 1), (0, 0)] {
             assert_eq!(look(&cache, member, group, NOW), None, "{member} {group}");
         }
         // In one set, which all of them fill, too.
-        let members = neighbours(WAYS);
+        let members = same_set(WAYS);
         let mut cache = empty();
         for (number, member) in members.iter().enumerate() {
-            cache.keep(&scope(1), &learnt(*member, 1, number % 2 == 0, NOW));
+            cache.insert(&scope(1), &answer(*member, 1, number % 2 == 0, NOW));
         }
         for (number, member) in members.iter().enumerate() {
             assert_eq!(look(&cache, *member, 1, NOW), Some(number % 2 == 0));
@@ -260,8 +257,8 @@ mod tests {
     #[test]
     fn members_are_known_for_the_ttl_and_others_for_half_a_minute() {
         let mut cache = empty();
-        cache.keep(&scope(1), &learnt(1, 2, true, NOW));
-        cache.keep(&scope(1), &learnt(3, 2, false, NOW));
+        cache.insert(&scope(1), &answer(1, 2, true, NOW));
+        cache.insert(&scope(1), &answer(3, 2, false, NOW));
         assert_eq!(look(&cache, 1, 2, NOW + 600 * SECOND - 1), Some(true));
         assert_eq!(look(&cache, 1, 2, NOW + 600 * SECOND), None);
         assert_eq!(look(&cache, 3, 2, NOW + 30 * SECOND - 1), Some(false));
@@ -281,7 +278,7 @@ mod tests {
     #[test]
     fn a_clock_that_was_set_back_keeps_nothing_alive() {
         let mut cache = empty();
-        cache.keep(&scope(1), &learnt(1, 2, true, NOW));
+        cache.insert(&scope(1), &answer(1, 2, true, NOW));
         assert_eq!(look(&cache, 1, 2, NOW - 1), None);
         assert_eq!(look(&cache, 1, 2, i64::MIN), None);
     }
@@ -289,22 +286,22 @@ mod tests {
     #[test]
     fn the_last_answer_counts() {
         let mut cache = empty();
-        cache.keep(&scope(1), &learnt(1, 2, true, NOW));
-        cache.keep(&scope(1), &learnt(1, 2, false, NOW + 1));
+        cache.insert(&scope(1), &answer(1, 2, true, NOW));
+        cache.insert(&scope(1), &answer(1, 2, false, NOW + 1));
         assert_eq!(look(&cache, 1, 2, NOW + 1), Some(false));
-        cache.keep(&scope(1), &learnt(1, 2, true, NOW + 2));
+        cache.insert(&scope(1), &answer(1, 2, true, NOW + 2));
         assert_eq!(look(&cache, 1, 2, NOW + 2), Some(true));
     }
 
     #[test]
     fn another_directory_knows_nothing_and_drops_all() {
         let mut cache = empty();
-        cache.keep(&scope(1), &learnt(1, 2, true, NOW));
+        cache.insert(&scope(1), &answer(1, 2, true, NOW));
         let (member, group) = (Uuid::from_u128(1), Uuid::from_u128(2));
         assert_eq!(cache.lookup(&scope(2), member, group, TTL, NOW), None);
-        cache.keep(&scope(2), &learnt(3, 2, true, NOW));
+        cache.insert(&scope(2), &answer(3, 2, true, NOW));
         assert_eq!(look(&cache, 1, 2, NOW), None);
-        cache.keep(&scope(1), &learnt(4, 2, true, NOW));
+        cache.insert(&scope(1), &answer(4, 2, true, NOW));
         assert_eq!(look(&cache, 1, 2, NOW), None);
         assert_eq!(look(&cache, 3, 2, NOW), None);
         assert_eq!(look(&cache, 4, 2, NOW), Some(true));
@@ -313,51 +310,51 @@ mod tests {
     #[test]
     fn a_forgotten_group_is_asked_for_again() {
         let mut cache = empty();
-        cache.keep(&scope(1), &learnt(1, 2, true, NOW));
-        cache.keep(&scope(1), &learnt(1, 3, true, NOW));
+        cache.insert(&scope(1), &answer(1, 2, true, NOW));
+        cache.insert(&scope(1), &answer(1, 3, true, NOW));
         let before = cache.generation();
-        cache.forget(Uuid::from_u128(2));
+        cache.invalidate(Uuid::from_u128(2));
         assert_eq!(look(&cache, 1, 2, NOW), None);
         assert_eq!(look(&cache, 1, 3, NOW), Some(true));
         // Asked before it was forgotten, answered after.
-        let mut late = learnt(1, 2, true, NOW);
+        let mut late = answer(1, 2, true, NOW);
         late.generation = before;
-        cache.keep(&scope(1), &late);
+        cache.insert(&scope(1), &late);
         assert_eq!(look(&cache, 1, 2, NOW), None);
         late.generation = cache.generation();
-        cache.keep(&scope(1), &late);
+        cache.insert(&scope(1), &late);
         assert_eq!(look(&cache, 1, 2, NOW), Some(true));
     }
 
     #[test]
     fn a_cleared_cache_knows_nothing_and_takes_nothing_from_before() {
         let mut cache = empty();
-        cache.keep(&scope(1), &learnt(1, 2, true, NOW));
+        cache.insert(&scope(1), &answer(1, 2, true, NOW));
         cache.clear();
         assert_eq!(look(&cache, 1, 2, NOW), None);
-        cache.keep(&scope(1), &learnt(1, 2, true, NOW));
+        cache.insert(&scope(1), &answer(1, 2, true, NOW));
         assert_eq!(look(&cache, 1, 2, NOW), None);
     }
 
     #[test]
     fn the_oldest_gives_way_and_members_last() {
-        let members = neighbours(WAYS + 3);
+        let members = same_set(WAYS + 3);
         let mut cache = empty();
         for (number, member) in members[..WAYS].iter().enumerate() {
             let is_member = number != 5;
-            cache.keep(
+            cache.insert(
                 &scope(1),
-                &learnt(*member, 1, is_member, NOW + number as i64),
+                &answer(*member, 1, is_member, NOW + number as i64),
             );
         }
         let later = NOW + 100;
-        cache.keep(&scope(1), &learnt(members[WAYS], 1, true, later));
+        cache.insert(&scope(1), &answer(members[WAYS], 1, true, later));
         assert_eq!(look(&cache, members[5], 1, later), None);
-        cache.keep(&scope(1), &learnt(members[WAYS + 1], 1, true, later));
+        cache.insert(&scope(1), &answer(members[WAYS + 1], 1, true, later));
         assert_eq!(look(&cache, members[0], 1, later), None);
         // One that is no member makes room for the next, not a member.
-        cache.keep(&scope(1), &learnt(members[WAYS + 2], 1, false, later));
-        cache.keep(&scope(1), &learnt(members[0], 1, true, later));
+        cache.insert(&scope(1), &answer(members[WAYS + 2], 1, false, later));
+        cache.insert(&scope(1), &answer(members[0], 1, true, later));
         assert_eq!(look(&cache, members[WAYS + 2], 1, later), None);
         for member in [members[2], members[7], members[WAYS], members[0]] {
             assert_eq!(look(&cache, member, 1, later), Some(true));

@@ -1,18 +1,18 @@
-//! Why the directory has no answer.
+//! Why a directory look-up failed.
 
 use entra_api::ErrorKind;
 
 use crate::settings;
 
-/// How many questions may be open at the same time, on the whole server.
+/// How many queries may be pending at the same time, on the whole server.
 pub const SLOTS: usize = 128;
 
-/// Why there is no answer.
+/// Why a look-up failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Answerless {
-    /// No credential is set, or something that it takes is missing.
+pub enum LookupError {
+    /// No credential is set, or a setting that it requires is missing.
     NotConfigured,
-    /// As many questions as there is room for wait already.
+    /// Too many queries are pending.
     Busy,
     WorkerNotRunning,
     TimedOut,
@@ -20,46 +20,43 @@ pub enum Answerless {
     SettingsChanged,
     Directory {
         kind: ErrorKind,
-        /// One line without a full stop.
+        /// One line without a final period.
         message: String,
     },
 }
 
-impl Answerless {
-    /// The primary message of an error, or the beginning of a DETAIL: one line without a full stop.
+impl LookupError {
+    /// The primary message of an error, or the beginning of a DETAIL: one line without a final period.
     pub fn message(&self) -> String {
         match self {
-            Answerless::NotConfigured => match settings::missing_for_directory() {
+            LookupError::NotConfigured => match settings::missing_for_directory() {
                 None => "no directory is configured".to_owned(),
                 Some(missing) => format!("no directory is configured: {missing} is not set"),
             },
-            Answerless::Busy => format!(
-                "{} questions to the directory wait for an answer already",
-                SLOTS
-            ),
-            Answerless::WorkerNotRunning => {
-                "the network worker, which asks the directory, is not running".to_owned()
+            LookupError::Busy => format!("{} queries to the directory are already pending", SLOTS),
+            LookupError::WorkerNotRunning => {
+                "the network worker, which queries the directory, is not running".to_owned()
             }
-            Answerless::TimedOut => "the directory did not answer in time".to_owned(),
-            Answerless::SettingsChanged => {
-                "the settings of the directory have just changed".to_owned()
+            LookupError::TimedOut => "the directory did not answer in time".to_owned(),
+            LookupError::SettingsChanged => {
+                "the settings of the directory have changed during the query".to_owned()
             }
-            Answerless::Directory { message, .. } => message.clone(),
+            LookupError::Directory { message, .. } => message.clone(),
         }
     }
 
-    /// What to do about it, in sentences.
+    /// What to do about it, in complete sentences.
     pub fn hint(&self) -> &'static str {
         match self {
-            Answerless::NotConfigured => {
-                "Set aadauth.credential, what it takes, and aadauth.tenant_id."
+            LookupError::NotConfigured => {
+                "Set aadauth.credential, the settings that it requires, and aadauth.tenant_id."
             }
-            Answerless::Busy | Answerless::SettingsChanged => "Try again in a moment.",
-            Answerless::WorkerNotRunning => {
-                "It is started again within seconds; look in the log for why it ended, and at max_worker_processes."
+            LookupError::Busy | LookupError::SettingsChanged => "Try again in a moment.",
+            LookupError::WorkerNotRunning => {
+                "It restarts within seconds. If it does not, see the server log, and check max_worker_processes."
             }
-            Answerless::TimedOut => ErrorKind::TimedOut.hint(),
-            Answerless::Directory { kind, .. } => kind.hint(),
+            LookupError::TimedOut => ErrorKind::TimedOut.hint(),
+            LookupError::Directory { kind, .. } => kind.hint(),
         }
     }
 }

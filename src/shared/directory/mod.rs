@@ -1,7 +1,7 @@
-//! Questions to Microsoft Graph, and what it said of groups.
+//! Queries to Microsoft Graph, and its answers about groups.
 
 pub mod groups;
 pub mod lookup_error;
-pub mod question;
+pub mod query;
 pub mod scope;
 pub mod table;

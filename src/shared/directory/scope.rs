@@ -1,13 +1,13 @@
-//! Which directory an answer is true of.
+//! Which directory an answer comes from.
 
 use entra_api::DirectorySettings;
 
 use crate::shared::bytes::Bytes;
 
-/// Tenant, authority and Graph endpoint, in one text: enough for two hosts of 253 characters with ports.
+/// Tenant, authority and Graph endpoint in one text, long enough for two hosts of 253 characters with ports.
 ///
-/// An answer is for askers of its own scope alone, so that a reload ends the use of what was learnt
-/// before. The credential is no part of it: it decides whether a directory answers, not what.
+/// An answer is only for askers of the same scope, so that a reload ends the use of earlier answers. The credential is
+/// not part of the scope: it decides whether a directory answers, not what.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Scope(Bytes<640>);
 
@@ -16,7 +16,7 @@ impl Scope {
     #[cfg(test)]
     pub const NONE: Scope = Scope(Bytes::EMPTY);
 
-    /// `None` when the settings are longer than their checks let them be.
+    /// `None` if the settings are longer than their checks allow.
     pub fn of(settings: &DirectorySettings) -> Option<Scope> {
         let (tenant, authority) = (settings.tenant, &settings.authority);
         // No part has a space in it.

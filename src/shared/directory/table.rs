@@ -1,26 +1,25 @@
-//! Questions to the directory as they lie in shared memory, between those who ask and the worker.
+//! The table of queries to the directory in shared memory, between the askers and the worker.
 //!
 //! Everything here is a plain value: the lock is taken in [`crate::shared::shmem`], time and settings are
 //! arguments. Times are microseconds since the Unix epoch.
 //!
-//! A question is in one slot from when it is asked until its answer is collected. Each has a ticket
-//! that no other ever has: an asker takes what is under its own ticket and nothing else, so that a slot
-//! which changed hands can't give it another's answer. The worker answers by the question and its scope,
-//! not by the slot. A slot is free again when its time is over, whatever became of its asker: no exit
-//! callback has to give it back, and a killed backend can't keep it.
+//! A query is in one slot from when it is asked until its answer is collected. Each has a unique ticket: an asker takes
+//! only what is under its own ticket, so that a slot that was reused cannot give it the answer to another query. The
+//! worker answers by the query and its scope, not by the slot. A slot is free again when its time is over, whatever
+//! becomes of its asker: no exit callback is needed, and a killed backend cannot keep it.
 
 use std::time::Duration;
 
-use super::lookup_error::{Answerless, SLOTS};
-use super::question::{Answer, Question};
+use super::lookup_error::{LookupError, SLOTS};
+use super::query::{Answer, Query};
 use super::scope::Scope;
 use crate::pg::latch::Process;
 use crate::settings::DIRECTORY_TIMEOUT_MAX;
 
-/// How much longer its asker waits: for the worker to say why there is no answer.
-pub const GRACE: Duration = Duration::from_millis(500);
+/// How much longer than the timeout an asker waits, so that the worker can say why there is no answer.
+pub const GRACE_PERIOD: Duration = Duration::from_millis(500);
 
-/// The number of one question, never used twice.
+/// The number of one query, never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Ticket(u64);
 
@@ -29,18 +28,18 @@ impl Ticket {
     pub const LAST: Ticket = Ticket(u64::MAX);
 }
 
-/// There is nothing under a ticket: its time is over.
+/// There is no query under a ticket: its time is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Expired;
 
-/// A question that has no answer yet, as the worker sees it.
+/// A query that has no answer yet, for the worker.
 #[derive(Clone, Copy)]
-pub struct Open {
+pub struct PendingQuery {
     pub ticket: Ticket,
-    pub question: Question,
+    pub query: Query,
     pub scope: Scope,
     pub asked_at: i64,
-    /// When an answer comes too late.
+    /// From when on an answer is too late.
     pub due_at: i64,
 }
 
@@ -49,64 +48,64 @@ struct Slot {
     ticket: Ticket,
     asker: Process,
     scope: Scope,
-    question: Question,
+    query: Query,
     asked_at: i64,
     due_at: i64,
     answer: Option<Answer>,
 }
 
-/// The questions, and the worker that answers them.
-pub struct QuestionTable {
+/// The queries, and the worker that answers them.
+pub struct QueryTable {
     worker: Option<Process>,
     last_ticket: Ticket,
     slots: [Option<Slot>; SLOTS],
 }
 
-impl QuestionTable {
-    pub const EMPTY: QuestionTable = QuestionTable {
+impl QueryTable {
+    pub const EMPTY: QueryTable = QueryTable {
         worker: None,
         last_ticket: Ticket(0),
         slots: [None; SLOTS],
     };
 
-    /// Puts a question for which there are `patience` and [`GRACE`].
+    /// Adds a query that is live for `timeout` and [`GRACE_PERIOD`].
     ///
     /// # Errors
-    /// [`Answerless::WorkerNotRunning`], [`Answerless::Busy`].
+    /// [`LookupError::WorkerNotRunning`], [`LookupError::Busy`].
     pub fn ask(
         &mut self,
         asker: Process,
         scope: Scope,
-        question: Question,
+        query: Query,
         now: i64,
-        patience: Duration,
-    ) -> Result<Ticket, Answerless> {
+        timeout: Duration,
+    ) -> Result<Ticket, LookupError> {
         if self.worker.is_none() {
-            return Err(Answerless::WorkerNotRunning);
+            return Err(LookupError::WorkerNotRunning);
         }
         let free = self
             .slots
             .iter_mut()
             .find(|slot| !slot.is_some_and(|slot| slot.is_live(now)));
-        let slot = free.ok_or(Answerless::Busy)?;
+        let slot = free.ok_or(LookupError::Busy)?;
         let ticket = Ticket(self.last_ticket.0 + 1);
         self.last_ticket = ticket;
         *slot = Some(Slot {
             ticket,
             asker,
             scope,
-            question,
+            query,
             asked_at: now,
-            due_at: now.saturating_add(micros(patience.min(DIRECTORY_TIMEOUT_MAX))),
+            due_at: now.saturating_add(micros(timeout.min(DIRECTORY_TIMEOUT_MAX))),
             answer: None,
         });
         Ok(ticket)
     }
 
-    /// Takes the answer that is under the ticket and frees its slot; `None` when there is none yet.
+    /// Takes the answer under the ticket and frees its slot; `None` if there is none yet.
     ///
     /// # Errors
-    /// The ticket is no longer good.
+    /// The ticket has expired.
     pub fn collect(&mut self, ticket: Ticket) -> Result<Option<Answer>, Expired> {
         let answer = self.slot(ticket).ok_or(Expired)?.answer;
         if answer.is_some() {
@@ -115,7 +114,7 @@ impl QuestionTable {
         Ok(answer)
     }
 
-    /// Frees the ticket's slot: its asker has gone.
+    /// Frees the ticket's slot.
     pub fn leave(&mut self, ticket: Ticket) {
         for slot in &mut self.slots {
             if slot.is_some_and(|slot| slot.ticket == ticket) {
@@ -128,49 +127,49 @@ impl QuestionTable {
         self.worker
     }
 
-    /// Notes that the worker runs as that process, or not at all, and returns who is to be woken: what
-    /// was asked before is answered by nobody.
+    /// Sets the process that the worker runs as, if any, and returns the processes to wake: earlier queries will not be
+    /// answered.
     pub fn set_worker(&mut self, worker: Option<Process>) -> Vec<Process> {
         self.worker = worker;
-        let open = self.slots.iter_mut().flatten();
-        let open = open.filter(|slot| slot.answer.is_none());
-        open.map(|slot| {
-            slot.answer = Some(Answer::WorkerStopped);
-            slot.asker
-        })
-        .collect()
+        let pending = self.slots.iter_mut().flatten();
+        let pending = pending.filter(|slot| slot.answer.is_none());
+        pending
+            .map(|slot| {
+                slot.answer = Some(Answer::WorkerStopped);
+                slot.asker
+            })
+            .collect()
     }
 
-    /// The questions that wait for an answer, the oldest first.
-    pub fn open(&self, now: i64) -> Vec<Open> {
+    /// The pending queries, the oldest first.
+    pub fn pending(&self, now: i64) -> Vec<PendingQuery> {
         let slots = self.slots.iter().flatten();
-        let mut open: Vec<_> = slots
+        let mut pending: Vec<_> = slots
             .filter(|slot| slot.answer.is_none() && now < slot.due_at && slot.is_live(now))
-            .map(|slot| Open {
+            .map(|slot| PendingQuery {
                 ticket: slot.ticket,
-                question: slot.question,
+                query: slot.query,
                 scope: slot.scope,
                 asked_at: slot.asked_at,
                 due_at: slot.due_at,
             })
             .collect();
-        open.sort_unstable_by_key(|open| open.ticket);
-        open
+        pending.sort_unstable_by_key(|query| query.ticket);
+        pending
     }
 
-    /// Answers the question for all who have asked it of that directory, up to the ticket `newest`, and
-    /// returns who is to be woken.
+    /// Answers the query for all askers of that directory, up to the ticket `newest`, and returns the processes to wake.
     pub fn answer(
         &mut self,
         scope: &Scope,
-        question: &Question,
+        query: &Query,
         newest: Ticket,
         answer: Answer,
     ) -> Vec<Process> {
         let slots = self.slots.iter_mut().flatten();
         let asked = slots.filter(|slot| {
             slot.answer.is_none()
-                && slot.question == *question
+                && slot.query == *query
                 && slot.scope == *scope
                 && slot.ticket <= newest
         });
@@ -182,7 +181,7 @@ impl QuestionTable {
             .collect()
     }
 
-    /// The last ticket that was given out.
+    /// The last ticket that was issued.
     pub fn last_ticket(&self) -> Ticket {
         self.last_ticket
     }
@@ -205,8 +204,8 @@ impl QuestionTable {
 impl Slot {
     /// Whether its asker may still wait. A clock that was set back must not keep it.
     fn is_live(&self, now: i64) -> bool {
-        let last = self.due_at.saturating_add(micros(GRACE));
-        let longest = micros(DIRECTORY_TIMEOUT_MAX).saturating_add(micros(GRACE));
+        let last = self.due_at.saturating_add(micros(GRACE_PERIOD));
+        let longest = micros(DIRECTORY_TIMEOUT_MAX).saturating_add(micros(GRACE_PERIOD));
         (now..=now.saturating_add(longest)).contains(&last)
     }
 }

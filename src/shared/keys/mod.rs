@@ -1,4 +1,4 @@
-//! The signing keys.
+//! The signing keys in shared memory.
 
 pub mod scope;
 pub mod stored;

@@ -14,7 +14,7 @@ pub struct Scope {
 }
 
 impl Scope {
-    /// That of this process's settings; `None` when no tenant is configured.
+    /// The scope of this process's settings; `None` if no tenant is configured.
     pub fn current() -> Option<Scope> {
         Some(Scope {
             tenant: settings::tenant()?,

@@ -1,4 +1,4 @@
-//! Keys and what they are trusted for, in the fixed size that shared memory wants.
+//! Keys and their scope in a fixed size, for shared memory.
 
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ impl Source {
     }
 }
 
-/// A key set and its history.
+/// A key set and its origin.
 #[derive(Clone, Debug)]
 pub struct SourcedSet {
     pub set: KeySet,

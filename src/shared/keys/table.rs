@@ -1,4 +1,4 @@
-//! The signing keys as they lie in shared memory, and who waits for new ones.
+//! The table of signing keys in shared memory, and the sign-ins that wait for new ones.
 //!
 //! Everything here is a plain value: the lock is taken in [`crate::shared::shmem`], time and settings are
 //! arguments. Times are microseconds since the Unix epoch.
@@ -14,14 +14,14 @@ use crate::shared::bytes::Bytes;
 
 /// How many sign-ins may wait for new keys at the same time, on the whole server.
 const WAITERS: usize = 8;
-/// How long one waits.
-pub const PATIENCE: Duration = Duration::from_secs(2);
+/// How long a sign-in waits for new keys.
+pub const REFRESH_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What a reader's settings say about the keys it may use.
-pub struct Terms {
+/// Which keys a reader may use by its settings.
+pub struct KeyPolicy {
     pub scope: Scope,
     pub max_age: Duration,
-    /// Keys from a file serve only as long as the setting names one.
+    /// Keys from a file are used only while the setting names one.
     pub file_is_set: bool,
     pub now: i64,
 }
@@ -30,24 +30,24 @@ pub struct Terms {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Lookup {
     Found(SigningKey),
-    /// There are keys of that issuer, and this is none of them.
+    /// There are keys of that issuer, but not this one.
     Unknown,
     /// There are none: `signing-keys-unavailable` or `worker-not-running`.
     Unavailable(Reason),
 }
 
-/// What to wait for after [`KeyTable::ask`].
+/// What to wait for after [`KeyTable::request_refresh`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ask {
+pub enum RefreshRequest {
     /// Nothing: the keys have changed since the caller looked.
-    LookAgain,
-    /// For an answer.
-    Wait(Answer),
+    KeysChanged,
+    /// For the end of a fetch.
+    Wait(Awaited),
 }
 
 /// What a waiting sign-in waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Answer {
+pub enum Awaited {
     /// That many requests have been answered.
     Requests(u64),
     /// That many attempts to get keys have ended.
@@ -58,12 +58,12 @@ pub enum Answer {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClockCheck {
     pub at: i64,
-    /// Seconds by which ours was ahead; some are the way of the answer. Negative: behind.
+    /// Seconds by which ours was ahead, including the time that the response took. Negative: behind.
     pub ahead: i64,
 }
 
 impl ClockCheck {
-    /// From the time here, and the Unix seconds that the authority sent.
+    /// From this machine's time, and the Unix seconds that the authority sent.
     pub fn new(now: i64, theirs: i64) -> ClockCheck {
         ClockCheck {
             at: now,
@@ -72,15 +72,15 @@ impl ClockCheck {
     }
 }
 
-/// A sign-in that waits. A place is free again when its time is over, whatever became of the process:
-/// no exit callback has to give it back, and a killed backend can't keep it.
+/// A sign-in that waits. Its place is free again after the timeout, whatever becomes of the process: no exit callback
+/// is needed, and a killed backend cannot keep it.
 #[derive(Clone, Copy)]
 struct Waiter {
     process: Process,
     until: i64,
 }
 
-/// The keys, the worker that looks after them, and those who wait for it.
+/// The keys, the worker that keeps them up to date, and the sign-ins that wait for it.
 pub struct KeyTable {
     worker: Option<Process>,
     scope: Option<StoredScope>,
@@ -88,13 +88,13 @@ pub struct KeyTable {
     v2: Option<StoredSet>,
     /// Grows whenever the keys are replaced.
     generation: u64,
-    /// Requests for new keys so far, and up to which they have been answered.
+    /// The number of requests for new keys so far, and of the last that was answered.
     asked: u64,
     answered: u64,
     asked_at: i64,
-    /// Attempts that have ended, and whether one is under way.
+    /// The number of attempts that have ended, and whether one is in progress.
     attempts: u64,
-    is_trying: bool,
+    is_fetching: bool,
     waiters: [Option<Waiter>; WAITERS],
     attempted_at: Option<i64>,
     clock: Option<ClockCheck>,
@@ -112,7 +112,7 @@ impl KeyTable {
         answered: 0,
         asked_at: i64::MIN,
         attempts: 0,
-        is_trying: false,
+        is_fetching: false,
         waiters: [None; WAITERS],
         attempted_at: None,
         clock: None,
@@ -122,14 +122,14 @@ impl KeyTable {
     /// The key that verifies this issuer's tokens of that version and key id.
     pub fn lookup(
         &self,
-        terms: &Terms,
+        policy: &KeyPolicy,
         version: TokenVersion,
         issuer: &str,
         key_id: &str,
     ) -> Lookup {
         let served = self
             .set(version)
-            .filter(|set| self.serves(terms, set) && set.issuer.as_str() == issuer);
+            .filter(|set| self.serves(policy, set) && set.issuer.as_str() == issuer);
         let Some(set) = served else {
             return Lookup::Unavailable(match self.worker {
                 Some(_) => Reason::SigningKeysUnavailable,
@@ -145,10 +145,10 @@ impl KeyTable {
     }
 
     /// Whether a reader may use the set.
-    fn serves(&self, terms: &Terms, set: &StoredSet) -> bool {
-        let is_fresh = set.source == Source::File || set.age(terms.now) <= terms.max_age;
-        let is_set = set.source != Source::File || terms.file_is_set;
-        is_fresh && is_set && self.scope.is_some_and(|scope| scope.is(&terms.scope))
+    fn serves(&self, policy: &KeyPolicy, set: &StoredSet) -> bool {
+        let is_fresh = set.source == Source::File || set.age(policy.now) <= policy.max_age;
+        let is_set = set.source != Source::File || policy.file_is_set;
+        is_fresh && is_set && self.scope.is_some_and(|scope| scope.is(&policy.scope))
     }
 
     pub fn generation(&self) -> u64 {
@@ -159,30 +159,30 @@ impl KeyTable {
         self.worker
     }
 
-    /// Takes a place among those who wait for new keys, and asks for them where nobody has.
+    /// Adds a sign-in to those that wait for new keys, and requests them unless a request is pending.
     ///
-    /// The cool-down runs from the last request that a sign-in made: fetches by schedule neither start
-    /// it nor are held up by it, so that a rotation right after one is still noticed at once. Who comes
-    /// while a request is unanswered waits for its answer; who comes after it, or finds no place, is
-    /// turned away. While there are no keys at all and the worker is about to get some, that is
-    /// waited for and no request made.
+    /// The cool-down runs from the last request of a sign-in: scheduled fetches neither start it nor are
+    /// delayed by it, so that a key rotation right after one is still noticed at once. A sign-in that comes
+    /// while a request is pending waits for it; one that comes during the cool-down, or finds no place, is
+    /// refused. While there are no keys at all and the first fetch is in progress or imminent, sign-ins wait
+    /// for it and make no request.
     ///
     /// # Errors
     /// `worker-not-running`, `key-refresh-cooling-down`.
-    pub fn ask(
+    pub fn request_refresh(
         &mut self,
         seen: u64,
         process: Process,
         now: i64,
         cooldown: Duration,
-    ) -> Result<Ask, Reason> {
+    ) -> Result<RefreshRequest, Reason> {
         if self.generation != seen {
-            return Ok(Ask::LookAgain);
+            return Ok(RefreshRequest::KeysChanged);
         }
         if self.worker.is_none() {
             return Err(Reason::WorkerNotRunning);
         }
-        let is_first = self.is_trying || self.attempted_at.is_none();
+        let is_first = self.is_fetching || self.attempted_at.is_none();
         let is_first = is_first && self.is_empty();
         let is_open = self.asked > self.answered;
         // A clock that was set back must not prolong the cool-down.
@@ -199,29 +199,29 @@ impl KeyTable {
         };
         *place = Some(Waiter {
             process,
-            until: now.saturating_add(micros(PATIENCE)),
+            until: now.saturating_add(micros(REFRESH_TIMEOUT)),
         });
         if is_first {
-            return Ok(Ask::Wait(Answer::Attempts(self.attempts + 1)));
+            return Ok(RefreshRequest::Wait(Awaited::Attempts(self.attempts + 1)));
         }
         if !is_open {
             self.asked += 1;
             self.asked_at = now;
         }
-        Ok(Ask::Wait(Answer::Requests(self.asked)))
+        Ok(RefreshRequest::Wait(Awaited::Requests(self.asked)))
     }
 
-    /// Whether the wait that [`ask`](Self::ask) began is over.
-    pub fn is_answered(&self, seen: u64, answer: Answer) -> bool {
-        let has_come = match answer {
-            Answer::Requests(count) => self.answered >= count,
-            Answer::Attempts(count) => self.attempts >= count,
+    /// Whether the wait that [`request_refresh`](Self::request_refresh) began is over.
+    pub fn is_done(&self, seen: u64, awaited: Awaited) -> bool {
+        let has_come = match awaited {
+            Awaited::Requests(count) => self.answered >= count,
+            Awaited::Attempts(count) => self.attempts >= count,
         };
         has_come || self.generation != seen
     }
 
-    /// Gives back the process's place.
-    pub fn leave(&mut self, process: Process) {
+    /// Frees the process's place.
+    pub fn remove_waiter(&mut self, process: Process) {
         for place in &mut self.waiters {
             if place.is_some_and(|waiter| waiter.process == process) {
                 *place = None;
@@ -229,34 +229,34 @@ impl KeyTable {
         }
     }
 
-    /// The number of the last request, when it has not been answered.
+    /// The number of the last request, if it has not been answered.
     pub fn open_request(&self) -> Option<u64> {
         (self.asked > self.answered).then_some(self.asked)
     }
 
     pub fn set_worker(&mut self, worker: Option<Process>) {
         self.worker = worker;
-        self.is_trying = false;
+        self.is_fetching = false;
     }
 
     /// Records that an attempt to get new keys begins, and returns how many requests it answers.
     pub fn begin(&mut self) -> u64 {
-        self.is_trying = true;
+        self.is_fetching = true;
         self.asked
     }
 
-    /// Records the end of the attempt that [`begin`](Self::begin) numbered, and returns who is to be
-    /// woken.
+    /// Records the end of the attempt that [`begin`](Self::begin) numbered, and returns the processes to
+    /// wake.
     pub fn finish(&mut self, asked: u64, now: i64, problem: Option<&str>) -> Vec<Process> {
         self.answered = self.answered.max(asked.min(self.asked));
         self.attempts += 1;
-        self.is_trying = false;
+        self.is_fetching = false;
         self.attempted_at = Some(now);
         self.problem = problem.map(Bytes::cut);
         self.waiting(now)
     }
 
-    /// Who waits now.
+    /// The processes that wait now.
     pub fn waiting(&self, now: i64) -> Vec<Process> {
         let waiting = self
             .waiters
@@ -266,8 +266,8 @@ impl KeyTable {
         waiting.map(|waiter| waiter.process).collect()
     }
 
-    /// Replaces the sets of the versions that are given, and drops all others where the scope differs.
-    /// A set that does not fit is left out; [`KeySet::from_jwks`] makes none.
+    /// Replaces the sets of the given versions, and drops all others if the scope differs.
+    /// A set that does not fit is left out; [`KeySet::from_jwks`] returns none.
     pub fn publish(&mut self, scope: &Scope, sets: &[SourcedSet]) {
         self.keep_only(scope);
         self.scope = StoredScope::new(scope);
@@ -277,7 +277,7 @@ impl KeyTable {
         self.generation += 1;
     }
 
-    /// Forgets all keys.
+    /// Removes all keys.
     pub fn clear(&mut self) {
         self.scope = None;
         self.v1 = None;
@@ -286,7 +286,7 @@ impl KeyTable {
         self.generation += 1;
     }
 
-    /// Forgets keys of another scope.
+    /// Removes keys of another scope.
     pub fn keep_only(&mut self, scope: &Scope) {
         if !self.scope.is_some_and(|stored| stored.is(scope)) {
             self.clear();
@@ -297,7 +297,7 @@ impl KeyTable {
         self.v1.is_none() && self.v2.is_none()
     }
 
-    /// Forgets the keys that came from there.
+    /// Removes the keys from that source.
     pub fn drop_source(&mut self, source: Source) {
         for slot in [&mut self.v1, &mut self.v2] {
             if slot.is_some_and(|set| set.source == source) {
@@ -315,7 +315,7 @@ impl KeyTable {
         )
     }
 
-    /// How our clock compared with the authority's when it last answered.
+    /// How our clock compared with the authority's at its last response.
     pub fn clock(&self) -> Option<ClockCheck> {
         self.clock
     }
@@ -324,10 +324,10 @@ impl KeyTable {
         self.clock = Some(check);
     }
 
-    /// A copy of the set of that version, and whether readers on these terms use it.
+    /// A copy of the set of that version, and whether readers with this policy use it.
     pub fn snapshot(
         &self,
-        terms: Option<&Terms>,
+        policy: Option<&KeyPolicy>,
         version: TokenVersion,
     ) -> Option<(SourcedSet, bool)> {
         let stored = self.set(version)?;
@@ -337,7 +337,7 @@ impl KeyTable {
             issuer: stored.issuer.as_str().to_owned(),
             keys,
         };
-        let is_served = terms.is_some_and(|terms| self.serves(terms, stored));
+        let is_served = policy.is_some_and(|policy| self.serves(policy, stored));
         let (source, fetched_at) = (stored.source, stored.fetched_at);
         Some((
             SourcedSet {
@@ -366,7 +366,7 @@ impl KeyTable {
 
 impl Waiter {
     fn waits(&self, now: i64) -> bool {
-        (now..=now.saturating_add(micros(PATIENCE))).contains(&self.until)
+        (now..=now.saturating_add(micros(REFRESH_TIMEOUT))).contains(&self.until)
     }
 }
 

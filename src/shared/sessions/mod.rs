@@ -1,4 +1,4 @@
-//! The sessions that tokens have opened, and who is revoked.
+//! The sessions that were opened with tokens, and the revoked principals.
 
 pub mod revocations;
 pub mod table;

@@ -1,30 +1,30 @@
-//! The list of revoked principals as sign-ins see it, in shared memory.
+//! The list of revoked principals in shared memory, which sign-ins read.
 //!
 //! A plain value: the lock is taken in [`crate::shared::shmem`].
 
 use uuid::Uuid;
 
 /// How many revocations may be in force. `aadauth.revoke` refuses more.
-pub const MOST: usize = 10_000;
-/// The list has room for those that are made at the same moment.
-const ROOM: usize = MOST + 240;
+pub const MAX_REVOCATIONS: usize = 10_000;
+/// The list has additional room for revocations that are made at the same time.
+const CAPACITY: usize = MAX_REVOCATIONS + 240;
 
-/// One principal who is shut out.
+/// One revoked principal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Revocation {
     pub object_id: Uuid,
-    /// Microseconds since the Unix epoch; the largest number for ever.
+    /// Microseconds since the Unix epoch; `i64::MAX` for no end.
     pub until: i64,
 }
 
-/// The list, in the order of its object ids. All zeros are a list that was never loaded.
+/// The list, ordered by object id. All zeros mean a list that was never loaded.
 pub struct RevocationList {
     is_loaded: bool,
     count: usize,
-    entries: [Revocation; ROOM],
+    entries: [Revocation; CAPACITY],
 }
 
-/// More revocations than there is room for.
+/// There are more revocations than the list can hold.
 #[derive(Debug, PartialEq, Eq)]
 pub struct TooMany;
 
@@ -42,7 +42,7 @@ impl RevocationList {
         Ok(())
     }
 
-    /// Whether it was ever loaded. Until then nobody knows who is revoked.
+    /// Whether the list was ever loaded. Until then it is not known who is revoked.
     pub fn is_loaded(&self) -> bool {
         self.is_loaded
     }
@@ -51,7 +51,7 @@ impl RevocationList {
         self.count == 0
     }
 
-    /// Whether this principal is shut out at that time.
+    /// Whether this principal is revoked at that time.
     pub fn contains(&self, object_id: Uuid, now: i64) -> bool {
         let entries = self.entries.get(..self.count).unwrap_or_default();
         entries
@@ -75,7 +75,7 @@ mod tests {
             entries: [Revocation {
                 object_id: Uuid::nil(),
                 until: 0,
-            }; ROOM],
+            }; CAPACITY],
         })
     }
 
@@ -122,12 +122,12 @@ mod tests {
     fn a_list_that_is_too_long_changes_nothing() {
         let mut list = empty();
         list.load(vec![revocation(3, i64::MAX)]).unwrap();
-        let many = (0..=ROOM as u128).map(|id| revocation(id + 100, i64::MAX));
+        let many = (0..=CAPACITY as u128).map(|id| revocation(id + 100, i64::MAX));
         assert_eq!(list.load(many.collect()), Err(TooMany));
         assert!(list.contains(Uuid::from_u128(3), 1_000));
         assert!(!list.contains(Uuid::from_u128(100), 1_000));
-        let full = (0..ROOM as u128).map(|id| revocation(id + 100, i64::MAX));
+        let full = (0..CAPACITY as u128).map(|id| revocation(id + 100, i64::MAX));
         list.load(full.collect()).unwrap();
-        assert!(list.contains(Uuid::from_u128(100 + ROOM as u128 - 1), 1_000));
+        assert!(list.contains(Uuid::from_u128(100 + CAPACITY as u128 - 1), 1_000));
     }
 }

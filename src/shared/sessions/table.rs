@@ -1,7 +1,7 @@
-//! The sessions that tokens have opened, as they lie in shared memory.
+//! The table of sessions that were opened with tokens, in shared memory.
 //!
 //! Plain values: the lock is taken in [`crate::shared::shmem`]. Each process of the server has one place, under
-//! its number; it alone fills and clears it.
+//! its number; only that process fills and clears it.
 
 use entra_token::{PrincipalKind, RevocableIds};
 use uuid::Uuid;
@@ -11,18 +11,18 @@ use crate::shared::bytes::Bytes;
 /// Longer than any name that PostgreSQL keeps (`NAMEDATALEN`).
 type Name = Bytes<64>;
 
-/// Who is behind one backend.
+/// The identity behind one backend.
 #[derive(Clone, Copy)]
 pub struct Session {
-    /// The backend's process id. It is that process's for as long as the session is in the table.
+    /// The backend's process id, valid for as long as the session is in the table.
     pub pid: i32,
     pub role: Name,
     pub kind: PrincipalKind,
     pub object_id: Uuid,
     pub tenant_id: Uuid,
-    /// An application's own id; of a person, that of the client that the token was issued to.
+    /// An application's own id; for a user, that of the client that the token was issued to.
     pub app_id: Option<Uuid>,
-    /// The group whose role it is.
+    /// The group that the role is mapped to.
     pub group_id: Option<Uuid>,
     pub ids: RevocableIds,
     /// The user principal name; empty when the token has none.
@@ -34,7 +34,7 @@ pub struct Session {
     pub database: Name,
     /// A numeric address, or `local`.
     pub client: Name,
-    /// As the client gave it when it connected.
+    /// The application_name of the startup packet.
     pub application: Name,
     /// Microseconds since the Unix epoch.
     pub signed_in_at: i64,
@@ -47,7 +47,7 @@ pub struct Session {
 pub struct Place(pub Option<Session>);
 
 impl Session {
-    /// Who it is, for people to read: names never decide.
+    /// A readable name of the principal. Names are never used for decisions.
     pub fn principal(&self) -> String {
         let names = [self.upn.as_str(), self.display_name.as_str()];
         match names.into_iter().find(|name| !name.is_empty()) {

@@ -168,7 +168,7 @@ pub fn worker_ends(rig: &Rig) -> Result<()> {
     })?;
     own.server.wait_for_log(
         0,
-        "the network worker, which asks the directory, is not running",
+        "the network worker, which queries the directory, is not running",
     )?;
     own.emulator.behave()?;
     until_within(SOON, "the worker is back", || {
@@ -216,7 +216,7 @@ pub fn reload(rig: &Rig) -> Result<()> {
         format!("{outcome:?} after {long:?}")
     })?;
     own.server
-        .wait_for_log(0, "the settings of the directory have just changed")?;
+        .wait_for_log(0, "the settings of the directory have changed during the query")?;
     own.server
         .configure(&[("aadauth.graph_endpoint", Some(&authority))])?;
     // Whoever comes in the moment between two reloads asks the one that their settings name.

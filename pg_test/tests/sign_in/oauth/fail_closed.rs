@@ -67,7 +67,7 @@ pub fn displaced(rig: &Rig) -> Result<()> {
     let person = rig.person(&server, "someone")?;
     server.sql("CREATE ROLE local LOGIN")?;
     let token = rig.token_of(&person)?;
-    server.wait_for_log(0, "another library has put its authentication hook")?;
+    server.wait_for_log(0, "another library has replaced the authentication hook")?;
     let sign_in = rig.bearer_accepted(&server, "someone", &token)?;
     let event = rig.event(&server, &sign_in.mark)?;
     ensure(event["outcome"] == "authenticated", || event.to_string())?;

@@ -51,7 +51,7 @@ pub fn build(rig: &Rig, name: &str, defines: &[&str]) -> Result<PathBuf> {
 fn displaced(rig: &Rig, name: &str, defines: &[&str]) -> Result<()> {
     let mut server = start(rig, name, defines)?;
     rig.prepare(&server)?;
-    server.wait_for_log(0, "another library has put its authentication hook")?;
+    server.wait_for_log(0, "another library has replaced the authentication hook")?;
     let person = rig.person(&server, "someone")?;
     let token = rig.token_of(&person)?;
     server.sql("CREATE ROLE bare LOGIN SUPERUSER; CREATE ROLE local LOGIN PASSWORD 'secret'")?;

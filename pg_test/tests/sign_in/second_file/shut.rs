@@ -90,7 +90,7 @@ fn missing(rig: &Rig) -> Result<()> {
         Err(error) => error.to_string(),
     };
     for text in [
-        "aadauth: the file of aadauth.hba_file, ",
+        "could not open file ",
         SECOND_FILE,
         "The server does not start without it",
         "could not load",

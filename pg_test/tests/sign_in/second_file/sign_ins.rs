@@ -180,7 +180,7 @@ fn other_methods(rig: &Rig) -> Result<()> {
     ensure(!printed.success && !printed.error.contains(line), || {
         format!("{printed:?}")
     })?;
-    server.wait_for_log(mark, &format!("aadauth.hba_file names such as: {line}"))?;
+    server.wait_for_log(mark, &format!("aadauth.hba_file, such as: {line}"))?;
     // A token goes over TLS alone, whatever the line is for.
     server.sql("DROP ROLE taken")?;
     rig.map(&server, "plain", &person.object_id.to_string(), "user")?;

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::*;
 
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 const SECOND: i64 = 1_000_000;
 const NOW: i64 = 1_700_000_000 * SECOND;
 /// When a slot is free again.
@@ -34,52 +34,52 @@ fn process(number: i32) -> Process {
     Process::from_number(number).unwrap()
 }
 
-fn membership(member: u128) -> Question {
-    Question::Membership {
+fn membership(member: u128) -> Query {
+    Query::Membership {
         kind: PrincipalKind::User,
         member: Uuid::from_u128(member),
         group: Uuid::from_u128(9),
     }
 }
 
-fn attended() -> QuestionTable {
-    let mut table = QuestionTable::EMPTY;
+fn with_worker() -> QueryTable {
+    let mut table = QueryTable::EMPTY;
     assert_eq!(table.set_worker(Some(process(0))), []);
     table
 }
 
-fn ask(table: &mut QuestionTable, asker: i32, question: Question, now: i64) -> Ticket {
+fn ask(table: &mut QueryTable, asker: i32, query: Query, now: i64) -> Ticket {
     table
-        .ask(process(asker), scope(1), question, now, PATIENCE)
+        .ask(process(asker), scope(1), query, now, TIMEOUT)
         .unwrap()
 }
 
-fn collected(table: &mut QuestionTable, ticket: Ticket) -> Option<Answer> {
+fn collected(table: &mut QueryTable, ticket: Ticket) -> Option<Answer> {
     table.collect(ticket).ok().flatten()
 }
 
-fn waits(table: &mut QuestionTable, ticket: Ticket) -> bool {
+fn waits(table: &mut QueryTable, ticket: Ticket) -> bool {
     matches!(table.collect(ticket), Ok(None))
 }
 
-fn is_over(table: &mut QuestionTable, ticket: Ticket) -> bool {
+fn is_over(table: &mut QueryTable, ticket: Ticket) -> bool {
     table.collect(ticket).is_err()
 }
 
 #[test]
 fn an_answer_goes_to_those_who_asked_that() {
-    let mut table = attended();
+    let mut table = with_worker();
     let first = ask(&mut table, 1, membership(1), NOW);
     let other = ask(&mut table, 2, membership(2), NOW);
     let same = ask(&mut table, 3, membership(1), NOW);
-    assert_eq!(table.open(NOW).len(), 3);
+    assert_eq!(table.pending(NOW).len(), 3);
     let woken = table.answer(&scope(1), &membership(1), ANY, Answer::Member(true));
     assert_eq!(woken, [process(1), process(3)]);
     assert!(waits(&mut table, other));
     assert!(collected(&mut table, first) == Some(Answer::Member(true)));
     assert!(collected(&mut table, same) == Some(Answer::Member(true)));
-    // The kind of the principal, too, is part of the question.
-    let service = Question::Membership {
+    // The kind of the principal, too, is part of the query.
+    let service = Query::Membership {
         kind: PrincipalKind::Service,
         member: Uuid::from_u128(2),
         group: Uuid::from_u128(9),
@@ -93,20 +93,20 @@ fn an_answer_goes_to_those_who_asked_that() {
 
 #[test]
 fn the_answer_of_another_directory_is_for_nobody_here() {
-    let mut table = attended();
+    let mut table = with_worker();
     let ticket = ask(&mut table, 1, membership(1), NOW);
     assert_eq!(
         table.answer(&scope(2), &membership(1), ANY, Answer::Member(true)),
         []
     );
     assert!(waits(&mut table, ticket));
-    assert!(table.open(NOW)[0].scope == scope(1));
+    assert!(table.pending(NOW)[0].scope == scope(1));
 }
 
 /// A slot changes hands while its first asker is slow to look: neither gets the other's answer.
 #[test]
 fn a_ticket_opens_no_other_answer() {
-    let mut table = attended();
+    let mut table = with_worker();
     let slow = ask(&mut table, 1, membership(1), NOW);
     let mut tickets = vec![slow];
     // The table is full of the slow asker's like, and all of their time is over.
@@ -119,7 +119,7 @@ fn a_ticket_opens_no_other_answer() {
     table.answer(&scope(1), &membership(2), ANY, Answer::Member(true));
     assert!(is_over(&mut table, slow));
     assert!(collected(&mut table, next) == Some(Answer::Member(true)));
-    // What the worker brings for the first question finds nobody in the slot.
+    // What the worker brings for the first query finds nobody in the slot.
     let again = ask(&mut table, 3, membership(3), later);
     let woken = table.answer(&scope(1), &membership(1), ANY, Answer::Member(false));
     assert!(!woken.contains(&process(3)));
@@ -128,7 +128,7 @@ fn a_ticket_opens_no_other_answer() {
 
 #[test]
 fn an_answer_is_given_once() {
-    let mut table = attended();
+    let mut table = with_worker();
     let ticket = ask(&mut table, 1, membership(1), NOW);
     assert_eq!(
         table.answer(&scope(1), &membership(1), ANY, Answer::Member(true)),
@@ -139,7 +139,7 @@ fn an_answer_is_given_once() {
         table.answer(&scope(1), &membership(1), ANY, Answer::Member(false)),
         []
     );
-    assert_eq!(table.open(NOW).len(), 0);
+    assert_eq!(table.pending(NOW).len(), 0);
     assert!(collected(&mut table, ticket) == Some(Answer::Member(true)));
     assert!(is_over(&mut table, ticket));
     assert_eq!(table.taken(NOW), 0);
@@ -147,7 +147,7 @@ fn an_answer_is_given_once() {
 
 #[test]
 fn who_asked_after_the_newest_waits_on() {
-    let mut table = attended();
+    let mut table = with_worker();
     let early = ask(&mut table, 1, membership(1), NOW);
     let newest = table.last_ticket();
     let late = ask(&mut table, 2, membership(1), NOW);
@@ -159,15 +159,14 @@ fn who_asked_after_the_newest_waits_on() {
 
 #[test]
 fn a_killed_askers_slot_is_free_when_its_time_is_over() {
-    let mut table = attended();
+    let mut table = with_worker();
     for number in 0..SLOTS as i32 {
         ask(&mut table, number, membership(number as u128), NOW);
     }
-    let busy = |table: &mut QuestionTable, now| {
-        table.ask(process(999), scope(1), Question::Probe, now, PATIENCE)
-    };
-    assert_eq!(busy(&mut table, NOW), Err(Answerless::Busy));
-    assert_eq!(busy(&mut table, END), Err(Answerless::Busy));
+    let busy =
+        |table: &mut QueryTable, now| table.ask(process(999), scope(1), Query::Probe, now, TIMEOUT);
+    assert_eq!(busy(&mut table, NOW), Err(LookupError::Busy));
+    assert_eq!(busy(&mut table, END), Err(LookupError::Busy));
     assert_eq!(table.taken(END), SLOTS);
     // Answers that nobody collects keep them no longer.
     table.answer(&scope(1), &membership(3), ANY, Answer::Member(true));
@@ -177,45 +176,49 @@ fn a_killed_askers_slot_is_free_when_its_time_is_over() {
 
 #[test]
 fn a_clock_that_jumps_keeps_no_slot() {
-    let mut table = attended();
+    let mut table = with_worker();
     for number in 0..SLOTS as i32 {
         ask(&mut table, number, membership(number as u128), NOW);
     }
     let hour = 3600 * SECOND;
     assert_eq!(table.taken(NOW - hour), 0);
-    assert_eq!(table.open(NOW - hour).len(), 0);
+    assert_eq!(table.pending(NOW - hour).len(), 0);
     let now = NOW - hour;
     assert!(
         table
-            .ask(process(999), scope(1), Question::Probe, now, PATIENCE)
+            .ask(process(999), scope(1), Query::Probe, now, TIMEOUT)
             .is_ok()
     );
 }
 
 #[test]
-fn questions_stand_in_the_order_of_asking_until_they_are_due() {
-    let mut table = attended();
+fn queries_are_in_the_order_of_asking_until_they_are_due() {
+    let mut table = with_worker();
     let first = ask(&mut table, 1, membership(1), NOW);
     let second = ask(&mut table, 2, membership(2), NOW);
     table.leave(first);
     // In the first slot, and yet the last.
     let third = ask(&mut table, 3, membership(3), NOW + 1);
-    let tickets: Vec<_> = table.open(NOW).iter().map(|open| open.ticket).collect();
+    let tickets: Vec<_> = table
+        .pending(NOW)
+        .iter()
+        .map(|query| query.ticket)
+        .collect();
     assert_eq!(tickets, [second, third]);
     // From when an answer comes too late, none is looked for.
-    assert_eq!(table.open(NOW + 5 * SECOND - 1).len(), 2);
-    assert_eq!(table.open(NOW + 5 * SECOND).len(), 1);
-    assert_eq!(table.open(NOW + 5 * SECOND + 1).len(), 0);
+    assert_eq!(table.pending(NOW + 5 * SECOND - 1).len(), 2);
+    assert_eq!(table.pending(NOW + 5 * SECOND).len(), 1);
+    assert_eq!(table.pending(NOW + 5 * SECOND + 1).len(), 0);
 }
 
 #[test]
 fn nobody_waits_for_a_worker_that_has_gone() {
-    let mut table = QuestionTable::EMPTY;
+    let mut table = QueryTable::EMPTY;
     assert_eq!(
-        table.ask(process(1), scope(1), membership(1), NOW, PATIENCE),
-        Err(Answerless::WorkerNotRunning)
+        table.ask(process(1), scope(1), membership(1), NOW, TIMEOUT),
+        Err(LookupError::WorkerNotRunning)
     );
-    let mut table = attended();
+    let mut table = with_worker();
     let waiting = ask(&mut table, 1, membership(1), NOW);
     let answered = ask(&mut table, 2, membership(2), NOW);
     table.answer(&scope(1), &membership(2), ANY, Answer::Member(true));
@@ -223,24 +226,24 @@ fn nobody_waits_for_a_worker_that_has_gone() {
     // Back before the asker has looked.
     assert_eq!(table.set_worker(Some(process(7))), []);
     let found = collected(&mut table, waiting).unwrap();
-    assert!(found.into_result() == Err(Answerless::WorkerNotRunning));
+    assert!(found.into_result() == Err(LookupError::WorkerNotRunning));
     assert!(collected(&mut table, answered) == Some(Answer::Member(true)));
-    assert_eq!(table.open(NOW).len(), 0);
+    assert_eq!(table.pending(NOW).len(), 0);
 }
 
 #[test]
-fn no_question_lasts_longer_than_the_longest() {
-    let mut table = attended();
+fn no_query_lasts_longer_than_the_longest() {
+    let mut table = with_worker();
     let hour = Duration::from_secs(3600);
     table
         .ask(process(1), scope(1), membership(1), NOW, hour)
         .unwrap();
     assert_eq!(
-        table.open(NOW)[0].due_at,
+        table.pending(NOW)[0].due_at,
         NOW + micros(DIRECTORY_TIMEOUT_MAX)
     );
     assert_eq!(
-        table.taken(NOW + micros(DIRECTORY_TIMEOUT_MAX) + micros(GRACE) + 1),
+        table.taken(NOW + micros(DIRECTORY_TIMEOUT_MAX) + micros(GRACE_PERIOD) + 1),
         0
     );
 }

@@ -24,9 +24,9 @@ fn scope(tenant: u128, host: Option<&str>) -> Scope {
     }
 }
 
-fn terms(scope: &Scope, now: i64) -> Terms {
+fn policy(scope: &Scope, now: i64) -> KeyPolicy {
     let max_age = Duration::from_secs(7 * 24 * 3600);
-    Terms {
+    KeyPolicy {
         scope: scope.clone(),
         max_age,
         file_is_set: true,
@@ -59,8 +59,8 @@ fn table(scope: &Scope, source: Source) -> KeyTable {
     table
 }
 
-fn wait(requests: u64) -> Ask {
-    Ask::Wait(Answer::Requests(requests))
+fn wait(requests: u64) -> RefreshRequest {
+    RefreshRequest::Wait(Awaited::Requests(requests))
 }
 
 fn process(number: i32) -> Process {
@@ -72,7 +72,7 @@ fn keys_serve_their_issuer_only() {
     let own = scope(1, None);
     let table = table(&own, Source::Network);
     let find =
-        |version, issuer: &str, key_id| table.lookup(&terms(&own, 0), version, issuer, key_id);
+        |version, issuer: &str, key_id| table.lookup(&policy(&own, 0), version, issuer, key_id);
     let (v1, v2) = (own.issuer(TokenVersion::V1), own.issuer(TokenVersion::V2));
     let none = Lookup::Unavailable(Reason::SigningKeysUnavailable);
     match find(TokenVersion::V1, &v1, "key") {
@@ -99,7 +99,7 @@ fn keys_of_other_settings_do_not_serve() {
         us_gov,
     ];
     for other in &others {
-        let found = table.lookup(&terms(other, 0), TokenVersion::V1, &v1, "key");
+        let found = table.lookup(&policy(other, 0), TokenVersion::V1, &v1, "key");
         assert_eq!(
             found,
             Lookup::Unavailable(Reason::SigningKeysUnavailable),
@@ -110,7 +110,7 @@ fn keys_of_other_settings_do_not_serve() {
         &others[0],
         &[sourced(&others[0], TokenVersion::V2, Source::Network)],
     );
-    let found = table.lookup(&terms(&own, 0), TokenVersion::V1, &v1, "key");
+    let found = table.lookup(&policy(&own, 0), TokenVersion::V1, &v1, "key");
     assert_eq!(found, Lookup::Unavailable(Reason::SigningKeysUnavailable));
     assert!(table.snapshot(None, TokenVersion::V1).is_none());
 }
@@ -120,11 +120,11 @@ fn fetched_keys_age_and_those_of_a_file_do_not() {
     let own = scope(1, None);
     let v1 = own.issuer(TokenVersion::V1);
     let serves = |source, now, file_is_set| {
-        let terms = Terms {
+        let policy = KeyPolicy {
             file_is_set,
-            ..terms(&own, now)
+            ..policy(&own, now)
         };
-        let found = table(&own, source).lookup(&terms, TokenVersion::V1, &v1, "key");
+        let found = table(&own, source).lookup(&policy, TokenVersion::V1, &v1, "key");
         matches!(found, Lookup::Found(_))
     };
     let week = 7 * 24 * HOUR;
@@ -143,10 +143,10 @@ fn without_a_worker_that_is_the_reason() {
     let own = scope(1, None);
     let v1 = own.issuer(TokenVersion::V1);
     let mut table = KeyTable::EMPTY;
-    let find = |table: &KeyTable| table.lookup(&terms(&own, 0), TokenVersion::V1, &v1, "key");
+    let find = |table: &KeyTable| table.lookup(&policy(&own, 0), TokenVersion::V1, &v1, "key");
     assert_eq!(find(&table), Lookup::Unavailable(Reason::WorkerNotRunning));
     assert_eq!(
-        table.ask(0, process(5), 0, COOLDOWN),
+        table.request_refresh(0, process(5), 0, COOLDOWN),
         Err(Reason::WorkerNotRunning)
     );
     table.set_worker(Process::from_number(1));
@@ -162,20 +162,26 @@ fn many_askers_make_one_request_and_eight_wait() {
     let mut table = table(&own, Source::Network);
     let seen = table.generation();
     for number in 0..8 {
-        assert_eq!(table.ask(seen, process(number), 0, COOLDOWN), Ok(wait(1)));
+        assert_eq!(
+            table.request_refresh(seen, process(number), 0, COOLDOWN),
+            Ok(wait(1))
+        );
     }
     assert_eq!(
-        table.ask(seen, process(8), 0, COOLDOWN),
+        table.request_refresh(seen, process(8), 0, COOLDOWN),
         Err(Reason::KeyRefreshCoolingDown)
     );
     assert_eq!(table.open_request(), Some(1));
     assert_eq!(table.waiting(0).len(), 8);
     // Places whose owners were killed come free by themselves.
-    let later = micros(PATIENCE) + 1;
+    let later = micros(REFRESH_TIMEOUT) + 1;
     assert_eq!(table.waiting(later), []);
-    assert_eq!(table.ask(seen, process(9), later, COOLDOWN), Ok(wait(1)));
+    assert_eq!(
+        table.request_refresh(seen, process(9), later, COOLDOWN),
+        Ok(wait(1))
+    );
     assert_eq!(table.finish(1, later, None), [process(9)]);
-    assert!(table.is_answered(seen, Answer::Requests(1)));
+    assert!(table.is_done(seen, Awaited::Requests(1)));
     assert_eq!(table.open_request(), None);
 }
 
@@ -184,24 +190,33 @@ fn an_answered_request_starts_the_cool_down() {
     let own = scope(1, None);
     let mut table = table(&own, Source::Network);
     let seen = table.generation();
-    assert_eq!(table.ask(seen, process(1), 0, COOLDOWN), Ok(wait(1)));
+    assert_eq!(
+        table.request_refresh(seen, process(1), 0, COOLDOWN),
+        Ok(wait(1))
+    );
     table.finish(1, 1, Some("down"));
     assert_eq!(table.last_attempt(), (Some(1), Some("down".to_owned())));
     let end = micros(COOLDOWN);
     assert_eq!(
-        table.ask(seen, process(1), end - 1, COOLDOWN),
+        table.request_refresh(seen, process(1), end - 1, COOLDOWN),
         Err(Reason::KeyRefreshCoolingDown)
     );
     // A fetch by schedule neither ends the cool-down nor starts another.
     table.finish(1, end - 1, None);
     assert_eq!(
-        table.ask(seen, process(1), end - 1, COOLDOWN),
+        table.request_refresh(seen, process(1), end - 1, COOLDOWN),
         Err(Reason::KeyRefreshCoolingDown)
     );
-    assert_eq!(table.ask(seen, process(1), end, COOLDOWN), Ok(wait(2)));
+    assert_eq!(
+        table.request_refresh(seen, process(1), end, COOLDOWN),
+        Ok(wait(2))
+    );
     table.finish(2, end, None);
     // The clock was set back.
-    assert_eq!(table.ask(seen, process(1), end - 1, COOLDOWN), Ok(wait(3)));
+    assert_eq!(
+        table.request_refresh(seen, process(1), end - 1, COOLDOWN),
+        Ok(wait(3))
+    );
 }
 
 #[test]
@@ -209,10 +224,15 @@ fn who_asks_after_the_keys_have_changed_looks_again() {
     let own = scope(1, None);
     let mut table = table(&own, Source::Network);
     let seen = table.generation();
-    table.ask(seen, process(1), 0, COOLDOWN).unwrap();
+    table
+        .request_refresh(seen, process(1), 0, COOLDOWN)
+        .unwrap();
     table.publish(&own, &[sourced(&own, TokenVersion::V1, Source::Network)]);
-    assert!(table.is_answered(seen, Answer::Requests(1)));
-    assert_eq!(table.ask(seen, process(2), 1, COOLDOWN), Ok(Ask::LookAgain));
+    assert!(table.is_done(seen, Awaited::Requests(1)));
+    assert_eq!(
+        table.request_refresh(seen, process(2), 1, COOLDOWN),
+        Ok(RefreshRequest::KeysChanged)
+    );
 }
 
 #[test]
@@ -221,9 +241,11 @@ fn a_fetch_that_began_before_the_request_does_not_answer_it() {
     let mut table = table(&own, Source::Network);
     let seen = table.generation();
     let asked = table.begin();
-    table.ask(seen, process(1), 0, COOLDOWN).unwrap();
+    table
+        .request_refresh(seen, process(1), 0, COOLDOWN)
+        .unwrap();
     table.finish(asked, 1, None);
-    assert!(!table.is_answered(seen, Answer::Requests(1)));
+    assert!(!table.is_done(seen, Awaited::Requests(1)));
     assert_eq!(table.open_request(), Some(1));
 }
 
@@ -233,16 +255,25 @@ fn while_the_first_keys_are_fetched_no_request_is_made() {
     let own = scope(1, None);
     let mut table = KeyTable::EMPTY;
     table.set_worker(Process::from_number(1));
-    let first = Answer::Attempts(1);
-    assert_eq!(table.ask(0, process(2), 0, COOLDOWN), Ok(Ask::Wait(first)));
+    let first = Awaited::Attempts(1);
+    assert_eq!(
+        table.request_refresh(0, process(2), 0, COOLDOWN),
+        Ok(RefreshRequest::Wait(first))
+    );
     let asked = table.begin();
-    assert_eq!(table.ask(0, process(3), 0, COOLDOWN), Ok(Ask::Wait(first)));
+    assert_eq!(
+        table.request_refresh(0, process(3), 0, COOLDOWN),
+        Ok(RefreshRequest::Wait(first))
+    );
     assert_eq!(table.open_request(), None);
-    assert!(!table.is_answered(0, first));
+    assert!(!table.is_done(0, first));
     table.finish(asked, 1, Some("down"));
-    assert!(table.is_answered(0, first));
+    assert!(table.is_done(0, first));
     // The worker rests before it tries again: now a sign-in makes it try at once.
-    assert_eq!(table.ask(0, process(2), 1, COOLDOWN), Ok(wait(1)));
+    assert_eq!(
+        table.request_refresh(0, process(2), 1, COOLDOWN),
+        Ok(wait(1))
+    );
     let asked = table.begin();
     table.publish(&own, &[sourced(&own, TokenVersion::V1, Source::Network)]);
     table.finish(asked, 2, None);

@@ -1,15 +1,14 @@
-//! Whose rights this code runs with, and what rights roles have.
+//! Whose privileges this code runs with, and what privileges roles have.
 
 use std::ffi::{CStr, c_char};
 
 use pgrx::pg_sys;
 
-/// Whether CREATEROLE alone lets a role grant, alter and drop every role that is no superuser. Since
-/// PostgreSQL 16 it also takes ADMIN OPTION on the role in question, and a grant can say what it
-/// confers (INHERIT, SET).
+/// Whether CREATEROLE lets a role grant, alter and drop every role that is not a superuser. Since
+/// PostgreSQL 16 it also takes ADMIN OPTION on the role, and a grant can restrict what it confers (INHERIT, SET).
 pub const CREATEROLE_IS_BROAD: bool = cfg!(feature = "pg15");
 
-/// The superuser that initdb made, who can't be dropped (pg_authid.dat).
+/// The superuser that initdb creates, which cannot be dropped (pg_authid.dat).
 pub const BOOTSTRAP_SUPERUSER: pg_sys::Oid = pg_sys::Oid::from_u32(10);
 
 #[pgrx::pg_guard]
@@ -18,21 +17,21 @@ unsafe extern "C-unwind" {
     fn aad_lock_role(role: pg_sys::Oid) -> bool;
 }
 
-/// The role whose rights apply: the session's, unless SET ROLE or a SECURITY DEFINER function
+/// The role whose privileges apply: the session's, unless SET ROLE or a SECURITY DEFINER function
 /// changed it.
 pub fn current_user() -> pg_sys::Oid {
     // SAFETY: a plain read (miscinit.c); sessions that run SQL have it set.
     unsafe { pg_sys::GetUserId() }
 }
 
-/// The role that the session is of; only a superuser's SET SESSION AUTHORIZATION changes it.
+/// The session's role; only a superuser's SET SESSION AUTHORIZATION changes it.
 pub fn session_user() -> pg_sys::Oid {
     // SAFETY: as above.
     unsafe { pg_sys::GetSessionUserId() }
 }
 
-/// Whether a SECURITY DEFINER function, or maintenance of somebody's table, chose the current user.
-pub fn is_user_lent() -> bool {
+/// Whether the current user was set by a SECURITY DEFINER function, or by maintenance of another role's table.
+pub fn is_user_switched() -> bool {
     let (mut user, mut context) = (pg_sys::InvalidOid, 0);
     // SAFETY: both pointers are valid for the call (miscinit.c).
     unsafe { pg_sys::GetUserIdAndSecContext(&mut user, &mut context) };
@@ -41,7 +40,7 @@ pub fn is_user_lent() -> bool {
 
 /// Whether the role has SUPERUSER itself, which is not inherited.
 pub fn is_superuser(role: pg_sys::Oid) -> bool {
-    // SAFETY: a syscache lookup, made inside a transaction; an unknown OID is none (superuser.c).
+    // SAFETY: a syscache lookup, made inside a transaction; an unknown OID is not a superuser (superuser.c).
     unsafe { pg_sys::superuser_arg(role) }
 }
 
@@ -51,15 +50,15 @@ pub fn is_admin_of(member: pg_sys::Oid, role: pg_sys::Oid) -> bool {
     unsafe { pg_sys::is_admin_of_role(member, role) }
 }
 
-/// Whether `member` has the rights of `role`: is it, is a superuser, or inherits them.
-pub fn has_rights_of(member: pg_sys::Oid, role: pg_sys::Oid) -> bool {
+/// Whether `member` has the privileges of `role`: is it, is a superuser, or inherits them.
+pub fn has_privileges_of(member: pg_sys::Oid, role: pg_sys::Oid) -> bool {
     // SAFETY: as above.
     unsafe { pg_sys::has_privs_of_role(member, role) }
 }
 
 /// The privileged role that `role` is, or is a direct or indirect member of.
 ///
-/// Privileged is what reaches beyond the rights that databases are granted with: SUPERUSER,
+/// Privileged means more than privileges on databases and their objects: SUPERUSER,
 /// REPLICATION, BYPASSRLS, `pg_read_server_files`, `pg_write_server_files`,
 /// `pg_execute_server_program`, and `aadauth_auditor`.
 pub fn privilege_behind(role: pg_sys::Oid) -> Option<pg_sys::Oid> {
@@ -76,7 +75,7 @@ pub fn role_named(name: &CStr) -> Option<pg_sys::Oid> {
 }
 
 /// Lets the following look-ups see what other sessions have committed meanwhile.
-pub fn accept_changes() {
+pub fn accept_invalidations() {
     // SAFETY: called inside a transaction, as every lock that is taken does it (inval.c).
     unsafe { pg_sys::AcceptInvalidationMessages() }
 }
@@ -91,7 +90,7 @@ pub fn name_of(role: pg_sys::Oid) -> Option<String> {
     }
 }
 
-/// Keeps the role from being dropped until the transaction ends; `false` when it is gone already.
+/// Keeps the role from being dropped until the transaction ends; `false` if it was dropped already.
 pub fn lock_role(role: pg_sys::Oid) -> bool {
     // SAFETY: takes a lock that the lock manager releases at the end of the transaction (lmgr.c).
     unsafe { aad_lock_role(role) }
@@ -99,13 +98,13 @@ pub fn lock_role(role: pg_sys::Oid) -> bool {
 
 /// Runs one statement as the bootstrap superuser.
 ///
-/// The statement must run no code of anybody else: GRANT and REVOKE of roles do not.
+/// The statement must not run other users' code: GRANT and REVOKE of roles do not.
 pub fn as_bootstrap_superuser<T>(statement: impl FnOnce() -> T) -> T {
     let _raised = Raised::now();
     statement()
 }
 
-/// The user and security context to go back to.
+/// The user and security context to restore.
 struct Raised {
     user: pg_sys::Oid,
     context: i32,
@@ -134,7 +133,7 @@ impl Raised {
 /// AbortTransaction).
 impl Drop for Raised {
     fn drop(&mut self) {
-        // SAFETY: puts back what `now` read in this very call.
+        // SAFETY: restores what `now` read in this call.
         unsafe { pg_sys::SetUserIdAndSecContext(self.user, self.context) }
     }
 }

@@ -1,20 +1,20 @@
-//! Questions to the directory and its answers, in the fixed size that shared memory wants.
+//! Queries to the directory and its answers in a fixed size, for shared memory.
 
 use entra_api::{DirectoryError, ErrorKind, Principal};
 use entra_token::PrincipalKind;
 use uuid::Uuid;
 
-use super::lookup_error::Answerless;
+use super::lookup_error::LookupError;
 use crate::shared::bytes::Bytes;
 
 /// Longer than any name that a role can have.
 pub type StoredName = Bytes<256>;
 type StoredMessage = Bytes<{ DirectoryError::MAX_MESSAGE }>;
 
-/// What a process wants to know of the directory.
+/// What a process asks the directory.
 #[allow(clippy::large_enum_variant, reason = "shared memory holds no pointers")]
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Question {
+pub enum Query {
     ByName(StoredName),
     ByObjectId(Uuid),
     ByAppId(Uuid),
@@ -28,7 +28,7 @@ pub enum Question {
     Probe,
 }
 
-/// What the worker found out, or why not.
+/// The worker's answer, or why there is none.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Answer {
     Found(StoredPrincipal),
@@ -38,7 +38,7 @@ pub enum Answer {
         kind: ErrorKind,
         message: StoredMessage,
     },
-    /// The worker has another directory than the one that was asked for.
+    /// The worker's settings name another directory than the asker's.
     OtherSettings,
     WorkerStopped,
 }
@@ -53,16 +53,16 @@ pub struct StoredPrincipal {
 }
 
 impl Answer {
-    /// What the asker makes of it.
-    pub fn into_result(self) -> Result<Answer, Answerless> {
+    /// The answer as the asker's result.
+    pub fn into_result(self) -> Result<Answer, LookupError> {
         match self {
             Answer::Found(_) | Answer::Member(_) | Answer::Ready => Ok(self),
-            Answer::Failed { kind, message } => Err(Answerless::Directory {
+            Answer::Failed { kind, message } => Err(LookupError::Directory {
                 kind,
                 message: message.as_str().to_owned(),
             }),
-            Answer::OtherSettings => Err(Answerless::SettingsChanged),
-            Answer::WorkerStopped => Err(Answerless::WorkerNotRunning),
+            Answer::OtherSettings => Err(LookupError::SettingsChanged),
+            Answer::WorkerStopped => Err(LookupError::WorkerNotRunning),
         }
     }
 }

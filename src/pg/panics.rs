@@ -1,4 +1,4 @@
-//! The boundary that no panic and no PostgreSQL ERROR crosses.
+//! The boundary that neither a panic nor a PostgreSQL ERROR crosses.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -7,16 +7,16 @@ use pgrx::pg_sys::panic::CaughtError;
 
 use super::log::{self, Level};
 
-/// Runs the code that libpam or the authentication hook called; `None` when it panicked or raised an ERROR,
-/// which is then in the server log and nowhere else.
+/// Runs code for libpam or the authentication hook; `None` if it panicked or raised an ERROR, which is then in the
+/// server log and nowhere else.
 ///
 /// pgrx turns an ERROR of a guarded call into a panic after it has emptied PostgreSQL's error stack, so
 /// that one `catch_unwind` is enough for both. The caller must refuse on `None`.
-pub fn run<T>(what: &str, code: impl FnOnce() -> T) -> Option<T> {
+pub fn catch<T>(what: &str, code: impl FnOnce() -> T) -> Option<T> {
     match catch_unwind(AssertUnwindSafe(code)) {
         Ok(value) => Some(value),
         Err(payload) => {
-            // Logging may fail as well, for want of memory or in another library's hook.
+            // Logging may fail as well, for lack of memory or in another library's hook.
             let _ = catch_unwind(AssertUnwindSafe(|| {
                 let message = format!("aadauth: {what} failed: {}", describe(payload.as_ref()));
                 log::line(
@@ -31,7 +31,7 @@ pub fn run<T>(what: &str, code: impl FnOnce() -> T) -> Option<T> {
     }
 }
 
-/// What a caught panic or ERROR said.
+/// The message of a caught panic or ERROR.
 pub(super) fn describe(payload: &(dyn Any + Send)) -> String {
     if let Some(caught) = payload.downcast_ref::<CaughtError>() {
         return match caught {

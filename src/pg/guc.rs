@@ -1,4 +1,4 @@
-//! Settings whose text is checked where it is set.
+//! Text settings with a check hook.
 
 use std::cell::RefCell;
 use std::ffi::{CStr, CString, c_char, c_void};
@@ -9,9 +9,9 @@ use pgrx::pg_sys;
 use super::log::text;
 use super::shim;
 
-/// What a text setting accepts.
+/// The check of a text setting.
 pub trait Rule {
-    /// `Err` says what is accepted instead; it becomes the DETAIL of PostgreSQL's refusal.
+    /// `Err` says what is accepted instead; it becomes the DETAIL of PostgreSQL's error.
     fn check(value: &str) -> Result<(), String>;
 }
 
@@ -22,9 +22,8 @@ thread_local! {
     static RULES: RefCell<Vec<(&'static CStr, Check)>> = const { RefCell::new(Vec::new()) };
 }
 
-/// What that setting accepts instead of `value`; `None` where it accepts the value, or where it is none of
-/// those that [`define`] has registered.
-pub fn objection(name: &str, value: &str) -> Option<String> {
+/// Why that setting does not accept `value`; `None` if it accepts the value, or was not registered by [`define`].
+pub fn check_error(name: &str, value: &str) -> Option<String> {
     let rule = RULES.with_borrow(|rules| {
         let mut rules = rules.iter();
         rules
@@ -37,8 +36,8 @@ pub fn objection(name: &str, value: &str) -> Option<String> {
     rule(value).err()
 }
 
-/// Registers a text setting that takes effect on reload and refuses what its rule refuses. An empty
-/// text means unset and is always accepted.
+/// Registers a text setting that takes effect on reload and accepts what its rule accepts. An empty text means unset
+/// and is always accepted.
 pub fn define<R: Rule>(
     name: &'static CStr,
     summary: &'static CStr,
@@ -79,7 +78,7 @@ fn define_in<R: Rule>(
     }
 }
 
-/// Makes settings of our prefixes that we do not know an error. Called after all are defined.
+/// Makes unknown settings with our prefixes an error. Called after all settings are defined.
 pub fn reserve_prefixes() {
     for prefix in [c"aadauth", c"pgaadauth"] {
         // SAFETY: a NUL-terminated constant, which guc.c copies.
