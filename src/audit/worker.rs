@@ -34,7 +34,7 @@ const TABLES: [&str; 2] = ["sign_in_audit", "audit_spool"];
 
 /// Runs until SIGTERM, or until another database is configured.
 pub fn run() {
-    let failures = ConnectFailures::OF_AUDIT;
+    let failures = ConnectFailures::AUDIT;
     let detail = "Events remain in the spool until then. The audit worker's preceding FATAL message in the server log has the cause.";
     let idle = || IDLE_INTERVAL;
     if !database::wait_to_connect(&failures, "record sign-ins", detail, idle) {

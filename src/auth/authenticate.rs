@@ -6,7 +6,6 @@ use entra_token::{
     Claims, Envelope, Judgment, Mapping, Membership, Policy, PrincipalKind, Reason, RevocableIds,
     SigningKey, TokenVersion, judge,
 };
-
 use zeroize::Zeroizing;
 
 use super::refusal::Refusal;

@@ -23,9 +23,8 @@ use entra_token::Reason;
 use uuid::Uuid;
 
 use crate::pg::connection::{self, STATUS_OK};
-use crate::pg::{hba_file, role};
-
 use crate::pg::sign_in_method::SignInMethod;
+use crate::pg::{hba_file, role};
 use authenticate::Source;
 
 pub use authorize::{authorize, finish};

@@ -136,15 +136,13 @@ fn database(name: &str, is_owned: Option<bool>, is_standby: bool) -> Option<Find
             format!("Sign-ins are not recorded in database \"{name}\"; they wait in the spool."),
             "The server log has the cause, in the line that begins with \"sign-ins are not recorded\".",
         ),
-        None if shmem::audit_worker().is_none() && ConnectFailures::OF_AUDIT.count() > 0 => {
-            finding(
-                Code::AuditNotRecorded,
-                format!(
-                    "The audit worker could not connect to database \"{name}\"; sign-ins wait in the spool."
-                ),
-                "It tries again within a minute, and at once when the configuration is reloaded. The server log has the cause.",
-            )
-        }
+        None if shmem::audit_worker().is_none() && ConnectFailures::AUDIT.count() > 0 => finding(
+            Code::AuditNotRecorded,
+            format!(
+                "The audit worker could not connect to database \"{name}\"; sign-ins wait in the spool."
+            ),
+            "It tries again within a minute, and at once when the configuration is reloaded. The server log has the cause.",
+        ),
         None if shmem::audit_worker().is_none() => Some(Finding::new(
             Code::AuditWorkerNotRunning,
             "max_worker_processes",

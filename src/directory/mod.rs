@@ -71,7 +71,7 @@ pub fn membership(
     group: Uuid,
 ) -> Result<Membership, LookupError> {
     let settings = settings::directory().ok_or(LookupError::NotConfigured)?;
-    let scope = Scope::of(&settings).ok_or(LookupError::NotConfigured)?;
+    let scope = Scope::from_settings(&settings).ok_or(LookupError::NotConfigured)?;
     let (ttl, now) = (settings::group_cache_ttl(), clock::micros());
     let known = shmem::groups(|cache| cache.lookup(&scope, member, group, ttl, now));
     if let Some(is_member) = known {
@@ -119,7 +119,7 @@ fn find(query: Query) -> Result<Principal, LookupError> {
 
 fn submit(query: Query) -> Result<Answer, LookupError> {
     let settings: DirectorySettings = settings::directory().ok_or(LookupError::NotConfigured)?;
-    let scope = Scope::of(&settings).ok_or(LookupError::NotConfigured)?;
+    let scope = Scope::from_settings(&settings).ok_or(LookupError::NotConfigured)?;
     submit_in(scope, query)
 }
 

@@ -78,8 +78,8 @@ impl Queries {
     pub fn reload(&mut self) {
         let settings = settings::directory();
         self.log.adopt(settings.is_some());
-        let directory =
-            settings.and_then(|settings| Scope::of(&settings).map(|scope| (settings, scope)));
+        let directory = settings
+            .and_then(|settings| Scope::from_settings(&settings).map(|scope| (settings, scope)));
         if directory != self.directory {
             self.running.clear();
             // The cache may hold what the change of settings is meant to remove.

@@ -263,7 +263,7 @@ fn name_holder(member: &Principal) -> Option<String> {
     // A name with a NUL has been refused.
     let name = CString::new(member.name.as_str()).unwrap_or_default();
     let holder = privileges::role_named(&name)?;
-    let Labels { public, internal } = label::of(holder);
+    let Labels { public, internal } = label::read(holder);
     let is = match internal.or(public) {
         None => "The role of that name is not mapped to a principal.".to_owned(),
         Some(label) => format!("The role of that name is mapped to another principal ({label})."),

@@ -55,7 +55,7 @@ pub fn all() -> Vec<Group> {
 
 /// Whether the group's name and labels are unchanged.
 pub fn is_unchanged(group: &Group) -> bool {
-    read(group.role, &label::of(group.role)).as_ref() == Some(group)
+    read(group.role, &label::read(group.role)).as_ref() == Some(group)
 }
 
 fn read(role: pg_sys::Oid, labels: &Labels) -> Option<Group> {
@@ -133,7 +133,7 @@ fn administers(role: pg_sys::Oid) -> Result<Option<String>, Failure> {
         if creates_roles {
             return Ok(Some(format!("{has} CREATEROLE.")));
         }
-        if name == AZURE_PG_ADMIN || admin::says_admin(&label::of(behind)) {
+        if name == AZURE_PG_ADMIN || admin::says_admin(&label::read(behind)) {
             return Ok(Some(format!("{has} the privileges of an administrator.")));
         }
     }

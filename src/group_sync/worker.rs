@@ -30,7 +30,7 @@ pub fn run() {
     let Some(setup) = wait_until_enabled() else {
         return;
     };
-    database::connect(&setup.database, &ConnectFailures::OF_GROUP_SYNC);
+    database::connect(&setup.database, &ConnectFailures::GROUP_SYNC);
     let now = Instant::now();
     let mut sync = Sync {
         setup,
@@ -80,7 +80,7 @@ fn wait_until_enabled() -> Option<Setup> {
             continue;
         }
         let detail = "Group memberships are not updated. The previous log line has the reason.";
-        let failures = ConnectFailures::OF_GROUP_SYNC;
+        let failures = ConnectFailures::GROUP_SYNC;
         let (what, idle) = ("synchronize groups", || MAX_PAUSE);
         if !database::wait_to_connect(&failures, what, detail, idle) {
             return None;

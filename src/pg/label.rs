@@ -56,7 +56,7 @@ unsafe extern "C-unwind" {
 }
 
 /// The role's labels, including those that this transaction has set.
-pub fn of(role: pg_sys::Oid) -> Labels {
+pub fn read(role: pg_sys::Oid) -> Labels {
     Labels {
         public: role::label(role, PUBLIC_PROVIDER),
         internal: role::label(role, INTERNAL_PROVIDER),

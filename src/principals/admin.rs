@@ -83,7 +83,7 @@ pub fn says_admin(labels: &Labels) -> bool {
 }
 
 fn is_labeled_admin(role: pg_sys::Oid) -> bool {
-    let Labels { public, internal } = label::of(role);
+    let Labels { public, internal } = label::read(role);
     let mapping = Mapping::from_labels(public.as_deref(), internal.as_deref());
     matches!(mapping, Ok(Some(mapping)) if mapping.admin)
 }

@@ -266,7 +266,7 @@ fn create(name: &RoleName, found: &Found) -> Result<String, PrincipalError> {
 
 fn update(name: &RoleName, found: &Found) -> Result<String, PrincipalError> {
     let role = name.role()?;
-    let was_admin = admin::says_admin(&label::of(role));
+    let was_admin = admin::says_admin(&label::read(role));
     map(name, found)?;
     if found.internal.admin {
         run(&format!("ALTER ROLE {} CREATEROLE CREATEDB", name.quoted()))?;

@@ -55,6 +55,6 @@ fn protected(role: pg_sys::Oid) -> Option<(String, Privilege)> {
         return Some((name, Privilege::Admins));
     }
     let reason = admin::privilege(role)
-        .or_else(|| admin::says_admin(&label::of(role)).then_some(Privilege::AdminPrincipal))?;
+        .or_else(|| admin::says_admin(&label::read(role)).then_some(Privilege::AdminPrincipal))?;
     Some((name, reason))
 }

@@ -22,7 +22,7 @@ pub fn relabel(
 ) -> Result<(), PrincipalError> {
     let role = role.ok_or(PrincipalError::NotARole)?;
     // They cannot change meanwhile: ExecSecLabelStmt has locked the role.
-    let labels = label::of(role);
+    let labels = label::read(role);
     // Before the directory lookup, which a session that may not map roles must not cause.
     admin::check(role, &labels, label.is_some())?;
     let other = match label {

@@ -32,7 +32,7 @@ const EXPIRY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Runs until SIGTERM, or until another database is configured.
 pub fn run() {
-    let failures = ConnectFailures::OF_SESSIONS;
+    let failures = ConnectFailures::SESSIONS;
     let detail = "Until the list has been read once, Entra sign-ins are denied; after that, the last list remains \
                   in force. The previous log line has the reason.";
     if !database::wait_to_connect(&failures, "read the revocations", detail, expire) {

@@ -36,7 +36,7 @@ pub struct Counters {
 }
 
 /// One row of the view: the statistic, its label and its value.
-pub type Line = (&'static str, String, u64);
+pub type Row = (&'static str, String, u64);
 
 impl Counters {
     /// Sets when counting began.
@@ -106,15 +106,15 @@ impl Counters {
     }
 
     /// All numbers, zeros included, in the order of the view.
-    pub fn lines(&self) -> Vec<Line> {
-        let mut lines = Vec::new();
+    pub fn rows(&self) -> Vec<Row> {
+        let mut rows = Vec::new();
         for (outcome, by_method) in OUTCOMES.into_iter().zip(&self.attempts) {
             for (method, number) in METHODS.iter().zip(by_method) {
-                lines.push((statistic(outcome), (*method).to_owned(), read(number)));
+                rows.push((statistic(outcome), (*method).to_owned(), read(number)));
             }
         }
         for (reason, number) in Reason::ALL.iter().zip(&self.reasons) {
-            lines.push(("reasons", reason.code().to_owned(), read(number)));
+            rows.push(("reasons", reason.code().to_owned(), read(number)));
         }
         let mut bound = FIRST_BOUND;
         let mut decisions = 0;
@@ -124,18 +124,18 @@ impl Counters {
                 true => bound.to_string(),
                 false => "+Inf".to_owned(),
             };
-            lines.push(("decision_microseconds_bucket", label, decisions));
+            rows.push(("decision_microseconds_bucket", label, decisions));
             bound *= 2;
         }
         let plain = |name, number: &AtomicU64| (name, String::new(), read(number));
-        lines.push(plain("decision_microseconds_sum", &self.decision_micros));
-        lines.push(("decision_microseconds_count", String::new(), decisions));
-        lines.push(plain("events_not_recorded", &self.not_recorded));
-        lines.push(plain("directory_calls", &self.directory_calls));
+        rows.push(plain("decision_microseconds_sum", &self.decision_micros));
+        rows.push(("decision_microseconds_count", String::new(), decisions));
+        rows.push(plain("events_not_recorded", &self.not_recorded));
+        rows.push(plain("directory_calls", &self.directory_calls));
         for (kind, number) in ErrorKind::ALL.iter().zip(&self.directory_errors) {
-            lines.push(("directory_errors", kind.code().to_owned(), read(number)));
+            rows.push(("directory_errors", kind.code().to_owned(), read(number)));
         }
-        lines
+        rows
     }
 }
 
@@ -192,10 +192,10 @@ mod tests {
     }
 
     fn value(counters: &Counters, statistic: &str, label: &str) -> u64 {
-        let lines = counters.lines();
-        let mut found = lines
+        let rows = counters.rows();
+        let mut found = rows
             .iter()
-            .filter(|line| line.0 == statistic && line.1 == label);
+            .filter(|row| row.0 == statistic && row.1 == label);
         let value = found.next().unwrap().2;
         assert_eq!(found.next(), None);
         value
@@ -232,7 +232,7 @@ mod tests {
                 let counters = empty();
                 counters.attempt(outcome, method, None, None);
                 assert_eq!(value(&counters, statistic(outcome), label), 1);
-                let sum: u64 = counters.lines().iter().map(|line| line.2).sum();
+                let sum: u64 = counters.rows().iter().map(|row| row.2).sum();
                 assert_eq!(sum, 1);
             }
         }
@@ -261,7 +261,7 @@ mod tests {
         counters.not_recorded();
         counters.directory_call(Some(ErrorKind::TimedOut));
         counters.reset(5);
-        assert!(counters.lines().iter().all(|line| line.2 == 0));
+        assert!(counters.rows().iter().all(|row| row.2 == 0));
         assert_eq!(counters.since(), 5);
     }
 }

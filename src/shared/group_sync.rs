@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_that_was_under_way_is_no_answer() {
+    fn a_run_that_was_in_progress_is_no_answer() {
         let mut state = working();
         let answers = state.asked();
         state.begin(1);
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_not_ready_is_not_asked() {
+    fn a_worker_that_is_not_ready_takes_no_request() {
         let mut state = SyncState::EMPTY;
         assert_eq!(state.ask(), Err(None));
         state.register_worker(Process::from_number(7));
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn a_worker_that_ends_leaves_nobody_waiting() {
+    fn a_worker_that_ends_leaves_no_request_pending() {
         for restarted in [false, true] {
             let mut state = working();
             let (ticket, _) = state.ask().unwrap();

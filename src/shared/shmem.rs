@@ -295,9 +295,9 @@ pub fn change_sync<R>(change: impl FnOnce(&mut SyncState) -> R) -> R {
 pub struct ConnectFailures(&'static PgAtomic<AtomicU32>);
 
 impl ConnectFailures {
-    pub const OF_AUDIT: ConnectFailures = ConnectFailures(&AUDIT_CONNECT_FAILURES);
-    pub const OF_GROUP_SYNC: ConnectFailures = ConnectFailures(&SYNC_CONNECT_FAILURES);
-    pub const OF_SESSIONS: ConnectFailures = ConnectFailures(&SESSION_CONNECT_FAILURES);
+    pub const AUDIT: ConnectFailures = ConnectFailures(&AUDIT_CONNECT_FAILURES);
+    pub const GROUP_SYNC: ConnectFailures = ConnectFailures(&SYNC_CONNECT_FAILURES);
+    pub const SESSIONS: ConnectFailures = ConnectFailures(&SESSION_CONNECT_FAILURES);
 
     pub fn count(&self) -> u32 {
         self.0.get().load(Ordering::Relaxed)

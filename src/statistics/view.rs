@@ -36,7 +36,7 @@ fn statistics() -> TableIterator<
 > {
     let counters = shmem::counters();
     let counted = counters
-        .lines()
+        .rows()
         .into_iter()
         .map(|(statistic, label, value)| (statistic, label, Some(number(value))));
     let mut rows: Vec<_> = counted.collect();

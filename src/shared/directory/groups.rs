@@ -176,7 +176,7 @@ mod tests {
             credential: CredentialSource::ManagedIdentity,
             http: HttpSettings::default(),
         };
-        Scope::of(&settings).unwrap()
+        Scope::from_settings(&settings).unwrap()
     }
 
     fn empty() -> Box<GroupCache> {
@@ -308,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn a_forgotten_group_is_asked_for_again() {
+    fn an_invalidated_group_is_queried_again() {
         let mut cache = empty();
         cache.insert(&scope(1), &answer(1, 2, true, NOW));
         cache.insert(&scope(1), &answer(1, 3, true, NOW));
@@ -316,7 +316,7 @@ mod tests {
         cache.invalidate(Uuid::from_u128(2));
         assert_eq!(look(&cache, 1, 2, NOW), None);
         assert_eq!(look(&cache, 1, 3, NOW), Some(true));
-        // Asked before it was forgotten, answered after.
+        // Queried before the invalidation, answered after it.
         let mut late = answer(1, 2, true, NOW);
         late.generation = before;
         cache.insert(&scope(1), &late);
@@ -337,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_gives_way_and_members_last() {
+    fn the_oldest_is_evicted_and_members_last() {
         let members = same_set(WAYS + 3);
         let mut cache = empty();
         for (number, member) in members[..WAYS].iter().enumerate() {

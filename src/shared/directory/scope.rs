@@ -17,7 +17,7 @@ impl Scope {
     pub const NONE: Scope = Scope(Bytes::EMPTY);
 
     /// `None` if the settings are longer than their checks allow.
-    pub fn of(settings: &DirectorySettings) -> Option<Scope> {
+    pub fn from_settings(settings: &DirectorySettings) -> Option<Scope> {
         let (tenant, authority) = (settings.tenant, &settings.authority);
         // No part has a space in it.
         let text = format!(
@@ -61,7 +61,7 @@ mod tests {
 
     #[test]
     fn another_tenant_authority_or_graph_is_another_scope() {
-        let own = Scope::of(&settings()).unwrap();
+        let own = Scope::from_settings(&settings()).unwrap();
         let mut others = vec![settings(), settings(), settings(), settings()];
         let mut change = others.iter_mut();
         change.next().unwrap().tenant = Uuid::from_u128(2);
@@ -69,11 +69,11 @@ mod tests {
         change.next().unwrap().authority.host = Some("https://localhost:8443".to_owned());
         change.next().unwrap().graph = "https://localhost:8443".to_owned();
         for other in &others {
-            assert!(Scope::of(other).unwrap() != own, "{other:?}");
+            assert!(Scope::from_settings(other).unwrap() != own, "{other:?}");
         }
         let mut credential = settings();
         credential.client_id = Some(Uuid::from_u128(3));
-        assert!(Scope::of(&credential).unwrap() == own);
+        assert!(Scope::from_settings(&credential).unwrap() == own);
         assert!(own != Scope::NONE);
     }
 
@@ -85,6 +85,6 @@ mod tests {
         let mut long = settings();
         long.authority.host = Some(host.clone());
         long.graph = host;
-        assert!(Scope::of(&long).is_some());
+        assert!(Scope::from_settings(&long).is_some());
     }
 }

@@ -27,7 +27,7 @@ fn scope(tenant: u128) -> Scope {
         credential: CredentialSource::ManagedIdentity,
         http: HttpSettings::default(),
     };
-    Scope::of(&settings).unwrap()
+    Scope::from_settings(&settings).unwrap()
 }
 
 fn process(number: i32) -> Process {
@@ -67,7 +67,7 @@ fn is_over(table: &mut QueryTable, ticket: Ticket) -> bool {
 }
 
 #[test]
-fn an_answer_goes_to_those_who_asked_that() {
+fn an_answer_goes_to_all_askers_of_the_query() {
     let mut table = with_worker();
     let first = ask(&mut table, 1, membership(1), NOW);
     let other = ask(&mut table, 2, membership(2), NOW);
@@ -92,7 +92,7 @@ fn an_answer_goes_to_those_who_asked_that() {
 }
 
 #[test]
-fn the_answer_of_another_directory_is_for_nobody_here() {
+fn the_answer_of_another_directory_is_not_delivered() {
     let mut table = with_worker();
     let ticket = ask(&mut table, 1, membership(1), NOW);
     assert_eq!(
@@ -103,13 +103,13 @@ fn the_answer_of_another_directory_is_for_nobody_here() {
     assert!(table.pending(NOW)[0].scope == scope(1));
 }
 
-/// A slot changes hands while its first asker is slow to look: neither gets the other's answer.
+/// A slot is reused before its first asker collects: neither gets the other's answer.
 #[test]
 fn a_ticket_opens_no_other_answer() {
     let mut table = with_worker();
     let slow = ask(&mut table, 1, membership(1), NOW);
     let mut tickets = vec![slow];
-    // The table is full of the slow asker's like, and all of their time is over.
+    // The table is full of such queries, and all of them have expired.
     for number in 1..SLOTS {
         tickets.push(ask(&mut table, 1, membership(1), NOW + number as i64));
     }
@@ -119,7 +119,7 @@ fn a_ticket_opens_no_other_answer() {
     table.answer(&scope(1), &membership(2), ANY, Answer::Member(true));
     assert!(is_over(&mut table, slow));
     assert!(collected(&mut table, next) == Some(Answer::Member(true)));
-    // What the worker brings for the first query finds nobody in the slot.
+    // The worker's answer to the first query does not go to the new owner of the slot.
     let again = ask(&mut table, 3, membership(3), later);
     let woken = table.answer(&scope(1), &membership(1), ANY, Answer::Member(false));
     assert!(!woken.contains(&process(3)));
@@ -146,7 +146,7 @@ fn an_answer_is_given_once() {
 }
 
 #[test]
-fn who_asked_after_the_newest_waits_on() {
+fn an_asker_after_the_newest_ticket_keeps_waiting() {
     let mut table = with_worker();
     let early = ask(&mut table, 1, membership(1), NOW);
     let newest = table.last_ticket();
@@ -168,7 +168,7 @@ fn a_killed_askers_slot_is_free_when_its_time_is_over() {
     assert_eq!(busy(&mut table, NOW), Err(LookupError::Busy));
     assert_eq!(busy(&mut table, END), Err(LookupError::Busy));
     assert_eq!(table.taken(END), SLOTS);
-    // Answers that nobody collects keep them no longer.
+    // Answers that are not collected do not keep them longer.
     table.answer(&scope(1), &membership(3), ANY, Answer::Member(true));
     assert_eq!(table.taken(END + 1), 0);
     assert!(busy(&mut table, END + 1).is_ok());
@@ -205,14 +205,14 @@ fn queries_are_in_the_order_of_asking_until_they_are_due() {
         .map(|query| query.ticket)
         .collect();
     assert_eq!(tickets, [second, third]);
-    // From when an answer comes too late, none is looked for.
+    // A query is pending until an answer would be too late.
     assert_eq!(table.pending(NOW + 5 * SECOND - 1).len(), 2);
     assert_eq!(table.pending(NOW + 5 * SECOND).len(), 1);
     assert_eq!(table.pending(NOW + 5 * SECOND + 1).len(), 0);
 }
 
 #[test]
-fn nobody_waits_for_a_worker_that_has_gone() {
+fn no_asker_waits_for_a_worker_that_has_ended() {
     let mut table = QueryTable::EMPTY;
     assert_eq!(
         table.ask(process(1), scope(1), membership(1), NOW, TIMEOUT),
@@ -223,7 +223,7 @@ fn nobody_waits_for_a_worker_that_has_gone() {
     let answered = ask(&mut table, 2, membership(2), NOW);
     table.answer(&scope(1), &membership(2), ANY, Answer::Member(true));
     assert_eq!(table.set_worker(None), [process(1)]);
-    // Back before the asker has looked.
+    // The worker is back before the asker collects.
     assert_eq!(table.set_worker(Some(process(7))), []);
     let found = collected(&mut table, waiting).unwrap();
     assert!(found.into_result() == Err(LookupError::WorkerNotRunning));
@@ -232,7 +232,7 @@ fn nobody_waits_for_a_worker_that_has_gone() {
 }
 
 #[test]
-fn no_query_lasts_longer_than_the_longest() {
+fn no_query_lasts_longer_than_the_maximum() {
     let mut table = with_worker();
     let hour = Duration::from_secs(3600);
     table

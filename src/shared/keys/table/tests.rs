@@ -68,7 +68,7 @@ fn process(number: i32) -> Process {
 }
 
 #[test]
-fn keys_serve_their_issuer_only() {
+fn keys_are_used_for_their_issuer_only() {
     let own = scope(1, None);
     let table = table(&own, Source::Network);
     let find =
@@ -85,9 +85,9 @@ fn keys_serve_their_issuer_only() {
     assert_eq!(find(TokenVersion::V2, &v1, "key"), none);
 }
 
-/// A reload that changes whom the server trusts must not reuse what was fetched before.
+/// A reload that changes which issuer the server trusts must not reuse what was fetched before.
 #[test]
-fn keys_of_other_settings_do_not_serve() {
+fn keys_of_other_settings_are_not_used() {
     let own = scope(1, None);
     let mut table = table(&own, Source::Network);
     let v1 = own.issuer(TokenVersion::V1);
@@ -131,7 +131,7 @@ fn fetched_keys_age_and_those_of_a_file_do_not() {
     for source in [Source::Network, Source::Disk] {
         assert!(serves(source, week, true));
         assert!(!serves(source, week + 1, true));
-        // A clock that was set back makes them no older than new.
+        // With a clock that was set back they count as new.
         assert!(serves(source, -HOUR, true));
     }
     assert!(serves(Source::File, 100 * week, true));
@@ -157,7 +157,7 @@ fn without_a_worker_that_is_the_reason() {
 }
 
 #[test]
-fn many_askers_make_one_request_and_eight_wait() {
+fn many_sign_ins_make_one_request_and_eight_wait() {
     let own = scope(1, None);
     let mut table = table(&own, Source::Network);
     let seen = table.generation();
@@ -173,7 +173,7 @@ fn many_askers_make_one_request_and_eight_wait() {
     );
     assert_eq!(table.open_request(), Some(1));
     assert_eq!(table.waiting(0).len(), 8);
-    // Places whose owners were killed come free by themselves.
+    // The places of killed processes become free by themselves.
     let later = micros(REFRESH_TIMEOUT) + 1;
     assert_eq!(table.waiting(later), []);
     assert_eq!(
@@ -220,7 +220,7 @@ fn an_answered_request_starts_the_cool_down() {
 }
 
 #[test]
-fn who_asks_after_the_keys_have_changed_looks_again() {
+fn a_request_after_the_keys_have_changed_does_not_wait() {
     let own = scope(1, None);
     let mut table = table(&own, Source::Network);
     let seen = table.generation();
