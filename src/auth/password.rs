@@ -51,7 +51,7 @@ fn log_md5(role: &str) {
     log::line(
         Level::Log,
         &format!(
-            "aadauth: role \"{role}\" has an MD5 password, which cannot be used with this pg_hba.conf record"
+            "role \"{role}\" has an MD5 password, which cannot be used with this pg_hba.conf record"
         ),
         None,
         Some(

@@ -230,8 +230,6 @@ fn prompt(status: c_int) {
 }
 
 fn authorize(status: c_int) -> Decision {
-    panics::catch("the final authorization check of a sign-in", || {
-        auth::authorize(status)
-    })
-    .unwrap_or_else(|| Decision::Refused(auth::internal_error()))
+    panics::catch("authorizing a sign-in", || auth::authorize(status))
+        .unwrap_or_else(|| Decision::Refused(auth::internal_error()))
 }

@@ -20,7 +20,7 @@ pub fn before_exit(callback: fn()) {
     unsafe extern "C-unwind" fn call(_code: c_int, argument: pg_sys::Datum) {
         // SAFETY: the argument is the `fn()` that before_exit passed, unchanged; code does not move in a process.
         let callback = unsafe { std::mem::transmute::<usize, fn()>(argument.value()) };
-        panics::catch("an exit callback", callback);
+        panics::catch("running an exit callback", callback);
     }
     // SAFETY: registers a function of this library, which is never unloaded; the server runs it once, in shmem_exit
     // (ipc.c).

@@ -10,15 +10,18 @@ use super::log::{self, Level};
 /// Runs code for libpam or the authentication hook; `None` if it panicked or raised an ERROR, which is then in the
 /// server log and nowhere else.
 ///
-/// pgrx turns an ERROR of a guarded call into a panic after it has emptied PostgreSQL's error stack, so
-/// that one `catch_unwind` is enough for both. The caller must refuse on `None`.
+/// `what` completes "internal error in aadauth while". pgrx turns an ERROR of a guarded call into a panic after it has
+/// emptied PostgreSQL's error stack, so that one `catch_unwind` is enough for both. The caller must refuse on `None`.
 pub fn catch<T>(what: &str, code: impl FnOnce() -> T) -> Option<T> {
     match catch_unwind(AssertUnwindSafe(code)) {
         Ok(value) => Some(value),
         Err(payload) => {
             // Logging may fail as well, for lack of memory or in another library's hook.
             let _ = catch_unwind(AssertUnwindSafe(|| {
-                let message = format!("aadauth: {what} failed: {}", describe(payload.as_ref()));
+                let message = format!(
+                    "internal error in aadauth while {what}: {}",
+                    describe(payload.as_ref())
+                );
                 log::line(
                     Level::Log,
                     &message,
