@@ -5,7 +5,7 @@ use std::ffi::{CStr, c_char};
 use pgrx::pg_sys;
 
 /// Whether CREATEROLE lets a role grant, alter and drop every role that is not a superuser. Since
-/// PostgreSQL 16 it also takes ADMIN OPTION on the role, and a grant can restrict what it confers (INHERIT, SET).
+/// PostgreSQL 16 it also requires ADMIN OPTION on the role, and a grant can restrict what it confers (INHERIT, SET).
 pub const CREATEROLE_IS_BROAD: bool = cfg!(feature = "pg15");
 
 /// The superuser that initdb creates, which cannot be dropped (pg_authid.dat).
@@ -58,8 +58,8 @@ pub fn has_privileges_of(member: pg_sys::Oid, role: pg_sys::Oid) -> bool {
 
 /// The privileged role that `role` is, or is a direct or indirect member of.
 ///
-/// Privileged means more than privileges on databases and their objects: SUPERUSER,
-/// REPLICATION, BYPASSRLS, `pg_read_server_files`, `pg_write_server_files`,
+/// Privileged means more than privileges on databases and their objects: SUPERUSER, REPLICATION, BYPASSRLS,
+/// `pg_read_all_data`, `pg_write_all_data`, `pg_read_server_files`, `pg_write_server_files`,
 /// `pg_execute_server_program`, and `aadauth_auditor`.
 pub fn privilege_behind(role: pg_sys::Oid) -> Option<pg_sys::Oid> {
     // SAFETY: reads pg_authid and memberships, inside the statement's transaction.
