@@ -178,7 +178,7 @@ fn explain(event: &Recorded) -> Vec<Row> {
         );
         return vec![Row::new("the sign-ins", &event.outcome, &text)];
     }
-    let checks = checks::of(&event.method, reason);
+    let checks = checks::expected(&event.method, reason);
     let failing = checks
         .iter()
         .position(|check| reason.is_some_and(|reason| check.reasons.contains(&reason)));

@@ -12,7 +12,7 @@ pub enum Severity {
 }
 
 impl Severity {
-    pub const fn name(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Severity::Error => "error",
             Severity::Warning => "warning",
@@ -32,7 +32,7 @@ macro_rules! codes {
 
         impl Code {
             /// The stable code, in kebab-case.
-            pub const fn text(self) -> &'static str {
+            pub const fn as_str(self) -> &'static str {
                 match self { $($(Code::$name => $code,)+)+ }
             }
 

@@ -70,7 +70,13 @@ fn check_configuration() -> TableIterator<
             remedy,
             ..
         } = finding;
-        (code.severity().name(), code.text(), place, problem, remedy)
+        (
+            code.severity().as_str(),
+            code.as_str(),
+            place,
+            problem,
+            remedy,
+        )
     }))
 }
 

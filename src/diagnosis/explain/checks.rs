@@ -15,7 +15,7 @@ const fn check(name: &'static str, reasons: &'static [Reason]) -> Check {
 }
 
 /// The checks of a sign-in with that method (`aadauth.sign_in_audit.method`) and that reason.
-pub fn of(method: &str, reason: Option<Reason>) -> &'static [Check] {
+pub fn expected(method: &str, reason: Option<Reason>) -> &'static [Check] {
     match (method, reason) {
         // A mapped role that was refused for its record, whatever the record's method.
         ("entra-token", _) | (_, Some(Reason::WrongLine)) => TOKEN,
