@@ -1,9 +1,8 @@
--- The sign-in audit: who tried to sign in, as what, from where, and how it ended.
--- Only the audit worker writes here.
+-- The sign-in audit: one row per attempt to sign in, with its role, client and outcome. Only the audit worker writes it.
 
--- A partition per week, which the worker makes when it has something for that week (audit/partition.rs).
--- Keys and indexes are each partition's own, and partitions are no members of the extension: so pg_dump
--- dumps each as a table that can be restored below this one, or beside it.
+-- A partition per week, which the worker creates when there is an event in that week (audit/partition.rs). Each partition
+-- has its own key and indexes, and partitions are not members of the extension, so pg_dump dumps each as a table that can
+-- be restored as a partition of this one or by itself.
 CREATE TABLE aadauth.sign_in_audit (
     event_id          uuid NOT NULL,
     occurred_at       timestamptz NOT NULL,
@@ -35,17 +34,17 @@ CREATE TABLE aadauth.sign_in_audit (
 ) PARTITION BY RANGE (occurred_at);
 
 COMMENT ON TABLE aadauth.sign_in_audit IS
-    'One row per attempt to sign in, in a partition per week. The view aadauth.sign_ins is easier to read.';
+    'One row per attempt to sign in; one partition per week. The view aadauth.sign_ins is easier to read.';
 COMMENT ON COLUMN aadauth.sign_in_audit.event_id IS
-    'Made where the sign-in was decided; no event is recorded twice.';
+    'Assigned by the server process that handled the sign-in; no event is recorded twice.';
 COMMENT ON COLUMN aadauth.sign_in_audit.role IS
-    'The role that the client asked for; it need not exist.';
+    'The role that the client requested; it may not exist.';
 COMMENT ON COLUMN aadauth.sign_in_audit.outcome IS
-    'authenticated, refused or interrupted. After authenticated PostgreSQL may still have refused (no such database, CONNECTION LIMIT).';
+    'authenticated, refused or interrupted. PostgreSQL may still have refused an authenticated session (no such database, CONNECTION LIMIT).';
 COMMENT ON COLUMN aadauth.sign_in_audit.reason IS
-    'The stable code of what was wrong.';
+    'The stable code of the reason for a refusal or an interruption.';
 COMMENT ON COLUMN aadauth.sign_in_audit.method IS
-    'entra-token, password, or the method of the pg_hba.conf line.';
+    'entra-token, password, or the authentication method of the pg_hba.conf record.';
 COMMENT ON COLUMN aadauth.sign_in_audit.object_id IS
     'The principal''s object id, from a token whose signature was verified.';
 COMMENT ON COLUMN aadauth.sign_in_audit.group_id IS
@@ -55,7 +54,7 @@ COMMENT ON COLUMN aadauth.sign_in_audit.client_address IS
 COMMENT ON COLUMN aadauth.sign_in_audit.token_id IS
     'The token''s uti claim, as in Entra''s sign-in logs.';
 COMMENT ON COLUMN aadauth.sign_in_audit.checks IS
-    'For a refusal after the signature: each check by name, with the reason of those that failed. Where a membership was asked for, also of those who got in: the group, and whether the token''s claim, the cache or the directory was the source.';
+    'For a refusal after the signature was verified: each check by name, with the reason if it failed. For each membership check, also of accepted sign-ins: the group and the source (the token''s claim, the cache or the directory).';
 COMMENT ON COLUMN aadauth.sign_in_audit.count IS
     'The number of attempts that the row counts.';
 
@@ -67,10 +66,10 @@ CREATE TABLE aadauth.audit_spool (
 );
 
 COMMENT ON TABLE aadauth.audit_spool IS
-    'How far the audit worker has read each spool file; written together with the rows. Do not delete rows: a standby may hold a copy of the file.';
+    'How far the audit worker has read each spool file; committed together with the audit rows. Do not delete rows: a standby may have a copy of the file.';
 
--- For people at psql: fits a terminal, newest first. A first try without a password or token, which psql
--- and others make before they ask for one, is left out.
+-- For use in psql: fits a terminal, newest first. It omits first attempts without a password or token, which psql and
+-- other clients make before they prompt for one.
 CREATE VIEW aadauth.sign_ins AS
 SELECT
     pg_catalog.date_trunc('second', a.occurred_at) AS "time",
@@ -91,13 +90,13 @@ WHERE a.reason IS NULL OR a.reason NOT IN ('no-password', 'token-discovery') OR 
 ORDER BY a.occurred_at DESC, a.event_id DESC;
 
 COMMENT ON VIEW aadauth.sign_ins IS
-    'Who signed in and who was refused, newest first. All that is known is in aadauth.sign_in_audit.';
+    'Accepted and refused sign-ins, newest first. All details are in aadauth.sign_in_audit.';
 COMMENT ON COLUMN aadauth.sign_ins.client IS
-    'The address; NULL for a local socket.';
+    'The client''s address; NULL for a local socket.';
 
 REVOKE ALL ON aadauth.sign_in_audit, aadauth.audit_spool, aadauth.sign_ins FROM PUBLIC;
 GRANT SELECT ON aadauth.sign_in_audit, aadauth.audit_spool, aadauth.sign_ins TO aadauth_auditor;
 
--- The partitions' rows are in every dump. The offsets belong there as well, lest a restored server that
--- still has its spool files reads them again from their beginning after retention has removed the rows.
+-- The partitions' rows are in every dump. The offsets must be as well: otherwise a restored server that still has its
+-- spool files would read them again from the beginning after retention has removed the rows.
 SELECT pg_catalog.pg_extension_config_dump('aadauth.audit_spool', '');

@@ -1,14 +1,14 @@
--- What everything else in the extension builds on.
+-- The schema and the roles that the rest of the extension needs.
 --
--- sql/aadauth--1.0.sql, which begins with this, is generated and committed, so that installing needs
--- no cargo-pgrx: cargo pgrx schema pg15 --release --out sql/aadauth--1.0.sql
+-- sql/aadauth--1.0.sql, which begins with this, is generated and committed, so that installing does not need
+-- cargo-pgrx: cargo pgrx schema pg15 --release --out sql/aadauth--1.0.sql
 CREATE SCHEMA aadauth;
 COMMENT ON SCHEMA aadauth IS 'Sign-in with Microsoft Entra ID: audit, signing keys, configuration';
 GRANT USAGE ON SCHEMA aadauth TO PUBLIC;
 
--- Roles belong to the whole server and may be there already, from another database or from a dump, so
--- they are created when missing, and DROP EXTENSION leaves them: another database may need them, and
--- only an administrator knows whether their members still should be.
+-- Roles belong to the whole server and may exist already, from another database or from a dump, so they are only
+-- created if they are missing. DROP EXTENSION keeps them: another database may need them, and only an administrator
+-- knows whether their members should keep them.
 DO $$
 DECLARE
     wanted text;
@@ -21,9 +21,9 @@ BEGIN
             EXECUTE pg_catalog.format('CREATE ROLE %I NOLOGIN', wanted);
             CONTINUE;
         END IF;
-        -- It may have been created in advance, to gain what aadauth grants to it.
+        -- Someone may have created it in advance, to gain the privileges that aadauth grants to it.
         IF existing.rolcanlogin OR existing.rolsuper OR existing.rolcreaterole THEN
-            RAISE EXCEPTION 'role "%" exists and is not the group that aadauth needs', wanted
+            RAISE EXCEPTION 'role "%" exists and has attributes that aadauth does not allow', wanted
                 USING ERRCODE = 'duplicate_object',
                       HINT = pg_catalog.format(
                           'Rename the role, or run ALTER ROLE %I NOLOGIN NOSUPERUSER NOCREATEROLE.', wanted);
@@ -37,5 +37,5 @@ BEGIN
     END LOOP;
 END
 $$;
-COMMENT ON ROLE azure_pg_admin IS 'Entra admins; administers mapped roles, sees group sync and revocations, and nothing else';
-COMMENT ON ROLE aadauth_auditor IS 'May read who signed in (aadauth.sign_ins)';
+COMMENT ON ROLE azure_pg_admin IS 'Entra admins: may administer mapped roles, and read group sync and revocations';
+COMMENT ON ROLE aadauth_auditor IS 'May read the sign-in audit (aadauth.sign_ins)';

@@ -1,18 +1,18 @@
--- Comments on functions that are generated, and rights on what is in schema aadauth.
+-- Comments on generated functions, and privileges on the objects in schema aadauth.
 COMMENT ON FUNCTION pg_catalog.pgaadauth_create_principal(text, boolean, boolean) IS
-    'create a role for the Entra principal of that name (needs a directory)';
+    'create a role for the Entra principal with that name (requires a directory)';
 COMMENT ON FUNCTION
     pg_catalog.pgaadauth_create_principal_with_oid(text, text, text, boolean, boolean) IS
     'create a role for the Entra principal with that object id; types are user, group and service';
 COMMENT ON FUNCTION
     pg_catalog.pgaadauth_update_principal_with_oid(text, text, text, boolean, boolean) IS
-    'map an existing role to the Entra principal with that object id, keeping what it owns and may do';
+    'map an existing role to the Entra principal with that object id; it keeps its objects and privileges';
 COMMENT ON FUNCTION pg_catalog.pgaadauth_list_principals(boolean) IS
     'roles mapped to Entra principals; true lists admins, false lists all';
 COMMENT ON FUNCTION pg_catalog.pgaadauth_sync_roles_for_group_members() IS
-    'give every member of a mapped group a role of their own, now; what was changed, and what could not be';
+    'create or update roles for the members of mapped groups now; returns the changes, and the members that were skipped';
 
--- Default privileges may have given others more than this script does.
+-- Default privileges may have granted more than this script does.
 DO $$
 DECLARE
     statement text;
@@ -39,8 +39,8 @@ BEGIN
 END
 $$;
 
--- pg_read_all_data and pg_write_all_data give no access to these tables: they don't bypass row-level security.
--- The worker and dumps do, as superusers.
+-- pg_read_all_data and pg_write_all_data give no access to these tables, because they do not bypass row-level security.
+-- The workers and dumps do, as superusers.
 ALTER TABLE aadauth.sign_in_audit ENABLE ROW LEVEL SECURITY;
 CREATE POLICY auditors ON aadauth.sign_in_audit FOR SELECT TO aadauth_auditor USING (true);
 ALTER TABLE aadauth.audit_spool ENABLE ROW LEVEL SECURITY;
@@ -54,7 +54,7 @@ CREATE POLICY readers ON aadauth.group_sync_changes FOR SELECT
 ALTER TABLE aadauth.revoked_principals ENABLE ROW LEVEL SECURITY;
 CREATE POLICY readers ON aadauth.revoked_principals FOR SELECT
     TO aadauth_auditor, azure_pg_admin USING (true);
--- The views are a superuser's: with their owner's rights they would show what the tables don't.
+-- A superuser owns the views: with their owner's privileges they would show rows that the policies hide.
 ALTER VIEW aadauth.sign_ins SET (security_invoker = true);
 ALTER VIEW aadauth.revocations SET (security_invoker = true);
 ALTER VIEW aadauth.group_sync_status SET (security_invoker = true);

@@ -1,4 +1,4 @@
--- Group sync: how far it is, and what it has done. Only the group sync worker writes here.
+-- Group sync: its progress, and the changes that it has made. Only the group sync worker writes here.
 
 CREATE TABLE aadauth.group_sync_groups (
     tenant_id     uuid NOT NULL,
@@ -18,21 +18,21 @@ CREATE TABLE aadauth.group_sync_groups (
 );
 
 COMMENT ON TABLE aadauth.group_sync_groups IS
-    'How far the last run is, or was, with each group. The view aadauth.group_sync_status is easier to read.';
+    'The progress or result of the last run for each group. The view aadauth.group_sync_status is easier to read.';
 COMMENT ON COLUMN aadauth.group_sync_groups.state IS
-    'listing (its members), changing (roles), done, failed or skipped.';
+    'listing (the members), changing (roles), done, failed or skipped.';
 COMMENT ON COLUMN aadauth.group_sync_groups.seen IS
-    'Members that the directory has listed: users and service principals, those of nested groups included.';
+    'Members that the directory has listed: users and service principals, including those of nested groups.';
 COMMENT ON COLUMN aadauth.group_sync_groups.done IS
     'Members that have been processed.';
 COMMENT ON COLUMN aadauth.group_sync_groups.created IS
-    'Roles that were made, with the group role.';
+    'Roles that were created and granted the group role.';
 COMMENT ON COLUMN aadauth.group_sync_groups.granted IS
-    'Roles that were there and were given the group role.';
+    'Existing roles that were granted the group role.';
 COMMENT ON COLUMN aadauth.group_sync_groups.revoked IS
-    'Roles that have lost the group role.';
+    'Roles from which the group role was revoked.';
 COMMENT ON COLUMN aadauth.group_sync_groups.not_possible IS
-    'Members who have no role for a reason that aadauth.group_sync_changes names.';
+    'Members without a role; aadauth.group_sync_changes has the reason.';
 
 CREATE TABLE aadauth.group_sync_changes (
     run          bigint NOT NULL,
@@ -47,26 +47,26 @@ CREATE TABLE aadauth.group_sync_changes (
     first_at     timestamptz
 );
 
--- What was not possible in one run is mostly not in the next: it has one row, not one per run.
-CREATE UNIQUE INDEX group_sync_obstacles
+-- A member that is skipped in one run is usually skipped in the next: it has one row, not one per run.
+CREATE UNIQUE INDEX group_sync_skipped
     ON aadauth.group_sync_changes (tenant_id, group_id, member_id, action) NULLS NOT DISTINCT
     WHERE first_at IS NOT NULL;
 
 COMMENT ON TABLE aadauth.group_sync_changes IS
-    'What group sync has changed, and what it could not, for 30 days.';
+    'Changes of group sync, and members that it skipped; kept for 30 days.';
 COMMENT ON COLUMN aadauth.group_sync_changes.run IS
-    'The run that made the change; for an obstacle, the last run that found it.';
+    'The run that made the change; for a skipped member, the last run that skipped it.';
 COMMENT ON COLUMN aadauth.group_sync_changes.member IS
-    'The member''s role, or the name that it would have. NULL where the row is about the group.';
+    'The member''s role, or the name that it would have. NULL if the row is about the group.';
 COMMENT ON COLUMN aadauth.group_sync_changes.member_id IS
-    'The member''s object id; of a role that was mapped by its application id, that.';
+    'The member''s object id; for a role that was mapped by its application id, that id.';
 COMMENT ON COLUMN aadauth.group_sync_changes.action IS
-    'created (with the group role), granted, revoked; anything else names the obstacle.';
+    'created (with the group role), granted or revoked; any other value is the reason why the member was skipped.';
 COMMENT ON COLUMN aadauth.group_sync_changes.first_at IS
-    'When an obstacle was found first; NULL for changes.';
+    'When the member was first skipped for this reason; NULL for changes.';
 
--- For people at psql. A run that a crash or a shutdown has ended left its state behind; a standby
--- can't tell, since the worker runs on the primary.
+-- For use in psql. A run that was ended by a crash or a shutdown leaves its state behind; a standby cannot detect this,
+-- because the worker runs on the primary.
 CREATE VIEW aadauth.group_sync_status AS
 SELECT
     p.rolname AS group_role,
@@ -95,14 +95,14 @@ WHERE p.principaltype = 'group'
 ORDER BY p.rolname;
 
 COMMENT ON VIEW aadauth.group_sync_status IS
-    'One row per mapped group: how far group sync is with it, and how its last run ended. Without a next run, group sync is off or its worker is not connected.';
+    'One row per mapped group: its progress, and the result of its last run. If next_run is NULL, group sync is off or its worker is not connected.';
 
 REVOKE ALL ON FUNCTION aadauth.group_sync_worker() FROM PUBLIC;
 REVOKE ALL ON aadauth.group_sync_groups, aadauth.group_sync_changes, aadauth.group_sync_status FROM PUBLIC;
--- Who may map groups must see what becomes of them.
+-- Those who may map groups must see the results.
 GRANT EXECUTE ON FUNCTION aadauth.group_sync_worker() TO aadauth_auditor, azure_pg_admin;
 GRANT SELECT ON aadauth.group_sync_groups, aadauth.group_sync_changes, aadauth.group_sync_status
     TO aadauth_auditor, azure_pg_admin;
 
--- A record, as the audit is. How far a run was says nothing on another server.
+-- The changes are a record, like the audit. The progress of a run has no meaning on another server.
 SELECT pg_catalog.pg_extension_config_dump('aadauth.group_sync_changes', '');

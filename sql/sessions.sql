@@ -1,4 +1,4 @@
--- Live sessions, and who may not have one.
+-- Live sessions, and principals that may not have one.
 
 CREATE VIEW aadauth.sessions AS
 SELECT
@@ -17,13 +17,13 @@ FROM aadauth.sessions() AS s
 ORDER BY s.signed_in_at, s.pid;
 
 COMMENT ON VIEW aadauth.sessions IS
-    'The principal of each session that was opened with a token. Superusers, pg_read_all_stats and aadauth_auditor see all, others their own.';
+    'The principal of each session that was authenticated with a token. Superusers and members of pg_read_all_stats and aadauth_auditor see all sessions, others their own.';
 COMMENT ON COLUMN aadauth.sessions.group_id IS
     'The object id of the group that the principal signed in through.';
 COMMENT ON COLUMN aadauth.sessions.client IS
-    'The client''s address, or local.';
+    'The client''s address, or "local" for a local socket.';
 COMMENT ON COLUMN aadauth.sessions.application IS
-    'The application_name that the client gave when it connected.';
+    'The application_name that the client sent when it connected.';
 GRANT SELECT ON aadauth.sessions TO PUBLIC;
 
 CREATE TYPE aadauth.principal AS (
@@ -40,9 +40,9 @@ CREATE TYPE aadauth.principal AS (
 );
 
 COMMENT ON TYPE aadauth.principal IS
-    'Who signed in to a session. Compare object_id, never principal: that is a name for people to read.';
+    'The principal that signed in to a session. Compare object_id, never principal: that is a display name.';
 
--- One value, not a set, so that it may stand in a DEFAULT and in a policy.
+-- One value, not a set, so that it can be used in a DEFAULT and in a policy.
 CREATE FUNCTION aadauth.current_principal() RETURNS aadauth.principal
     LANGUAGE sql STABLE PARALLEL RESTRICTED
 BEGIN ATOMIC
@@ -61,7 +61,7 @@ BEGIN ATOMIC
 END;
 
 COMMENT ON FUNCTION aadauth.current_principal() IS
-    'who signed in to this session with a token, regardless of SET ROLE; NULL in other sessions';
+    'the principal that signed in to this session with a token, regardless of SET ROLE; NULL in other sessions';
 
 -- Only aadauth.revoke and aadauth.restore write here.
 CREATE TABLE aadauth.revoked_principals (
@@ -74,13 +74,13 @@ CREATE TABLE aadauth.revoked_principals (
 );
 
 COMMENT ON TABLE aadauth.revoked_principals IS
-    'Principals who may not sign in. The view aadauth.revocations has their roles as well; aadauth.revoke and aadauth.restore change it.';
+    'Principals that may not sign in, as set by aadauth.revoke and aadauth.restore. The view aadauth.revocations also shows their roles.';
 COMMENT ON COLUMN aadauth.revoked_principals.object_id IS
-    'Of a user, a group or a service principal; or an application id.';
+    'The object id of a user, a group or a service principal; or an application id.';
 COMMENT ON COLUMN aadauth.revoked_principals.revoked_by IS
-    'The person, or the local role.';
+    'The principal that called aadauth.revoke, or the local role.';
 COMMENT ON COLUMN aadauth.revoked_principals.revoked_by_id IS
-    'The person''s object id; NULL for a local role.';
+    'The object id of that principal; NULL for a local role.';
 
 CREATE VIEW aadauth.revocations AS
 SELECT
@@ -99,19 +99,19 @@ WHERE r.until > pg_catalog.now()
 ORDER BY r.revoked_at, r.object_id;
 
 COMMENT ON VIEW aadauth.revocations IS
-    'Principals who may not sign in, and the roles that are mapped to them.';
+    'Principals that may not sign in, and the roles that are mapped to them.';
 
 COMMENT ON FUNCTION aadauth.revoke(uuid, timestamptz, text) IS
-    'deny sign-in to a principal until that time and end its sessions; also to an application, or to a group and all who sign in through it';
+    'deny sign-ins of a principal, an application, or a group and everyone who signs in through it until that time, and end their sessions';
 COMMENT ON FUNCTION aadauth.restore(uuid) IS
-    'let a principal sign in again';
+    'allow a revoked principal to sign in again';
 
--- While it waits for a lock nothing is revoked, which the caller must learn.
+-- While it waits for a lock, nothing is revoked, so the caller must get an error.
 ALTER FUNCTION aadauth.revoke(uuid, timestamptz, text) SET lock_timeout = '2s';
 ALTER FUNCTION aadauth.restore(uuid) SET lock_timeout = '2s';
 
 REVOKE ALL ON aadauth.revoked_principals, aadauth.revocations FROM PUBLIC;
--- Who may revoke must see who is revoked.
+-- Those who may revoke must see the revocations.
 GRANT SELECT ON aadauth.revoked_principals, aadauth.revocations TO aadauth_auditor, azure_pg_admin;
 
 -- A restored dump must not lift a revocation.

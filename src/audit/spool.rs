@@ -85,7 +85,7 @@ pub fn used() -> u64 {
 pub fn append(event: &impl Serialize, quota: Quota) -> io::Result<Written> {
     let directory = directory();
     let current = || shmem::spool(|state| state.current.map(|id| (id, state.older)));
-    let limit = quota.of(settings::audit_spool_limit());
+    let limit = quota.limit(settings::audit_spool_limit());
     append_line(&directory, &line(event)?, limit, current)
 }
 
@@ -386,6 +386,6 @@ mod tests {
         assert!(write(100, 74).is_err());
         assert!(write(100, 73).is_ok());
         assert_eq!(fs::metadata(path(&place.0, id)).unwrap().len(), 27);
-        assert_eq!(Quota::Half.of(9), 4);
+        assert_eq!(Quota::Half.limit(9), 4);
     }
 }

@@ -12,10 +12,10 @@ use crate::shared::shmem::{self, ConnectFailures};
 
 const PLACE: &str = "aadauth.database";
 
-/// What is known of databases and the server from any database.
+/// What can be read in any database.
 #[derive(Deserialize)]
 struct Known {
-    /// Of the audit's database; NULL when there is none of that name.
+    /// Whether a superuser owns the audit's database; NULL if it does not exist.
     is_owned: Option<bool>,
     is_standby: bool,
     version: Option<String>,
@@ -38,7 +38,7 @@ pub fn check() -> Result<Vec<Finding>, Box<dyn Error>> {
     Ok(findings)
 }
 
-/// Whether events find room until they are in the table.
+/// Whether the spool has room for events until they are in the table.
 fn spool() -> Option<Finding> {
     let state = shmem::spool(|state| *state);
     let (used, limit) = (spool::used(), settings::audit_spool_limit());
@@ -53,23 +53,23 @@ fn spool() -> Option<Finding> {
             Code::AuditEventsNotWritten,
             "aadauth/spool",
             format!(
-                "{counted} events of sign-ins were only counted, since they could not be written; {size}."
+                "{counted} events of sign-ins were only counted, because they could not be written; {size}."
             ),
-            "Make room on the disk of the data directory, mend what keeps events from the table, or raise aadauth.audit_spool_limit. The server log has the cause, in the line that says they can't be written.",
+            "Free space on the disk of the data directory, fix what keeps events from being moved to the table, or raise aadauth.audit_spool_limit. The server log has the cause, in the message that events cannot be written.",
         ));
     }
     (used > limit / 4).then(|| {
         Finding::new(
             Code::AuditSpoolFilling,
             "aadauth.audit_spool_limit",
-            format!("Events wait in the spool: {size}."),
-            "Mend what keeps events from the table, or raise the limit. A standby keeps its events until it is promoted.",
+            format!("Events are not being moved from the spool to the table: {size}."),
+            "Fix what keeps events from being moved to the table, or raise the limit. A standby keeps its events until it is promoted.",
         )
     })
 }
 
 fn version(installed: Option<&str>) -> Option<Finding> {
-    // As the install script is named: sql/aadauth--1.0.sql.
+    // As in the name of the install script, sql/aadauth--1.0.sql.
     const OWN: &str = concat!(
         env!("CARGO_PKG_VERSION_MAJOR"),
         ".",
@@ -80,8 +80,8 @@ fn version(installed: Option<&str>) -> Option<Finding> {
         Finding::new(
             Code::ExtensionVersion,
             "extension aadauth",
-            format!("The SQL objects in this database are of version {installed}, the library of {OWN}."),
-            "Run ALTER EXTENSION aadauth UPDATE here; if the library is the older one, restart the server.",
+            format!("The SQL objects in this database are of version {installed}, the library is of version {OWN}."),
+            "Run ALTER EXTENSION aadauth UPDATE in this database; if the library is older, restart the server.",
         )
     })
 }
@@ -89,30 +89,31 @@ fn version(installed: Option<&str>) -> Option<Finding> {
 fn database(name: &str, is_owned: Option<bool>, is_standby: bool) -> Option<Finding> {
     let finding =
         |code, problem: String, remedy: &str| Some(Finding::new(code, PLACE, problem, remedy));
-    let owner_remedy = "Run ALTER DATABASE ... OWNER TO a superuser, likewise for schema aadauth and its tables, take back \
-                        from others what goes beyond SELECT on these, or set aadauth.database to another one.";
+    let owner_remedy = "Make a superuser the owner of the database (ALTER DATABASE ... OWNER TO), of schema aadauth and of its \
+                        tables; revoke from others all privileges on the tables but SELECT; or set aadauth.database to \
+                        another database.";
     match is_owned {
         None => {
             return finding(
                 Code::AuditDatabaseMissing,
                 format!(
-                    "Database \"{name}\" does not exist; sign-ins wait in the spool and are not recorded."
+                    "Database \"{name}\" does not exist; events of sign-ins remain in the spool and are not recorded."
                 ),
-                "Create it, or set aadauth.database to one that is there, and reload.",
+                "Create it, or set aadauth.database to an existing database, and reload.",
             );
         }
         Some(false) => {
             return finding(
                 Code::AuditDatabaseOwner,
                 format!(
-                    "Database \"{name}\" is not owned by a superuser, so nothing is recorded in it."
+                    "Database \"{name}\" is not owned by a superuser, so sign-ins are not recorded in it."
                 ),
                 owner_remedy,
             );
         }
         Some(true) => {}
     }
-    // On a standby events wait until it is promoted.
+    // A standby keeps its events until it is promoted.
     if is_standby {
         return None;
     }
@@ -122,32 +123,34 @@ fn database(name: &str, is_owned: Option<bool>, is_standby: bool) -> Option<Find
             format!(
                 "Database \"{name}\" lacks the extension or its tables; sign-ins are not recorded."
             ),
-            "Run CREATE EXTENSION aadauth there, or set aadauth.database to a database that has it, and reload.",
+            "Run CREATE EXTENSION aadauth in it, or set aadauth.database to a database that has the extension, and reload.",
         ),
         Some(ProblemKind::NotOwned) => finding(
             Code::AuditDatabaseOwner,
             format!(
-                "A part of the audit in database \"{name}\" is not a superuser's alone, so nothing is recorded in it."
+                "A part of the audit in database \"{name}\" is not owned by a superuser, or can be changed by others, so sign-ins are not recorded in it."
             ),
             owner_remedy,
         ),
         Some(ProblemKind::Other) => finding(
             Code::AuditNotRecorded,
-            format!("Sign-ins are not recorded in database \"{name}\"; they wait in the spool."),
-            "The server log has the cause, in the line that begins with \"sign-ins are not recorded\".",
+            format!(
+                "Sign-ins are not recorded in database \"{name}\"; their events remain in the spool."
+            ),
+            "The server log has the cause, in the message that begins with \"sign-ins are not recorded\".",
         ),
         None if shmem::audit_worker().is_none() && ConnectFailures::AUDIT.count() > 0 => finding(
             Code::AuditNotRecorded,
             format!(
-                "The audit worker could not connect to database \"{name}\"; sign-ins wait in the spool."
+                "The audit worker could not connect to database \"{name}\"; events of sign-ins remain in the spool."
             ),
-            "It tries again within a minute, and at once when the configuration is reloaded. The server log has the cause.",
+            "The worker tries again within a minute, and at once when the configuration is reloaded. The server log has the cause.",
         ),
         None if shmem::audit_worker().is_none() => Some(Finding::new(
             Code::AuditWorkerNotRunning,
             "max_worker_processes",
-            "The background worker \"aadauth audit worker\" is not running: sign-ins wait in the spool.",
-            "Raise max_worker_processes and restart; if it is high enough, the server log says why the worker ended.",
+            "The background worker \"aadauth audit worker\" is not running; events of sign-ins remain in the spool.",
+            "Raise max_worker_processes, and restart the server; if it is high enough, the server log has the reason why the worker ended.",
         )),
         None => None,
     }

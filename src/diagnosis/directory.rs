@@ -1,4 +1,4 @@
-//! The directory: whether it can be asked.
+//! Whether the server can use the directory.
 
 use std::error::Error;
 
@@ -17,15 +17,15 @@ pub fn check() -> Result<Vec<Finding>, Box<dyn Error>> {
 
 fn access() -> Option<Finding> {
     if let Some(missing) = settings::missing_for_directory() {
-        // Nothing works without a tenant, and that is said already.
+        // A missing tenant has a finding of its own.
         return (missing != "aadauth.tenant_id").then(|| {
             Finding::new(
                 Code::DirectoryIncomplete,
                 missing,
                 format!(
-                    "aadauth.credential is set and {missing} is not, so the directory is not asked."
+                    "aadauth.credential is set, but {missing} is not, so the directory is not used."
                 ),
-                format!("Set {missing}, or set aadauth.credential to none; reload."),
+                format!("Set {missing}, or set aadauth.credential to none, and reload."),
             )
         });
     }
@@ -34,8 +34,8 @@ fn access() -> Option<Finding> {
             Finding::new(
                 Code::GroupSyncWithoutDirectory,
                 "pgaadauth.enable_group_sync",
-                "Groups are to be synchronised, and there is no directory to ask for their members.",
-                "Set aadauth.credential and what it takes, or switch pgaadauth.enable_group_sync off; reload.",
+                "Group sync is enabled, but no directory is configured that lists the members of groups.",
+                "Set aadauth.credential and the settings that it requires, or set pgaadauth.enable_group_sync to off, and reload.",
             )
         });
     };
@@ -51,7 +51,7 @@ fn access() -> Option<Finding> {
             error.kind,
         ));
     }
-    // What these spoil is reported with them.
+    // A consequence of the file, which has a finding of its own.
     if settings::ca_file().is_some_and(|file| read_ca_file(&file).is_err()) {
         return None;
     }
@@ -97,7 +97,7 @@ struct Counted {
     events: i64,
 }
 
-/// What the audit says, where this is the database that holds it.
+/// From the audit, if this is the database that holds it.
 fn group_names() -> Result<Option<Finding>, Box<dyn Error>> {
     let counted = super::rows::<Counted>(
         "SELECT count(*) AS events FROM aadauth.sign_in_audit
@@ -110,10 +110,10 @@ fn group_names() -> Result<Option<Finding>, Box<dyn Error>> {
             Code::GroupNamesInTokens,
             "the app registration's token configuration",
             format!(
-                "{events} sign-ins of the last day were refused whose tokens had names of groups in place of object ids: \
-                 names decide nothing here."
+                "{events} sign-ins of the last day were refused because their tokens had group names instead of object ids: \
+                 only object ids are compared."
             ),
-            "Let the groups claim be emitted as Group ID (Token configuration, groups claim), or let the server ask the \
+            "Configure the groups claim to be emitted as Group ID (Token configuration, groups claim), or configure the \
              directory (aadauth.credential).",
         )
     }))

@@ -1,7 +1,7 @@
-//! `aadauth.explain_sign_in`: each check of one sign-in with its outcome, for support calls.
+//! `aadauth.explain_sign_in`: each check of one sign-in with its outcome, for support.
 //!
-//! Everything is read from the audit, so that no token has to be shown to anybody. SECURITY INVOKER: the
-//! caller's own rights on the audit table decide.
+//! Everything is read from the audit, so that no token has to be disclosed. SECURITY INVOKER: the caller's privileges on
+//! the audit table decide.
 
 mod checks;
 
@@ -18,7 +18,7 @@ use crate::settings;
 extension_sql!(
     r#"
 COMMENT ON FUNCTION aadauth.explain_sign_in(uuid) IS
-    'each check of a sign-in with its outcome, and what to do about those that failed; takes an event_id of aadauth.sign_in_audit';
+    'each check of a sign-in with its outcome, and the remedy for those that failed; takes an event_id of aadauth.sign_in_audit';
 REVOKE ALL ON FUNCTION aadauth.explain_sign_in(uuid) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION aadauth.explain_sign_in(uuid) TO aadauth_auditor;
 "#,
@@ -47,8 +47,8 @@ fn explain_sign_in(
         Ok(None) => unknown(event),
         Err(error) => fail(
             PgSqlErrorCode::ERRCODE_INTERNAL_ERROR,
-            format!("sign-in event {event} can't be read: {error}"),
-            "Please report this.",
+            format!("could not read sign-in event {event}: {error}"),
+            "Report this as a bug.",
         ),
     };
     TableIterator::new(rows.into_iter().map(|row| {
@@ -57,16 +57,16 @@ fn explain_sign_in(
     }))
 }
 
-/// One line of the answer.
+/// One row of the result.
 #[derive(Debug, PartialEq, Eq)]
 struct Row {
     checked: String,
     outcome: String,
-    /// Empty, or lines of any length.
+    /// Empty, or text with lines of any length.
     explanation: String,
 }
 
-/// What the audit has of a sign-in.
+/// What the audit has recorded of a sign-in.
 #[derive(Deserialize)]
 struct Recorded {
     at: String,
@@ -92,7 +92,7 @@ struct Recorded {
 struct RecordedCheck {
     name: String,
     reason: Option<String>,
-    /// Where a membership was asked for.
+    /// If a membership was checked.
     #[serde(default)]
     group: Option<String>,
     #[serde(default)]
@@ -100,21 +100,21 @@ struct RecordedCheck {
 }
 
 impl RecordedCheck {
-    /// What was asked about a membership, and whom.
-    fn question(&self) -> Option<String> {
+    /// The group of a membership check, and the source that was asked.
+    fn membership(&self) -> Option<String> {
         let (group, source) = (self.group.as_deref()?, self.source.as_deref()?);
-        let asked = match source {
+        let source = match source {
             "claim" => "the token's groups",
-            "names" => "the token's groups, which has names in place of object ids",
-            "cache" => "what the directory had said a while before",
+            "names" => "the token's groups, which have names instead of object ids",
+            "cache" => "the cached answer of the directory",
             "directory" => "the directory",
             other => other,
         };
-        Some(format!("group {group}\nasked: {asked}"))
+        Some(format!("group {group}\nsource: {source}"))
     }
 }
 
-/// Reads the event as the caller may.
+/// Reads the event with the caller's privileges.
 fn recorded(event: pgrx::Uuid) -> Result<Option<Recorded>, Box<dyn std::error::Error>> {
     let query = "
 SELECT pg_catalog.json_build_object(
@@ -137,7 +137,7 @@ FROM aadauth.sign_in_audit AS a WHERE a.event_id = $1";
     Ok(found.map(|json| serde_json::from_str(&json)).transpose()?)
 }
 
-/// Says that there is no such event, and where it could be.
+/// Raises an error that there is no such event, with a hint where it could be.
 fn unknown(event: pgrx::Uuid) -> ! {
     let here = Spi::get_one::<String>("SELECT pg_catalog.current_database()::text");
     let (here, kept_in) = (
@@ -148,8 +148,8 @@ fn unknown(event: pgrx::Uuid) -> ! {
         fail(
             PgSqlErrorCode::ERRCODE_NO_DATA_FOUND,
             format!("there is no sign-in event {event}"),
-            "Take the event_id from aadauth.sign_in_audit. Events get there within seconds, those of a \
-             standby when it is promoted.",
+            "Take the event_id from aadauth.sign_in_audit. Events are recorded there within seconds, those of a standby \
+             when it is promoted.",
         )
     } else {
         fail(
@@ -171,15 +171,15 @@ fn explain(event: &Recorded) -> Vec<Row> {
     let reason = event.reason.as_deref().and_then(Reason::from_code);
     if event.role == UNKNOWN {
         let text = format!(
-            "{}\nstands for {} attempts whose events could not be written; nothing else is known of them\n{}",
+            "{}\nrepresents {} attempts whose events could not be written; nothing else is known about them\n{}",
             event.at,
             event.count,
             advise(Reason::AuditUnavailable.code())
         );
         return vec![Row::new("the sign-ins", &event.outcome, &text)];
     }
-    let course = checks::of(&event.method, reason);
-    let failing = course
+    let checks = checks::expected(&event.method, reason);
+    let failing = checks
         .iter()
         .position(|check| reason.is_some_and(|reason| check.reasons.contains(&reason)));
     let by_name = |name: &str| {
@@ -190,15 +190,15 @@ fn explain(event: &Recorded) -> Vec<Row> {
             .find(|check| check.name == name)
     };
     let is_accepted = event.outcome == "authenticated";
-    // A good sign-in that could not be recorded was verified as well.
+    // A valid sign-in that could not be recorded was verified as well.
     let is_verified = is_accepted
         || reason == Some(Reason::AuditUnavailable)
         || reason.is_some_and(|reason| reason.step() > Step::Signature);
-    // So many checks are known to have passed.
+    // This many checks are known to have passed.
     let passed = match failing {
         Some(failing) => failing,
-        None if is_accepted => course.len(),
-        None if is_verified => course
+        None if is_accepted => checks.len(),
+        None if is_verified => checks
             .iter()
             .take_while(|check| !check.reasons.is_empty())
             .count(),
@@ -209,30 +209,30 @@ fn explain(event: &Recorded) -> Vec<Row> {
         (Some(RecordedCheck { reason, .. }), _) => ("failed", reason.as_deref()),
         (None, Some(reason)) if failing == Some(place) => ("failed", Some(reason.code())),
         _ if place < passed => ("passed", None),
-        _ if failing.is_some() || is_verified && place + 1 == course.len() => ("not reached", None),
+        _ if failing.is_some() || is_verified && place + 1 == checks.len() => ("not reached", None),
         _ => ("not recorded", None),
     };
-    let mut rows: Vec<Row> = course
+    let mut rows: Vec<Row> = checks
         .iter()
         .enumerate()
         .map(|(place, check)| {
             let (outcome, code) = outcome(place, check.name);
-            let question = by_name(check.name).and_then(RecordedCheck::question);
-            let explanation: Vec<String> = question.into_iter().chain(code.map(advise)).collect();
+            let membership = by_name(check.name).and_then(RecordedCheck::membership);
+            let explanation: Vec<String> = membership.into_iter().chain(code.map(advise)).collect();
             Row::new(check.name, outcome, &explanation.join("\n"))
         })
         .collect();
     let is_shown = rows.iter().any(|row| row.outcome == "failed");
-    let mut whole = describe(event, is_verified);
+    let mut summary = describe(event, is_verified);
     if let Some(code) = event.reason.as_deref().filter(|_| !is_shown) {
-        whole.push('\n');
-        whole.push_str(&advise(code));
+        summary.push('\n');
+        summary.push_str(&advise(code));
     }
-    rows.insert(0, Row::new("the sign-in", &event.outcome, &whole));
+    rows.insert(0, Row::new("the sign-in", &event.outcome, &summary));
     rows
 }
 
-/// What is known of the attempt, whatever its checks say.
+/// What is known of the attempt apart from its checks.
 fn describe(event: &Recorded, is_verified: bool) -> String {
     let mut text = format!("{}\nrole \"{}\"", event.at, event.role);
     let mut line = |name: &str, value: Option<&str>| {
@@ -258,21 +258,19 @@ fn describe(event: &Recorded, is_verified: bool) -> String {
     line("token", event.token_id.as_deref());
     line("token expires", event.expires_at.as_deref());
     if event.count > 1 {
-        let _ = write!(text, "\nstands for {} attempts", event.count);
+        let _ = write!(text, "\nrepresents {} attempts", event.count);
     }
     if event.method == "entra-token" && !is_verified {
-        text.push_str(
-            "\nNo signature was verified, so nothing that a token may have said was recorded.",
-        );
+        text.push_str("\nNo signature was verified, so no claims of the token were recorded.");
     }
     text
 }
 
-/// The code, what it means, and what to do.
+/// The code, its meaning and its remedy.
 fn advise(code: &str) -> String {
     match Reason::from_code(code) {
         Some(reason) => format!("{code}\n{}\n{}", reason.description(), reason.advice()),
-        None => format!("{code}\nThis version of aadauth doesn't know this reason."),
+        None => format!("{code}\nThis version of aadauth does not know this reason."),
     }
 }
 
@@ -286,7 +284,7 @@ impl Row {
     }
 }
 
-/// Breaks lines at spaces, and words that are too long anywhere.
+/// Breaks lines at spaces, and long words anywhere.
 fn wrap(text: &str, width: usize) -> String {
     let mut lines = Vec::new();
     for paragraph in text.lines() {
@@ -341,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_before_the_failure_passed_and_what_comes_after_was_not_reached() {
+    fn checks_before_the_failure_passed_and_checks_after_it_were_not_reached() {
         let rows = explain(&event("entra-token", "refused", Some("key-unknown")));
         assert_eq!(outcome(&rows, "the sign-in"), "refused");
         assert_eq!(outcome(&rows, "claims readable"), "passed");
@@ -374,7 +372,7 @@ mod tests {
             ("not expired", "failed"),
             ("principal", "failed"),
             ("lifetime", "not recorded"),
-            ("last look", "not reached"),
+            ("final check", "not reached"),
         ] {
             assert_eq!(outcome(&rows, name), expected, "{name}");
         }
@@ -382,7 +380,7 @@ mod tests {
     }
 
     #[test]
-    fn a_membership_says_who_was_asked() {
+    fn a_membership_names_its_source() {
         let mut accepted = event("entra-token", "authenticated", None);
         accepted.checks = Some(vec![RecordedCheck {
             name: "principal".into(),
@@ -394,7 +392,7 @@ mod tests {
         assert!(rows[1..].iter().all(|row| row.outcome == "passed"));
         let principal = rows.iter().find(|row| row.checked == "principal").unwrap();
         assert!(principal.explanation.contains("a-group"));
-        assert!(principal.explanation.contains("had said a while before"));
+        assert!(principal.explanation.contains("the cached answer"));
     }
 
     #[test]

@@ -20,12 +20,12 @@ pub fn check() -> Vec<Finding> {
     clock_off().into_iter().chain(missing_or_old()).collect()
 }
 
-/// By the time that the authority's last answer had.
+/// By the date in the authority's last response.
 fn clock_off() -> Option<Finding> {
-    // A second is lost in rounding, others on the way.
-    const ROUGH: i64 = 5;
+    // The date has whole seconds, and the response takes time to arrive.
+    const TOLERANCE: i64 = 5;
     let ahead = keys::clock_check()?.ahead;
-    if ahead.abs() <= settings::clock_skew().max(ROUGH) {
+    if ahead.abs() <= settings::clock_skew().max(TOLERANCE) {
         return None;
     }
     let direction = if ahead > 0 { "ahead of" } else { "behind" };
@@ -33,11 +33,11 @@ fn clock_off() -> Option<Finding> {
         Code::ClockOff,
         "clock",
         format!(
-            "This machine's clock is {} seconds {direction} the authority's, more than aadauth.clock_skew allows: tokens \
-             are refused as expired or not valid yet.",
+            "This machine's clock is {} seconds {direction} the authority's, more than aadauth.clock_skew allows, so tokens \
+             are refused as expired or not yet valid.",
             ahead.abs()
         ),
-        "Let the machine's clock be set from the network (chrony, systemd-timesyncd).",
+        "Synchronize the machine's clock with a time server (chrony, systemd-timesyncd).",
     ))
 }
 
@@ -49,16 +49,16 @@ fn missing_or_old() -> Option<Finding> {
     if worker.is_none() {
         return Some(worker_not_running());
     }
-    // What the file spoils is reported with the file.
+    // A consequence of the file, which has a finding of its own.
     if settings::ca_file().is_some_and(|file| read_ca_file(&file).is_err()) {
         return None;
     }
     let because = match &problem {
-        Some(problem) => format!(" The last attempt to get new ones failed: {problem}."),
+        Some(problem) => format!(" The last attempt to renew them failed: {problem}."),
         None => String::new(),
     };
-    let remedy = "Mend what the last attempt failed for: the network from this machine to the authority, \
-                  aadauth.ca_file, aadauth.jwks_file. It is tried again every few minutes, and on reload.";
+    let remedy = "Fix the cause of the last failure: check the network between this machine and the authority, \
+                  aadauth.ca_file and aadauth.jwks_file. The keys are fetched again every few minutes, and on reload.";
     let oldest = sets
         .iter()
         .flatten()
@@ -78,7 +78,9 @@ fn missing_or_old() -> Option<Finding> {
     let (code, state) = if age > limit {
         (
             Code::SigningKeysTooOld,
-            format!("The signing keys are {hours} hours old and serve no more.{because}"),
+            format!(
+                "The signing keys are {hours} hours old; keys older than aadauth.signing_key_max_age are not used.{because}"
+            ),
         )
     } else if !keys::are_served() {
         (
@@ -90,14 +92,14 @@ fn missing_or_old() -> Option<Finding> {
         (
             Code::SigningKeysOld,
             format!(
-                "The signing keys are {hours} hours old, and serve for {left} hours more.{because}"
+                "The signing keys are {hours} hours old, and are used for {left} hours more.{because}"
             ),
         )
     } else {
         problem.as_ref()?;
         (
             Code::SigningKeysNotRenewed,
-            format!("The signing keys serve, but could not be renewed.{because}"),
+            format!("The signing keys are valid, but could not be renewed.{because}"),
         )
     };
     Some(Finding::new(code, PLACE, state, remedy))
@@ -107,7 +109,7 @@ fn worker_not_running() -> Finding {
     Finding::new(
         Code::NetworkWorkerNotRunning,
         "max_worker_processes",
-        "The background worker \"aadauth network worker\" is not running: signing keys are not renewed.",
-        "Raise max_worker_processes and restart; if it is high enough, the server log says why the worker ended.",
+        "The background worker \"aadauth network worker\" is not running, so signing keys are not renewed.",
+        "Raise max_worker_processes, and restart the server; if it is high enough, the server log has the reason why the worker ended.",
     )
 }

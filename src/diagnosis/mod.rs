@@ -1,8 +1,8 @@
-//! `aadauth.check_configuration`: what is wrong with the server's configuration, and the line to change.
+//! `aadauth.check_configuration`: problems of the server's configuration, and how to correct them.
 //!
-//! Everything is looked at as the server process sees it now: files by its own account, settings as this
-//! session has them. What follows from another finding is not reported beside it. Nothing is changed, no
-//! network is asked from here, and no secret is shown.
+//! It reads files with the permissions of the server process, and settings as this session has them. Consequences of a
+//! finding are not reported separately. It changes nothing, makes no network requests in this process, and shows no
+//! secrets.
 
 mod audit;
 mod directory;
@@ -28,14 +28,14 @@ use roles::Roles;
 extension_sql!(
     r#"
 COMMENT ON FUNCTION aadauth.check_configuration() IS
-    'what is wrong with the configuration, the worst first, and what to change; no rows when nothing is';
+    'problems of the configuration, most serious first, and how to correct them; no rows if there are none';
 REVOKE ALL ON FUNCTION aadauth.check_configuration() FROM PUBLIC;
 "#,
     name = "check_configuration_rights",
     requires = [check_configuration]
 );
 
-/// The findings, the worst first.
+/// The findings, most serious first.
 #[pg_extern(schema = "aadauth", parallel_restricted)]
 #[search_path(pg_catalog, pg_temp)]
 fn check_configuration() -> TableIterator<
@@ -48,7 +48,7 @@ fn check_configuration() -> TableIterator<
         name!(remedy, String),
     ),
 > {
-    // Also where EXECUTE was granted: it reads files and passwords' presence.
+    // Even if EXECUTE was granted: it reads files, and whether roles have passwords.
     if !privileges::is_superuser(privileges::current_user()) {
         fail(
             PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
@@ -58,7 +58,7 @@ fn check_configuration() -> TableIterator<
     let mut findings = findings().unwrap_or_else(|error| {
         fail(
             PgSqlErrorCode::ERRCODE_INTERNAL_ERROR,
-            format!("the configuration could not be checked: {error}"),
+            format!("could not check the configuration: {error}"),
         )
     });
     findings.sort_by_key(|finding| finding.code.severity());
@@ -70,7 +70,13 @@ fn check_configuration() -> TableIterator<
             remedy,
             ..
         } = finding;
-        (code.severity().name(), code.text(), place, problem, remedy)
+        (
+            code.severity().as_str(),
+            code.as_str(),
+            place,
+            problem,
+            remedy,
+        )
     }))
 }
 
@@ -83,7 +89,7 @@ fn findings() -> Result<Vec<Finding>, Box<dyn Error>> {
     findings.extend(directory::check()?);
     findings.extend(audit::check()?);
     findings.extend(sessions::check());
-    // That is why, then.
+    // It is the cause of these.
     if findings
         .iter()
         .any(|finding| finding.code == Code::PreloadByPath)
@@ -97,7 +103,7 @@ fn findings() -> Result<Vec<Finding>, Box<dyn Error>> {
             )
         });
     }
-    // What is wrong with its database keeps both from their work; that nobody gets in is worth a line more.
+    // The same database is the cause of this one. That nobody can sign in (RevocationsNotLoaded) is still reported.
     if findings.iter().any(|finding| {
         matches!(
             finding.code,

@@ -11,8 +11,8 @@ use crate::pg::pam as service;
 
 const DIRECTORY: &str = "/etc/pam.d";
 
-/// Checks the service files of the lines of pg_hba.conf that ask this library: the service's name as it
-/// stands there, and where that is.
+/// Checks the service files of the aadauth records of `pg_hba.conf`: of each, the service's name as written there, and
+/// the place.
 pub fn check(services: impl Iterator<Item = (String, String)>) -> Vec<Finding> {
     let mut seen = BTreeSet::new();
     let mut findings: Vec<Finding> = services
@@ -23,13 +23,13 @@ pub fn check(services: impl Iterator<Item = (String, String)>) -> Vec<Finding> {
         })
         .collect();
     let other = stack::parse("other", &|name| read(name).ok());
-    if stack::accepts_strangers(&other, "auth") {
+    if stack::accepts_wrong_password(&other, "auth") {
         findings.push(Finding::new(
             Code::PamOtherAccepts,
             format!("{DIRECTORY}/other"),
-            "It lets in whoever comes with a service that has no file: without this library and its service file, every \
-             role could be had without a password.",
-            "Let it end in \"auth required pam_deny.so\" and \"account required pam_deny.so\", as Linux-PAM advises.",
+            "It accepts every client of a service that has no file: without this library and its service file, all roles \
+             could sign in without a password.",
+            "End it with \"auth required pam_deny.so\" and \"account required pam_deny.so\", as Linux-PAM recommends.",
         ));
     }
     findings
@@ -41,14 +41,14 @@ fn check_service(name: &str, place: &str) -> Option<Finding> {
         return Some(Finding::new(
             Code::PamServiceOfAnotherVersion,
             place,
-            format!("The service {name} is that of another version than this server's."),
+            format!("The service {name} belongs to another major version than this server."),
             format!("Write pamservice={own}, and reload."),
         ));
     }
     let path = format!("{DIRECTORY}/{name}");
     let library = service::library();
     let remedy = format!(
-        "Run make install again or install the package; the file has two lines, \"auth required {library}\" and \
+        "Run make install again, or install the package. The file must have two lines, \"auth required {library}\" and \
          \"account required {library}\"."
     );
     let text = match read(name) {
@@ -58,7 +58,7 @@ fn check_service(name: &str, place: &str) -> Option<Finding> {
                 Code::PamFileMissing,
                 path,
                 format!(
-                    "The server can't read it ({error}), so everybody is refused whose line names {name}."
+                    "The server cannot read it ({error}), so everyone is refused on records that name {name}."
                 ),
                 remedy,
             ));
@@ -82,9 +82,7 @@ fn check_service(name: &str, place: &str) -> Option<Finding> {
             return Some(Finding::new(
                 Code::PamFileOfAnotherLibrary,
                 path,
-                format!(
-                    "For {kind} it names {instead} and not {library}, so everybody is refused."
-                ),
+                format!("For {kind} it names {instead}, not {library}, so everyone is refused."),
                 remedy,
             ));
         }
@@ -100,8 +98,8 @@ fn check_service(name: &str, place: &str) -> Option<Finding> {
             Code::PamFileWithOtherModules,
             path,
             format!(
-                "It names {} as well, whose word counts beside this library's; nobody gets in without this library, but \
-                 some may be kept out, and sign-ins are slower.",
+                "It also names {}, whose results count as well. This library must still accept each sign-in, but those \
+                 modules may refuse some, and sign-ins are slower.",
                 others.join(", ")
             ),
             remedy,
@@ -109,7 +107,7 @@ fn check_service(name: &str, place: &str) -> Option<Finding> {
     })
 }
 
-/// Whether the name ends as those do that `make install` writes.
+/// Whether the name has a version, as the names that `make install` writes.
 fn is_versioned(name: &str) -> bool {
     name.strip_prefix("aadauth-").is_some_and(|version| {
         !version.is_empty() && version.bytes().all(|byte| byte.is_ascii_digit())

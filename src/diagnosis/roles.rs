@@ -23,27 +23,27 @@ struct Attributes {
     may_log_in: bool,
     is_expired: bool,
     has_password: bool,
-    /// Beyond that of a plain group.
-    has_more: bool,
+    /// LOGIN or an attribute that a group role does not have.
+    has_attributes: bool,
 }
 
-/// A role that carries one of our labels.
+/// A role with an aadauth label.
 struct Mapped {
     oid: pg_sys::Oid,
     attributes: Attributes,
-    /// `Err` where the labels are of no use.
+    /// `Err` if the labels are invalid.
     mapping: Result<Option<Mapping>, entra_token::Reason>,
 }
 
-/// Every role that matters here.
+/// The roles to check.
 pub struct Roles {
     mapped: Vec<Mapped>,
-    /// `azure_pg_admin` and `aadauth_auditor`, as far as they exist.
+    /// `azure_pg_admin` and `aadauth_auditor`, if they exist.
     own: Vec<Attributes>,
     memberships: Vec<Membership>,
 }
 
-/// A member of a role, by their names, and whether it may grant the role.
+/// A member of a role, by name, and whether it may grant the role.
 #[derive(Deserialize)]
 struct Membership {
     granted: String,
@@ -61,7 +61,7 @@ impl Roles {
             "SELECT rolname AS name, rolsuper AS is_superuser, rolcanlogin AS may_log_in,
                  coalesce(rolvaliduntil < now(), false) AS is_expired,
                  rolpassword IS NOT NULL AS has_password,
-                 rolcanlogin OR rolsuper OR rolcreaterole OR rolcreatedb OR rolreplication OR rolbypassrls AS has_more
+                 rolcanlogin OR rolsuper OR rolcreaterole OR rolcreatedb OR rolreplication OR rolbypassrls AS has_attributes
              FROM pg_authid ORDER BY rolname",
         )?;
         let mut roles = Roles {
@@ -91,7 +91,7 @@ impl Roles {
         Ok(roles)
     }
 
-    /// The mapped roles that may log in, as pg_hba.conf sees them.
+    /// The mapped roles that may log in, with what `pg_hba.conf` matches.
     pub fn logins(&self) -> Vec<Login> {
         let mut groups: HashMap<&str, Vec<&str>> = HashMap::new();
         for Membership {
@@ -130,35 +130,35 @@ impl Roles {
 
     fn own_role(&self, name: &str) -> Option<Finding> {
         let problem = match self.own.iter().find(|role| role.name == name) {
-            Some(role) if role.has_more => {
-                "It may log in, or has a right of its own: whoever is granted it gets more than is meant."
+            Some(role) if role.has_attributes => {
+                "It must be NOLOGIN without attributes; members could use them with SET ROLE."
             }
             Some(_) => return None,
-            None => "It does not exist, or is mapped to a principal itself.",
+            None => "It does not exist, or it is mapped to a principal.",
         };
         Some(Finding::new(
             Code::OwnRoleChanged,
             format!("role \"{name}\""),
             problem,
             format!(
-                "Run CREATE ROLE {name} where it is missing; then ALTER ROLE {name} NOLOGIN NOSUPERUSER NOCREATEROLE \
+                "Run CREATE ROLE {name} if it is missing; then run ALTER ROLE {name} NOLOGIN NOSUPERUSER NOCREATEROLE \
                  NOCREATEDB NOREPLICATION NOBYPASSRLS, and clear its security labels."
             ),
         ))
     }
 
-    /// One finding for all mapped roles of which that is true.
-    fn those(
+    /// One finding for all mapped roles that match.
+    fn for_roles(
         &self,
         code: Code,
-        is_meant: impl Fn(&Mapped) -> bool,
+        matches: impl Fn(&Mapped) -> bool,
         problem: &str,
         remedy: &str,
     ) -> Option<Finding> {
         let names: Vec<&str> = self
             .mapped
             .iter()
-            .filter(|role| is_meant(role))
+            .filter(|role| matches(role))
             .map(|role| role.attributes.name.as_str())
             .collect();
         let noun = if names.len() == 1 { "role" } else { "roles" };
@@ -167,30 +167,30 @@ impl Roles {
     }
 
     fn damaged(&self) -> Option<Finding> {
-        self.those(
+        self.for_roles(
             Code::RoleLabelDamaged,
             |role| !matches!(role.mapping, Ok(Some(_))),
-            "A label can't be read, or the two disagree: nobody can sign in.",
+            "A label is invalid, or the two labels contradict each other, so sign-ins are refused.",
             "Set the label again with pgaadauth_update_principal_with_oid, or clear it with SECURITY LABEL ... IS NULL.",
         )
     }
 
     fn of_another_tenant(&self) -> Option<Finding> {
         let tenant = settings::tenant()?;
-        self.those(
+        self.for_roles(
             Code::RoleOfAnotherTenant,
             |role| matches!(&role.mapping, Ok(Some(mapping)) if mapping.tenant != tenant),
-            "Mapped to a principal of another tenant than aadauth.tenant_id: nobody can sign in.",
-            "Map the role anew with pgaadauth_update_principal_with_oid, or mend aadauth.tenant_id.",
+            "Mapped to a principal of another tenant than aadauth.tenant_id, so sign-ins are refused.",
+            "Map the role again with pgaadauth_update_principal_with_oid, or correct aadauth.tenant_id.",
         )
     }
 
     fn with_superuser(&self) -> Option<Finding> {
-        self.those(
+        self.for_roles(
             Code::RoleWithSuperuser,
             |role| role.attributes.is_superuser,
-            "Whoever holds a token of the principal is superuser: nothing in the server limits or protects against them.",
-            "Give the role what it needs by GRANT, and take SUPERUSER away: ALTER ROLE ... NOSUPERUSER.",
+            "Anyone with a token of the principal is a superuser, without any limit inside the server.",
+            "Grant the role the privileges that it needs, and run ALTER ROLE ... NOSUPERUSER.",
         )
     }
 
@@ -200,39 +200,39 @@ impl Roles {
         if audiences.is_empty() || !audiences.iter().all(is_v2) {
             return None;
         }
-        self.those(
+        self.for_roles(
             Code::MfaUnprovable,
             |role| matches!(&role.mapping, Ok(Some(mapping)) if mapping.mfa),
-            "Multi-factor authentication is demanded, which only tokens of version 1 can prove; aadauth.audience has \
-             application ids alone, as tokens of version 2 carry them.",
-            "Let the app registration issue v1 tokens and add its application ID URI to aadauth.audience, or demand MFA \
-             by a conditional access policy in place of the label.",
+            "Multi-factor authentication is required, which only tokens of version 1 can prove, but aadauth.audience has only \
+             application ids, as tokens of version 2 have.",
+            "Configure the app registration to issue tokens of version 1, and add its application ID URI to \
+             aadauth.audience; or require MFA by a Conditional Access policy instead of the label.",
         )
     }
 
     fn that_cannot_sign_in(&self) -> Option<Finding> {
-        self.those(
+        self.for_roles(
             Code::RoleCannotSignIn,
             |role| !role.attributes.may_log_in || role.attributes.is_expired,
-            "NOLOGIN, or its VALID UNTIL has passed: nobody can sign in.",
-            "ALTER ROLE ... LOGIN, or ... VALID UNTIL; or clear the label if that is as it should be.",
+            "It is NOLOGIN, or its VALID UNTIL has passed, so sign-ins are refused.",
+            "Run ALTER ROLE ... LOGIN or ALTER ROLE ... VALID UNTIL; or clear the label if the role must not sign in.",
         )
     }
 
     fn with_password(&self) -> Option<Finding> {
-        self.those(
+        self.for_roles(
             Code::RoleWithPassword,
             |role| role.attributes.has_password,
-            "Has a password, which is not accepted now, and is as soon as the role is no longer mapped or the library no \
-             longer loaded.",
-            "ALTER ROLE ... PASSWORD NULL.",
+            "It has a password. The password is not accepted now, but it is if the role is no longer mapped or the library is \
+             not loaded.",
+            "Run ALTER ROLE ... PASSWORD NULL.",
         )
     }
 
-    /// On 15 CREATEROLE administers every role, so what is mapped there has no such membership; nor has what is
-    /// mapped by its label. A role that confers more than databases grant is a superuser's to hand out.
+    /// On PostgreSQL 15, CREATEROLE suffices to administer every role, so roles that were mapped there have no such
+    /// membership; neither have roles that were mapped by SECURITY LABEL. Only superusers grant privileged roles.
     fn without_administrator(&self) -> Option<Finding> {
-        // A statement that fits a terminal; who has more roles looks again.
+        // Keeps the statement short; for more roles, run the function again.
         const AT_ONCE: usize = 100;
         let is_admin = |role: &&Mapped| matches!(&role.mapping, Ok(Some(mapping)) if mapping.admin);
         if CREATEROLE_IS_BROAD || !self.mapped.iter().any(|role| is_admin(&role)) {
@@ -260,17 +260,17 @@ impl Roles {
         let noun = if names.len() == 1 { "role" } else { "roles" };
         let more = match names.len().saturating_sub(AT_ONCE) {
             0 => String::new(),
-            more => format!(" Then look again: there are {more} more."),
+            more => format!(" Then run this function again: there are {more} more roles."),
         };
         (!names.is_empty()).then(|| {
             Finding::new(
                 Code::RoleWithoutAdministrator,
                 format!("{noun} {}", list(&names)),
-                "Entra admins can't alter, grant or drop it, as they can what was mapped by the functions on this version: \
-                 it was mapped on PostgreSQL 15, or by its label.",
+                "Entra admins cannot alter, grant or drop it, unlike roles that were mapped by the functions on this version: \
+                 it was mapped on PostgreSQL 15, or by SECURITY LABEL.",
                 format!(
-                    "GRANT {} TO {AZURE_PG_ADMIN} WITH ADMIN TRUE, INHERIT FALSE, SET FALSE; Leave out what superusers \
-                     alone are to administer.{more}",
+                    "GRANT {} TO {AZURE_PG_ADMIN} WITH ADMIN TRUE, INHERIT FALSE, SET FALSE; Leave out roles that only \
+                     superusers should administer.{more}",
                     quoted.join(", ")
                 ),
             )
@@ -278,7 +278,7 @@ impl Roles {
     }
 }
 
-/// The role and all that it is a member of, directly or not.
+/// The role, and all roles that it is a direct or indirect member of.
 fn all_groups(role: &str, groups: &HashMap<&str, Vec<&str>>) -> BTreeSet<String> {
     let mut all = BTreeSet::from([role.to_owned()]);
     let mut open = vec![role];

@@ -14,17 +14,17 @@ pub fn check() -> Option<Finding> {
         return None;
     }
     let cause = if runs {
-        "The server log has the cause, in the line that begins with \"revocations are not read\"."
+        "The server log has the cause, in the message that begins with \"revocations are not read\"."
     } else {
-        "The aadauth session worker is not connected to it: create the database or set aadauth.database, and reload; \
-         max_worker_processes must leave room for the worker. The server log has the cause."
+        "The aadauth session worker is not connected to the database: create the database or set aadauth.database, and \
+         reload; max_worker_processes must allow the worker to start. The server log has the cause."
     };
     Some(if shmem::revocations(RevocationList::is_loaded) {
         Finding::new(
             Code::RevocationsNotRenewed,
             PLACE,
             format!(
-                "The list of revoked principals can't be read from database \"{database}\" any more; the one that was read last is in force."
+                "The list of revoked principals can no longer be read from database \"{database}\"; the list that was read last is in force."
             ),
             cause,
         )

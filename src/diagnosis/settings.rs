@@ -1,4 +1,4 @@
-//! The settings: refused, missing, or not what they should be.
+//! Settings that are invalid, missing or unsafe.
 
 use std::error::Error;
 
@@ -11,7 +11,7 @@ use crate::pg::guc;
 use crate::settings::{self, Authentication};
 
 pub fn check() -> Result<Vec<Finding>, Box<dyn Error>> {
-    let mut findings = refused()?;
+    let mut findings = invalid()?;
     findings.extend(preload()?);
     if settings::authentication() != Authentication::Postgresql {
         findings.extend(tenant());
@@ -23,9 +23,9 @@ pub fn check() -> Result<Vec<Finding>, Box<dyn Error>> {
     Ok(findings)
 }
 
-/// A setting in a file that the server does not take over (`pg_file_settings`).
+/// A setting in a file that the server does not accept (`pg_file_settings`).
 #[derive(Deserialize)]
-struct Refused {
+struct Invalid {
     file: Option<String>,
     line: Option<i32>,
     name: String,
@@ -33,18 +33,18 @@ struct Refused {
     error: String,
 }
 
-/// The one setting of ours that no reload changes.
+/// The only aadauth setting that a reload does not change.
 const HBA_FILE: &str = "aadauth.hba_file";
 
-fn refused() -> Result<Vec<Finding>, Box<dyn Error>> {
-    let refused = super::rows::<Refused>(
+fn invalid() -> Result<Vec<Finding>, Box<dyn Error>> {
+    let invalid = super::rows::<Invalid>(
         "SELECT sourcefile AS file, sourceline AS line, name, setting, error FROM pg_file_settings
          WHERE error IS NOT NULL AND (name ILIKE 'aadauth.%' OR name ILIKE 'pgaadauth.%') ORDER BY seqno",
     )?;
-    Ok(refused
+    Ok(invalid
         .into_iter()
-        .map(|refused| {
-            let Refused { file, line, name, setting, error } = refused;
+        .map(|invalid| {
+            let Invalid { file, line, name, setting, error } = invalid;
             let place = match (file, line) {
                 (Some(file), Some(line)) => format!("{file} line {line}"),
                 _ => name.clone(),
@@ -55,20 +55,20 @@ fn refused() -> Result<Vec<Finding>, Box<dyn Error>> {
                 return Finding::new(
                     Code::RestartPending,
                     place,
-                    format!("The server runs with another value of {name}, which it reads when it starts."),
+                    format!("The server is running with another value of {name}, which is only read when the server starts."),
                     "Restart the server.",
                 );
             }
-            // It may be a secret that somebody has put in the wrong place.
+            // The value may be a secret that belongs in a file.
             let shown = match name.ends_with("_file") || name.ends_with("_proxy") {
                 true => String::new(),
                 false => format!(" '{value}'"),
             };
             let (problem, remedy) = match objection {
-                Some(objection) => (format!("The value{shown} of {name} is refused."), objection),
+                Some(objection) => (format!("The value{shown} of {name} is invalid."), objection),
                 None => (
-                    format!("The setting {name} with the value{shown} is refused: {error}."),
-                    "Mend or remove the line; docs/configuration.md lists the settings and what they take."
+                    format!("The value{shown} of {name} is not accepted: {error}."),
+                    "Correct or remove the line; docs/configuration.md lists the settings and their values."
                         .to_owned(),
                 ),
             };
@@ -82,8 +82,8 @@ struct Preloaded {
     libraries: String,
 }
 
-/// The postmaster looks background workers' functions up in the library "aadauth", and a library that was
-/// loaded by a path is another one to it (bgworker.c, `LookupBackgroundWorkerFunction`).
+/// The postmaster looks up background workers' functions in the library "aadauth", and treats a library that was loaded
+/// by a path as another one (bgworker.c, `LookupBackgroundWorkerFunction`).
 fn preload() -> Result<Option<Finding>, Box<dyn Error>> {
     let settings = super::rows::<Preloaded>(
         "SELECT current_setting('shared_preload_libraries') AS libraries",
@@ -100,8 +100,8 @@ fn preload() -> Result<Option<Finding>, Box<dyn Error>> {
         Finding::new(
             Code::PreloadByPath,
             "shared_preload_libraries",
-            format!("The library is named {}, by a path.", library.trim()),
-            "Name it aadauth, without directory and ending, and restart.",
+            format!("The library is named by the path {}.", library.trim()),
+            "Name it aadauth, without directory and file extension, and restart the server.",
         )
     }))
 }
@@ -112,7 +112,7 @@ fn tenant() -> Option<Finding> {
             Code::TenantNotSet,
             "aadauth.tenant_id",
             "No tenant is configured, so every token is refused.",
-            "Set aadauth.tenant_id to your tenant's id (az account show --query tenantId), and reload.",
+            "Set aadauth.tenant_id to the tenant's id (az account show --query tenantId), and reload.",
         )
     })
 }
@@ -144,27 +144,27 @@ fn audience() -> Option<Finding> {
             Code::AudienceOfAnotherCloud,
             PLACE,
             format!(
-                "{audience} is Azure's database resource of the cloud {cloud}, and aadauth.cloud is {}.",
+                "{audience} is Azure's database resource of the cloud {cloud}, but aadauth.cloud is {}.",
                 authority.cloud
             ),
             "Set aadauth.cloud to the tenant's cloud, or name this server's own app registration.",
         ));
     }
-    // An emulator's tokens are of no use elsewhere.
+    // An emulator's tokens are not valid elsewhere.
     let shared = of(authority.cloud).filter(|_| authority.host.is_none())?;
     Some(Finding::new(
         Code::AudienceShared,
         PLACE,
         format!(
-            "{shared} is Azure's own database resource: whoever runs this server could use the tokens that are \
-             sent to it at every Azure database of the tenant."
+            "{shared} is Azure's own database resource: the operator of this server could use tokens that are sent to it \
+             at every Azure database of the tenant."
         ),
         "Register an application for this server, and set aadauth.audience to its application ID URI \
          (docs/configuration.md, \"Why the audience has no default\").",
     ))
 }
 
-/// With the one trailing slash that makes no difference.
+/// Ignores one trailing slash.
 fn is_same(audience: &Audience, known: &[Audience]) -> bool {
     known
         .iter()
@@ -180,7 +180,8 @@ fn authority() -> Option<Finding> {
             Code::AuthorityHostOfMicrosoft,
             PLACE,
             format!(
-                "With {host} as authority_host, tokens of version 1 are refused, whose issuer is another host."
+                "With {host} as aadauth.authority_host, tokens of version 1 are refused, because their issuer is another \
+                 host."
             ),
             "Remove aadauth.authority_host, set aadauth.cloud to the tenant's cloud, and reload.",
         )
@@ -189,8 +190,8 @@ fn authority() -> Option<Finding> {
             Code::AuthorityNotMicrosoft,
             PLACE,
             format!(
-                "{host} IS NOT MICROSOFT: whoever runs it can sign in as every mapped role, and is believed \
-                 about everybody. That is right for the emulator in tests, and for nothing else."
+                "{host} is not Microsoft: its operator can sign in as every mapped role, and its tokens are trusted for all \
+                 principals. This is only right for tests with the emulator."
             ),
             "Remove aadauth.authority_host, and reload.",
         )
@@ -202,8 +203,8 @@ fn ca_file() -> Option<Finding> {
     Some(Finding::new(
         Code::CaFileUnusable,
         "aadauth.ca_file",
-        format!("{error}, so nobody can be asked for signing keys."),
-        "Name a PEM file of CA certificates that the server may read, or unset aadauth.ca_file to use the system's, and \
+        format!("{error}, so signing keys cannot be fetched."),
+        "Name a PEM file of CA certificates that the server can read, or unset aadauth.ca_file to use the system's, and \
          reload.",
     ))
 }
@@ -213,7 +214,7 @@ fn require_tls() -> Option<Finding> {
         Finding::new(
             Code::TokensWithoutTls,
             "aadauth.require_tls",
-            "Tokens may be sent over connections without TLS, where whoever listens can use them.",
+            "Tokens can be sent over connections without TLS, where they can be intercepted and used.",
             "Set aadauth.require_tls to on, and reload.",
         )
     })

@@ -32,10 +32,10 @@ pub enum Quota {
 }
 
 impl Quota {
-    pub fn of(self, limit: u64) -> u64 {
+    pub fn limit(self, total: u64) -> u64 {
         match self {
-            Quota::Full => limit,
-            Quota::Half => limit / 2,
+            Quota::Full => total,
+            Quota::Half => total / 2,
         }
     }
 }

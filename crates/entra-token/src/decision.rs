@@ -84,7 +84,7 @@ pub fn judge(
     checks.extend(audience_and_times(policy, claims, now));
     checks.extend(kind_and_client(claims));
     checks.extend([
-        check("kind suits the role", suits(mapping.kind, claims)),
+        check("type matches role", suits(mapping.kind, claims)),
         check("object id", object_id(claims)),
         check(PRINCIPAL_CHECK, principal(mapping, claims, membership)),
         check("multi-factor", mfa(mapping, claims)),

@@ -116,7 +116,7 @@ fn after_signature(rig: &Rig) -> Result<()> {
         ("signature", "passed"),
         ("audience", "passed"),
         ("multi-factor", "passed"),
-        ("last look", "not reached"),
+        ("final check", "not reached"),
     ])?;
     explanation.expect_failed("principal", Reason::ObjectIdMismatch)?;
     ensure(
@@ -175,7 +175,7 @@ fn before_signature(rig: &Rig) -> Result<()> {
 fn accepted(rig: &Rig) -> Result<()> {
     let sign_in = rig.accepted(&rig.server, "dba", &rig.alice()?)?;
     let explanation = Explanation::of(rig, &rig.server, &sign_in.mark)?;
-    explanation.expect(&[("the sign-in", "authenticated"), ("last look", "passed")])?;
+    explanation.expect(&[("the sign-in", "authenticated"), ("final check", "passed")])?;
     ensure(
         explanation.0.len() > 30 && explanation.0[1..].iter().all(|row| row.outcome == "passed"),
         || explanation.to_string(),
@@ -233,14 +233,14 @@ fn local_roles(rig: &Rig) -> Result<()> {
         ("the sign-in", "authenticated"),
         ("passwords allowed", "passed"),
         ("password", "passed"),
-        ("last look", "passed"),
+        ("final check", "passed"),
     ])?;
     for role in ["local", "nobody-of-that-name"] {
         let refused = sign_in(role, "wrong")?;
         refused.expect(&[
             ("the sign-in", "refused"),
             ("passwords allowed", "passed"),
-            ("last look", "not reached"),
+            ("final check", "not reached"),
         ])?;
         refused.expect_failed("password", Reason::PasswordFailed)?;
         // Nothing about tokens, which have no part in it.

@@ -1,10 +1,10 @@
-//! Which checks a sign-in goes through, in order, and which reason each fails for.
+//! The checks of a sign-in, in order, and the reasons with which each fails.
 
 use entra_token::Reason;
 
-/// One check, and the reasons that say it failed.
+/// One check, and the reasons that mean it failed.
 ///
-/// Checks after the signature have none here: the event has the outcome of each by its name.
+/// Checks after the signature have no reasons here: the event records the outcome of each by its name.
 pub struct Check {
     pub name: &'static str,
     pub reasons: &'static [Reason],
@@ -14,19 +14,19 @@ const fn check(name: &'static str, reasons: &'static [Reason]) -> Check {
     Check { name, reasons }
 }
 
-/// The checks of a sign-in of that method (`aadauth.sign_in_audit.method`) that ended for that reason.
-pub fn of(method: &str, reason: Option<Reason>) -> &'static [Check] {
+/// The checks of a sign-in with that method (`aadauth.sign_in_audit.method`) and that reason.
+pub fn expected(method: &str, reason: Option<Reason>) -> &'static [Check] {
     match (method, reason) {
-        // A mapped role that got no further than its line, whatever that line's method is.
+        // A mapped role that was refused for its record, whatever the record's method.
         ("entra-token", _) | (_, Some(Reason::WrongLine)) => TOKEN,
         ("password", _) => PASSWORD,
-        ("pam", _) => PAM_LINE,
-        (_, Some(Reason::HbaFileNotInForce)) => TRUST_LINE,
-        // Of a line that another validator answers for, the method refuses.
+        ("pam", _) => PAM_RECORD,
+        (_, Some(Reason::HbaFileNotInForce)) => TRUST_RECORD,
+        // With another validator, PostgreSQL's method refuses.
         ("oauth", Some(Reason::TokenDiscovery | Reason::TokenMalformed | Reason::NoVerdict)) => {
-            OAUTH_LINE
+            OAUTH_RECORD
         }
-        _ => LINE,
+        _ => OTHER_RECORD,
     }
 }
 
@@ -56,7 +56,7 @@ const TOKEN: &[Check] = &[
     check("token type", &[Reason::TypeNotAllowed]),
     check("header extensions", &[Reason::HeaderExtensionNotAllowed]),
     check("claims readable", &[Reason::ClaimsMalformed]),
-    check("issuer is served", &[Reason::IssuerNotServed]),
+    check("issuer accepted", &[Reason::IssuerNotServed]),
     check(
         "signing key",
         &[
@@ -68,7 +68,7 @@ const TOKEN: &[Check] = &[
         ],
     ),
     check("signature", &[Reason::SignatureInvalid]),
-    // From here on by the names of entra_token::judge.
+    // The following names are those of entra_token::judge.
     check("issuer", &[]),
     check("version", &[]),
     check("tenant", &[]),
@@ -81,13 +81,13 @@ const TOKEN: &[Check] = &[
     check("lifetime", &[]),
     check("token kind", &[]),
     check("client id", &[]),
-    check("kind suits the role", &[]),
+    check("type matches role", &[]),
     check("object id", &[]),
     check("principal", &[]),
     check("multi-factor", &[]),
     check("not revoked", &[]),
     check(
-        "last look",
+        "final check",
         &[
             Reason::MappingChanged,
             Reason::MethodRefused,
@@ -97,13 +97,13 @@ const TOKEN: &[Check] = &[
     ),
 ];
 
-/// A local role on our line.
+/// A local role on an aadauth record.
 const PASSWORD: &[Check] = &[
     check("passwords allowed", &[Reason::PasswordDisabled]),
     check("client answered", &[Reason::NoPassword]),
     check("password", &[Reason::PasswordFailed]),
     check(
-        "last look",
+        "final check",
         &[
             Reason::MappingChanged,
             Reason::NoVerdict,
@@ -112,18 +112,18 @@ const PASSWORD: &[Check] = &[
     ),
 ];
 
-/// A local role on another service's line, and any role on ours when the library was not asked.
-const PAM_LINE: &[Check] = &[
+/// A local role on a record of another PAM service, and any role on an aadauth record if the library was not called.
+const PAM_RECORD: &[Check] = &[
     check("PAM service file", &[Reason::NoVerdict]),
     check("passwords allowed", &[Reason::PasswordDisabled]),
     check("PAM", &[Reason::MethodRefused]),
 ];
 
-/// Any role on a trust line of which it isn't known whether it is ours.
-const TRUST_LINE: &[Check] = &[check("file in force", &[Reason::HbaFileNotInForce])];
+/// Any role on a trust record, if it is unknown whether that is an aadauth record.
+const TRUST_RECORD: &[Check] = &[check("HBA file in force", &[Reason::HbaFileNotInForce])];
 
-/// Any role on our OAUTHBEARER line when no token was judged.
-const OAUTH_LINE: &[Check] = &[check(
+/// Any role on an aadauth record with OAUTHBEARER, if no token was judged.
+const OAUTH_RECORD: &[Check] = &[check(
     "client sent a token",
     &[
         Reason::TokenDiscovery,
@@ -132,8 +132,8 @@ const OAUTH_LINE: &[Check] = &[check(
     ],
 )];
 
-/// A local role on a line that has nothing to do with us.
-const LINE: &[Check] = &[
+/// A local role on any other record.
+const OTHER_RECORD: &[Check] = &[
     check("passwords allowed", &[Reason::PasswordDisabled]),
     check(
         "method of the line",
@@ -147,22 +147,31 @@ mod tests {
 
     use super::*;
 
-    /// Reasons that no check can show: something went wrong at a place that isn't known.
+    const ALL: [&[Check]; 6] = [
+        TOKEN,
+        PASSWORD,
+        PAM_RECORD,
+        TRUST_RECORD,
+        OAUTH_RECORD,
+        OTHER_RECORD,
+    ];
+
+    /// Reasons that belong to no check: it is unknown where the failure occurred.
     const WITHOUT_CHECK: &[Reason] = &[Reason::InternalError, Reason::Interrupted];
 
     #[test]
     fn every_reason_before_the_signature_has_its_check() {
         for reason in Reason::ALL.iter().copied() {
             let early = reason.step() <= Step::Signature;
-            let shown = [TOKEN, PASSWORD, PAM_LINE, TRUST_LINE, OAUTH_LINE, LINE]
+            let shown = ALL
                 .iter()
-                .any(|course| course.iter().any(|check| check.reasons.contains(&reason)));
+                .any(|checks| checks.iter().any(|check| check.reasons.contains(&reason)));
             assert_eq!(shown, early && !WITHOUT_CHECK.contains(&reason), "{reason}");
         }
     }
 
     #[test]
-    fn checks_stand_in_the_order_of_their_reasons() {
+    fn checks_are_in_the_order_of_their_reasons() {
         let early = TOKEN.iter().take_while(|check| check.name != "issuer");
         let steps: Vec<Step> = early
             .flat_map(|check| check.reasons)
@@ -173,10 +182,7 @@ mod tests {
 
     #[test]
     fn names_leave_room_for_the_explanation() {
-        for check in [TOKEN, PASSWORD, PAM_LINE, TRUST_LINE, OAUTH_LINE, LINE]
-            .into_iter()
-            .flatten()
-        {
+        for check in ALL.into_iter().flatten() {
             assert!(check.name.len() <= 20, "{}", check.name);
         }
     }

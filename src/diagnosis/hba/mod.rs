@@ -1,5 +1,5 @@
-//! `pg_hba.conf`, or the file in its place: whether mapped roles get to the line that asks for their token, and nobody
-//! in without one.
+//! `pg_hba.conf` or the alternate HBA file: whether mapped roles match the aadauth record, which asks for their token, and
+//! no role can sign in without one.
 
 mod oauth;
 mod rule;
@@ -32,12 +32,12 @@ pub fn check(roles: &Roles) -> Result<Vec<Finding>, Box<dyn Error>> {
     findings.extend(file.invalid());
     let logins = roles.logins();
     let without_library = without_library::check(&file, &logins)?;
-    let ours: Vec<&Rule> = file.lines().filter(|rule| is_ours(rule)).collect();
-    if ours.is_empty() {
+    let own: Vec<&Rule> = file.records().filter(|rule| is_own(rule)).collect();
+    if own.is_empty() {
         findings.push(file.missing());
         findings.extend(without_library.findings);
     } else {
-        findings.extend(file.around(&ours, &logins, without_library.findings)?);
+        findings.extend(file.check_records(&own, &logins, without_library.findings)?);
     }
     let services: Vec<(String, String)> = file
         .pam_services()
@@ -49,12 +49,13 @@ pub fn check(roles: &Roles) -> Result<Vec<Finding>, Box<dyn Error>> {
     Ok(findings)
 }
 
-fn is_ours(rule: &Rule) -> bool {
+/// Whether it is an aadauth record.
+fn is_own(rule: &Rule) -> bool {
     SignInMethod::of_record(rule.method(), rule.pam_service(), rule.oauth_validator()).is_some()
 }
 
-/// A line of ours, as it should be written.
-fn our_line() -> String {
+/// The recommended aadauth record.
+fn recommended_record() -> String {
     if hba_file::is_set() {
         "hostssl all all all trust".to_owned()
     } else {
@@ -67,15 +68,15 @@ fn hook_displaced() -> Vec<Finding> {
         Finding::new(
             Code::HookDisplaced,
             "shared_preload_libraries",
-            "Another library has put its authentication hook in the place of this library's. Every session puts it back; \
-             without that, nobody would be asked for a token.",
-            "Name aadauth last, and restart.",
+            "Another library has replaced this library's authentication hook. Every session restores it; otherwise no client \
+             would be asked for a token.",
+            "Name aadauth last, and restart the server.",
         )
     });
     finding.into_iter().collect()
 }
 
-/// The lines as they stand in the file, which the server may have to be told to read.
+/// The records in the file, which the server may not have loaded yet.
 struct File {
     path: String,
     has_tls: bool,
@@ -101,14 +102,14 @@ impl File {
         })
     }
 
-    /// Those that can be read.
-    fn lines(&self) -> impl Iterator<Item = &Rule> {
+    /// The valid records.
+    fn records(&self) -> impl Iterator<Item = &Rule> {
         self.rules.iter().filter(|rule| rule.auth_method.is_some())
     }
 
-    /// Of the lines that ask this library by PAM: the service as it stands there, and where that is.
+    /// The PAM services of aadauth records, as written there, and the place of each.
     fn pam_services(&self) -> impl Iterator<Item = (String, String)> {
-        self.lines().filter_map(|rule| {
+        self.records().filter_map(|rule| {
             let service = rule.pam_service()?;
             service::is_ours(service).then(|| (service.to_owned(), self.place(rule)))
         })
@@ -119,24 +120,24 @@ impl File {
         format!("{file} line {}", rule.line_number)
     }
 
-    /// What is wrong with lines of ours and those around them; `open` are the lines that let somebody in on the day
-    /// without the library.
-    fn around(
+    /// Problems of aadauth records and of those before and after them; `open` are the findings about records that let roles
+    /// in without a token if the library is not loaded.
+    fn check_records(
         &self,
-        ours: &[&Rule],
+        own: &[&Rule],
         roles: &[Login],
         open: Vec<Finding>,
     ) -> Result<Vec<Finding>, Box<dyn Error>> {
         let matches = self.matches(roles)?;
         let mut findings: Vec<Finding> = self.tls_off().into_iter().collect();
-        let before = self.before_ours(roles, &matches);
-        // That one says it already.
-        let is_new = |finding: &Finding| !before.iter().any(|line| line.place == finding.place);
+        let before = self.preceding_records(roles, &matches);
+        // Such a record already has a finding.
+        let is_new = |finding: &Finding| !before.iter().any(|other| other.place == finding.place);
         findings.extend(open.into_iter().filter(is_new));
         findings.extend(before.iter().cloned());
-        findings.extend(self.without_line(ours, roles, &matches));
-        findings.extend(ours.iter().filter_map(|rule| self.without_tls(rule)));
-        findings.extend(self.oauth_mistakes());
+        findings.extend(self.roles_without_record(own, roles, &matches));
+        findings.extend(own.iter().filter_map(|rule| self.without_tls(rule)));
+        findings.extend(self.oauth_problems());
         findings.extend(self.other_validators(roles, &matches));
         Ok(findings)
     }
@@ -145,13 +146,13 @@ impl File {
         let invalid = self.rules.iter().filter(|rule| rule.auth_method.is_none());
         invalid
             .map(|rule| {
-                let error = rule.error.as_deref().unwrap_or("it can't be read");
+                let error = rule.error.as_deref().unwrap_or("no reason is given");
                 self.not_allowed(rule, error).unwrap_or_else(|| {
                     Finding::new(
                         Code::HbaLineInvalid,
                         self.place(rule),
-                        format!("The server can't read the line: {error}. A reload keeps the old lines, a restart fails."),
-                        "Mend the line, and reload.",
+                        format!("The server cannot read the record: {error}. A reload keeps the old records, and a restart fails."),
+                        "Correct the record, and reload.",
                     )
                 })
             })
@@ -163,11 +164,11 @@ impl File {
             Code::HbaFileNotInForce,
             "aadauth.hba_file",
             format!(
-                "The lines in force are those of {}, which another library has set. Everybody is refused on its trust \
-                 lines.",
+                "The records in force are those of {}, which another library has set. Everyone is refused on its trust \
+                 records.",
                 self.path
             ),
-            "Name aadauth last in shared_preload_libraries, and restart.",
+            "Name aadauth last in shared_preload_libraries, and restart the server.",
         )
     }
 
@@ -175,24 +176,24 @@ impl File {
         Finding::new(
             Code::HbaLineMissing,
             self.path.clone(),
-            "No line asks for a token, so mapped roles are refused on every line.",
+            "There is no aadauth record, so mapped roles are refused on every record.",
             format!(
-                "Add the line \"{}\" above the lines that take all roles, and reload.",
-                our_line()
+                "Add the record \"{}\" above the records that match all roles, and reload.",
+                recommended_record()
             ),
         )
     }
 
     fn tls_off(&self) -> Option<Finding> {
         let rule = self
-            .lines()
+            .records()
             .find(|rule| rule.kind.as_deref() == Some("hostssl"))?;
         (!self.has_tls).then(|| {
             Finding::new(
                 Code::TlsOff,
                 "ssl",
                 format!(
-                    "TLS is switched off, so no connection matches the hostssl line {}.",
+                    "TLS is off, so no connection matches the record in hostssl line {}.",
                     rule.line_number
                 ),
                 "Set ssl to on, with ssl_cert_file and ssl_key_file, and reload.",
@@ -200,83 +201,90 @@ impl File {
         })
     }
 
-    /// Lines that take mapped roles before ours can. One that only refuses is meant to.
-    fn before_ours(&self, roles: &[Login], matches: &Matches) -> Vec<Finding> {
-        // By others no token comes anyway.
+    /// Records that match mapped roles before an aadauth record does. Those with the method reject are intended.
+    fn preceding_records(&self, roles: &[Login], matches: &Matches) -> Vec<Finding> {
+        // Tokens are not accepted on other connections anyway.
         let transports = match settings::require_tls() {
             true => transport::TLS | transport::LOCAL,
             false => u8::MAX,
         };
-        let lines: Vec<&Rule> = self.lines().collect();
+        let records: Vec<&Rule> = self.records().collect();
         let mut findings = Vec::new();
-        for (index, rule) in lines.iter().enumerate() {
-            // Of other validators' lines other_validators speaks.
-            if is_ours(rule) || matches!(rule.method(), "reject" | "oauth") {
+        for (index, rule) in records.iter().enumerate() {
+            // See other_validators for records of other validators.
+            if is_own(rule) || matches!(rule.method(), "reject" | "oauth") {
                 continue;
             }
-            let later = || lines.iter().skip(index).filter(|later| is_ours(later));
-            let taken = |role: &Login| {
-                let takes = |later: &&&Rule| {
-                    later.takes(role, matches) && rule.overlaps(later, role, transports)
+            let later = || records.iter().skip(index).filter(|later| is_own(later));
+            let shadowed = |role: &Login| {
+                let is_shadowed = |later: &&&Rule| {
+                    later.matches_role(role, matches) && rule.overlaps(later, role, transports)
                 };
-                rule.takes(role, matches)
-                    .then(|| later().find(takes))
+                rule.matches_role(role, matches)
+                    .then(|| later().find(is_shadowed))
                     .flatten()
             };
-            let caught: Vec<(&Login, &&Rule)> = roles
+            let affected: Vec<(&Login, &&Rule)> = roles
                 .iter()
-                .filter_map(|role| taken(role).map(|later| (role, later)))
+                .filter_map(|role| shadowed(role).map(|later| (role, later)))
                 .collect();
-            let (whom, ours) = match caught.first() {
-                Some((_, ours)) => {
-                    let names: Vec<&str> =
-                        caught.iter().map(|(role, _)| role.name.as_str()).collect();
-                    (format!("mapped roles: {}", list(&names)), **ours)
+            let (whom, own) = match affected.first() {
+                Some((_, own)) => {
+                    let names: Vec<&str> = affected
+                        .iter()
+                        .map(|(role, _)| role.name.as_str())
+                        .collect();
+                    (format!("the mapped roles {}", list(&names)), **own)
                 }
-                // Nobody is mapped yet, and whoever will be, will be caught.
-                None if roles.is_empty() && rule.takes_everybody() => {
-                    match taken(&Login::default()) {
-                        Some(ours) => ("all roles".to_owned(), *ours),
+                // No role is mapped yet; those that will be are affected.
+                None if roles.is_empty() && rule.matches_all_roles() => {
+                    match shadowed(&Login::default()) {
+                        Some(own) => ("all roles".to_owned(), *own),
                         None => continue,
                     }
                 }
                 None => continue,
             };
-            findings.push(self.before(rule, ours, &whom));
+            findings.push(self.preceding_record(rule, own, &whom));
         }
         findings
     }
 
-    fn before(&self, rule: &Rule, ours: &Rule, whom: &str) -> Finding {
-        let (line, later) = (rule.line_number, ours.line_number);
+    fn preceding_record(&self, rule: &Rule, own: &Rule, whom: &str) -> Finding {
+        let (line, later) = (rule.line_number, own.line_number);
         Finding::new(
             Code::HbaLineBefore,
             self.place(rule),
             format!(
-                "Line {line} ({}) takes connections before line {later} can ask for a token, of {whom}. Mapped roles \
-                 are refused on it.",
+                "Line {line} ({}) matches connections of {whom} before line {later}, which asks for a token. Mapped roles \
+                 are refused on line {line}.",
                 rule.method()
             ),
             format!(
-                "Move line {later} above line {line}, or let line {line} name the local roles that it is for; reload."
+                "Move line {later} above line {line}, or restrict line {line} to the local roles that it is for, and reload."
             ),
         )
     }
 
-    fn without_line(&self, ours: &[&Rule], roles: &[Login], matches: &Matches) -> Option<Finding> {
+    fn roles_without_record(
+        &self,
+        own: &[&Rule],
+        roles: &[Login],
+        matches: &Matches,
+    ) -> Option<Finding> {
         let names: Vec<&str> = roles
             .iter()
-            .filter(|role| !ours.iter().any(|rule| rule.takes(role, matches)))
+            .filter(|role| !own.iter().any(|rule| rule.matches_role(role, matches)))
             .map(|role| role.name.as_str())
             .collect();
         (!names.is_empty()).then(|| {
             Finding::new(
                 Code::HbaRoleWithoutLine,
                 self.path.clone(),
-                format!("No line asks for the token of the mapped roles {}.", list(&names)),
+                format!("No aadauth record matches the mapped roles {}.", list(&names)),
                 format!(
-                    "Let a line of this library's, such as \"{}\", take them (\"all\" in its third field does), and reload.",
-                    our_line()
+                    "Let an aadauth record, such as \"{}\", match them (\"all\" in its third field does), and reload.",
+                    recommended_record()
                 ),
             )
         })
@@ -289,25 +297,25 @@ impl File {
                 Code::HbaLineWithoutTls,
                 self.place(rule),
                 format!(
-                    "The line is for {} connections: on those without TLS, mapped roles are refused, and clients are not \
-                     made to use it.",
+                    "The record is for {} connections: mapped roles are refused on those without TLS, and clients are not \
+                     required to use it.",
                     rule.kind.as_deref().unwrap_or_default()
                 ),
-                "Write hostssl in place of its first word, and reload.",
+                "Replace its first word with hostssl, and reload.",
             )
         })
     }
 
-    /// Which of the roles match the regular expressions in user fields, by the server's own engine.
+    /// Which of the roles match the regular expressions in user fields, as evaluated by the server.
     fn matches(&self, roles: &[Login]) -> Result<Matches, Box<dyn Error>> {
         let mut matches = Matches::new();
-        // Before 16 a name may begin with a slash.
+        // Before PostgreSQL 16, a slash is part of the name.
         if cfg!(feature = "pg15") {
             return Ok(matches);
         }
         let names: Vec<String> = roles.iter().map(|role| role.name.clone()).collect();
         for user in self
-            .lines()
+            .records()
             .flat_map(|rule| rule.user_name.iter().flatten())
         {
             let Some(pattern) = user.strip_prefix('/') else {

@@ -1,20 +1,20 @@
-//! Which connections a line of `pg_hba.conf` matches, as hba.c (`check_hba`) decides it, as far as the
-//! line alone tells.
+//! Which connections a record of `pg_hba.conf` matches, as decided by hba.c (`check_hba`), as far as the record itself
+//! shows.
 //!
-//! The view `pg_hba_file_rules` shows no quotes, so that a quoted name which is also a keyword is taken
-//! for the keyword. Where it can't be known whether two lines match the same connection (a host name,
-//! `samenet`, a regular expression for databases), they are taken to.
+//! The view `pg_hba_file_rules` shows no quotes, so a quoted name that is also a keyword is treated as the keyword. If it
+//! is unknown whether two records match the same connection (a host name, `samenet`, a regular expression for databases),
+//! they are assumed to.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use serde::Deserialize;
 
-/// A row of `pg_hba_file_rules`. Without a method it is a line that can't be read.
+/// A row of `pg_hba_file_rules`. Without a method, the record is invalid.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub struct Rule {
     pub line_number: i32,
-    /// From PostgreSQL 16 on, where lines may be included from other files.
+    /// Since PostgreSQL 16, where records may be included from other files.
     pub file_name: Option<String>,
     #[serde(rename = "type")]
     pub kind: Option<String>,
@@ -30,7 +30,7 @@ pub struct Rule {
     pub error: Option<String>,
 }
 
-/// A role as a line's user field sees it.
+/// A role, with what a record's user field matches.
 #[derive(Clone, Debug, Default)]
 pub struct Login {
     pub name: String,
@@ -38,7 +38,7 @@ pub struct Login {
     pub member_of: BTreeSet<String>,
 }
 
-/// Sorts of connection, as bits.
+/// Types of connections, as bits.
 pub mod transport {
     pub const LOCAL: u8 = 1;
     pub const TLS: u8 = 2;
@@ -46,11 +46,11 @@ pub mod transport {
     pub const GSS: u8 = 8;
 }
 
-/// Role names by the regular expression (`/...`) of a user field that they match.
+/// For each regular expression (`/...`) in a user field, the role names that it matches.
 pub type Matches = BTreeMap<String, BTreeSet<String>>;
 
 impl Rule {
-    /// The sorts of connection that the line is for.
+    /// The types of connections that the record is for.
     pub fn transports(&self) -> u8 {
         use transport::{GSS, LOCAL, PLAIN, TLS};
         match self.kind.as_deref() {
@@ -68,7 +68,7 @@ impl Rule {
         self.auth_method.as_deref().unwrap_or_default()
     }
 
-    /// The service that a `pam` line names; PostgreSQL's own default where it names none.
+    /// The service that a `pam` record names, or PostgreSQL's default.
     pub fn pam_service(&self) -> Option<&str> {
         if self.method() != "pam" {
             return None;
@@ -76,7 +76,7 @@ impl Rule {
         Some(self.option("pamservice").unwrap_or("postgresql"))
     }
 
-    /// The validator module of an `oauth` line; PostgreSQL fills it in where there is only one to choose.
+    /// The validator module of an `oauth` record; PostgreSQL adds it if only one is allowed.
     pub fn oauth_validator(&self) -> Option<&str> {
         if self.method() != "oauth" {
             return None;
@@ -84,7 +84,7 @@ impl Rule {
         self.option("validator")
     }
 
-    /// The value of an option at the end of the line.
+    /// The value of an option at the end of the record.
     pub fn option(&self, name: &str) -> Option<&str> {
         self.options.iter().flatten().find_map(|option| {
             let (found, value) = option.split_once('=')?;
@@ -92,8 +92,8 @@ impl Rule {
         })
     }
 
-    /// Whether the line's user field takes the role.
-    pub fn takes(&self, role: &Login, matches: &Matches) -> bool {
+    /// Whether the record's user field matches the role.
+    pub fn matches_role(&self, role: &Login, matches: &Matches) -> bool {
         self.user_name.iter().flatten().any(|user| {
             if let Some(group) = user.strip_prefix('+') {
                 return role.member_of.contains(group);
@@ -106,20 +106,20 @@ impl Rule {
         })
     }
 
-    pub fn takes_everybody(&self) -> bool {
+    pub fn matches_all_roles(&self) -> bool {
         self.user_name.iter().flatten().any(|user| user == "all")
     }
 
-    /// Whether there may be a connection of the role's, by one of these sorts, that both lines match as
-    /// far as their first four fields go; their user fields are not looked at.
+    /// Whether there may be a connection of the role, of one of these types, that both records match by their type,
+    /// database and address; their user fields are ignored.
     pub fn overlaps(&self, other: &Rule, role: &Login, transports: u8) -> bool {
         self.transports() & other.transports() & transports != 0
             && self.databases(role).overlaps(&other.databases(role))
             && self.network().overlaps(&other.network())
     }
 
-    /// Whether each connection that `other` matches matches this line as well, as far as the two alone tell: of two
-    /// lines in this order, the second then never counts.
+    /// Whether this record matches each connection that `other` matches, as far as the two records show: in this order,
+    /// `other` then never applies.
     pub fn covers(&self, other: &Rule) -> bool {
         let has =
             |list: &Option<Vec<String>>, name: &str| list.iter().flatten().any(|one| one == name);
@@ -133,11 +133,11 @@ impl Rule {
             .all(|name| has(&self.user_name, name));
         other.transports() & !self.transports() == 0
             && databases
-            && (users || self.takes_everybody())
-            && self.holds_addresses_of(other)
+            && (users || self.matches_all_roles())
+            && self.contains_addresses_of(other)
     }
 
-    fn holds_addresses_of(&self, other: &Rule) -> bool {
+    fn contains_addresses_of(&self, other: &Rule) -> bool {
         let is_all = self
             .address
             .as_deref()
@@ -202,19 +202,19 @@ struct Databases {
 
 impl Databases {
     fn overlaps(&self, other: &Databases) -> bool {
-        let takes_some = |databases: &Databases| {
+        let matches_some = |databases: &Databases| {
             databases.all || databases.unknown || !databases.names.is_empty()
         };
-        let takes_any = |databases: &Databases| databases.all || databases.unknown;
+        let matches_any = |databases: &Databases| databases.all || databases.unknown;
         (self.replication && other.replication)
-            || (takes_any(self) && takes_some(other))
-            || (takes_any(other) && takes_some(self))
+            || (matches_any(self) && matches_some(other))
+            || (matches_any(other) && matches_some(self))
             || !self.names.is_disjoint(&other.names)
     }
 }
 
 enum Network {
-    /// Everything, or what can't be told.
+    /// All addresses, or unknown ones.
     Any,
     V4(u32, u32),
     V6(u128, u128),
@@ -240,9 +240,9 @@ mod tests {
 
     const ALL: u8 = u8::MAX;
 
-    /// A line without options: type, databases, users, address (with a mask) and method.
-    fn rule(line: &str) -> Rule {
-        let fields: Vec<&str> = line.split(' ').collect();
+    /// A record without options: type, databases, users, address (with a mask) and method.
+    fn rule(record: &str) -> Rule {
+        let fields: Vec<&str> = record.split(' ').collect();
         let list = |field: &str| Some(field.split(',').map(str::to_owned).collect());
         let (address, netmask) = match fields.as_slice() {
             [_, _, _, address, _] => match address.split_once('/') {
@@ -292,10 +292,10 @@ mod tests {
             ("/^a", false),
         ] {
             let rule = rule(&format!("local all {users} peer"));
-            assert_eq!(rule.takes(&alice(), &none), expected, "{users}");
+            assert_eq!(rule.matches_role(&alice(), &none), expected, "{users}");
         }
         let matches = Matches::from([("/^a".into(), BTreeSet::from(["alice".into()]))]);
-        assert!(rule("local all /^a peer").takes(&alice(), &matches));
+        assert!(rule("local all /^a peer").matches_role(&alice(), &matches));
     }
 
     #[test]
@@ -325,7 +325,7 @@ mod tests {
 
     #[test]
     fn databases_overlap_by_name_and_keyword() {
-        let line = |databases: &str| format!("local {databases} all trust");
+        let record = |databases: &str| format!("local {databases} all trust");
         for (one, other, expected) in [
             ("all", "all", true),
             ("all", "app", true),
@@ -339,13 +339,17 @@ mod tests {
             ("samegroup", "bosses", false),
             ("sameuser", "replication", false),
         ] {
-            assert_eq!(overlap(&line(one), &line(other)), expected, "{one} {other}");
+            assert_eq!(
+                overlap(&record(one), &record(other)),
+                expected,
+                "{one} {other}"
+            );
         }
     }
 
     #[test]
-    fn networks_overlap_where_one_holds_the_other() {
-        let line = |address: &str| format!("host all all {address} trust");
+    fn networks_overlap_where_one_contains_the_other() {
+        let record = |address: &str| format!("host all all {address} trust");
         for (one, other, expected) in [
             ("all", "127.0.0.1/255.255.255.255", true),
             ("10.0.0.0/255.0.0.0", "10.1.2.3/255.255.255.255", true),
@@ -356,12 +360,16 @@ mod tests {
             ("samehost", "10.1.2.3/255.255.255.255", true),
             ("db.example.com", "10.1.2.3/255.255.255.255", true),
         ] {
-            assert_eq!(overlap(&line(one), &line(other)), expected, "{one} {other}");
+            assert_eq!(
+                overlap(&record(one), &record(other)),
+                expected,
+                "{one} {other}"
+            );
         }
     }
 
     #[test]
-    fn a_line_covers_another_that_it_leaves_nothing_to() {
+    fn a_record_covers_another_whose_connections_it_matches() {
         for (one, other, expected) in [
             (
                 "host all all all reject",
@@ -418,7 +426,7 @@ mod tests {
     }
 
     #[test]
-    fn the_service_of_a_pam_line() {
+    fn the_service_of_a_pam_record() {
         assert_eq!(rule("local all all peer").pam_service(), None);
         let mut pam = rule("local all all pam");
         assert_eq!(pam.pam_service(), Some("postgresql"));
@@ -431,7 +439,7 @@ mod tests {
     }
 
     #[test]
-    fn the_validator_of_an_oauth_line() {
+    fn the_validator_of_an_oauth_record() {
         let mut oauth = rule("hostssl all all all oauth");
         assert_eq!(oauth.oauth_validator(), None);
         oauth.options = Some(vec![

@@ -1,4 +1,4 @@
-//! What counts on the day that the library is not loaded: the lines of the server's own pg_hba.conf.
+//! The records that apply if the library is not loaded: those of the server's own `pg_hba.conf`.
 
 use std::error::Error;
 
@@ -6,10 +6,10 @@ use super::{File, Login, Rule};
 use crate::diagnosis::finding::{Code, Finding, list};
 use crate::pg::{hba_file, oauth, pam};
 
-/// What is wrong with them.
+/// Their problems.
 pub struct WithoutLibrary {
     pub findings: Vec<Finding>,
-    /// The PAM services that they name, and where, unless they are those of the file in force.
+    /// The PAM services that they name, and the place of each, unless their file is the one in force.
     pub pam_services: Vec<(String, String)>,
 }
 
@@ -22,23 +22,23 @@ impl From<Vec<Finding>> for WithoutLibrary {
     }
 }
 
-/// `in_force` are the lines of the file in force, `roles` the mapped roles that may log in.
+/// `in_force` is the file in force, `roles` are the mapped roles that may log in.
 pub fn check(in_force: &File, roles: &[Login]) -> Result<WithoutLibrary, Box<dyn Error>> {
     let Some(path) = hba_file::server_file() else {
-        let open = in_force.open_lines(roles, |rule| rule.method() == "trust")?;
+        let open = in_force.open_records(roles, |rule| rule.method() == "trust")?;
         return Ok(open.into());
     };
     let unusable = |problem: String| {
         Finding::new(
             Code::OwnHbaFileUnusable,
             path.display().to_string(),
-            format!("{problem}: without the library, the server does not start."),
-            "Let it have the line that you get in by when all else fails, and reject everybody else.",
+            format!("{problem}. The server does not start if the library is not loaded."),
+            "Let it accept the administrator's local connection for emergencies, and reject everyone else.",
         )
     };
-    // The view would end with an ERROR.
+    // The view would raise an ERROR.
     if let Err(error) = std::fs::File::open(path) {
-        return Ok(vec![unusable(format!("It can't be read ({error})"))].into());
+        return Ok(vec![unusable(format!("It cannot be read ({error})"))].into());
     }
     let own = File {
         path: path.display().to_string(),
@@ -50,68 +50,72 @@ pub fn check(in_force: &File, roles: &[Login]) -> Result<WithoutLibrary, Box<dyn
     if let Some(rule) = own.rules.iter().find(|rule| rule.auth_method.is_none()) {
         let error = rule.error.as_deref().unwrap_or("no reason is given");
         return Ok(vec![unusable(format!(
-            "Line {} can't be read ({error})",
+            "Line {} is invalid ({error})",
             rule.line_number
         ))]
         .into());
     }
     Ok(WithoutLibrary {
-        findings: own.open_lines(roles, |_| true)?,
+        findings: own.open_records(roles, |_| true)?,
         pam_services: own.pam_services().collect(),
     })
 }
 
 impl File {
-    /// The lines by which somebody would get in without a token who gets none now. `is_meant` are those to look at.
-    fn open_lines(
+    /// The records that would let roles in without a token, although they need one now. `is_relevant` selects the records
+    /// to check.
+    fn open_records(
         &self,
         roles: &[Login],
-        is_meant: impl Fn(&Rule) -> bool,
+        is_relevant: impl Fn(&Rule) -> bool,
     ) -> Result<Vec<Finding>, Box<dyn Error>> {
         let matches = self.matches(roles)?;
-        let lines: Vec<&Rule> = self.lines().collect();
+        let records: Vec<&Rule> = self.records().collect();
         let mut findings = Vec::new();
-        for (index, rule) in lines.iter().enumerate() {
-            // Without the library its PAM module refuses, and so does its validator.
-            let is_shut = rule.method() == "reject"
+        for (index, rule) in records.iter().enumerate() {
+            // Without the library, its PAM service and its validator refuse.
+            let refuses = rule.method() == "reject"
                 || rule.pam_service().is_some_and(pam::is_ours)
                 || rule.oauth_validator().is_some_and(oauth::is_ours);
-            let is_covered = lines.iter().take(index).any(|earlier| earlier.covers(rule));
-            if is_shut || is_covered || !is_meant(rule) {
+            let is_covered = records
+                .iter()
+                .take(index)
+                .any(|earlier| earlier.covers(rule));
+            if refuses || is_covered || !is_relevant(rule) {
                 continue;
             }
             let names: Vec<&str> = roles
                 .iter()
-                .filter(|role| rule.takes(role, &matches))
+                .filter(|role| rule.matches_role(role, &matches))
                 .map(|role| role.name.as_str())
                 .collect();
-            let is_second = hba_file::is_set();
+            let has_alternate = hba_file::is_set();
             let whom = if !names.is_empty() {
-                format!("mapped roles: {}", list(&names))
-            } else if roles.is_empty() && rule.takes_everybody() {
+                format!("the mapped roles {}", list(&names))
+            } else if roles.is_empty() && rule.matches_all_roles() {
                 "all roles".to_owned()
-            } else if is_second && rule.method() == "trust" {
-                "whoever names a role that it is for".to_owned()
+            } else if has_alternate && rule.method() == "trust" {
+                "every client that names a matching role".to_owned()
             } else {
                 continue;
             };
-            findings.push(self.open_line(rule, &whom));
+            findings.push(self.open_record(rule, &whom));
         }
         Ok(findings)
     }
 
-    fn open_line(&self, rule: &Rule, whom: &str) -> Finding {
+    fn open_record(&self, rule: &Rule, whom: &str) -> Finding {
         let remedy = if hba_file::is_set() {
-            "Let this file reject everybody but you when all else fails: after \"local all postgres peer\", \
-             \"local all,replication all reject\" and \"host all,replication all all reject\" above the other lines."
+            "Let this file reject everyone but the administrator: after \"local all postgres peer\", add \
+             \"local all,replication all reject\" and \"host all,replication all all reject\" above the other records."
         } else {
-            "Let the line name the local roles that it is for, or another method; reload."
+            "Restrict the record to the local roles that it is for, or use another method, and reload."
         };
         Finding::new(
             Code::HbaLineOpenWithoutLibrary,
             self.place(rule),
             format!(
-                "On the day that the library is not loaded, line {} ({}) lets in, without a token, {whom}.",
+                "If the library is not loaded, line {} ({}) lets in {whom} without a token.",
                 rule.line_number,
                 rule.method()
             ),

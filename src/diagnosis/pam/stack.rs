@@ -1,9 +1,9 @@
-//! A PAM service file as libpam reads it, and whether its modules would let anybody in.
+//! Parses a PAM service file as libpam does, and determines whether its modules accept a wrong password.
 
 use std::collections::VecDeque;
 
-/// Files that include each other are read no deeper.
-const DEEPEST: usize = 8;
+/// Limits the depth of files that include each other.
+const MAX_DEPTH: usize = 8;
 
 /// One line of a stack.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,8 +15,8 @@ pub struct Line {
     pub module: String,
 }
 
-/// The lines of a service file, in lower case as far as libpam doesn't care, with those of the files that
-/// it includes in their place. `read` has the content of a service's file.
+/// The lines of a service file, in lower case where libpam ignores case; included files replace the lines that include
+/// them. `read` returns the content of a service's file.
 ///
 /// As `_pam_parse_conf_file` in pam_handlers.c; `@include` is Debian's.
 pub fn parse(service: &str, read: &dyn Fn(&str) -> Option<String>) -> Vec<Line> {
@@ -32,7 +32,7 @@ fn include(
     lines: &mut Vec<Line>,
     depth: usize,
 ) {
-    let Some(text) = read(service).filter(|_| depth < DEEPEST) else {
+    let Some(text) = read(service).filter(|_| depth < MAX_DEPTH) else {
         return;
     };
     for line in text.replace("\\\n", " ").lines() {
@@ -64,28 +64,28 @@ fn include(
     }
 }
 
-/// The first word, and what follows it.
+/// The first word, and the rest.
 fn word(text: &str) -> (&str, &str) {
     let (word, rest) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
     (word, rest.trim_start())
 }
 
-/// What a module says of a stranger with a wrong password.
+/// A module's result for a wrong password.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Said {
+enum ModuleResult {
     Success,
     Ignore,
     Failure,
 }
 
-fn of_stranger(module: &str) -> Said {
+fn result_of(module: &str) -> ModuleResult {
     let name = module.rsplit('/').next().unwrap_or(module);
     match name {
-        "pam_permit.so" => Said::Success,
+        "pam_permit.so" => ModuleResult::Success,
         "pam_warn.so" | "pam_env.so" | "pam_nologin.so" | "pam_faildelay.so" | "pam_echo.so" => {
-            Said::Ignore
+            ModuleResult::Ignore
         }
-        _ => Said::Failure,
+        _ => ModuleResult::Failure,
     }
 }
 
@@ -100,21 +100,20 @@ enum Action {
     Jump(usize),
 }
 
-/// Whether the stack of that kind lets in a stranger with a wrong password, as `_pam_dispatch_aux` in
-/// pam_dispatch.c counts.
-pub fn accepts_strangers(lines: &[Line], kind: &str) -> bool {
+/// Whether the stack of that kind accepts a wrong password, evaluated as by `_pam_dispatch_aux` in pam_dispatch.c.
+pub fn accepts_wrong_password(lines: &[Line], kind: &str) -> bool {
     let mut stack: VecDeque<&Line> = lines.iter().filter(|line| line.kind == kind).collect();
-    // Undecided, or whether all that counted so far was a success.
+    // Undecided, or whether all results that counted so far were successes.
     let mut impression = None;
     while let Some(line) = stack.pop_front() {
-        let said = of_stranger(&line.module);
-        let action = action(&line.control, said);
+        let result = result_of(&line.module);
+        let action = action(&line.control, result);
         match action {
             Action::Ignore => {}
             Action::Reset => impression = None,
             Action::Bad | Action::Die => impression = Some(false),
             Action::Ok | Action::Done | Action::Jump(_) => {
-                if impression != Some(false) && said == Said::Success {
+                if impression != Some(false) && result == ModuleResult::Success {
                     impression = Some(true);
                 }
             }
@@ -129,15 +128,17 @@ pub fn accepts_strangers(lines: &[Line], kind: &str) -> bool {
     impression == Some(true)
 }
 
-/// What the control field makes of a module's answer (pam.conf(5)).
-fn action(control: &str, said: Said) -> Action {
-    match (control, said) {
-        ("required" | "requisite" | "optional", Said::Success) => Action::Ok,
-        ("sufficient", Said::Success) => Action::Done,
-        ("required" | "requisite" | "optional" | "sufficient", Said::Ignore) => Action::Ignore,
-        ("required", Said::Failure) => Action::Bad,
-        ("requisite", Said::Failure) => Action::Die,
-        ("optional" | "sufficient", Said::Failure) => Action::Ignore,
+/// The action that the control field assigns to a module's result (pam.conf(5)).
+fn action(control: &str, result: ModuleResult) -> Action {
+    match (control, result) {
+        ("required" | "requisite" | "optional", ModuleResult::Success) => Action::Ok,
+        ("sufficient", ModuleResult::Success) => Action::Done,
+        ("required" | "requisite" | "optional" | "sufficient", ModuleResult::Ignore) => {
+            Action::Ignore
+        }
+        ("required", ModuleResult::Failure) => Action::Bad,
+        ("requisite", ModuleResult::Failure) => Action::Die,
+        ("optional" | "sufficient", ModuleResult::Failure) => Action::Ignore,
         _ => {
             let value = |name: &str| {
                 control
@@ -146,10 +147,10 @@ fn action(control: &str, said: Said) -> Action {
                     .find(|(key, _)| *key == name)
                     .map(|(_, value)| value)
             };
-            let name = match said {
-                Said::Success => "success",
-                Said::Ignore => "ignore",
-                Said::Failure => "auth_err",
+            let name = match result {
+                ModuleResult::Success => "success",
+                ModuleResult::Ignore => "ignore",
+                ModuleResult::Failure => "auth_err",
             };
             match value(name).or_else(|| value("default")) {
                 Some("ok") => Action::Ok,
@@ -181,11 +182,11 @@ mod tests {
             "loop" => Some("@include loop".to_owned()),
             _ => None,
         };
-        accepts_strangers(&parse("other", &read), "auth")
+        accepts_wrong_password(&parse("other", &read), "auth")
     }
 
     #[test]
-    fn a_stack_is_judged_as_libpam_does() {
+    fn a_stack_is_evaluated_as_by_libpam() {
         for (text, expected) in [
             ("", false),
             ("auth required pam_permit.so", true),

@@ -39,7 +39,10 @@ pub fn mistakes(rig: &Rig) -> Result<()> {
         "keys that can't be renewed",
         &[
             EMULATED,
-            ("signing-keys-not-renewed", &[authority.as_str(), "serve"]),
+            (
+                "signing-keys-not-renewed",
+                &[authority.as_str(), "could not be renewed"],
+            ),
         ],
     )?;
 
@@ -59,7 +62,7 @@ pub fn mistakes(rig: &Rig) -> Result<()> {
         &server,
         "keys that are too old",
         &[
-            ("signing-keys-too-old", &["48 hours old", "serve no more"]),
+            ("signing-keys-too-old", &["48 hours old", "are not used"]),
             EMULATED,
         ],
     )?;

@@ -42,7 +42,7 @@ const MISTAKES: &[Mistake] = &[
 
 /// Lines of the server's own file, and what is said of it.
 const OPEN: &[(&[&str], &str)] = &[
-    (&["local all postgres trust"], "whoever names a role"),
+    (&["local all postgres trust"], "every client that names"),
     (&["host all all all trust"], "\"someone\""),
     (&["host all all all scram-sha-256"], "\"someone\""),
     (&["hostssl replication all all cert"], "\"someone\""),
@@ -150,7 +150,7 @@ pub fn intruders(rig: &Rig) -> Result<()> {
         rig,
         on_second(good(rig, "check-other-file")?)
             .set("shared_preload_libraries", &libraries(&library)),
-        ("hba-file-not-in-force", &["pg_hba.conf", "Everybody"]),
+        ("hba-file-not-in-force", &["pg_hba.conf", "Everyone"]),
     )
 }
 

@@ -71,7 +71,7 @@ const MISTAKES: &[Mistake] = &[
     (
         &[("aadauth.authority_host", Some("https://localhost:8443"))],
         "authority-not-microsoft",
-        &["https://localhost:8443 IS NOT MICROSOFT"],
+        &["https://localhost:8443 is not Microsoft"],
     ),
     // Azure's audience is what an emulator is for.
     (
