@@ -120,7 +120,7 @@ install: ## install what was built: library, SQL and PAM service file (as root; 
 	    echo 'note: this PostgreSQL is built without PAM; no PAM service file is installed'
 	    lines=(
 	        "    aadauth.hba_file = 'aadauth_hba.conf'" ''
-	        'and in that file, in the data directory, the lines of docs/second-hba-file.md;'
+	        'and in that file, in the data directory, the lines of docs/alternate-hba-file.md;'
 	    )
 	fi
 	printf '%s\n' \

@@ -6,7 +6,7 @@ pub mod large;
 pub mod members;
 pub mod names;
 pub mod races;
-pub mod unsynchronised;
+pub mod unsynchronized;
 
 use pg_test::Result;
 use pg_test::emulator::Emulator;

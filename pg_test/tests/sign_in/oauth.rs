@@ -2,7 +2,7 @@
 
 mod fail_closed;
 mod messages;
-mod neighbours;
+mod neighbors;
 mod psql;
 mod tokens;
 
@@ -27,15 +27,15 @@ pub const TESTS: &[Test] = &[
     ("a_question_for_the_configuration", messages::discovery),
     ("messages_that_can_t_be_understood", messages::malformed),
     ("a_client_that_hangs_up_on_a_refusal", messages::hangs_up),
-    ("both_doors_on_one_server", neighbours::both_doors),
-    ("another_validator", neighbours::another_validator),
+    ("both_methods_on_one_server", neighbors::both_methods),
+    ("another_validator", neighbors::another_validator),
     (
         "another_validator_that_takes_the_hook",
-        neighbours::late_intruder,
+        neighbors::late_hostile_hook,
     ),
     (
         "without_delegate_ident_mapping",
-        neighbours::without_delegation,
+        neighbors::without_delegation,
     ),
     ("library_not_preloaded", fail_closed::not_preloaded),
     ("another_library_takes_the_hook", fail_closed::displaced),

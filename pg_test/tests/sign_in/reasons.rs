@@ -51,7 +51,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("no-verdict", "fail_closed::pam_file_missing"),
     (
         "hba-file-not-in-force",
-        "second_file::another_file_in_force",
+        "alternate_hba_file::another_file_in_force",
     ),
     ("internal-error", "fail_closed::a_panic_in_the_decision"),
     (

@@ -92,7 +92,7 @@ pub fn table(rig: &Rig) -> Result<()> {
     own.server.sql("DROP ROLE dba, analysts")?;
     own.emulator
         .change_members(GROUP.0, &["vm-app", "batch"], &[])?;
-    let mut text = "# Who signs in, mapped how\n\n\
+    let mut text = "# Supported principal types\n\n\
         Written by the test `by_name::every_principal_by_every_way`, from a server and an emulated directory. In the\n\
         column of the group role the principal is a member of a mapped group, and its token says nothing of groups;\n\
         an administrator also maps somebody else by name.\n\n\

@@ -8,7 +8,7 @@ use pg_test::wire::Outcome;
 use serde_json::json;
 
 use super::messages::refused_and_gone;
-use super::neighbours::other_library;
+use super::neighbors::other_library;
 use super::{line, server, server_with};
 use crate::fail_closed::{overwrite_label, stays_up};
 use crate::rig::{Rig, ensure, library_directory, library_place};

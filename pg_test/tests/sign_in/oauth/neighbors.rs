@@ -27,7 +27,7 @@ pub fn other_library(rig: &Rig) -> Result<PathBuf> {
 }
 
 /// Some roles at the prompt, others by OAUTHBEARER, each by the one way that its line has.
-pub fn both_doors(rig: &Rig) -> Result<()> {
+pub fn both_methods(rig: &Rig) -> Result<()> {
     let bearers = line(rig, "by_bearer,local_bearer");
     let server = server_with(
         rig,
@@ -130,7 +130,7 @@ pub fn another_validator(rig: &Rig) -> Result<()> {
 }
 
 /// Core loads it in the middle of the sign-in, after the process has seen to the hook.
-pub fn late_intruder(rig: &Rig) -> Result<()> {
+pub fn late_hostile_hook(rig: &Rig) -> Result<()> {
     let other = other_library(rig)?.display().to_string();
     let options = format!("validator=\"{other}\"");
     let lines = ["hostssl all", "hostssl replication"]

@@ -6,7 +6,7 @@ use std::os::unix::fs::symlink;
 
 use pg_test::Result;
 use pg_test::place::give_to_server;
-use pg_test::route::SECOND_FILE;
+use pg_test::route::ALTERNATE_HBA_FILE;
 use pg_test::server::Server;
 use pg_test::wire::Request;
 
@@ -58,7 +58,7 @@ fn not_preloaded(rig: &Rig) -> Result<()> {
                 ],
                 &[
                     ("database", "postgres"),
-                    ("options", "-c aadauth.hba_file=second_hba.conf"),
+                    ("options", "-c aadauth.hba_file=alternate_hba.conf"),
                 ],
                 &[("replication", "true")],
                 &[("database", "postgres"), ("replication", "database")],
@@ -77,7 +77,7 @@ fn not_preloaded(rig: &Rig) -> Result<()> {
 
 fn missing(rig: &Rig) -> Result<()> {
     let mut server = server(rig, "second-missing", |plan| plan)?;
-    fs::remove_file(server.data().join(SECOND_FILE))?;
+    fs::remove_file(server.data().join(ALTERNATE_HBA_FILE))?;
     let mark = server.log_length()?;
     // Once it runs, the lines that were read stay.
     let loaded = server.sql("SELECT pg_reload_conf()")?;
@@ -86,12 +86,12 @@ fn missing(rig: &Rig) -> Result<()> {
     is_refused("reloaded", &by_password(rig, &server, "nobody", "x")?)?;
     server.stop()?;
     let error = match server.start() {
-        Ok(()) => return Err("the server started without its second file".into()),
+        Ok(()) => return Err("the server started without its alternate HBA file".into()),
         Err(error) => error.to_string(),
     };
     for text in [
         "aadauth: the file of aadauth.hba_file, ",
-        SECOND_FILE,
+        ALTERNATE_HBA_FILE,
         "The server does not start without it",
         "could not load",
     ] {

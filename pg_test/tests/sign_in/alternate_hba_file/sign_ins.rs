@@ -1,4 +1,4 @@
-//! What works on the lines of the second file.
+//! What works on the lines of the alternate HBA file.
 
 use std::fs;
 use std::process::Command;
@@ -6,7 +6,7 @@ use std::process::Command;
 use pg_test::Result;
 use pg_test::client::psql;
 use pg_test::process::checked;
-use pg_test::route::SECOND_FILE;
+use pg_test::route::ALTERNATE_HBA_FILE;
 use pg_test::server::Server;
 use pg_test::wire::Request;
 
@@ -122,7 +122,7 @@ fn read_again(rig: &Rig) -> Result<()> {
     let works = |server: &Server| rig.accepted(server, "someone", &token).map(drop);
     works(&server)?;
     let file = server.sql("SHOW hba_file")?;
-    ensure(file.ends_with(SECOND_FILE), || file)?;
+    ensure(file.ends_with(ALTERNATE_HBA_FILE), || file)?;
     server.set_hba(&[
         "hostssl all someone all reject",
         "hostssl all all all trust",
