@@ -27,7 +27,7 @@ pub const TESTS: &[Test] = &[
     ("text_from_outside_is_made_fit_to_show", text_from_outside),
     ("events_survive_a_restart_once_each", restart),
     (
-        "a_database_that_is_not_there_is_mended_by_reload",
+        "a_database_that_is_not_there_is_fixed_by_reload",
         no_database,
     ),
     ("a_full_disk_is_counted_through", full_disk::allowed),

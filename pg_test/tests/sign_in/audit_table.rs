@@ -181,7 +181,7 @@ fn not_a_superusers(rig: &Rig) -> Result<()> {
     await_roles(&server, "old-1 old-2")
 }
 
-/// Whoever may make a trigger on a table has it run by the worker, as a superuser.
+/// The worker, a superuser, would run the trigger of a role that may create one on the table.
 fn default_privileges(rig: &Rig) -> Result<()> {
     let server = rig.start_plan(rig.plan("audit-given")?)?;
     server.sql(
@@ -227,7 +227,7 @@ fn column_statistics(rig: &Rig) -> Result<()> {
     let seen =
         "SELECT count(*) FROM pg_stats WHERE schemaname = 'aadauth' AND tablename LIKE 'sign_in_%'";
     let by_owner = server.sql(&format!("ANALYZE; {seen}"))?;
-    ensure(by_owner != "0", || "nothing was analysed".to_owned())?;
+    ensure(by_owner != "0", || "nothing was analyzed".to_owned())?;
     let by_reader = server.sql(&format!(
         "CREATE ROLE reader; GRANT pg_read_all_data TO reader; SET ROLE reader; {seen}"
     ))?;

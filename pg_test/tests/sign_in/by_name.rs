@@ -288,7 +288,7 @@ fn offline(rig: &Rig) -> Result<()> {
     )?;
     warns(
         &own.server,
-        "CREATE ROLE labelled LOGIN; SECURITY LABEL FOR pgaadauth ON ROLE labelled IS
+        "CREATE ROLE labeled LOGIN; SECURITY LABEL FOR pgaadauth ON ROLE labeled IS
              'aadauth,oid=00000000-0000-4000-8000-00000000dead,type=user'",
         "could not check that object id",
     )?;
@@ -299,6 +299,6 @@ fn offline(rig: &Rig) -> Result<()> {
     ensure(!log.contains("could not check"), || log)?;
     let roles = own
         .server
-        .sql("SELECT count(*) FROM pgaadauth_list_principals(false) WHERE rolname IN ('unchecked', 'labelled', 'never_asked')")?;
+        .sql("SELECT count(*) FROM pgaadauth_list_principals(false) WHERE rolname IN ('unchecked', 'labeled', 'never_asked')")?;
     ensure(roles == "3", || roles)
 }

@@ -327,7 +327,7 @@ fn readers(rig: &Rig) -> Result<()> {
         Err(error) => ensure(error.to_string().contains(sqlstate), || error.to_string()),
     };
     refused("42501: permission denied for function explain_sign_in")?;
-    // Whoever is let call it sees what the table shows them: with pg_read_all_data, no row.
+    // A role that may call it sees what the table shows it: with pg_read_all_data, no row.
     rig.server
         .sql("GRANT EXECUTE ON FUNCTION aadauth.explain_sign_in(uuid) TO explain_reader")?;
     let outcome = refused("P0002: there is no sign-in event");

@@ -193,7 +193,7 @@ fn trials(rig: &Option<Arc<Rig>>) -> Vec<Trial> {
             format!("reasons::token::{}", deviation.name),
             move || {
                 let rig = rig.as_deref().ok_or("there is no rig")?;
-                reasons::deviating_token(rig, deviation).map_err(|error| error.to_string().into())
+                reasons::invalid_token(rig, deviation).map_err(|error| error.to_string().into())
             },
         ));
     }

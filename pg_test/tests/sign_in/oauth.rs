@@ -17,8 +17,8 @@ use crate::rig::Rig;
 pub const TESTS: &[Test] = &[
     ("a_token_signs_in", tokens::good),
     (
-        "every_deviation_is_refused_as_at_the_prompt",
-        tokens::deviations,
+        "every_invalid_token_is_refused_as_at_the_prompt",
+        tokens::invalid,
     ),
     ("a_role_that_is_not_mapped_or_not_there", tokens::unmapped),
     ("replication", tokens::replication),

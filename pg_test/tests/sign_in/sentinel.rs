@@ -105,8 +105,8 @@ fn pieces<'a>(tokens: &[&'a String], length: usize) -> HashSet<&'a [u8]> {
 /// Pieces of a token's claims or signature that tell chance from a copy, in megabytes of memory.
 const PIECE_IN_MEMORY: usize = 40;
 
-/// A session that was opened with a token goes on for hours; whoever reads its memory, or a core that
-/// it dumps, must not find the token.
+/// A session that was opened with a token goes on for hours; its memory, and a core that it dumps, must
+/// not contain the token.
 fn none_in_memory(rig: &Rig) -> Result<()> {
     let server = rig.server("memory", |plan| {
         plan.hba(&[

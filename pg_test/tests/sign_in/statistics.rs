@@ -243,7 +243,7 @@ fn not_recorded(rig: &Rig) -> Result<()> {
     let spool = server.data().join("aadauth/spool");
     let aside = server.data().join("aadauth/spool-aside");
     server.sql("SELECT aadauth.reset_statistics()")?;
-    // A file in place of the directory, so that nobody can make it anew.
+    // A file in place of the directory, so that nothing can create it again.
     fs::rename(&spool, &aside)?;
     fs::write(&spool, "")?;
     rig.accepted(&server, "someone", &token)?;

@@ -20,7 +20,7 @@ pub const TESTS: &[Test] = &[
     ("the_file_is_missing", missing),
     ("the_file_is_the_servers_own", servers_own),
     ("the_setting_cannot_be_changed_by_clients", by_clients),
-    ("a_role_that_loses_its_label", unlabelled),
+    ("a_role_that_loses_its_label", unlabeled),
     ("a_role_dropped_and_created_again", created_again),
     ("at_the_prompt", at_the_prompt),
     ("a_role_that_is_not_there", unknown_role),
@@ -163,8 +163,8 @@ fn by_clients(rig: &Rig) -> Result<()> {
     })
 }
 
-fn unlabelled(rig: &Rig) -> Result<()> {
-    let server = server(rig, "second-unlabelled", |plan| plan)?;
+fn unlabeled(rig: &Rig) -> Result<()> {
+    let server = server(rig, "second-unlabeled", |plan| plan)?;
     let person = rig.person(&server, "someone")?;
     let token = rig.token_of(&person)?;
     rig.accepted(&server, "someone", &token)?;

@@ -138,7 +138,7 @@ pub fn each(rig: &Rig) -> Result<()> {
     ensure(roles == "0", || format!("{roles} roles"))
 }
 
-/// Whoever may not map roles can't make the server ask either.
+/// A role that may not map roles cannot make the server ask either.
 pub fn not_allowed(rig: &Rig) -> Result<()> {
     let own = rig.directory_server("by-name-not-allowed")?;
     own.server

@@ -121,7 +121,7 @@ pub fn mistakes(rig: &Rig) -> Result<()> {
     server.sql("CREATE ROLE staff; GRANT staff TO someone")?;
     std::fs::write(server.data().join("listed"), "someone\n")?;
     found(&mut server, MISTAKES)?;
-    // Whoever will be mapped will be caught.
+    // Roles that are mapped later are matched by it.
     server.sql("DROP ROLE someone")?;
     server.set_hba(&["host all all all trust", OURS])?;
     expect(

@@ -136,7 +136,7 @@ pub fn other_directory(rig: &Rig) -> Result<()> {
         .text()?;
     let source = own.refused("dba", &there, "not-a-group-member")?;
     ensure(source == "directory", || source)?;
-    // Back again: the first one is asked anew.
+    // Back again: the first one is asked again.
     own.server.configure(&[
         ("aadauth.authority_host", Some(&before)),
         ("aadauth.graph_endpoint", Some(&before)),

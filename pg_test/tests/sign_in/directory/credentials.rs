@@ -137,7 +137,7 @@ pub fn open_secret(rig: &Rig) -> Result<()> {
     ensure(!own.server.log()?.contains(SERVER_SECRET), || {
         "the secret is in the log".to_owned()
     })?;
-    // Mended: the next question finds it so, without a reload.
+    // Corrected: the next request uses it, without a reload.
     set_mode(&secret, "0600")?;
     own.accepted("dba", &alice).map(drop)
 }

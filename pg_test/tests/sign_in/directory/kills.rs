@@ -215,7 +215,7 @@ impl<'a> Storm<'a> {
         Ok(())
     }
 
-    /// Kills an asker, whereupon the postmaster ends all processes and makes the shared memory anew.
+    /// Kills an asker, whereupon the postmaster ends all processes and creates the shared memory again.
     fn crash(&mut self) -> Result<()> {
         let connections = self.victims()?;
         let victims = self.own.server.children(VICTIMS_ROLE)?;

@@ -175,7 +175,7 @@ pub fn asked_last(rig: &Rig) -> Result<()> {
         // Checked after the membership, and yet before anybody is asked.
         let simple = alice().claim("amr", json!(["pwd"])).text()?;
         own.refused("twins", &simple, "groups-unknown")?;
-        // A claim is the token's last word, however it reads.
+        // A claim decides, whatever it contains.
         let elsewhere = with_groups().claim("groups", json!([ANALYSTS])).text()?;
         own.refused("dba", &elsewhere, "not-a-group-member")?;
         let nowhere = with_groups().claim("groups", json!([])).text()?;

@@ -180,8 +180,8 @@ pub fn worker_ends(rig: &Rig) -> Result<()> {
     })
 }
 
-/// A question that hangs in one directory is not answered by another, and one that hangs on the way to
-/// the right one is asked anew by the new way.
+/// A request that hangs in one directory is not answered by another, and one that hangs on the way to
+/// the right one is sent again by the new way.
 pub fn reload(rig: &Rig) -> Result<()> {
     let mut own = rig.directory_server_with("reload", |plan, _| {
         Ok(plan.set("aadauth.directory_timeout", "30s"))
@@ -219,7 +219,7 @@ pub fn reload(rig: &Rig) -> Result<()> {
         .wait_for_log(0, "the settings of the directory have just changed")?;
     own.server
         .configure(&[("aadauth.graph_endpoint", Some(&authority))])?;
-    // Whoever comes in the moment between two reloads asks the one that their settings name.
+    // A sign-in between two reloads asks the directory that its settings name.
     own.accepted("loop-b", &alice).map(drop)
 }
 

@@ -25,7 +25,7 @@ pub const TESTS: &[Test] = &[
     ("a_group_that_is_gone_has_no_members", group_gone),
     ("a_local_role_keeps_the_group_role", local_role),
     ("a_group_role_with_mfa_goes_to_roles_with_mfa", mfa),
-    ("a_group_role_without_login_is_synchronised", without_login),
+    ("a_group_role_without_login_is_synchronized", without_login),
     ("turned_off_it_leaves_everything", turned_off),
 ];
 
@@ -170,7 +170,7 @@ fn mapped_already(rig: &Rig) -> Result<()> {
         "3a110000-0000-4000-8000-000000000004",
         "user",
     )?;
-    // Whoever has granted it, a synchronised group role belongs to the directory.
+    // Memberships of a synchronized group role follow the directory, whatever role granted them.
     synced.server.sql(
         "CREATE ROLE granter LOGIN; GRANT analysts TO granter WITH ADMIN OPTION;
          GRANT analysts TO stranger WITH ADMIN OPTION GRANTED BY granter",
@@ -247,7 +247,7 @@ fn disabled(rig: &Rig) -> Result<()> {
         ("dave@contoso.com", "account-disabled"),
     ])?;
     synced.expect_members("dba", CAROL)?;
-    // What stands in the way is one row, however often it is found.
+    // An obstacle is one row, however often it is found.
     synced.sync()?;
     let rows = synced.server.sql(
         "SELECT member, count(*), max(run) - min(run) FROM aadauth.group_sync_changes

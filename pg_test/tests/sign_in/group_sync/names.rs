@@ -184,11 +184,11 @@ fn superusers(rig: &Rig) -> Result<()> {
         ("Boss", "created"),
     ])?;
     synced.expect_members("named", "Boss,POSTGRES")?;
-    let labelled = synced.server.sql(
+    let labeled = synced.server.sql(
         "SELECT count(*) FROM pg_shseclabel s JOIN pg_roles r ON r.oid = s.objoid
          WHERE r.rolsuper OR r.rolname = 'azure_pg_admin'",
     )?;
-    ensure(labelled == "0", || labelled)?;
+    ensure(labeled == "0", || labeled)?;
     let superusers = synced
         .server
         .sql("SELECT string_agg(rolname, ',' ORDER BY rolname) FROM pg_roles WHERE rolsuper")?;

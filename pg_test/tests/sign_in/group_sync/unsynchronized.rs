@@ -8,7 +8,7 @@ use crate::Test;
 use crate::rig::{Rig, ensure};
 
 pub const TESTS: &[Test] = &[
-    ("admin_groups_are_not_synchronised", admin),
+    ("admin_groups_are_not_synchronized", admin),
     ("nor_groups_with_privileges", privileged),
     ("what_becomes_privileged_later_stops", later),
     ("nor_groups_of_another_tenant", other_tenant),

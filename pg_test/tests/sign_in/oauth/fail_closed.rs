@@ -57,7 +57,7 @@ pub fn not_preloaded(rig: &Rig) -> Result<()> {
     Ok(())
 }
 
-/// It is put back in every session: the last word stays ours.
+/// It is put back in every session: the final authorization check stays ours.
 pub fn displaced(rig: &Rig) -> Result<()> {
     let other = other_library(rig)?;
     let libraries = format!("aadauth, \"{}\"", other.display());
@@ -147,7 +147,7 @@ pub fn label_removed(rig: &Rig) -> Result<()> {
     own.server
         .sql("SECURITY LABEL FOR pgaadauth ON ROLE dba IS NULL")?;
     let Answer::Ended(Outcome::Refused(refusal)) = connection.bearer_answer()? else {
-        return Err("not refused by the last word".into());
+        return Err("not refused by the final authorization check".into());
     };
     let text = entra_token::client_text(entra_token::Reason::MappingChanged, "dba", None);
     ensure(refusal.message == text, || format!("{refusal:?}"))?;

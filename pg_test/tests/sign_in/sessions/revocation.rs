@@ -1,4 +1,4 @@
-//! Principals who are shut out, and what becomes of their sessions.
+//! Principals who are revoked, and what becomes of their sessions.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -133,7 +133,7 @@ fn until_then(rig: &Rig) -> Result<()> {
         person.object_id
     ))?;
     let revoked_at = Instant::now();
-    until("the principal is shut out", || {
+    until("the principal is revoked", || {
         let sign_in = rig.sign_in(&rig.server, "suspended", &token)?;
         Ok((!sign_in.outcome.is_in()).then_some(()))
     })?;

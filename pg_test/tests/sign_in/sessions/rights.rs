@@ -128,7 +128,7 @@ fn admin_principals(rig: &Rig) -> Result<()> {
     for sql in calls(second) {
         server.sql(&sql)?;
     }
-    // Nor do they shut out superusers.
+    // Nor do they revoke superusers.
     let third = Uuid::new_v4();
     server.sql(&format!(
         "SELECT pgaadauth_create_principal_with_oid('root_person', '{third}', 'user', false, false);
@@ -188,7 +188,7 @@ fn past_the_functions(rig: &Rig) -> Result<()> {
     ensure(left == "1", || left)
 }
 
-/// So that two open transactions don't overfill the list; whoever waits is told soon.
+/// So that two open transactions don't overfill the list; the one that waits is told soon.
 fn one_after_the_other(rig: &Rig) -> Result<()> {
     let (server, mut chief) = with_admin(rig, "revoking-in-turn")?;
     let [first, _] = calls(Uuid::new_v4());
@@ -257,7 +257,7 @@ fn errors(rig: &Rig) -> Result<()> {
             .unwrap_or_default();
         ensure(error.contains(expected), || format!("{sql}: {error}"))?;
     }
-    // Whoever is mapped to no role is revoked all the same; one hears of it.
+    // A principal that is mapped to no role is revoked all the same, with a notice.
     let notice = rig.server.sql(&format!(
         "SET client_min_messages = notice; SELECT aadauth.revoke('{id}', 'tomorrow', 'a test')"
     ))?;
