@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use entra_token::{
-    Claims, Envelope, Judgement, Mapping, Membership, Policy, PrincipalKind, Reason, RevocableIds,
+    Claims, Envelope, Judgment, Mapping, Membership, Policy, PrincipalKind, Reason, RevocableIds,
     SigningKey, TokenVersion, judge,
 };
 
@@ -170,26 +170,26 @@ fn compare(
         _ => MembershipSource::Claim,
     };
     let mut problem = None;
-    let judge = |membership, now| -> Result<Judgement, Refusal> {
+    let judge = |membership, now| -> Result<Judgment, Refusal> {
         let is_revoked = match RevocableIds::of(mapping, claims) {
             Some(ids) => sessions::is_revoked(&ids).map_err(|reason| Refusal::new(reason, role))?,
             None => false,
         };
-        let judgement = judge(policy, mapping, claims, membership, now);
-        Ok(judgement.with_revocation(is_revoked))
+        let judgment = judge(policy, mapping, claims, membership, now);
+        Ok(judgment.with_revocation(is_revoked))
     };
-    let mut judgement = judge(claimed, now)?;
-    if judgement.hinges_on_membership()
+    let mut judgment = judge(claimed, now)?;
+    if judgment.hinges_on_membership()
         && let Some(known) = membership::look_up(claims, group)
     {
         // That may have taken a while: the token is judged as of now.
         let now = clock::micros() / 1_000_000;
-        judgement = judge(known.membership, now)?;
+        judgment = judge(known.membership, now)?;
         (source, problem) = (known.source, known.problem);
     }
     let asked = (mapping.kind == PrincipalKind::Group).then_some(EventMembership { group, source });
-    let checks = record::checks(&judgement, asked);
-    let Some(reason) = judgement.refusal else {
+    let checks = record::checks(&judgment, asked);
+    let Some(reason) = judgment.refusal else {
         return Ok(checks.into_iter().find(|check| check.membership.is_some()));
     };
     let refusal = Refusal::new(reason, role).with_checks(checks);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use entra_token::{Judgement, PRINCIPAL_CHECK, PrincipalKind, Reason};
+use entra_token::{Judgment, PRINCIPAL_CHECK, PrincipalKind, Reason};
 
 use super::attempt;
 use super::refusal::Refusal;
@@ -21,8 +21,8 @@ use crate::{sessions, statistics};
 const ENTRA_TOKEN: &str = "entra-token";
 
 /// Every check's outcome, as the audit keeps it. `membership` is what was asked about it, and whom.
-pub fn checks(judgement: &Judgement, membership: Option<EventMembership>) -> Vec<EventCheck> {
-    judgement
+pub fn checks(judgment: &Judgment, membership: Option<EventMembership>) -> Vec<EventCheck> {
+    judgment
         .checks
         .iter()
         .map(|check| EventCheck {

@@ -23,32 +23,32 @@ pub struct Check {
 
 /// Every rule with its outcome, in the order in which they count.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Judgement {
+pub struct Judgment {
     /// All checks; none is left out because an earlier one failed.
     pub checks: Vec<Check>,
     /// Why the sign-in is refused: the first check that failed.
     pub refusal: Option<Reason>,
 }
 
-impl Judgement {
-    fn of(checks: Vec<Check>) -> Judgement {
+impl Judgment {
+    fn of(checks: Vec<Check>) -> Judgment {
         let refusal = checks.iter().find_map(|check| check.outcome.err());
-        Judgement { checks, refusal }
+        Judgment { checks, refusal }
     }
 
     /// Adds the last check: that the sign-in is not revoked ([`crate::RevocableIds`]).
     ///
-    /// To be asked before [`Judgement::hinges_on_membership`]: about who is revoked, no directory is
+    /// To be asked before [`Judgment::hinges_on_membership`]: about who is revoked, no directory is
     /// asked.
     #[must_use]
-    pub fn with_revocation(mut self, is_revoked: bool) -> Judgement {
+    pub fn with_revocation(mut self, is_revoked: bool) -> Judgment {
         let outcome = if is_revoked {
             Err(Reason::Revoked)
         } else {
             Ok(())
         };
         self.checks.push(check(REVOCATION_CHECK, outcome));
-        Judgement::of(self.checks)
+        Judgment::of(self.checks)
     }
 
     /// Whether nothing is against the sign-in but that it is not known yet whether the principal is
@@ -66,14 +66,14 @@ impl Judgement {
 /// ([`Claims::membership`]) or from the directory; it matters to group roles only. `now` is in Unix
 /// seconds.
 ///
-/// Revocations are the server's to know, which adds them ([`Judgement::with_revocation`]).
+/// Revocations are the server's to know, which adds them ([`Judgment::with_revocation`]).
 pub fn judge(
     policy: &Policy,
     mapping: &Mapping,
     claims: &Claims,
     membership: Membership,
     now: i64,
-) -> Judgement {
+) -> Judgment {
     let [issuer, version, tenant_of_token] = origin(policy, claims);
     let mut checks = vec![
         issuer,
@@ -89,17 +89,17 @@ pub fn judge(
         check(PRINCIPAL_CHECK, principal(mapping, claims, membership)),
         check("multi-factor", mfa(mapping, claims)),
     ]);
-    Judgement::of(checks)
+    Judgment::of(checks)
 }
 
 /// Judges what can be judged of a verified token without a role: all of [`judge`] but the rules
 /// that need a mapping.
-pub fn judge_token(policy: &Policy, claims: &Claims, now: i64) -> Judgement {
+pub fn judge_token(policy: &Policy, claims: &Claims, now: i64) -> Judgment {
     let mut checks = origin(policy, claims).to_vec();
     checks.extend(audience_and_times(policy, claims, now));
     checks.extend(kind_and_client(claims));
     checks.push(check("object id", object_id(claims)));
-    Judgement::of(checks)
+    Judgment::of(checks)
 }
 
 fn check(name: &'static str, outcome: Result<(), Reason>) -> Check {

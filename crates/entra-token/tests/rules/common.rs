@@ -15,7 +15,7 @@ use aws_lc_rs::signature::{KeyPair, RSA_PKCS1_SHA256, RsaEncoding, RsaKeyPair};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use entra_token::{
-    Audience, Authority, Claims, Envelope, Judgement, KeySet, Mapping, Policy, PrincipalKind,
+    Audience, Authority, Claims, Envelope, Judgment, KeySet, Mapping, Policy, PrincipalKind,
     Reason, TokenVersion, judge,
 };
 use serde_json::{Value, json};
@@ -242,7 +242,7 @@ pub fn sign_in(token: &str, mapping: &Mapping) -> Result<(), Reason> {
         .map_or(Ok(()), Err)
 }
 
-pub fn judged(policy: &Policy, mapping: &Mapping, claims: &Claims, now: i64) -> Judgement {
+pub fn judged(policy: &Policy, mapping: &Mapping, claims: &Claims, now: i64) -> Judgment {
     judge(
         policy,
         mapping,

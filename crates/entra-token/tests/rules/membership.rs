@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::common::*;
 
-/// Catalogue 29: groups.
+/// Catalog 29: groups.
 #[test]
 fn membership_is_read_from_group_ids() {
     let with_groups = |groups: Value| setting(user_v1(), "groups", groups);
