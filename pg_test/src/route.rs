@@ -1,4 +1,4 @@
-//! How the lines of pg_hba.conf that are ours stand before a server.
+//! By which method a server of the tests asks for tokens, and the files that it needs for that.
 
 use std::env;
 
@@ -63,7 +63,7 @@ impl Route {
     }
 }
 
-/// A line of ours as the alternate HBA file has it; others as they are.
+/// An aadauth line as it is written in the alternate HBA file; other lines are unchanged.
 fn on_trust(line: &str) -> String {
     let is_ours = |service: &str| {
         let name = service.trim_matches('"').rsplit('/').next();

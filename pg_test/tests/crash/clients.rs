@@ -137,7 +137,7 @@ impl Load {
         self.attempt(self.keys.first()?, None, mark.to_owned())
     }
 
-    /// `None` when nobody listens, so that the server has not heard of it.
+    /// `None` when the server does not listen, so that it has not heard of the attempt.
     fn attempt(&self, key: &Key, address: Option<Ipv4Addr>, mark: String) -> Option<Attempt> {
         let parameters = [
             ("user", key.role.as_str()),

@@ -1,4 +1,4 @@
-//! The package is removed, and nobody gets in by that.
+//! Removing the package lets nobody in.
 
 use pg_test::Result;
 use pg_test::rig::ensure;

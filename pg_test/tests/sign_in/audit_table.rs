@@ -113,7 +113,7 @@ fn retention(rig: &Rig) -> Result<()> {
     )?;
     await_roles(&server, "old-1 old-2 old-3 old-4")?;
 
-    // Somebody who reads holds that up, and nobody else.
+    // A reader delays that, and delays nothing else.
     let (mut reader, _) = rig.connect(&server, "auditor")?;
     reader.request()?;
     reader.password(rig.token_of(&auditor)?.as_bytes())?;

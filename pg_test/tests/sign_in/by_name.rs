@@ -269,7 +269,7 @@ fn types(rig: &Rig) -> Result<()> {
     )
 }
 
-/// With no directory nobody is asked; one that doesn't answer is no reason to refuse.
+/// Without a directory there is no lookup; a directory that does not respond is no reason to refuse.
 fn offline(rig: &Rig) -> Result<()> {
     let mut own = rig.directory_server_with("by-oid-offline", |plan, _| {
         Ok(plan.set("aadauth.directory_timeout", "2s"))

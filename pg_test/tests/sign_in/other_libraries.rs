@@ -1,5 +1,5 @@
-//! Together with other users of the authentication hook, before and after ours in
-//! `shared_preload_libraries`: each is told of a refusal as one, and none can let anybody in.
+//! Beside other libraries with an authentication hook, before and after aadauth in
+//! `shared_preload_libraries`: each sees a refusal as a refusal, and none can let anybody in.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -32,7 +32,7 @@ fn chained_hook(rig: &Rig, server: &str, name: &str) -> Result<PathBuf> {
     Ok(library)
 }
 
-/// A server with ours between two that chain the hook, on whose first line even a mapped role's password counts.
+/// A server with aadauth between two libraries that chain the hook, whose first line takes passwords of mapped roles too.
 fn between(rig: &Rig, name: &str) -> Result<Server> {
     let first = chained_hook(rig, name, "first")?;
     let second = chained_hook(rig, name, "second")?;

@@ -35,7 +35,7 @@ pub const TESTS: &[Test] = &[
     ),
 ];
 
-/// Called in a session, what libpam calls answers that there is nobody to authenticate.
+/// A session that calls the module's entry points gets the error that there is nobody to authenticate.
 fn in_a_session(rig: &Rig) -> Result<()> {
     let library = rig.run().path().join("caller.so");
     shared_library("pam/caller.c", &library, &[])?;

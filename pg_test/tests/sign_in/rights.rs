@@ -139,11 +139,11 @@ fn set_role(rig: &Rig) -> Result<()> {
         let sql = format!("SET ROLE chief; {sql}");
         denied(&maker.psql("", &sql)?, &sql)?;
     }
-    // Nor may an admin's session act while it is somebody else.
+    // Nor may an admin's session map roles after SET ROLE to another.
     server.sql("CREATE ROLE other CREATEROLE; GRANT other TO chief")?;
     let sql = format!("SET ROLE other; {}", create("x2"));
     denied(&run(rig, &server, &chief, &sql)?, &sql)?;
-    // Nor does a function that an admin owns act for those who call it.
+    // Nor does a SECURITY DEFINER function that an admin owns map roles for its callers.
     server.sql(
         "CREATE FUNCTION public.lend(sql text) RETURNS void LANGUAGE plpgsql SECURITY DEFINER
              AS $$ BEGIN EXECUTE sql; END $$;

@@ -194,7 +194,7 @@ fn read_files(directory: &Path, places: &mut Vec<(String, Vec<u8>)>) -> Result<(
     for entry in fs::read_dir(directory)? {
         let path = entry?.path();
         if path.is_dir() {
-            // Databases as initdb made them are large, and no place of ours but for the audit, which
+            // The databases that initdb made are large, and the library writes to none but the audit's, which
             // was read as a table.
             if !path.ends_with("base/1") && !path.ends_with("base/4") {
                 read_files(&path, places)?;

@@ -1,4 +1,4 @@
-//! What monitoring is told: exact numbers, to those who may have them.
+//! Counters for monitoring: exact, and only for roles that may read them.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -139,7 +139,7 @@ fn attempts(rig: &Rig) -> Result<()> {
     ensure(sum.is_some_and(|sum| (6..6_000_000).contains(&sum)), || {
         format!("{sum:?} microseconds for six decisions")
     })?;
-    // A method that is none of ours; the superuser's own connection is one.
+    // A method that is not aadauth's, such as that of the superuser's own connection.
     server.sql("SELECT")?;
     expect(
         &read_over(&mut reader)?,

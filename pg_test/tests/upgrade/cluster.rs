@@ -149,7 +149,7 @@ fn labels_alone(servers: &Servers) -> Result<()> {
 
 fn not_preloaded(servers: &Servers, name: &str) -> Result<Server> {
     let plan: Plan = servers.newer.plan(&servers.rig, name)?;
-    // Without the library, no line of ours would be understood.
+    // Without the library, PostgreSQL would not accept an aadauth line.
     plan.unset("shared_preload_libraries")
         .hba(&[])
         .set_up(servers.rig.run())

@@ -1,4 +1,4 @@
-//! Who is mapped on a server that is upgraded or dumped, and what must be so afterwards.
+//! The mappings of a server that is upgraded or dumped, and what must hold afterwards.
 
 use pg_test::Result;
 use pg_test::client::Printed;

@@ -80,11 +80,11 @@ fn displaced(rig: &Rig, name: &str, defines: &[&str]) -> Result<()> {
     check(&server)
 }
 
-/// Without our part of shared memory nothing can be decided, so everybody is refused.
+/// Without the library's part of shared memory nothing can be decided, so everybody is refused.
 fn startup_displaced(rig: &Rig) -> Result<()> {
     let library = build(rig, "startup", &["UNCHAINED_STARTUP"])?;
     let server = plan(rig, "startup", &library)?;
-    // In the order in which the libraries are loaded, ours has been set up and is not called.
+    // The other library is loaded last, and does not call our shmem_startup hook.
     let server = rig.start_plan(server)?;
     for role in ["postgres", "nobody"] {
         let (mut connection, _) = rig.connect(&server, role)?;
@@ -97,7 +97,7 @@ fn startup_displaced(rig: &Rig) -> Result<()> {
     Ok(())
 }
 
-/// A file of somebody else's with lines that let everybody in: its trust lines are no different.
+/// Another file with lines that let everybody in: its trust lines demand a credential as well.
 fn another_file(rig: &Rig) -> Result<()> {
     let other = rig.run().path().join("other_hba.conf");
     fs::write(&other, "local all postgres peer\nhost all all all trust\n")?;

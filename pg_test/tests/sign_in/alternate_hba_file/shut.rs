@@ -1,4 +1,4 @@
-//! Whatever is missing or broken, nobody passes on trust.
+//! Whatever is missing or broken, a `trust` line lets nobody in without a credential.
 
 use std::fs;
 use std::io::Write;

@@ -175,13 +175,13 @@ fn other_methods(rig: &Rig) -> Result<()> {
     let printed = rig
         .attempt(&server, "taken", "secret")
         .psql("", "SELECT 1")?;
-    // For who may know, and not for the client.
+    // In the server log, and not for the client.
     let line = "hostssl all all all trust";
     ensure(!printed.success && !printed.error.contains(line), || {
         format!("{printed:?}")
     })?;
     server.wait_for_log(mark, &format!("aadauth.hba_file names such as: {line}"))?;
-    // A token goes over TLS alone, whatever the line is for.
+    // A token is accepted only over TLS, whatever the line is for.
     server.sql("DROP ROLE taken")?;
     rig.map(&server, "plain", &person.object_id.to_string(), "user")?;
     let (connection, mark) =

@@ -50,7 +50,7 @@ pub fn renamed(rig: &Rig) -> Result<()> {
     ensure(labels == "0", || format!("{labels} labels"))
 }
 
-/// An administrator who loses the right while the directory is asked.
+/// An administrator who loses the right during the lookup.
 pub fn dismissed(rig: &Rig) -> Result<()> {
     let own = rig.directory_server_with("by-name-dismissed", |plan, _| {
         Ok(plan.set("aadauth.directory_timeout", "30s"))

@@ -64,7 +64,7 @@ pub fn ttl_over(rig: &Rig) -> Result<()> {
         format!("refused after {:?} only", asked.elapsed())
     })?;
     rig.expect_refused(&own.server, "dba", &sign_in, "not-a-group-member")?;
-    // The same, when there is nobody to ask then.
+    // The same, with the directory down.
     own.accepted("loop-b", &alice)?;
     own.emulator.stop()?;
     let source = own.accepted("loop-b", &alice)?;

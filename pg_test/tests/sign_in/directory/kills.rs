@@ -18,12 +18,12 @@ use crate::rig::{Rig, Subject, ensure, library_directory, library_place};
 
 const ASKERS: usize = 10;
 const VICTIMS: usize = 3;
-/// The victims' role, which is in their process titles and nobody else's.
+/// The victims' role, which only their process titles contain.
 const VICTIMS_ROLE: &str = "loop-a";
 /// Longer than any answer takes, and shorter than what a test would call a hang.
 const HANG: Duration = Duration::from_secs(30);
 
-/// Who asks for which role, and whether they are in its group.
+/// The user, the role that they sign in to, and whether they are a member of its group.
 const CASES: &[(&str, &str, bool)] = &[
     (ALICE, "dba", true),
     (STRANGER, "dba", false),
@@ -115,7 +115,7 @@ impl<'a> Storm<'a> {
         })?;
         self.await_free()?;
 
-        // Longer than the server waits: nobody is told anything.
+        // Longer than the server waits.
         self.slow(4000)?;
         let late = self.ask_while(|storm| storm.victims().map(drop))?;
         ensure(late.iter().all(|told| *told == Told::Nothing), || {
@@ -139,7 +139,7 @@ impl<'a> Storm<'a> {
             .disturb(&json!({ "fault": fault, "endpoint": "graph" }))
     }
 
-    /// Has everybody ask while `meanwhile` goes on. Nobody may be told what is wrong.
+    /// Runs sign-ins of all users during `meanwhile`. None may get a wrong result.
     fn ask_while(&self, meanwhile: impl FnOnce(&Self) -> Result<()>) -> Result<Vec<Told>> {
         std::thread::scope(|scope| {
             let askers: Vec<_> = (0..ASKERS)

@@ -1,4 +1,4 @@
-//! Who is a member, and who is asked.
+//! Memberships: from the token, and from the directory.
 
 use std::net::TcpListener;
 
@@ -30,7 +30,7 @@ fn principals() -> [(&'static str, Subject); 5] {
     ]
 }
 
-/// The ways in which a token speaks of groups, and who is asked then.
+/// The ways in which a token lists groups, and whether the directory is asked.
 fn tokens(own: &DirectoryServer<'_>, subject: &Subject) -> Result<[(&'static str, String); 4]> {
     let token = || own.token(subject.clone()).without("groups");
     let claim = own.token(subject.clone());
@@ -90,7 +90,7 @@ pub fn nested(rig: &Rig) -> Result<()> {
     for role in ["loop-a", "loop-b"] {
         own.refused(role, &stranger, "not-a-group-member")?;
     }
-    // Membership leads upwards alone: the guest is in analysts, which contains dba.
+    // A member of the outer group is no member of the nested one: the guest is in analysts, which contains dba.
     let guest = own.silent_user(GUEST)?;
     own.accepted("analysts", &guest)?;
     own.refused("dba", &guest, "not-a-group-member").map(drop)
@@ -111,7 +111,7 @@ pub fn stranger(rig: &Rig) -> Result<()> {
     own.accepted("dba", &own.silent_user(ALICE)?)?;
     let source = own.refused("analysts", &stranger, "not-a-group-member")?;
     ensure(source == "directory", || source)?;
-    // A user role is no group role of the same id, and nobody is asked about it.
+    // A user role is no group role of the same id, and the directory is not asked about it.
     let nobody = Uuid::new_v4().to_string();
     rig.map_unasked(&own.server, "someone", &nobody, "user", "")?;
     let sign_in = own.sign_in("someone", &stranger)?;

@@ -1,4 +1,4 @@
-//! Directories and workers on their bad days: bounded waits, clear reasons, and nobody else disturbed.
+//! Directories and workers that fail: bounded waits, clear reasons, and no effect on other sign-ins.
 
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
@@ -252,7 +252,7 @@ pub fn busy(rig: &Rig) -> Result<()> {
     ensure(start.elapsed() < Duration::from_secs(30), || {
         format!("refused after {:?} only", start.elapsed())
     })?;
-    // Those who need no answer are not concerned.
+    // Sign-ins that need no lookup are not affected.
     let claimed = own.token(Subject::User(ALICE.to_owned())).text()?;
     own.accepted("dba", &claimed)?;
     // Their clients go away: when their time is over at the latest, there is room again.

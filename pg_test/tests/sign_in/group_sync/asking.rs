@@ -1,4 +1,4 @@
-//! `pgaadauth_sync_roles_for_group_members()`: who may ask, when, and what the answer is. And who may
+//! `pgaadauth_sync_roles_for_group_members()`: who may call it, when, and what it returns. And who may
 //! read what was done.
 
 use std::process::Command;

@@ -1,4 +1,4 @@
-//! Who gets a role, and who gets and loses the group role.
+//! Which members get a role of their own, and which get and lose the group role.
 
 use pg_test::Result;
 use pg_test::wire::Connection;
@@ -214,7 +214,7 @@ fn shared(rig: &Rig) -> Result<()> {
         format!("{rows:?}")
     })?;
     synced.expect_members("dba", &[ALICE, CAROL].join(","))?;
-    // Who is in one of them no more keeps the other's role. Through the nested group alice was in both.
+    // A member who leaves one of them keeps the other's role. Through the nested group alice was in both.
     synced.emulator.change_members("analysts", &[], &["dba"])?;
     synced.sync_and_expect(&[(ALICE, "revoked"), (CAROL, "revoked")])?;
     synced.expect_members("dba", &[ALICE, CAROL].join(","))?;

@@ -113,7 +113,7 @@ fn role_dropped(rig: &Rig) -> Result<()> {
     ensure(dangling == "0", || {
         format!("{dangling} memberships of nobody")
     })?;
-    // Who drops a member's role gets it back: membership is the directory's to say.
+    // A member's role that is dropped is created again: the directory decides on membership.
     synced.sync_and_expect(&[(ALICE, "created")])
 }
 

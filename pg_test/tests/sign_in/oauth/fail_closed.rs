@@ -212,7 +212,7 @@ pub fn faults(rig: &Rig) -> Result<()> {
             for _ in 0..3 {
                 rig.bearer_refused(&server, "someone", &token, "internal-error")?;
             }
-            // Who hangs up on it leaves the same event.
+            // A client that disconnects on it leaves the same event.
             let event = refused_and_gone(rig, &server, &token)?;
             ensure(event["reason"] == "internal-error", || event.to_string())
         })?;

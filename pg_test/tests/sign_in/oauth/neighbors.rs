@@ -96,7 +96,7 @@ pub fn both_methods(rig: &Rig) -> Result<()> {
     )
 }
 
-/// One that would let everybody in: a mapped role stays out, and where passwords are off, so do local ones.
+/// A validator that accepts everybody: a mapped role is refused, and where passwords are off, local ones too.
 pub fn another_validator(rig: &Rig) -> Result<()> {
     let other = other_library(rig)?;
     let other = other.display().to_string();
@@ -129,7 +129,7 @@ pub fn another_validator(rig: &Rig) -> Result<()> {
         .map(drop)
 }
 
-/// Core loads it in the middle of the sign-in, after the process has seen to the hook.
+/// PostgreSQL loads it in the middle of the sign-in, after the process has checked the hook.
 pub fn late_hostile_hook(rig: &Rig) -> Result<()> {
     let other = other_library(rig)?.display().to_string();
     let options = format!("validator=\"{other}\"");
@@ -141,7 +141,7 @@ pub fn late_hostile_hook(rig: &Rig) -> Result<()> {
     })?;
     rig.person(&server, "someone")?;
     server.sql("CREATE ROLE local LOGIN REPLICATION; ALTER ROLE someone REPLICATION")?;
-    // It does let in where it leaves the hook alone.
+    // It accepts where it does not take the hook.
     rig.bearer_accepted(&server, "local", "anything")?;
     for role in ["someone", "local"] {
         for more in [

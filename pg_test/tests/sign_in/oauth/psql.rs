@@ -15,7 +15,7 @@ use rustix::process::Signal;
 use super::{issuer, server_with};
 use crate::rig::{Rig, ensure};
 
-/// The application of Azure's command line, which everybody may use.
+/// The application of the Azure CLI, which every user may use.
 const CLIENT: &str = "04b07795-8ddb-461a-bbee-02f9e1bf7b46";
 
 /// The line that docs/oauthbearer.md shows, for this rig.

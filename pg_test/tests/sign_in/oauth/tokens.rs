@@ -47,7 +47,7 @@ fn map_subjects(rig: &Rig, server: &Server) -> Result<()> {
     rig.await_keys(server)
 }
 
-/// Each kind of role, who the server says it is, and what the audit and the log have of it.
+/// Each kind of role, the principal that the server reports, and what the audit and the log record.
 pub fn good(rig: &Rig) -> Result<()> {
     let server = server(rig, "oauth")?;
     map_subjects(rig, &server)?;
@@ -117,7 +117,7 @@ pub fn invalid(rig: &Rig) -> Result<()> {
     ensure(tried > 50, || format!("only {tried} invalid tokens"))
 }
 
-/// No role gets in that is not mapped, whatever the token, and nobody learns which of them exist.
+/// A role that is not mapped is refused, whatever the token, and the client does not learn whether it exists.
 pub fn unmapped(rig: &Rig) -> Result<()> {
     let server = server(rig, "oauth-unmapped")?;
     server.sql("CREATE ROLE local LOGIN PASSWORD 'secret'")?;

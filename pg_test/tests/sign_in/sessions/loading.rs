@@ -1,4 +1,4 @@
-//! Nobody signs in with a token before it is known who is revoked.
+//! No token is accepted before the revocations are loaded.
 
 use std::time::{Duration, Instant};
 
@@ -87,7 +87,7 @@ fn stays(rig: &Rig) -> Result<()> {
 
 fn without_extension(rig: &Rig) -> Result<()> {
     let server = rig.start_plan(rig.plan("no-list")?)?;
-    // A label needs the library alone.
+    // A label needs only the library.
     server.sql(
         "CREATE ROLE someone LOGIN;
          SECURITY LABEL FOR pgaadauth ON ROLE someone IS
@@ -125,7 +125,7 @@ fn not_owned(rig: &Rig) -> Result<()> {
     // The list stays what it was.
     expect_rows(&mut session, "SELECT 1", &["1"])?;
     rig.accepted(&server, "someone", &token)?;
-    // Where none was loaded, nobody gets in.
+    // Where no list was loaded, nobody gets in.
     server.restart()?;
     rig.await_keys(&server)?;
     rig.refused(&server, "someone", &token, "revocations-unavailable")?;

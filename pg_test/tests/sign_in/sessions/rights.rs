@@ -1,4 +1,4 @@
-//! Who may revoke whom.
+//! Who may revoke which principals.
 
 use pg_test::Result;
 use pg_test::server::Server;
@@ -141,7 +141,7 @@ fn admin_principals(rig: &Rig) -> Result<()> {
     expect_end(&mut chief, REVOKED)
 }
 
-/// An admin by a group could undo what was done to them alone, if they were quick.
+/// A quick admin whose role is a group's could undo a revocation of themselves.
 fn themselves(rig: &Rig) -> Result<()> {
     let server = rig.server("revoking-oneself", |plan| plan)?;
     server.sql(
@@ -150,7 +150,7 @@ fn themselves(rig: &Rig) -> Result<()> {
     let mut alice = open(rig, &server, "dba", &rig.alice()?)?;
     let restore = "SELECT aadauth.restore('a11ce000-0000-4000-8000-000000000001')";
     expect_error(&mut alice, restore, "one's own session")?;
-    // Nor shorten a revocation that somebody is about to learn of.
+    // Nor shorten a revocation that has not reached the sessions yet.
     let shorten = "SELECT aadauth.revoke('a11ce000-0000-4000-8000-000000000001', now() + '1 s')";
     expect_error(&mut alice, shorten, "one's own session")?;
     let other = Uuid::new_v4();
