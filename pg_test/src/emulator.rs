@@ -216,7 +216,7 @@ impl Emulator {
     ///
     /// # Errors
     /// The emulator isn't running.
-    pub fn membership_questions(&self) -> Result<u64> {
+    pub fn membership_requests(&self) -> Result<u64> {
         let requests = self.control(Method::GET, "/requests", &Value::Null)?;
         let paths = requests["paths"]
             .as_object()

@@ -1,8 +1,8 @@
 //! Servers on which the library itself asks, by the `trust` lines of an alternate HBA file (`aadauth.hba_file`), while
 //! the server's own pg_hba.conf rejects.
 
+pub mod fail_closed;
 pub mod hostile_hook;
-pub mod shut;
 pub mod sign_ins;
 
 use pg_test::Result;

@@ -28,7 +28,7 @@ pub const TESTS: &[Test] = &[
     ),
     ("statistics_list_nobody", column_statistics),
     ("an_address_is_no_name", addresses),
-    ("an_auditors_questions_have_an_index", indexes),
+    ("an_auditors_queries_have_an_index", indexes),
     ("the_extension_is_not_dropped_unasked", drop_extension),
     ("a_database_dropped_and_made_again", database_dropped),
     ("a_dump_is_restored_without_an_error", restored_at_rest),
@@ -252,7 +252,7 @@ fn indexes(rig: &Rig) -> Result<()> {
     let server = &rig.server;
     let sign_in = rig.accepted(server, "alice@contoso.com", &rig.alice()?)?;
     rig.event(server, &sign_in.mark)?;
-    for question in [
+    for condition in [
         "principal = 'alice@contoso.com'",
         "role = 'alice@contoso.com'",
         "client = '127.0.0.1'",
@@ -261,17 +261,17 @@ fn indexes(rig: &Rig) -> Result<()> {
     ] {
         let plan = server.sql(&format!(
             "SET enable_seqscan = off; SET enable_bitmapscan = off; SET role aadauth_auditor;
-             EXPLAIN SELECT * FROM aadauth.sign_ins WHERE {question} LIMIT 20"
+             EXPLAIN SELECT * FROM aadauth.sign_ins WHERE {condition} LIMIT 20"
         ))?;
         ensure(
             plan.contains("Index Scan") && !plan.contains("Seq Scan"),
-            || format!("{question}: {plan}"),
+            || format!("{condition}: {plan}"),
         )?;
         let filters = plan.lines().filter(|line| line.contains("Filter:"));
         for filter in filters {
             ensure(
                 !filter.contains("127.0.0.1") && !filter.contains("alice"),
-                || format!("{question} is no condition of the index: {plan}"),
+                || format!("{condition} is no condition of the index: {plan}"),
             )?;
         }
     }

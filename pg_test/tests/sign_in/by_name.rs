@@ -1,6 +1,6 @@
 //! Roles that are mapped by a name in the directory, and types that it is asked about.
 
-mod meanwhile;
+mod concurrent;
 mod outcomes;
 mod refused;
 mod replay;
@@ -26,11 +26,11 @@ pub const TESTS: &[Test] = &[
         "nobody_is_asked_for_those_who_may_not",
         refused::not_allowed,
     ),
-    ("a_cancelled_question_leaves_nothing", refused::cancelled),
-    ("a_role_that_is_renamed_meanwhile", meanwhile::renamed),
+    ("a_cancelled_request_leaves_nothing", refused::cancelled),
+    ("a_role_that_is_renamed_meanwhile", concurrent::renamed),
     (
         "an_administrator_who_is_none_when_the_answer_comes",
-        meanwhile::dismissed,
+        concurrent::dismissed,
     ),
     ("a_dump_replays_without_asking", replay::dump),
 ];

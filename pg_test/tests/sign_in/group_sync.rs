@@ -1,10 +1,10 @@
 //! Group sync: the members of mapped groups have roles of their own, and what they have by them.
 
-pub mod asking;
 pub mod failures;
 pub mod large;
 pub mod members;
 pub mod names;
+pub mod on_demand;
 pub mod races;
 pub mod unsynchronized;
 

@@ -1,4 +1,4 @@
-//! Signing keys: rotation, an authority that is away, slow or flooded with questions.
+//! Signing keys: rotation, an authority that is away, slow or flooded with requests.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};

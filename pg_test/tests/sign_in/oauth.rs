@@ -24,7 +24,7 @@ pub const TESTS: &[Test] = &[
     ("replication", tokens::replication),
     ("a_connection_without_tls", tokens::without_tls),
     ("no_part_of_a_token_is_left", tokens::none_left),
-    ("a_question_for_the_configuration", messages::discovery),
+    ("a_request_for_the_configuration", messages::discovery),
     ("messages_that_can_t_be_understood", messages::malformed),
     ("a_client_that_hangs_up_on_a_refusal", messages::hangs_up),
     ("both_methods_on_one_server", neighbors::both_methods),

@@ -36,7 +36,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
         "role-not-mapped",
         "oauth::a_role_that_is_not_mapped_or_not_there",
     ),
-    ("token-discovery", "oauth::a_question_for_the_configuration"),
+    ("token-discovery", "oauth::a_request_for_the_configuration"),
     ("wrong-line", "hba_lines::trust_line"),
     ("mapping-changed", "prompt::label_removed"),
     ("password-disabled", "local_roles::entra_only_mode"),
@@ -75,10 +75,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
         "directory-timed-out",
         "directory::a_bad_graph_is_waited_for_briefly",
     ),
-    (
-        "directory-busy",
-        "directory::too_many_questions_are_turned_away",
-    ),
+    ("directory-busy", "directory::too_many_requests_are_refused"),
     ("mfa-unprovable", "reasons::a_v2_token_cannot_prove_mfa"),
     (
         "revocations-unavailable",

@@ -49,7 +49,7 @@ const OPEN: &[(&[&str], &str)] = &[
     (&["host all all all reject", "local all all peer"], "line 2"),
 ];
 
-const SHUT: &[&[&str]] = &[
+const CLOSED: &[&[&str]] = &[
     &["local all postgres peer", "host all all all reject"],
     &[
         "host all all all reject",
@@ -86,7 +86,7 @@ pub fn own_file(rig: &Rig) -> Result<()> {
         let what = format!("{lines:?}");
         expect(&server, &what, &[(CODE, &["pg_hba.conf", says])])?;
     }
-    for lines in SHUT {
+    for lines in CLOSED {
         write(lines)?;
         expect_silence(&server, &format!("{lines:?}"))?;
     }

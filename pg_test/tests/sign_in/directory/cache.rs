@@ -81,14 +81,14 @@ pub fn ttl_zero(rig: &Rig) -> Result<()> {
         Ok(plan.set("aadauth.group_cache_ttl", "0"))
     })?;
     let alice = own.silent_user(ALICE)?;
-    let questions = own.questions_during(|| {
+    let requests = own.requests_during(|| {
         for _ in 0..3 {
             let source = own.accepted("dba", &alice)?;
             ensure(source == "directory", || source)?;
         }
         Ok(())
     })?;
-    ensure(questions == 3, || format!("{questions} questions"))?;
+    ensure(requests == 3, || format!("{requests} requests"))?;
     // Nor is anything kept for when the setting is another one.
     own.server
         .configure(&[("aadauth.group_cache_ttl", Some("1h"))])?;
@@ -155,7 +155,7 @@ pub fn hundred_at_once(rig: &Rig) -> Result<()> {
     own.emulator
         .disturb(&json!({ "fault": { "slow": 1500 }, "endpoint": "graph" }))?;
     let token = own.silent(Subject::ServicePrincipal("reporting".to_owned()))?;
-    let questions = own.questions_during(|| {
+    let requests = own.requests_during(|| {
         let sources = std::thread::scope(|scope| {
             let threads: Vec<_> = (0..100)
                 .map(|_| scope.spawn(|| own.rig.accepted(&own.server, "analysts", &token)))
@@ -167,7 +167,7 @@ pub fn hundred_at_once(rig: &Rig) -> Result<()> {
         })?;
         ensure(sources.len() == 100, || sources.len().to_string())
     })?;
-    ensure(questions == 1, || {
-        format!("{questions} questions for a hundred sign-ins")
+    ensure(requests == 1, || {
+        format!("{requests} requests for a hundred sign-ins")
     })
 }

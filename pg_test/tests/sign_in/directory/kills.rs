@@ -242,7 +242,7 @@ impl<'a> Storm<'a> {
         Ok(())
     }
 
-    /// A slot may be held for as long as its question might have taken, and no longer.
+    /// A slot may be held for as long as its request might have taken, and no longer.
     fn await_free(&self) -> Result<()> {
         until_within(Duration::from_secs(10), "all slots are free", || {
             Ok((self.own.server.sql("SELECT slots()")? == "0").then_some(()))

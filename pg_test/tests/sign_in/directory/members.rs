@@ -102,11 +102,11 @@ pub fn stranger(rig: &Rig) -> Result<()> {
     let source = own.refused("dba", &stranger, "not-a-group-member")?;
     ensure(source == "directory", || source)?;
     // That is kept as well, for a while.
-    let questions = own.questions_during(|| {
+    let requests = own.requests_during(|| {
         let source = own.refused("dba", &stranger, "not-a-group-member")?;
         ensure(source == "cache", || source)
     })?;
-    ensure(questions == 0, || format!("{questions} questions"))?;
+    ensure(requests == 0, || format!("{requests} requests"))?;
     // What is known of one is not said of another, nor of another group.
     own.accepted("dba", &own.silent_user(ALICE)?)?;
     let source = own.refused("analysts", &stranger, "not-a-group-member")?;
@@ -165,7 +165,7 @@ pub fn asked_last(rig: &Rig) -> Result<()> {
     )?;
     let with_groups = || own.token(Subject::User(ALICE.to_owned()));
     let alice = || with_groups().without("groups");
-    let questions = own.questions_during(|| {
+    let requests = own.requests_during(|| {
         let expired = alice().expires_in(-3600).text()?;
         rig.refused(&own.server, "dba", &expired, "expired")?;
         let elsewhere = alice().claim("aud", "api://elsewhere").text()?;
@@ -181,9 +181,9 @@ pub fn asked_last(rig: &Rig) -> Result<()> {
         let nowhere = with_groups().claim("groups", json!([])).text()?;
         own.refused("dba", &nowhere, "not-a-group-member").map(drop)
     })?;
-    ensure(questions == 0, || format!("{questions} questions"))?;
-    let questions = own.questions_during(|| own.accepted("dba", &alice().text()?).map(drop))?;
-    ensure(questions == 1, || format!("{questions} questions"))
+    ensure(requests == 0, || format!("{requests} requests"))?;
+    let requests = own.requests_during(|| own.accepted("dba", &alice().text()?).map(drop))?;
+    ensure(requests == 1, || format!("{requests} requests"))
 }
 
 pub fn not_configured(rig: &Rig) -> Result<()> {
@@ -191,7 +191,7 @@ pub fn not_configured(rig: &Rig) -> Result<()> {
         Ok(plan.unset("aadauth.credential"))
     })?;
     let alice = own.silent_user(ALICE)?;
-    let questions =
-        own.questions_during(|| own.refused("dba", &alice, "groups-unknown").map(drop))?;
-    ensure(questions == 0, || format!("{questions} questions"))
+    let requests =
+        own.requests_during(|| own.refused("dba", &alice, "groups-unknown").map(drop))?;
+    ensure(requests == 0, || format!("{requests} requests"))
 }

@@ -128,7 +128,7 @@ pub fn role_changes(rig: &Rig) -> Result<()> {
     })
 }
 
-/// The directory takes its time with the last question, and the label goes meanwhile.
+/// The last request to the directory is slow, and the label is removed meanwhile.
 pub fn label_removed(rig: &Rig) -> Result<()> {
     let mut own = rig.directory_server("oauth-removed")?;
     own.server

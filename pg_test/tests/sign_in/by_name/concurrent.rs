@@ -18,7 +18,7 @@ fn meanwhile(
         .disturb(&json!({ "fault": { "slow": 3_000 }, "endpoint": "graph" }))?;
     let outcome = std::thread::scope(|scope| -> Result<Result<()>> {
         let waiting = scope.spawn(ask);
-        own.wait_for_question("SECURITY LABEL FOR pgaadauth")?;
+        own.wait_for_request("SECURITY LABEL FOR pgaadauth")?;
         own.server.sql(other)?;
         Ok(waiting.join().map_err(|_| "a thread panicked")?)
     })?;

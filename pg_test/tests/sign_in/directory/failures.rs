@@ -69,7 +69,7 @@ pub fn bad_graph(rig: &Rig) -> Result<()> {
     })
 }
 
-/// One question hangs for ten seconds; whatever else is asked meanwhile is answered at once.
+/// One request hangs for ten seconds; all others are answered at once.
 pub fn slow(rig: &Rig) -> Result<()> {
     let own = rig.directory_server_with("slow-graph", |plan, _| {
         Ok(plan.set("aadauth.directory_timeout", "30s"))
@@ -99,12 +99,12 @@ pub fn slow(rig: &Rig) -> Result<()> {
 
 /// Sends the token and returns when Graph has been asked.
 fn asking(own: &DirectoryServer<'_>, role: &str, token: &str) -> Result<Connection> {
-    let before = own.emulator.membership_questions()?;
+    let before = own.emulator.membership_requests()?;
     let (mut connection, _) = own.rig.connect(&own.server, role)?;
     connection.request()?;
     connection.password(token.as_bytes())?;
     until("Graph is asked", || {
-        Ok((own.emulator.membership_questions()? > before).then_some(()))
+        Ok((own.emulator.membership_requests()? > before).then_some(()))
     })?;
     Ok(connection)
 }
