@@ -149,7 +149,7 @@ fn refuses_all(server: &Server) -> Result<()> {
     server.refuses("local", "local password")?;
     server.refuses("nobody", "anything")?;
     ensure(server.sql("SELECT 'in'")? == "in", || {
-        "the break-glass line doesn't work".to_owned()
+        "the break-glass line does not work".to_owned()
     })
 }
 

@@ -111,7 +111,7 @@ fn expect(server: &Server, what: &str, expected: &[(&str, &[&str])]) -> Result<(
         for word in *words {
             let word = word.replace(MAJOR, &major);
             ensure(finding.text.contains(&word), || {
-                format!("{what}: {code} doesn't say {word:?}:{}", list())
+                format!("{what}: {code} does not say {word:?}:{}", list())
             })?;
         }
     }

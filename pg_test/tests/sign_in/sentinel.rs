@@ -88,7 +88,7 @@ fn no_part_is_left(rig: &Rig) -> Result<()> {
     // The search itself is not blind: the log has the principal's id.
     let id = person.object_id.to_string();
     ensure(server.log()?.contains(&id), || {
-        "the log doesn't name the principal".to_owned()
+        "the log does not name the principal".to_owned()
     })
 }
 

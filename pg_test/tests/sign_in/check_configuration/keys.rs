@@ -36,7 +36,7 @@ pub fn mistakes(rig: &Rig) -> Result<()> {
     server.configure(&[("aadauth.ca_file", Some(&copy))])?;
     expect(
         &server,
-        "keys that can't be renewed",
+        "keys that cannot be renewed",
         &[
             EMULATED,
             (

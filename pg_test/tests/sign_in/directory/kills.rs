@@ -119,7 +119,7 @@ impl<'a> Storm<'a> {
         self.slow(4000)?;
         let late = self.ask_while(|storm| storm.victims().map(drop))?;
         ensure(late.iter().all(|told| *told == Told::Nothing), || {
-            format!("answers that can't have come: {late:?}")
+            format!("impossible responses: {late:?}")
         })?;
         self.own.emulator.behave()?;
         self.await_free()?;

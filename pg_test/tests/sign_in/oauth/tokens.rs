@@ -246,6 +246,6 @@ pub fn none_left(rig: &Rig) -> Result<()> {
         })?;
     }
     ensure(log.contains(&person.object_id.to_string()), || {
-        "the log doesn't name the principal".to_owned()
+        "the log does not name the principal".to_owned()
     })
 }
