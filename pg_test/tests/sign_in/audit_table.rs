@@ -1,4 +1,4 @@
-//! The audit's table: its weeks, how long they are kept, and what becomes of them when the extension or
+//! The audit's table: its weeks, how long they are kept, and what happens to them when the extension or
 //! the database goes, or comes back from a dump.
 
 use std::collections::BTreeSet;
@@ -423,7 +423,7 @@ fn restore(server: &Server, file: &PathBuf) -> Result<String> {
 fn restored_at_rest(rig: &Rig) -> Result<()> {
     let (file, events) = dump(rig, "at-rest")?;
     ensure(events.len() == 2, || format!("{events:?}"))?;
-    // The audit is to be elsewhere meanwhile, as the documents say.
+    // The audit is in another database meanwhile, as the documents say.
     let mut server = rig.start_plan(rig.plan("at-rest")?.set("aadauth.database", "template1"))?;
     let said = restore(&server, &file)?;
     ensure(said.is_empty(), || said)?;

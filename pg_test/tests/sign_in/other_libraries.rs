@@ -101,7 +101,7 @@ fn chained(rig: &Rig) -> Result<()> {
     rig.expect_refused(&server, "by_scram", &sign_in, "wrong-line")
 }
 
-/// They hear of it before anything is recorded.
+/// They are called before anything is recorded.
 fn banned(rig: &Rig) -> Result<()> {
     let server = between(rig, "banned")?;
     let person = rig.person(&server, "banned")?;

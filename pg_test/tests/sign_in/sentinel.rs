@@ -1,4 +1,4 @@
-//! No part of a token is to be found anywhere afterwards.
+//! No part of a token remains anywhere afterwards.
 
 use std::collections::HashSet;
 use std::fs;

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::common::*;
 
-/// Every reason of steps 4 to 9: a token that differs from a good one in that respect alone.
+/// Every reason of steps 4 to 9: a token that differs from a valid one in only that respect.
 #[test]
 fn each_reason_has_its_token() {
     let elsewhere = Mapping {

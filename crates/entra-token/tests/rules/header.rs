@@ -183,7 +183,7 @@ fn keys_in_the_header_are_ignored() {
     }
 }
 
-/// Catalog 18: key ids that are none of ours.
+/// Catalog 18: key ids that are not in the key set.
 #[test]
 fn key_ids_are_short_and_printable() {
     for kid in [

@@ -47,7 +47,7 @@ pub fn build(rig: &Rig, name: &str, defines: &[&str]) -> Result<PathBuf> {
     Ok(library)
 }
 
-/// Nobody gets in by what the hostile hook lets pass, and it still hears of every attempt.
+/// Nobody gets in because the hostile hook accepts, and it is still called for every attempt.
 fn displaced(rig: &Rig, name: &str, defines: &[&str]) -> Result<()> {
     let mut server = start(rig, name, defines)?;
     rig.prepare(&server)?;

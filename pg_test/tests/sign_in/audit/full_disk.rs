@@ -196,7 +196,7 @@ pub fn refused(rig: &Rig) -> Result<()> {
     let local = rig
         .attempt(&server, "local", "local password")
         .psql("", "SELECT 1")?;
-    // Off means that nothing is to be recorded of them.
+    // Off: their attempts are not recorded.
     ensure(local.success, || local.error.clone())?;
     server.configure(&[("aadauth.audit_local_sign_ins", Some("on"))])?;
     let mark = server.log()?.len();

@@ -1,5 +1,5 @@
 //! Every kind of principal, mapped by name and by object id, as itself, as a member of a group and as an
-//! administrator: what comes of it is written down and compared with `docs/principal-outcomes.md`.
+//! administrator: the outcome is recorded and compared with `docs/principal-outcomes.md`.
 
 use pg_test::Result;
 use pg_test::place::{source, target};
@@ -122,7 +122,7 @@ pub fn table(rig: &Rig) -> Result<()> {
     })
 }
 
-/// Maps the principal, sees what comes of it, and drops the role.
+/// Maps the principal, records the outcome, and drops the role.
 fn mapped(
     own: &DirectoryServer<'_>,
     kind: &Kind,

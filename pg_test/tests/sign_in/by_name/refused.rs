@@ -56,7 +56,7 @@ pub fn each(rig: &Rig) -> Result<()> {
         &create("dba"),
         &["42710: role \"dba\" already exists"],
     )?;
-    // A deleted principal is found no more.
+    // A deleted principal is not found any more.
     own.server.sql(&create("batch"))?;
     own.server.sql("DROP ROLE batch")?;
     own.emulator.delete("batch")?;

@@ -40,7 +40,7 @@ const MISTAKES: &[Mistake] = &[
     ),
 ];
 
-/// Lines of the server's own file, and what is said of it.
+/// Lines of the server's own file, and what the finding says.
 const OPEN: &[(&[&str], &str)] = &[
     (&["local all postgres trust"], "every client that names"),
     (&["host all all all trust"], "\"someone\""),
@@ -104,7 +104,7 @@ pub fn own_file(rig: &Rig) -> Result<()> {
     expect(&server, "no file", &[(code, &["No such file"])])
 }
 
-/// A service of ours that only the server's own file names: without the library it is asked all the same.
+/// An aadauth service that only the server's own file names: without the library, it is the one that decides.
 pub fn pam_services_of_own_file(rig: &Rig) -> Result<()> {
     let service = pam::service()?;
     let directory = rig.pam_directory("check-own-pam")?;

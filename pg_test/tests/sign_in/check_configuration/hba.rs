@@ -35,7 +35,7 @@ const MISTAKES: &[Mistake] = &[
         "hba-line-open-without-library",
         &["line 3", "trust", "\"someone\""],
     ),
-    // Debian's own, which stands above what people append.
+    // Debian's own, above the lines that are appended.
     (
         &["host all all 127.0.0.1/32 scram-sha-256", OURS],
         "hba-line-before",

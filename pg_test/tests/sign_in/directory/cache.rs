@@ -96,7 +96,7 @@ pub fn ttl_zero(rig: &Rig) -> Result<()> {
     ensure(source == "directory", || source)?;
     let source = own.accepted("dba", &alice)?;
     ensure(source == "cache", || source)?;
-    // And what was kept is of no use when nothing is to be.
+    // Cached answers are not used once caching is off.
     own.server
         .configure(&[("aadauth.group_cache_ttl", Some("0"))])?;
     own.emulator.change_members("dba", &[], &[ALICE])?;

@@ -190,7 +190,7 @@ pub fn refused_and_gone(rig: &Rig, server: &Server, token: &str) -> Result<Value
     Ok(event)
 }
 
-/// What was refused stays refused, though the client hears no more of it.
+/// A refusal stays a refusal, though the client no longer reads it.
 pub fn hangs_up(rig: &Rig) -> Result<()> {
     let server = server(rig, "oauth-hangs-up")?;
     rig.person(&server, "someone")?;

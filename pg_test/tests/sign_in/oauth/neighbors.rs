@@ -119,7 +119,7 @@ pub fn another_validator(rig: &Rig) -> Result<()> {
     let theirs = rig.person(&server, "theirs")?;
     server.sql("CREATE ROLE local LOGIN")?;
     rig.bearer_accepted(&server, "ours", &rig.token_of(&ours)?)?;
-    // It does let in.
+    // It accepts.
     rig.bearer_accepted(&server, "local", "anything")?;
     rig.bearer_refused(&server, "theirs", &rig.token_of(&theirs)?, "wrong-line")?;
     rig.bearer_refused(&server, "theirs", "anything", "wrong-line")?;

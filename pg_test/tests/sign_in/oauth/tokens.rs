@@ -179,7 +179,7 @@ pub fn replication(rig: &Rig) -> Result<()> {
     Ok(())
 }
 
-/// The token has crossed by then, and is refused all the same.
+/// The token has been sent by then, and is still refused.
 pub fn without_tls(rig: &Rig) -> Result<()> {
     let line = line_of(rig, "host all", "all", "delegate_ident_mapping=1");
     let server = server_with(rig, "oauth-plain", &[&line], |plan| plan)?;

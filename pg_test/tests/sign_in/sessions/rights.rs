@@ -257,7 +257,7 @@ fn errors(rig: &Rig) -> Result<()> {
             .unwrap_or_default();
         ensure(error.contains(expected), || format!("{sql}: {error}"))?;
     }
-    // A principal that is mapped to no role is revoked all the same, with a notice.
+    // A principal that is mapped to no role can be revoked too, with a notice.
     let notice = rig.server.sql(&format!(
         "SET client_min_messages = notice; SELECT aadauth.revoke('{id}', 'tomorrow', 'a test')"
     ))?;
