@@ -120,7 +120,7 @@ install: ## install what was built: library, SQL and PAM service file (as root; 
 	    echo 'note: this PostgreSQL is built without PAM; no PAM service file is installed'
 	    lines=(
 	        "    aadauth.hba_file = 'aadauth_hba.conf'" ''
-	        'and in that file, in the data directory, the lines of docs/second-hba-file.md;'
+	        'and in that file, in the data directory, the lines of docs/alternate-hba-file.md;'
 	    )
 	fi
 	printf '%s\n' \
@@ -138,7 +138,7 @@ install: ## install what was built: library, SQL and PAM service file (as root; 
 deb: build ## make a Debian package of it, for Debian's or PGDG's server of PG_CONFIG's major version
 	@PG_CONFIG="$(PG_CONFIG)" packaging/deb
 
-demo: ## sign in to a throw-away server with tokens of the Entra emulator; installs what is missing
+demo: ## sign in to a temporary server with tokens of the Entra emulator; installs what is missing
 	@pg_test/demo start
 
 demo-stop: ## stop what `make demo` left running, and remove it

@@ -1,4 +1,4 @@
-//! Libraries in C that tests load beside ours.
+//! Libraries in C that tests load beside aadauth.
 
 use std::path::Path;
 use std::process::Command;

@@ -153,10 +153,10 @@ impl DirectoryServer<'_> {
     }
 
     /// How often Graph is asked for memberships while `body` runs.
-    pub fn questions_during(&self, body: impl FnOnce() -> Result<()>) -> Result<u64> {
-        let before = self.emulator.membership_questions()?;
+    pub fn requests_during(&self, body: impl FnOnce() -> Result<()>) -> Result<u64> {
+        let before = self.emulator.membership_requests()?;
         body()?;
-        Ok(self.emulator.membership_questions()? - before)
+        Ok(self.emulator.membership_requests()? - before)
     }
 
     /// Signs alice in as a role, with a token that says all that tokens say.
@@ -166,7 +166,7 @@ impl DirectoryServer<'_> {
     }
 
     /// Waits until a session of the superuser's waits for the directory.
-    pub fn wait_for_question(&self, statement: &str) -> Result<()> {
+    pub fn wait_for_request(&self, statement: &str) -> Result<()> {
         until("a session waits for the directory", || {
             let waiting = self.server.sql(&format!(
                 "SELECT count(*) FROM pg_stat_activity

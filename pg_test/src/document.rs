@@ -1,6 +1,6 @@
 //! The fenced blocks of a document, for the tests that run them.
 
-/// A fenced block: what stands behind the fence, its text, and the line that it begins at.
+/// A fenced block: its info string, its text, and the line that it begins at.
 #[derive(Debug)]
 pub struct Block {
     pub kind: String,

@@ -216,7 +216,7 @@ impl Emulator {
     ///
     /// # Errors
     /// The emulator isn't running.
-    pub fn membership_questions(&self) -> Result<u64> {
+    pub fn membership_requests(&self) -> Result<u64> {
         let requests = self.control(Method::GET, "/requests", &Value::Null)?;
         let paths = requests["paths"]
             .as_object()
@@ -261,7 +261,7 @@ impl Emulator {
     }
 
     fn control(&self, method: Method, path: &str, body: &Value) -> Result<Value> {
-        let running = self.running()?.ok_or("the emulator isn't running")?;
+        let running = self.running()?.ok_or("the emulator is not running")?;
         let client = Client::builder().no_proxy().build()?;
         let request = client.request(method, format!("{}{path}", running.control));
         let answer = request

@@ -1,4 +1,4 @@
-//! What a test needs to let people sign in for real: throw-away servers, the Entra emulator, PAM
+//! What a test needs to let people sign in for real: temporary servers, the Entra emulator, PAM
 //! service files, clients, and a look at what crosses the wire.
 //!
 //! Everything runs on 127.0.0.1, below one temporary directory, and ends when its owner is dropped.

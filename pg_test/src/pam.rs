@@ -1,4 +1,4 @@
-//! PAM service files of one server alone.
+//! PAM service files for one server only.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

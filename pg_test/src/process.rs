@@ -39,7 +39,7 @@ pub fn as_postgres(program: impl AsRef<std::ffi::OsStr>) -> Result<Command> {
 /// Runs a command and returns what it printed.
 ///
 /// # Errors
-/// It can't be run or fails; the error has what it printed to standard error.
+/// It cannot be run, or it fails; the error contains its standard error.
 pub fn checked(command: &mut Command) -> Result<String> {
     let name = command.get_program().to_string_lossy().into_owned();
     let output = command

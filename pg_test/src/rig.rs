@@ -345,7 +345,7 @@ pub fn library_directory(run: &RunDirectory, name: &str, features: &[&str]) -> R
         build(&format!("{version},{}", features.join(",")))?;
         let built = target().join("release/libaadauth.so");
         let copied = std::fs::copy(built, &with_features);
-        // Whoever installs next must not find that one.
+        // The next installation must not take that one.
         build(&version)?;
         copied?;
     }

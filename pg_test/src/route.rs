@@ -1,4 +1,4 @@
-//! How the lines of pg_hba.conf that are ours stand before a server.
+//! By which method a server of the tests asks for tokens, and the files that it needs for that.
 
 use std::env;
 
@@ -15,7 +15,7 @@ pub enum Route {
 }
 
 /// The file of [`Route::HbaFile`], in the data directory.
-pub const SECOND_FILE: &str = "second_hba.conf";
+pub const ALTERNATE_HBA_FILE: &str = "alternate_hba.conf";
 
 /// The line that lets the tests in.
 const BREAK_GLASS: &str = "local all postgres peer";
@@ -56,14 +56,14 @@ impl Route {
         match self {
             Route::Pam => vec![("pg_hba.conf", content(&all))],
             Route::HbaFile => vec![
-                (SECOND_FILE, content(&all)),
+                (ALTERNATE_HBA_FILE, content(&all)),
                 ("pg_hba.conf", content(REJECT)),
             ],
         }
     }
 }
 
-/// A line of ours as the second file has it; others as they are.
+/// An aadauth line as it is written in the alternate HBA file; other lines are unchanged.
 fn on_trust(line: &str) -> String {
     let is_ours = |service: &str| {
         let name = service.trim_matches('"').rsplit('/').next();

@@ -14,7 +14,7 @@ use crate::Result;
 use crate::pam;
 use crate::place::{RunDirectory, give_to_server, major_of, pg_config_says};
 use crate::process::{Owned, as_postgres, checked, postgres_account, signal};
-use crate::route::{Route, SECOND_FILE};
+use crate::route::{ALTERNATE_HBA_FILE, Route};
 use crate::wait::until;
 
 /// Stands for the server's major version, where that is part of a text.
@@ -422,7 +422,7 @@ impl Server {
             ("log_line_prefix".to_owned(), "%m [%p] ".to_owned()),
         ];
         if self.plan.route == Route::HbaFile {
-            settings.push(("aadauth.hba_file".to_owned(), SECOND_FILE.to_owned()));
+            settings.push(("aadauth.hba_file".to_owned(), ALTERNATE_HBA_FILE.to_owned()));
         }
         settings.extend(self.plan.settings.clone());
         let settings: String = settings

@@ -13,7 +13,7 @@ use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_postgres::tls::{ChannelBinding, MakeTlsConnect, TlsConnect, TlsStream};
 
-/// A client that trusts the authorities in a PEM file, and nobody else.
+/// A client that trusts only the authorities in a PEM file.
 ///
 /// # Errors
 /// The file can't be read or has no certificate.

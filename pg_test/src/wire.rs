@@ -104,7 +104,7 @@ impl Connection {
                 let mut answer = [0];
                 socket.read_exact(&mut answer)?;
                 if answer != *b"S" {
-                    return Err("the server doesn't speak TLS".into());
+                    return Err("the server does not speak TLS".into());
                 }
                 let name = ServerName::try_from("localhost")?;
                 let session = ClientConnection::new(Arc::clone(config), name)?;

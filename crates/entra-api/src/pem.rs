@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 
 use crate::wiped::Wiped;
 
-/// What stands between one pair of `BEGIN` and `END` lines.
+/// The content between one pair of `BEGIN` and `END` lines.
 pub(crate) struct Section<'a> {
     pub(crate) label: &'a str,
     pub(crate) der: Zeroizing<Vec<u8>>,

@@ -40,7 +40,7 @@ pub(crate) struct Object {
 pub(crate) enum Flaw {
     /// Not what Graph sends; says what is wrong.
     Malformed(&'static str),
-    /// Properties are withheld for want of this permission.
+    /// Properties are withheld because this permission is missing.
     Withheld(&'static str),
 }
 
@@ -50,7 +50,7 @@ pub(crate) fn parse<T: DeserializeOwned>(response: &Response) -> Result<T, &'sta
 
 impl Object {
     /// The kind that the object says it is of, `all` where it says nothing because all are; `None` for
-    /// one that is no principal of ours, a device for example.
+    /// one of another kind, a device for example.
     pub(crate) fn kind(&self, all: Option<PrincipalKind>) -> Result<Option<PrincipalKind>, Flaw> {
         match self.odata_type.as_deref() {
             Some("#microsoft.graph.user") => Ok(Some(PrincipalKind::User)),

@@ -50,7 +50,7 @@ impl Directory {
     ///
     /// # Errors
     ///
-    /// The settings can't be used: [`ErrorKind::CredentialUnusable`] for want of a client id,
+    /// The settings can't be used: [`ErrorKind::CredentialUnusable`] without a client id,
     /// [`ErrorKind::Unreachable`] if the file of certificate authorities, the proxy or Graph's origin
     /// is none.
     pub fn new(settings: DirectorySettings) -> Result<Directory, DirectoryError> {
@@ -78,7 +78,7 @@ impl Directory {
     /// # Errors
     ///
     /// [`ErrorKind::NotFound`], [`ErrorKind::Ambiguous`], or why there is no answer by `deadline`. An
-    /// answer for one kind alone is none: of the same name there may be another.
+    /// answer for only one kind is none: another kind may have the same name.
     pub fn find_by_name(&self, name: &str, deadline: Instant) -> Result<Principal, DirectoryError> {
         let shown = one_line(name, 80);
         let missing = || {

@@ -238,7 +238,7 @@ impl Mapping {
     /// # Errors
     ///
     /// [`Reason::LabelInvalid`] if a label can't be read, [`Reason::LabelConflict`] if one is
-    /// missing or the two disagree. A role with damaged labels is a mapped role all the same, and
+    /// missing or the two disagree. A role with damaged labels is still a mapped role, and
     /// must be refused rather than taken for a local one.
     pub fn from_labels(
         public: Option<&str>,
@@ -301,7 +301,7 @@ pub enum LabelError {
         /// The members that are accepted.
         accepted: &'static str,
     },
-    /// A member that stands twice.
+    /// A member that occurs twice.
     #[error("member \"{0}\" is given more than once")]
     Repeated(&'static str),
     /// A member without which the label says nothing.

@@ -94,7 +94,7 @@ mod tests {
         );
     }
 
-    /// Catalogue 34: issuer mismatch, keys on a foreign host.
+    /// Catalog 34: issuer mismatch, keys on a foreign host.
     #[test]
     fn other_issuers_and_foreign_keys_are_refused() {
         for issuer in [

@@ -9,7 +9,7 @@ use crate::reason::Reason;
 ///
 /// Where Azure Database for PostgreSQL has a text that names no one else's ids, it is that text, so
 /// that people find the advice that exists for it. Until the signature is verified there is one
-/// text for everything, lest a stranger learn from it how far a forged token got.
+/// text for everything, so that a stranger does not learn from it how far a forged token got.
 pub fn client_text(reason: Reason, role: &str, audience: Option<&str>) -> String {
     // By OAUTHBEARER, a name that no role has must read like a mapped role's.
     if reason.before_signature() || reason == Reason::RoleNotMapped {

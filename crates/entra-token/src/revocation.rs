@@ -8,7 +8,7 @@ use crate::label::Mapping;
 /// Name of the check whether the sign-in is revoked.
 pub const REVOCATION_CHECK: &str = "not revoked";
 
-/// The ids by any of which a sign-in, and the session that comes of it, is revoked.
+/// The ids by any of which a sign-in, and the session that it opens, is revoked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RevocableIds {
     /// The `oid` of the token: the person or the service principal who signs in.

@@ -17,8 +17,8 @@ pub const TESTS: &[Test] = &[
     ("a_count_that_is_too_low", low_count),
     ("a_count_that_is_too_high", high_count),
     ("another_answer_than_the_client_got", other_answer),
-    ("a_row_of_one_who_was_turned_away", turned_away),
-    ("a_row_of_nobody", of_nobody),
+    ("a_row_of_an_attempt_that_was_turned_away", turned_away),
+    ("a_row_of_no_attempt", of_no_attempt),
 ];
 
 const REASON: &str = "signature-invalid";
@@ -50,7 +50,7 @@ fn row(mark: &str, outcome: &str, reason: &str, count: u64) -> Row {
     }
 }
 
-/// Two who got in, four who were refused, one without an answer.
+/// Two accepted, four refused, one without an answer, one turned away.
 fn attempts() -> Vec<Attempt> {
     vec![
         attempt("in-1", Answer::Accepted),
@@ -75,7 +75,7 @@ fn rows() -> Vec<Row> {
 }
 
 fn agreement() -> Result<()> {
-    let balance = Balance::strike(&attempts(), &rows());
+    let balance = Balance::compare(&attempts(), &rows());
     balance.check()?;
     ensure(
         (balance.recorded, balance.counted, balance.unanswered) == (3, 3, 1),
@@ -84,17 +84,17 @@ fn agreement() -> Result<()> {
     // The one without an answer may be there, by itself or in a count.
     let mut own = rows();
     own.push(row("unknown", "interrupted", "interrupted", 1));
-    Balance::strike(&attempts(), &own).check()?;
+    Balance::compare(&attempts(), &own).check()?;
     let mut counted = rows();
     counted.push(row("", "interrupted", "interrupted", 1));
-    Balance::strike(&attempts(), &counted).check()
+    Balance::compare(&attempts(), &counted).check()
 }
 
 /// Expects that what `change` makes of the rows is noticed, as the one thing that is wrong.
 fn noticed(what: &str, change: impl FnOnce(&mut Vec<Row>)) -> Result<()> {
     let mut rows = rows();
     change(&mut rows);
-    let balance = Balance::strike(&attempts(), &rows);
+    let balance = Balance::compare(&attempts(), &rows);
     let found = [
         ("lost", balance.lost.len()),
         ("doubled", balance.doubled.len()),
@@ -139,7 +139,7 @@ fn turned_away() -> Result<()> {
     noticed("wrong", |rows| rows.push(row("away", "refused", REASON, 1)))
 }
 
-fn of_nobody() -> Result<()> {
+fn of_no_attempt() -> Result<()> {
     noticed("wrong", |rows| {
         rows.push(row("stranger", "refused", REASON, 1));
     })

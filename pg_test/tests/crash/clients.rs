@@ -32,7 +32,7 @@ pub const LINES: [&str; 2] = [
 const ADDRESSES: u8 = 4;
 
 /// What the clients need to know of the server.
-pub struct Door {
+pub struct Load {
     port: u16,
     socket: PathBuf,
     tls: Arc<ClientConfig>,
@@ -48,16 +48,16 @@ struct Key {
 enum Secret {
     Token(String),
     Password(String),
-    /// Nothing: the client leaves when it's asked.
+    /// None: the client disconnects when it is asked.
     Leave,
 }
 
-impl Door {
+impl Load {
     /// Makes roles, and secrets that are right, and wrong in several ways.
     ///
     /// # Errors
     /// A role can't be made.
-    pub fn open(rig: &Rig, server: &Server) -> Result<Door> {
+    pub fn prepare(rig: &Rig, server: &Server) -> Result<Load> {
         let mut keys = Vec::new();
         let mut key = |role: &str, secret: Secret| {
             keys.push(Key {
@@ -101,10 +101,10 @@ impl Door {
                 Secret::Password("any".to_owned()),
             );
         }
-        // A role of its own: how its attempts end is never told, and others' sums shall be exact.
+        // A role of its own: its attempts get no answer, and the counts of others shall be exact.
         rig.person(server, "hesitant")?;
         key("hesitant", Secret::Leave);
-        Ok(Door {
+        Ok(Load {
             port: server.port(),
             socket: server.socket().join(format!(".s.PGSQL.{}", server.port())),
             tls: Arc::clone(&rig.tls),
@@ -112,8 +112,8 @@ impl Door {
         })
     }
 
-    /// Makes attempts until it's told to stop.
-    pub fn besiege(&self, name: &str, seed: u64, stop: &AtomicBool) -> Vec<Attempt> {
+    /// Makes attempts until `stop` is set.
+    pub fn run(&self, name: &str, seed: u64, stop: &AtomicBool) -> Vec<Attempt> {
         let mut rng = Rng::with_seed(seed);
         let mut attempts = Vec::new();
         while !stop.load(Ordering::Relaxed) {
@@ -132,12 +132,12 @@ impl Door {
         attempts
     }
 
-    /// One attempt that is to get in, from a client by the local socket.
-    pub fn knock(&self, mark: &str) -> Option<Attempt> {
+    /// One attempt that must succeed, over the local socket.
+    pub fn sign_in(&self, mark: &str) -> Option<Attempt> {
         self.attempt(self.keys.first()?, None, mark.to_owned())
     }
 
-    /// `None` when nobody listens, so that the server has not heard of it.
+    /// `None` when the server does not listen, so that it has not heard of the attempt.
     fn attempt(&self, key: &Key, address: Option<Ipv4Addr>, mark: String) -> Option<Attempt> {
         let parameters = [
             ("user", key.role.as_str()),
@@ -154,7 +154,7 @@ impl Door {
                 Connection::over_unix(socket, &parameters)
             }
         }
-        .and_then(|connection| key.secret.tell(connection));
+        .and_then(|connection| key.secret.present(connection));
         Some(Attempt {
             mark,
             role: key.role.clone(),
@@ -167,7 +167,7 @@ impl Door {
 
 impl Secret {
     /// Goes as far as to the server's decision.
-    fn tell(&self, mut connection: Connection) -> Result<Answer> {
+    fn present(&self, mut connection: Connection) -> Result<Answer> {
         let outcome = match (connection.request()?, self) {
             (Request::Refused(refusal), _) => Outcome::Refused(refusal),
             (Request::Password, Secret::Token(token)) => {

@@ -1,4 +1,4 @@
-//! Who kills the server's processes.
+//! Kills the server's processes.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -36,7 +36,7 @@ impl Victim {
 /// How often each was killed.
 pub type Kills = BTreeMap<Victim, u64>;
 
-/// The pause between a recovery and the next kill, in milliseconds: some strike while the server has hardly
+/// The pause between a recovery and the next kill, in milliseconds: some kills come when the server has hardly
 /// begun, others when it has been at work for a while.
 const PAUSE: std::ops::Range<u64> = 0..2000;
 
@@ -44,7 +44,7 @@ const PAUSE: std::ops::Range<u64> = 0..2000;
 ///
 /// # Errors
 /// The server doesn't come back.
-pub fn rage(server: &mut Server, mut rng: Rng, time: Duration) -> Result<Kills> {
+pub fn kill_in_turn(server: &mut Server, mut rng: Rng, time: Duration) -> Result<Kills> {
     let start = Instant::now();
     let mut kills = Kills::new();
     let mut turn = Vec::new();
@@ -102,7 +102,7 @@ fn kill(server: &mut Server, victim: Victim, rng: &mut Rng) -> Result<()> {
     server.recovered(mark)
 }
 
-/// Starts the server anew. It won't while a process of the last one is there.
+/// Starts the server again, which fails as long as a process of the last one is there.
 fn start(server: &mut Server) -> Result<()> {
     until("the server starts again", || match server.start() {
         Ok(()) => Ok(Some(())),

@@ -23,7 +23,7 @@ pub enum Answer {
     Accepted,
     /// Refused with that text.
     Refused(String),
-    /// PostgreSQL itself sent the client away before anybody looked at who it was.
+    /// PostgreSQL itself turned the client away before authentication.
     TurnedAway,
     /// Nothing, or that the server is about to end.
     Nothing,
@@ -87,11 +87,11 @@ pub struct Balance {
     pub turned_away: u64,
     /// Rows for several attempts.
     pub aggregates: u64,
-    /// Attempts with an answer that are nowhere.
+    /// Attempts with an answer that are not recorded.
     pub lost: Vec<String>,
-    /// Attempts that are there twice, and counts that are too high.
+    /// Attempts that are recorded twice, and counts that are too high.
     pub doubled: Vec<String>,
-    /// Rows that say something else than the client was told, or are nobody's.
+    /// Rows that say something else than the client was told, or that belong to no attempt.
     pub wrong: Vec<String>,
 }
 
@@ -104,7 +104,7 @@ impl Balance {
     /// An attempt is recorded by a row of its own, which bears its mark; a refusal otherwise by the count
     /// of a row for its role, address and text. Of attempts without an answer, such counts may have any
     /// number.
-    pub fn strike(attempts: &[Attempt], rows: &[Row]) -> Balance {
+    pub fn compare(attempts: &[Attempt], rows: &[Row]) -> Balance {
         let mut balance = Balance::default();
         let mut own: BTreeMap<&str, Vec<&Row>> = BTreeMap::new();
         let mut counts: BTreeMap<Origin<'_>, BTreeMap<Option<String>, u64>> = BTreeMap::new();
@@ -153,7 +153,7 @@ impl Balance {
             }
         }
         for rows in own.into_values() {
-            balance.wrong.push(format!("nobody's: {rows:?}"));
+            balance.wrong.push(format!("of no attempt: {rows:?}"));
         }
         for (origin, texts) in missing {
             for (text, marks) in texts {

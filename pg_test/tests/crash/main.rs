@@ -1,10 +1,10 @@
 //! The audit through crashes: clients sign in and are refused at full speed while processes of the server,
-//! or all of it, are killed with SIGKILL. Whoever got an answer must be in the table exactly once; whoever
-//! got none, at most once.
+//! or all of it, are killed with SIGKILL. An attempt that got an answer must be in the table exactly once, one that got
+//! none at most once.
 //!
-//! `AADAUTH_CRASH_SECONDS` says for how long (60), `AADAUTH_CRASH_SEED` what chance decides: who tries what,
-//! who is killed when. The same seed doesn't bring the same run, since processes run as they like, but one
-//! of the same kind.
+//! `AADAUTH_CRASH_SECONDS` says for how long (60), `AADAUTH_CRASH_SEED` the seed of what is random: the
+//! attempts, and what is killed when. Processes are not scheduled alike twice, so the same seed brings a run of the same
+//! kind, not the same run.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
@@ -24,7 +24,7 @@ use pg_test::rig::{Rig, ensure};
 use pg_test::server::Server;
 use pg_test::wait::until;
 
-use clients::{CLIENTS, Door};
+use clients::{CLIENTS, Load};
 use killer::{Kills, Victim};
 use ledger::{Answer, Attempt, Balance, Row};
 
@@ -58,26 +58,27 @@ fn run() -> Result<()> {
             .set("log_connections", "off"),
     )?;
     rig.prepare(&server)?;
-    let door = Door::open(&rig, &server)?;
+    let load = Load::prepare(&rig, &server)?;
 
     let began = Instant::now();
-    let (kills, mut attempts) = besiege(&door, &mut server, Duration::from_secs(seconds), seed)?;
+    let (kills, mut attempts) =
+        kill_under_load(&load, &mut server, Duration::from_secs(seconds), seed)?;
     let took = began.elapsed();
     let mut problem = None;
-    let settled = until("the table agrees with what clients saw", || {
-        drain(&door, &server, &mut attempts)?;
-        let balance = Balance::strike(&attempts, &rows(&server)?);
+    let agreed = until("the table agrees with what clients saw", || {
+        drain(&load, &server, &mut attempts)?;
+        let balance = Balance::compare(&attempts, &rows(&server)?);
         problem = balance.check().err();
         Ok(problem.is_none().then_some(()))
     });
-    if let (Err(error), Some(problem)) = (settled, problem) {
+    if let (Err(error), Some(problem)) = (agreed, problem) {
         return Err(format!("{error}\n{problem}").into());
     }
     // Nor does anything come again.
     server.restart()?;
     rig.await_keys(&server)?;
-    drain(&door, &server, &mut attempts)?;
-    let balance = Balance::strike(&attempts, &rows(&server)?);
+    drain(&load, &server, &mut attempts)?;
+    let balance = Balance::compare(&attempts, &rows(&server)?);
     report(&server, &attempts, &kills, &balance, took)?;
     balance.check()?;
     ensure(
@@ -91,13 +92,13 @@ fn run() -> Result<()> {
         || "nobody got in, or nobody was refused".to_owned(),
     )?;
     ensure(balance.aggregates > 0, || {
-        "no row stands for several attempts".to_owned()
+        "no row counts several attempts".to_owned()
     })
 }
 
-/// Lets the clients at the server while its processes are killed.
-fn besiege(
-    door: &Door,
+/// Runs the clients while the server's processes are killed.
+fn kill_under_load(
+    load: &Load,
     server: &mut Server,
     time: Duration,
     seed: u64,
@@ -107,10 +108,10 @@ fn besiege(
         let clients: Vec<_> = (0..CLIENTS)
             .map(|number| {
                 let (stop, seed) = (&stop, seed.wrapping_add(number + 1));
-                scope.spawn(move || door.besiege(&number.to_string(), seed, stop))
+                scope.spawn(move || load.run(&number.to_string(), seed, stop))
             })
             .collect();
-        let kills = killer::rage(server, Rng::with_seed(seed), time);
+        let kills = killer::kill_in_turn(server, Rng::with_seed(seed), time);
         stop.store(true, Ordering::Relaxed);
         let mut attempts = Vec::new();
         for client in clients {
@@ -121,9 +122,9 @@ fn besiege(
 }
 
 /// Waits until nothing in the spool is unread. One more sign-in ends a line that was torn.
-fn drain(door: &Door, server: &Server, attempts: &mut Vec<Attempt>) -> Result<()> {
+fn drain(load: &Load, server: &Server, attempts: &mut Vec<Attempt>) -> Result<()> {
     let mark = format!("crash-last-{}", attempts.len());
-    attempts.push(door.knock(&mark).ok_or("nobody listens any more")?);
+    attempts.push(load.sign_in(&mark).ok_or("nobody listens any more")?);
     until("the spool is in the table", || {
         Ok((server.sql(UNREAD)? == "f").then_some(()))
     })

@@ -74,7 +74,7 @@ struct Build<'a> {
 
 struct Stage {
     name: Option<String>,
-    /// None stands for the image of Rust.
+    /// `None` is the image of Rust.
     machine: Option<Machine>,
     environment: BTreeMap<String, String>,
     directory: String,

@@ -60,7 +60,7 @@ fn people_sign_in(prepared: &Prepared) -> Result<()> {
     ensure(findings == "authority-not-microsoft", || findings.clone())
 }
 
-/// The same version once more stands for the next one: dpkg replaces every file.
+/// Installing the same version again is like installing the next one: dpkg replaces every file.
 fn upgrade(prepared: &Prepared) -> Result<()> {
     let server = prepared.server("upgrade")?;
     let before = server.postmaster()?;

@@ -1,4 +1,4 @@
-//! The instructions of a Dockerfile, as far as ours uses them.
+//! The instructions of a Dockerfile that packaging/Dockerfile uses.
 
 use std::collections::BTreeMap;
 

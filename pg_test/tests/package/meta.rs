@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 type Test = (&'static str, fn() -> Result<()>);
 
 pub const TESTS: &[Test] = &[
-    ("has_what_pgxn_requires", required),
+    ("meets_the_requirements_of_pgxn", required),
     ("agrees_with_the_sources", agrees),
 ];
 

@@ -1,4 +1,4 @@
-//! The package is removed, and nobody gets in by that.
+//! Removing the package lets nobody in.
 
 use pg_test::Result;
 use pg_test::rig::ensure;
@@ -149,7 +149,7 @@ fn refuses_all(server: &Server) -> Result<()> {
     server.refuses("local", "local password")?;
     server.refuses("nobody", "anything")?;
     ensure(server.sql("SELECT 'in'")? == "in", || {
-        "the break-glass line doesn't work".to_owned()
+        "the break-glass line does not work".to_owned()
     })
 }
 

@@ -1,4 +1,4 @@
-//! What becomes of the PAM service file when its package is installed over it.
+//! What happens to the PAM service file when its package is installed over it.
 
 use pg_test::Result;
 use pg_test::rig::ensure;

@@ -27,7 +27,7 @@ pub const TESTS: &[Test] = &[
     ("text_from_outside_is_made_fit_to_show", text_from_outside),
     ("events_survive_a_restart_once_each", restart),
     (
-        "a_database_that_is_not_there_is_mended_by_reload",
+        "a_database_that_is_not_there_is_fixed_by_reload",
         no_database,
     ),
     ("a_full_disk_is_counted_through", full_disk::allowed),
@@ -238,7 +238,7 @@ fn no_database(rig: &Rig) -> Result<()> {
     server.configure(&[("aadauth.database", None)])?;
     let event = rig.event(&server, &sign_in.mark)?;
     ensure(event["outcome"] == "authenticated", || event.to_string())?;
-    // The log says so, and isn't filled with it.
+    // The log says so once or twice, not for each event.
     let log = server.log()?;
     let said = log
         .lines()

@@ -1,4 +1,4 @@
-//! The audit's table: its weeks, how long they are kept, and what becomes of them when the extension or
+//! The audit's table: its weeks, how long they are kept, and what happens to them when the extension or
 //! the database goes, or comes back from a dump.
 
 use std::collections::BTreeSet;
@@ -28,7 +28,7 @@ pub const TESTS: &[Test] = &[
     ),
     ("statistics_list_nobody", column_statistics),
     ("an_address_is_no_name", addresses),
-    ("an_auditors_questions_have_an_index", indexes),
+    ("an_auditors_queries_have_an_index", indexes),
     ("the_extension_is_not_dropped_unasked", drop_extension),
     ("a_database_dropped_and_made_again", database_dropped),
     ("a_dump_is_restored_without_an_error", restored_at_rest),
@@ -113,7 +113,7 @@ fn retention(rig: &Rig) -> Result<()> {
     )?;
     await_roles(&server, "old-1 old-2 old-3 old-4")?;
 
-    // Somebody who reads holds that up, and nobody else.
+    // A reader delays that, and delays nothing else.
     let (mut reader, _) = rig.connect(&server, "auditor")?;
     reader.request()?;
     reader.password(rig.token_of(&auditor)?.as_bytes())?;
@@ -181,7 +181,7 @@ fn not_a_superusers(rig: &Rig) -> Result<()> {
     await_roles(&server, "old-1 old-2")
 }
 
-/// Whoever may make a trigger on a table has it run by the worker, as a superuser.
+/// The worker, a superuser, would run the trigger of a role that may create one on the table.
 fn default_privileges(rig: &Rig) -> Result<()> {
     let server = rig.start_plan(rig.plan("audit-given")?)?;
     server.sql(
@@ -227,7 +227,7 @@ fn column_statistics(rig: &Rig) -> Result<()> {
     let seen =
         "SELECT count(*) FROM pg_stats WHERE schemaname = 'aadauth' AND tablename LIKE 'sign_in_%'";
     let by_owner = server.sql(&format!("ANALYZE; {seen}"))?;
-    ensure(by_owner != "0", || "nothing was analysed".to_owned())?;
+    ensure(by_owner != "0", || "nothing was analyzed".to_owned())?;
     let by_reader = server.sql(&format!(
         "CREATE ROLE reader; GRANT pg_read_all_data TO reader; SET ROLE reader; {seen}"
     ))?;
@@ -252,7 +252,7 @@ fn indexes(rig: &Rig) -> Result<()> {
     let server = &rig.server;
     let sign_in = rig.accepted(server, "alice@contoso.com", &rig.alice()?)?;
     rig.event(server, &sign_in.mark)?;
-    for question in [
+    for condition in [
         "principal = 'alice@contoso.com'",
         "role = 'alice@contoso.com'",
         "client = '127.0.0.1'",
@@ -261,17 +261,17 @@ fn indexes(rig: &Rig) -> Result<()> {
     ] {
         let plan = server.sql(&format!(
             "SET enable_seqscan = off; SET enable_bitmapscan = off; SET role aadauth_auditor;
-             EXPLAIN SELECT * FROM aadauth.sign_ins WHERE {question} LIMIT 20"
+             EXPLAIN SELECT * FROM aadauth.sign_ins WHERE {condition} LIMIT 20"
         ))?;
         ensure(
             plan.contains("Index Scan") && !plan.contains("Seq Scan"),
-            || format!("{question}: {plan}"),
+            || format!("{condition}: {plan}"),
         )?;
         let filters = plan.lines().filter(|line| line.contains("Filter:"));
         for filter in filters {
             ensure(
                 !filter.contains("127.0.0.1") && !filter.contains("alice"),
-                || format!("{question} is no condition of the index: {plan}"),
+                || format!("{condition} is no condition of the index: {plan}"),
             )?;
         }
     }
@@ -423,7 +423,7 @@ fn restore(server: &Server, file: &PathBuf) -> Result<String> {
 fn restored_at_rest(rig: &Rig) -> Result<()> {
     let (file, events) = dump(rig, "at-rest")?;
     ensure(events.len() == 2, || format!("{events:?}"))?;
-    // The audit is to be elsewhere meanwhile, as the documents say.
+    // The audit is in another database meanwhile, as the documents say.
     let mut server = rig.start_plan(rig.plan("at-rest")?.set("aadauth.database", "template1"))?;
     let said = restore(&server, &file)?;
     ensure(said.is_empty(), || said)?;

@@ -1,6 +1,6 @@
 //! Roles that are mapped by a name in the directory, and types that it is asked about.
 
-mod meanwhile;
+mod concurrent;
 mod outcomes;
 mod refused;
 mod replay;
@@ -26,11 +26,11 @@ pub const TESTS: &[Test] = &[
         "nobody_is_asked_for_those_who_may_not",
         refused::not_allowed,
     ),
-    ("a_cancelled_question_leaves_nothing", refused::cancelled),
-    ("a_role_that_is_renamed_meanwhile", meanwhile::renamed),
+    ("a_cancelled_request_leaves_nothing", refused::cancelled),
+    ("a_role_that_is_renamed_meanwhile", concurrent::renamed),
     (
         "an_administrator_who_is_none_when_the_answer_comes",
-        meanwhile::dismissed,
+        concurrent::dismissed,
     ),
     ("a_dump_replays_without_asking", replay::dump),
 ];
@@ -269,7 +269,7 @@ fn types(rig: &Rig) -> Result<()> {
     )
 }
 
-/// With no directory nobody is asked; one that doesn't answer is no reason to refuse.
+/// Without a directory there is no lookup; a directory that does not respond is no reason to refuse.
 fn offline(rig: &Rig) -> Result<()> {
     let mut own = rig.directory_server_with("by-oid-offline", |plan, _| {
         Ok(plan.set("aadauth.directory_timeout", "2s"))
@@ -288,7 +288,7 @@ fn offline(rig: &Rig) -> Result<()> {
     )?;
     warns(
         &own.server,
-        "CREATE ROLE labelled LOGIN; SECURITY LABEL FOR pgaadauth ON ROLE labelled IS
+        "CREATE ROLE labeled LOGIN; SECURITY LABEL FOR pgaadauth ON ROLE labeled IS
              'aadauth,oid=00000000-0000-4000-8000-00000000dead,type=user'",
         "could not check that object id",
     )?;
@@ -299,6 +299,6 @@ fn offline(rig: &Rig) -> Result<()> {
     ensure(!log.contains("could not check"), || log)?;
     let roles = own
         .server
-        .sql("SELECT count(*) FROM pgaadauth_list_principals(false) WHERE rolname IN ('unchecked', 'labelled', 'never_asked')")?;
+        .sql("SELECT count(*) FROM pgaadauth_list_principals(false) WHERE rolname IN ('unchecked', 'labeled', 'never_asked')")?;
     ensure(roles == "3", || roles)
 }

@@ -1,6 +1,7 @@
 //! What `aadauth.check_configuration` finds: each planted mistake, that one alone, and nothing on a good
 //! server.
 
+mod alternate_hba_file;
 mod audit;
 mod directory;
 mod hba;
@@ -8,7 +9,6 @@ mod keys;
 mod oauth;
 mod pam;
 mod roles;
-mod second_file;
 mod settings;
 
 use std::collections::BTreeSet;
@@ -29,17 +29,26 @@ pub const TESTS: &[Test] = &[
     ("nothing_while_tokens_are_off", settings::tokens_off),
     ("lines_of_pg_hba_conf", hba::mistakes),
     ("lines_of_pg_hba_conf_that_are_fine", hba::fine),
-    ("lines_of_the_second_file", second_file::mistakes),
-    ("the_servers_own_file_beside_it", second_file::own_file),
+    (
+        "lines_of_the_alternate_hba_file",
+        alternate_hba_file::mistakes,
+    ),
+    (
+        "the_servers_own_file_beside_it",
+        alternate_hba_file::own_file,
+    ),
     (
         "pam_services_of_the_servers_own_file",
-        second_file::pam_services_of_own_file,
+        alternate_hba_file::pam_services_of_own_file,
     ),
     (
         "a_setting_that_waits_for_a_restart",
-        second_file::restart_pending,
+        alternate_hba_file::restart_pending,
     ),
-    ("other_libraries_in_the_way", second_file::intruders),
+    (
+        "other_libraries_in_the_way",
+        alternate_hba_file::hostile_libraries,
+    ),
     ("lines_of_oauthbearer", oauth::mistakes),
     ("pam_service_files", pam::mistakes),
     ("roles", roles::mistakes),
@@ -102,7 +111,7 @@ fn expect(server: &Server, what: &str, expected: &[(&str, &[&str])]) -> Result<(
         for word in *words {
             let word = word.replace(MAJOR, &major);
             ensure(finding.text.contains(&word), || {
-                format!("{what}: {code} doesn't say {word:?}:{}", list())
+                format!("{what}: {code} does not say {word:?}:{}", list())
             })?;
         }
     }

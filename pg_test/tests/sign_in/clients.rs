@@ -159,7 +159,7 @@ fn replication(rig: &Rig) -> Result<()> {
 fn group_member(rig: &Rig) -> Result<()> {
     rig.accepted(&rig.server, "dba", &rig.alice()?)?;
     let outsider = rig.user("mallory@contoso.com").text()?;
-    // Who is in no group has a token without the claim, as one for which groups were never configured.
+    // The token of a user without groups has no such claim, as if groups had never been configured.
     rig.refused(&rig.server, "dba", &outsider, "groups-unknown")
 }
 

@@ -2,9 +2,9 @@
 
 mod cache;
 mod credentials;
+mod failures;
 mod kills;
 mod members;
-mod trouble;
 
 use crate::Test;
 
@@ -39,19 +39,19 @@ pub const TESTS: &[Test] = &[
         "a_hundred_sign_ins_make_one_request",
         cache::hundred_at_once,
     ),
-    ("a_bad_graph_is_waited_for_briefly", trouble::bad_graph),
-    ("a_slow_answer_holds_up_nobody", trouble::slow),
-    ("a_redirect_is_not_followed", trouble::redirect),
-    ("problems_are_logged_once", trouble::logged_once),
+    ("a_bad_graph_is_waited_for_briefly", failures::bad_graph),
+    ("a_slow_answer_holds_up_nobody", failures::slow),
+    ("a_redirect_is_not_followed", failures::redirect),
+    ("problems_are_logged_once", failures::logged_once),
     (
         "a_worker_that_ends_leaves_nobody_waiting",
-        trouble::worker_ends,
+        failures::worker_ends,
     ),
-    ("a_reload_while_a_question_waits", trouble::reload),
-    ("too_many_questions_are_turned_away", trouble::busy),
+    ("a_reload_while_a_request_waits", failures::reload),
+    ("too_many_requests_are_refused", failures::busy),
     (
         "the_server_stops_at_once_while_a_request_hangs",
-        trouble::stop,
+        failures::stop,
     ),
     ("every_credential_reaches_graph", credentials::all),
     ("a_secret_that_others_can_read", credentials::open_secret),

@@ -74,7 +74,7 @@ impl Explanation {
         Ok(())
     }
 
-    /// Expects that this reason alone is named, on the row of this check, with meaning and advice.
+    /// Expects that only this reason is named, on the row of this check, with meaning and advice.
     fn expect_failed(&self, checked: &str, reason: Reason) -> Result<()> {
         let failed: Vec<&Row> = self
             .0
@@ -246,7 +246,7 @@ fn local_roles(rig: &Rig) -> Result<()> {
         // Nothing about tokens, which have no part in it.
         ensure(refused.0.len() == 5, || refused.to_string())?;
     }
-    // A line that is none of ours: the tests' own, by the operating system's word.
+    // A line that is not aadauth's: the tests' own, which is `peer`.
     let id = until("a peer sign-in is in the audit", || {
         let id = rig
             .server
@@ -327,7 +327,7 @@ fn readers(rig: &Rig) -> Result<()> {
         Err(error) => ensure(error.to_string().contains(sqlstate), || error.to_string()),
     };
     refused("42501: permission denied for function explain_sign_in")?;
-    // Whoever is let call it sees what the table shows them: with pg_read_all_data, no row.
+    // A role that may call it sees what the table shows it: with pg_read_all_data, no row.
     rig.server
         .sql("GRANT EXECUTE ON FUNCTION aadauth.explain_sign_in(uuid) TO explain_reader")?;
     let outcome = refused("P0002: there is no sign-in event");

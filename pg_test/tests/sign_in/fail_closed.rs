@@ -1,4 +1,4 @@
-//! Whatever is missing or broken, nobody gets in who should not, and the server stays up.
+//! Whatever is missing or broken, nobody gets in without a right to, and the server stays up.
 
 use std::fs;
 

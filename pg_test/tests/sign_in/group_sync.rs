@@ -1,12 +1,12 @@
 //! Group sync: the members of mapped groups have roles of their own, and what they have by them.
 
-pub mod asking;
 pub mod failures;
 pub mod large;
 pub mod members;
 pub mod names;
+pub mod on_demand;
 pub mod races;
-pub mod unsynchronised;
+pub mod unsynchronized;
 
 use pg_test::Result;
 use pg_test::emulator::Emulator;
@@ -30,7 +30,7 @@ pub const ANALYSTS: (&str, &str) = ("analysts", "a4a10000-0000-4000-8000-0000000
 pub const LOOP_A: (&str, &str) = ("loop-a", "1009a000-0000-4000-8000-000000000012");
 pub const LOOP_B: (&str, &str) = ("loop-b", "1009b000-0000-4000-8000-000000000013");
 
-/// A server that synchronises groups, and the emulator that it asks.
+/// A server that synchronizes groups, and the emulator that it asks.
 pub struct Synced<'a> {
     pub rig: &'a Rig,
     pub server: Server,
@@ -55,7 +55,7 @@ impl Row {
 }
 
 impl Synced<'_> {
-    /// Starts both, with `more` in the directory, and waits until groups are synchronised: none is
+    /// Starts both, with `more` in the directory, and waits until groups are synchronized: none is
     /// mapped yet, so that nothing has been done.
     pub fn start<'a>(rig: &'a Rig, name: &str, more: &str) -> Result<Synced<'a>> {
         let mut synced = Synced::prepare(rig, name, more, |plan| plan)?;
@@ -111,7 +111,7 @@ impl Synced<'_> {
         self.rig.map_unasked(&self.server, role, id, kind, more)
     }
 
-    /// Has groups synchronised, and waits.
+    /// Has groups synchronized, and waits.
     pub fn sync(&self) -> Result<Vec<Row>> {
         let rows = self.server.sql(
             "SELECT coalesce(json_agg(s), '[]') FROM pgaadauth_sync_roles_for_group_members() AS s",
@@ -119,7 +119,7 @@ impl Synced<'_> {
         Ok(serde_json::from_str(&rows)?)
     }
 
-    /// Has groups synchronised, and expects these members and actions, in whatever order.
+    /// Has groups synchronized, and expects these members and actions, in whatever order.
     pub fn sync_and_expect(&self, expected: &[(&str, &str)]) -> Result<()> {
         let rows = self.sync()?;
         let mut found: Vec<(&str, &str)> = rows.iter().map(Row::short).collect();
@@ -160,7 +160,7 @@ impl Synced<'_> {
             .text()
     }
 
-    /// What stands in the view about a group's role, as JSON.
+    /// The view's row of a group's role, as JSON.
     pub fn status(&self, role: &str) -> Result<serde_json::Value> {
         let row = self.server.sql(&format!(
             "SELECT row_to_json(s) FROM aadauth.group_sync_status s WHERE group_role = '{role}'"

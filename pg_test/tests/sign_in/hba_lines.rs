@@ -1,4 +1,4 @@
-//! Lines of pg_hba.conf other than ours, and ours spelled otherwise.
+//! Lines of pg_hba.conf that are not aadauth's, and aadauth lines in other spellings.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -63,7 +63,7 @@ fn wrong_line(rig: &Rig, method: &str) -> Result<()> {
             let printed = attempt.psql(&format!("application_name={mark}"), "SELECT 1")?;
             ensure(!printed.success, || format!("got in by a {method} line"))?;
             if secret == "a password" || method == "trust" {
-                // For who may know, and not for the client.
+                // In the server log, and not for the client.
                 let line = match Route::of_environment()? {
                     Route::Pam => format!("hostssl all all all pam pamservice={}", pam::service()?),
                     Route::HbaFile => "hostssl all all all trust".to_owned(),

@@ -1,4 +1,4 @@
-//! Signing keys: rotation, an authority that is away, slow or flooded with questions.
+//! Signing keys: rotation, an authority that is away, slow or flooded with requests.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -130,7 +130,7 @@ fn restart_without_authority(rig: &Rig) -> Result<()> {
         let sign_in = own.rig.sign_in(&own.server, "someone", &own.token()?)?;
         Ok(sign_in.outcome.is_in().then_some(()))
     })?;
-    // They are kept for the server's account alone.
+    // Only the server's account can read them.
     let open = pg_test::process::checked(
         std::process::Command::new("find")
             .arg(own.server.data().join("aadauth"))
@@ -309,7 +309,7 @@ fn worker_ended(rig: &Rig) -> Result<()> {
     })
 }
 
-/// An air-gapped server: the keys come from a file, nobody is asked.
+/// An air-gapped server: the keys come from a file, and nothing is fetched.
 fn key_file(rig: &Rig) -> Result<()> {
     let emulator = Emulator::prepare(rig.run(), "entra-file")?;
     let keys = entra_emulator::SigningKeys::open(emulator.state())?.key_set(None);

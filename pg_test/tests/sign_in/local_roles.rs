@@ -119,7 +119,7 @@ fn md5(rig: &Rig) -> Result<()> {
     rig.server.wait_for_log(mark, "MD5").map(drop)
 }
 
-/// Nobody is said to have given a wrong password who was not asked for one.
+/// A role that was not asked for a password is not recorded with a wrong one.
 fn refused_by_peer(rig: &Rig) -> Result<()> {
     let server = rig.server("peer-refuses", |plan| {
         plan.hba(&["local all other peer", OUR_LINES[0]])

@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
+mod alternate_hba_file;
 mod audit;
 mod audit_table;
 mod by_name;
@@ -24,7 +25,6 @@ mod principals;
 mod prompt;
 mod reasons;
 mod rights;
-mod second_file;
 mod sentinel;
 mod sessions;
 mod statistics;
@@ -43,6 +43,12 @@ use pg_test::{Result, directory_server, rig};
 type Test = (&'static str, fn(&Rig) -> Result<()>);
 
 const MODULES: &[(&str, &[Test])] = &[
+    (
+        "alternate_hba_file",
+        alternate_hba_file::hostile_hook::TESTS,
+    ),
+    ("alternate_hba_file", alternate_hba_file::fail_closed::TESTS),
+    ("alternate_hba_file", alternate_hba_file::sign_ins::TESTS),
     ("audit", audit::TESTS),
     ("audit_table", audit_table::TESTS),
     ("by_name", by_name::TESTS),
@@ -53,10 +59,10 @@ const MODULES: &[(&str, &[Test])] = &[
     ("fail_closed", fail_closed::TESTS),
     ("group_sync", group_sync::members::TESTS),
     ("group_sync", group_sync::names::TESTS),
-    ("group_sync", group_sync::unsynchronised::TESTS),
+    ("group_sync", group_sync::unsynchronized::TESTS),
     ("group_sync", group_sync::failures::TESTS),
     ("group_sync", group_sync::races::TESTS),
-    ("group_sync", group_sync::asking::TESTS),
+    ("group_sync", group_sync::on_demand::TESTS),
     ("group_sync", group_sync::large::TESTS),
     ("hba_lines", hba_lines::TESTS),
     ("keys", keys::TESTS),
@@ -68,9 +74,6 @@ const MODULES: &[(&str, &[Test])] = &[
     ("prompt", prompt::TESTS),
     ("reasons", reasons::TESTS),
     ("rights", rights::TESTS),
-    ("second_file", second_file::intruder::TESTS),
-    ("second_file", second_file::shut::TESTS),
-    ("second_file", second_file::sign_ins::TESTS),
     ("sentinel", sentinel::TESTS),
     ("sessions", sessions::ended::TESTS),
     ("sessions", sessions::expiry::TESTS),
@@ -83,8 +86,8 @@ const MODULES: &[(&str, &[Test])] = &[
     ("without_pam", without_pam::TESTS),
 ];
 
-/// What says something of PAM, or of `trust` lines that are none of ours: by the route of a second file, which has the
-/// same tests for that in `second_file`, these mean nothing.
+/// Tests of PAM, or of `trust` lines that are not aadauth's. They do not apply to the method of the alternate HBA file,
+/// which has tests of its own for that in `alternate_hba_file`.
 const OF_PAM: &[&str] = &[
     "check_configuration::lines_of_pg_hba_conf",
     "check_configuration::lines_of_pg_hba_conf_that_are_fine",
@@ -138,14 +141,14 @@ fn applies(module: &str, test: &str) -> bool {
     let is_of_version = |applies: fn(u32) -> bool| {
         major().is_ok_and(|major| major.parse::<u32>().is_ok_and(applies))
     };
-    let is_second_file = matches!(Route::of_environment(), Ok(Route::HbaFile));
+    let is_alternate_hba_file = matches!(Route::of_environment(), Ok(Route::HbaFile));
     match module {
         "oauth" => is_of_version(|major| major >= 18),
         // They start servers of that method whatever the run's.
-        "second_file" => is_second_file,
+        "alternate_hba_file" => is_alternate_hba_file,
         // A server of that version, beside the one under test.
-        "without_pam" => !is_second_file && is_of_version(|major| major == 15),
-        _ => !is_second_file || !OF_PAM.contains(&test),
+        "without_pam" => !is_alternate_hba_file && is_of_version(|major| major == 15),
+        _ => !is_alternate_hba_file || !OF_PAM.contains(&test),
     }
 }
 
@@ -190,7 +193,7 @@ fn trials(rig: &Option<Arc<Rig>>) -> Vec<Trial> {
             format!("reasons::token::{}", deviation.name),
             move || {
                 let rig = rig.as_deref().ok_or("there is no rig")?;
-                reasons::deviating_token(rig, deviation).map_err(|error| error.to_string().into())
+                reasons::invalid_token(rig, deviation).map_err(|error| error.to_string().into())
             },
         ));
     }

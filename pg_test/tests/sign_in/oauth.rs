@@ -2,7 +2,7 @@
 
 mod fail_closed;
 mod messages;
-mod neighbours;
+mod neighbors;
 mod psql;
 mod tokens;
 
@@ -17,25 +17,25 @@ use crate::rig::Rig;
 pub const TESTS: &[Test] = &[
     ("a_token_signs_in", tokens::good),
     (
-        "every_deviation_is_refused_as_at_the_prompt",
-        tokens::deviations,
+        "every_invalid_token_is_refused_as_at_the_prompt",
+        tokens::invalid,
     ),
     ("a_role_that_is_not_mapped_or_not_there", tokens::unmapped),
     ("replication", tokens::replication),
     ("a_connection_without_tls", tokens::without_tls),
     ("no_part_of_a_token_is_left", tokens::none_left),
-    ("a_question_for_the_configuration", messages::discovery),
+    ("a_request_for_the_configuration", messages::discovery),
     ("messages_that_can_t_be_understood", messages::malformed),
     ("a_client_that_hangs_up_on_a_refusal", messages::hangs_up),
-    ("both_doors_on_one_server", neighbours::both_doors),
-    ("another_validator", neighbours::another_validator),
+    ("both_methods_on_one_server", neighbors::both_methods),
+    ("another_validator", neighbors::another_validator),
     (
         "another_validator_that_takes_the_hook",
-        neighbours::late_intruder,
+        neighbors::late_hostile_hook,
     ),
     (
         "without_delegate_ident_mapping",
-        neighbours::without_delegation,
+        neighbors::without_delegation,
     ),
     ("library_not_preloaded", fail_closed::not_preloaded),
     ("another_library_takes_the_hook", fail_closed::displaced),

@@ -1,5 +1,5 @@
-//! Together with other users of the authentication hook, before and after ours in
-//! `shared_preload_libraries`: each is told of a refusal as one, and none can let anybody in.
+//! Beside other libraries with an authentication hook, before and after aadauth in
+//! `shared_preload_libraries`: each sees a refusal as a refusal, and none can let anybody in.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -9,11 +9,11 @@ use pg_test::compiler::shared_library;
 use pg_test::server::Server;
 
 use crate::Test;
+use crate::alternate_hba_file::{by_password, recorded};
 use crate::rig::{OUR_LINES, Rig, SignIn, ensure};
-use crate::second_file::{by_password, recorded};
 
 pub const TESTS: &[Test] = &[
-    ("each_sees_refusals_as_refusals", witnesses),
+    ("each_sees_refusals_as_refusals", chained),
     ("what_they_refuse_is_not_a_sign_in", banned),
     ("auth_delay_before_ours", |rig| {
         delayed(rig, "auth_delay,aadauth")
@@ -23,19 +23,19 @@ pub const TESTS: &[Test] = &[
     }),
 ];
 
-/// Compiles `witness.c` under a name of its own.
-fn witness(rig: &Rig, server: &str, name: &str) -> Result<PathBuf> {
+/// Compiles `chained_hook.c` under a name of its own.
+fn chained_hook(rig: &Rig, server: &str, name: &str) -> Result<PathBuf> {
     let library = rig.run().path().join(format!("{server}-{name}.so"));
     let called = format!("NAME=\"{name}\"");
     let macros = [called.as_str(), "BANNED=\"banned\""];
-    shared_library("other_libraries/witness.c", &library, &macros)?;
+    shared_library("other_libraries/chained_hook.c", &library, &macros)?;
     Ok(library)
 }
 
-/// A server with ours between two witnesses, on whose first line even a mapped role's password counts.
+/// A server with aadauth between two libraries that chain the hook, whose first line takes passwords of mapped roles too.
 fn between(rig: &Rig, name: &str) -> Result<Server> {
-    let first = witness(rig, name, "first")?;
-    let second = witness(rig, name, "second")?;
+    let first = chained_hook(rig, name, "first")?;
+    let second = chained_hook(rig, name, "second")?;
     let libraries = format!("{},aadauth,{}", first.display(), second.display());
     let mut lines = vec!["hostssl all by_scram all scram-sha-256"];
     lines.extend(OUR_LINES);
@@ -44,7 +44,7 @@ fn between(rig: &Rig, name: &str) -> Result<Server> {
     })
 }
 
-/// Runs a sign-in, and expects both witnesses to have been told that status, once.
+/// Runs a sign-in, and expects both of the others to have been told that status, once.
 fn told(
     server: &Server,
     role: &str,
@@ -63,8 +63,8 @@ fn told(
     Ok(sign_in)
 }
 
-fn witnesses(rig: &Rig) -> Result<()> {
-    let server = between(rig, "witnesses")?;
+fn chained(rig: &Rig) -> Result<()> {
+    let server = between(rig, "chained")?;
     let person = rig.person(&server, "someone")?;
     let token = rig.token_of(&person)?;
     rig.person(&server, "by_scram")?;
@@ -96,12 +96,12 @@ fn witnesses(rig: &Rig) -> Result<()> {
         ensure(!sign_in.outcome.is_in(), || format!("{role} got in"))?;
         recorded(rig, &server, &sign_in.mark, "refused", "password-failed")?;
     }
-    // PostgreSQL has found the password right and says 0; the last word is ours.
+    // PostgreSQL has found the password right and says 0; the final authorization check is ours.
     let sign_in = password("by_scram", "secret", -1)?;
     rig.expect_refused(&server, "by_scram", &sign_in, "wrong-line")
 }
 
-/// They hear of it before anything is recorded.
+/// They are called before anything is recorded.
 fn banned(rig: &Rig) -> Result<()> {
     let server = between(rig, "banned")?;
     let person = rig.person(&server, "banned")?;

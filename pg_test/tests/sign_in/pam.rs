@@ -35,7 +35,7 @@ pub const TESTS: &[Test] = &[
     ),
 ];
 
-/// Whoever gets a session to call what libpam calls, hears that there is nobody to authenticate.
+/// A session that calls the module's entry points gets the error that there is nobody to authenticate.
 fn in_a_session(rig: &Rig) -> Result<()> {
     let library = rig.run().path().join("caller.so");
     shared_library("pam/caller.c", &library, &[])?;

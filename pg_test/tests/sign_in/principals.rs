@@ -1,4 +1,4 @@
-//! Who a role belongs to: object ids, never names.
+//! Which principal a role belongs to: by object id, never by name.
 
 use pg_test::Result;
 use pg_test::process::checked;

@@ -21,7 +21,7 @@ pub const TESTS: &[Test] = &[
     ("entra_sign_in_switched_off", entra_disabled),
 ];
 
-/// Reasons that no single deviation of a token shows, and the test that shows them.
+/// Reasons that no invalid-token case shows, and the test that shows them.
 const ELSEWHERE: &[(&str, &str)] = &[
     ("entra-disabled", "reasons::entra_sign_in_switched_off"),
     ("tenant-not-configured", "fail_closed::no_tenant"),
@@ -36,7 +36,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
         "role-not-mapped",
         "oauth::a_role_that_is_not_mapped_or_not_there",
     ),
-    ("token-discovery", "oauth::a_question_for_the_configuration"),
+    ("token-discovery", "oauth::a_request_for_the_configuration"),
     ("wrong-line", "hba_lines::trust_line"),
     ("mapping-changed", "prompt::label_removed"),
     ("password-disabled", "local_roles::entra_only_mode"),
@@ -51,7 +51,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("no-verdict", "fail_closed::pam_file_missing"),
     (
         "hba-file-not-in-force",
-        "second_file::another_file_in_force",
+        "alternate_hba_file::another_file_in_force",
     ),
     ("internal-error", "fail_closed::a_panic_in_the_decision"),
     (
@@ -75,10 +75,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
         "directory-timed-out",
         "directory::a_bad_graph_is_waited_for_briefly",
     ),
-    (
-        "directory-busy",
-        "directory::too_many_questions_are_turned_away",
-    ),
+    ("directory-busy", "directory::too_many_requests_are_refused"),
     ("mfa-unprovable", "reasons::a_v2_token_cannot_prove_mfa"),
     (
         "revocations-unavailable",
@@ -95,9 +92,9 @@ const ELSEWHERE: &[(&str, &str)] = &[
 /// `crates/entra-token` tests what they guard.
 const OUT_OF_REACH: &[&str] = &["issuer-mismatch", "version-mismatch"];
 
-/// Signs in with a token that deviates, and sees it refused as the deviation says.
-pub fn deviating_token(rig: &Rig, deviation: &'static Deviation) -> Result<()> {
-    let (role, subject) = holder(&deviation.held.to_string())?;
+/// Signs in with an invalid token, which must be refused for the reason that the case names.
+pub fn invalid_token(rig: &Rig, deviation: &'static Deviation) -> Result<()> {
+    let (role, subject) = subject_of(&deviation.held.to_string())?;
     let token = rig.emulator.token(subject).deviation(deviation).text()?;
     if deviation.expected != "key-unknown" {
         return rig.refused(&rig.server, role, &token, deviation.expected);
@@ -112,7 +109,7 @@ pub fn deviating_token(rig: &Rig, deviation: &'static Deviation) -> Result<()> {
     })
 }
 
-pub fn holder(kind: &str) -> Result<(&'static str, Subject)> {
+pub fn subject_of(kind: &str) -> Result<(&'static str, Subject)> {
     let alice = || Subject::User("alice@contoso.com".to_owned());
     Ok(match kind {
         "any" | "user" => ("alice@contoso.com", alice()),
@@ -125,13 +122,13 @@ pub fn holder(kind: &str) -> Result<(&'static str, Subject)> {
             "reporting",
             Subject::ServicePrincipal("reporting".to_owned()),
         ),
-        other => return Err(format!("unknown holder {other}").into()),
+        other => return Err(format!("unknown kind {other}").into()),
     })
 }
 
 fn good_tokens(rig: &Rig) -> Result<()> {
     for kind in ["user", "user-with-mfa", "group", "service"] {
-        let (role, subject) = holder(kind)?;
+        let (role, subject) = subject_of(kind)?;
         let token = rig.emulator.token(subject).text()?;
         rig.accepted(&rig.server, role, &token)
             .map_err(|error| format!("{kind}: {error}"))?;

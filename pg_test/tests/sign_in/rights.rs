@@ -19,7 +19,7 @@ pub const TESTS: &[Test] = &[
     ),
     ("an_admin_reads_and_writes_no_audit", no_audit),
     ("an_admin_whose_label_lost_the_word_is_none", demoted),
-    ("protected_roles_are_never_labelled", protected),
+    ("protected_roles_are_never_labeled", protected),
     ("an_admins_role_is_no_superuser", admin_rights),
 ];
 
@@ -90,7 +90,7 @@ fn admins_make_principals(rig: &Rig) -> Result<()> {
     ] {
         allowed(&run(rig, &server, &chief, &sql)?, &sql)?;
     }
-    // Every type can be an admin, and an admin's right comes from the label, whoever gave it.
+    // Every type can be an admin, and an admin's right comes from the label, whatever role wrote it.
     let second = Person {
         role: "second".to_owned(),
         object_id: Uuid::new_v4(),
@@ -126,8 +126,8 @@ fn others_do_not(rig: &Rig) -> Result<()> {
     Ok(())
 }
 
-/// On 15, CREATEROLE may grant itself any role that is no superuser's, but for the guard. Whoever has an
-/// admin's role by other means may act as it, and still map nobody.
+/// On 15, CREATEROLE may grant itself any role that is no superuser's, but for the guard. A role that is a
+/// member of an admin's role by other means may act as it, and still map nobody.
 fn set_role(rig: &Rig) -> Result<()> {
     let (server, chief) = with_admin(rig, "set-role")?;
     server.sql("CREATE ROLE target LOGIN; CREATE ROLE maker LOGIN CREATEROLE PASSWORD 'secret'")?;
@@ -139,11 +139,11 @@ fn set_role(rig: &Rig) -> Result<()> {
         let sql = format!("SET ROLE chief; {sql}");
         denied(&maker.psql("", &sql)?, &sql)?;
     }
-    // Nor may an admin's session act while it is somebody else.
+    // Nor may an admin's session map roles after SET ROLE to another.
     server.sql("CREATE ROLE other CREATEROLE; GRANT other TO chief")?;
     let sql = format!("SET ROLE other; {}", create("x2"));
     denied(&run(rig, &server, &chief, &sql)?, &sql)?;
-    // Nor does a function that an admin owns act for those who call it.
+    // Nor does a SECURITY DEFINER function that an admin owns map roles for its callers.
     server.sql(
         "CREATE FUNCTION public.lend(sql text) RETURNS void LANGUAGE plpgsql SECURITY DEFINER
              AS $$ BEGIN EXECUTE sql; END $$;
@@ -282,7 +282,7 @@ fn protected(rig: &Rig) -> Result<()> {
         "pg_monitor",
     ] {
         match rig.server.sql(&label(role)) {
-            Ok(_) => return Err(format!("{role} was labelled").into()),
+            Ok(_) => return Err(format!("{role} was labeled").into()),
             Err(error) => ensure(
                 error.to_string().contains("42501") || error.to_string().contains("42939"),
                 || error.to_string(),

@@ -1,4 +1,4 @@
-//! No part of a token is to be found anywhere afterwards.
+//! No part of a token remains anywhere afterwards.
 
 use std::collections::HashSet;
 use std::fs;
@@ -88,7 +88,7 @@ fn no_part_is_left(rig: &Rig) -> Result<()> {
     // The search itself is not blind: the log has the principal's id.
     let id = person.object_id.to_string();
     ensure(server.log()?.contains(&id), || {
-        "the log doesn't name the principal".to_owned()
+        "the log does not name the principal".to_owned()
     })
 }
 
@@ -105,8 +105,8 @@ fn pieces<'a>(tokens: &[&'a String], length: usize) -> HashSet<&'a [u8]> {
 /// Pieces of a token's claims or signature that tell chance from a copy, in megabytes of memory.
 const PIECE_IN_MEMORY: usize = 40;
 
-/// A session that was opened with a token goes on for hours; whoever reads its memory, or a core that
-/// it dumps, must not find the token.
+/// A session that was opened with a token goes on for hours; its memory, and a core that it dumps, must
+/// not contain the token.
 fn none_in_memory(rig: &Rig) -> Result<()> {
     let server = rig.server("memory", |plan| {
         plan.hba(&[
@@ -194,7 +194,7 @@ fn read_files(directory: &Path, places: &mut Vec<(String, Vec<u8>)>) -> Result<(
     for entry in fs::read_dir(directory)? {
         let path = entry?.path();
         if path.is_dir() {
-            // Databases as initdb made them are large, and no place of ours but for the audit, which
+            // The databases that initdb made are large, and the library writes to none but the audit's, which
             // was read as a table.
             if !path.ends_with("base/1") && !path.ends_with("base/4") {
                 read_files(&path, places)?;

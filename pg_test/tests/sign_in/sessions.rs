@@ -1,4 +1,4 @@
-//! Live sessions: who is behind them, and what ends them.
+//! Live sessions: their principals, and what ends them.
 
 pub mod ended;
 pub mod expiry;

@@ -1,4 +1,4 @@
-//! What monitoring is told: exact numbers, to those who may have them.
+//! Counters for monitoring: exact, and only for roles that may read them.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -139,7 +139,7 @@ fn attempts(rig: &Rig) -> Result<()> {
     ensure(sum.is_some_and(|sum| (6..6_000_000).contains(&sum)), || {
         format!("{sum:?} microseconds for six decisions")
     })?;
-    // A method that is none of ours; the superuser's own connection is one.
+    // A method that is not aadauth's, such as that of the superuser's own connection.
     server.sql("SELECT")?;
     expect(
         &read_over(&mut reader)?,
@@ -243,7 +243,7 @@ fn not_recorded(rig: &Rig) -> Result<()> {
     let spool = server.data().join("aadauth/spool");
     let aside = server.data().join("aadauth/spool-aside");
     server.sql("SELECT aadauth.reset_statistics()")?;
-    // A file in place of the directory, so that nobody can make it anew.
+    // A file in place of the directory, so that nothing can create it again.
     fs::rename(&spool, &aside)?;
     fs::write(&spool, "")?;
     rig.accepted(&server, "someone", &token)?;

@@ -10,7 +10,7 @@ use pg_test::process::{as_postgres, checked};
 use pg_test::rig::ensure;
 use pg_test::server::{Plan, Server};
 
-use crate::{Servers, Test, people};
+use crate::{Servers, Test, mappings};
 
 pub const TESTS: &[Test] = &[
     ("everything_goes_along", everything),
@@ -30,10 +30,10 @@ pub const PAM_TESTS: &[Test] = &[(
 fn everything(servers: &Servers) -> Result<()> {
     let Servers { rig, newer } = servers;
     let mut old = rig.server("old", |plan| plan)?;
-    people::create(&old)?;
-    people::check(rig, &old)?;
-    people::drain(&old)?;
-    let expected = people::records(&old)?;
+    mappings::create(&old)?;
+    mappings::check(rig, &old)?;
+    mappings::drain(&old)?;
+    let expected = mappings::records(&old)?;
     // Minor releases since November 2026 (15.20) keep an option with each column that earlier ones of newer
     // versions (17.11) don't know, and that ends pg_upgrade.
     old.sql(
@@ -49,11 +49,11 @@ fn everything(servers: &Servers) -> Result<()> {
     }
     new.start()?;
     rig.await_keys(&new)?;
-    let records = people::records(&new)?;
+    let records = mappings::records(&new)?;
     ensure(records == expected, || {
         format!("{expected}\nbecame\n{records}")
     })?;
-    people::check(rig, &new)?;
+    mappings::check(rig, &new)?;
 
     administered_again(servers, &new)
 }
@@ -64,7 +64,7 @@ fn service_of_another_version(servers: &Servers) -> Result<()> {
     let plan = newer.plan(rig, "copied-lines")?;
     let server = rig.start_plan(plan.hba(&["hostssl all all all pam pamservice=aadauth-15"]))?;
     rig.prepare(&server)?;
-    people::create(&server)?;
+    mappings::create(&server)?;
     let refused = rig.sign_in(&server, "alice@contoso.com", &rig.alice()?)?;
     ensure(refused.outcome.refusal().is_some(), || {
         format!("{:?}", refused.outcome)
@@ -149,7 +149,7 @@ fn labels_alone(servers: &Servers) -> Result<()> {
 
 fn not_preloaded(servers: &Servers, name: &str) -> Result<Server> {
     let plan: Plan = servers.newer.plan(&servers.rig, name)?;
-    // Without the library, no line of ours would be understood.
+    // Without the library, PostgreSQL would not accept an aadauth line.
     plan.unset("shared_preload_libraries")
         .hba(&[])
         .set_up(servers.rig.run())

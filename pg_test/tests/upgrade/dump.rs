@@ -9,7 +9,7 @@ use pg_test::process::checked;
 use pg_test::rig::{Rig, Subject, ensure};
 use pg_test::server::{Plan, Server};
 
-use crate::{Servers, Test, people};
+use crate::{Servers, Test, mappings};
 
 pub const TESTS: &[Test] = &[
     ("it_is_restored_on_a_fresh_server", on_the_same),
@@ -37,11 +37,11 @@ fn on_a_newer(servers: &Servers) -> Result<()> {
 
 fn restored(rig: &Rig, name: &str, pg_dumpall: &Path, to: Plan) -> Result<()> {
     let from = rig.server(&format!("{name}-from"), |plan| plan)?;
-    people::create(&from)?;
-    people::check(rig, &from)?;
-    people::drain(&from)?;
+    mappings::create(&from)?;
+    mappings::check(rig, &from)?;
+    mappings::drain(&from)?;
     let file = dump(&from, pg_dumpall)?;
-    let expected = people::records(&from)?;
+    let expected = mappings::records(&from)?;
     drop(from);
 
     // The audit is elsewhere meanwhile, as docs/upgrades.md says.
@@ -52,15 +52,15 @@ fn restored(rig: &Rig, name: &str, pg_dumpall: &Path, to: Plan) -> Result<()> {
     ensure(errors == ["role \"postgres\" already exists"], || {
         said.clone()
     })?;
-    let records = people::records(&to)?;
+    let records = mappings::records(&to)?;
     ensure(records == expected, || {
         format!("{expected}\nbecame\n{records}")
     })?;
     to.configure(&[("aadauth.database", None)])?;
     to.restart()?;
     rig.await_keys(&to)?;
-    people::check(rig, &to)?;
-    let records = people::records(&to)?;
+    mappings::check(rig, &to)?;
+    let records = mappings::records(&to)?;
     ensure(
         expected
             .lines()

@@ -6,7 +6,7 @@ use pg_test::Result;
 use pg_test::rig::ensure;
 use pg_test::server::Server;
 
-use crate::{Servers, Test, catalog, fixture, people};
+use crate::{Servers, Test, catalog, fixture, mappings};
 
 pub const TESTS: &[Test] = &[
     ("only_the_current_version_is_installed", installed),
@@ -36,18 +36,18 @@ fn updated(servers: &Servers) -> Result<()> {
     let server = rig.start_plan(fixture::plan(rig, "earlier", &current)?)?;
     server.sql(&format!("CREATE EXTENSION aadauth VERSION '{VERSION}'"))?;
     rig.await_keys(&server)?;
-    people::create(&server)?;
+    mappings::create(&server)?;
     server.sql(
         "INSERT INTO aadauth.group_sync_changes (run, group_role, tenant_id, group_id, action)
          VALUES (1, 'dba', gen_random_uuid(), gen_random_uuid(), 'granted')",
     )?;
-    people::check(rig, &server)?;
+    mappings::check(rig, &server)?;
     ensure(codes(&server)?.contains("extension-version"), || {
         format!("nothing says that {VERSION} is not the library's version")
     })?;
 
-    people::drain(&server)?;
-    let before = people::records(&server)?;
+    mappings::drain(&server)?;
+    let before = mappings::records(&server)?;
     let objects = catalog::difference(&expected, &catalog::describe(&server)?);
     for changed in [
         "retired",
@@ -60,9 +60,9 @@ fn updated(servers: &Servers) -> Result<()> {
         })?;
     }
     server.sql("ALTER EXTENSION aadauth UPDATE")?;
-    let after = people::records(&server)?;
+    let after = mappings::records(&server)?;
     ensure(before == after, || catalog::difference(&before, &after))?;
-    people::check(rig, &server)?;
+    mappings::check(rig, &server)?;
     ensure(!codes(&server)?.contains("extension-version"), || {
         format!("{VERSION} was not updated")
     })?;

@@ -12,8 +12,8 @@ mod cluster;
 mod dump;
 mod extension;
 mod fixture;
+mod mappings;
 mod newer;
-mod people;
 
 use std::process::ExitCode;
 use std::sync::Arc;

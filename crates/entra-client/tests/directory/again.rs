@@ -52,7 +52,7 @@ fn a_busy_graph_is_asked_again() {
 }
 
 #[test]
-fn but_not_for_ever() {
+fn but_not_indefinitely() {
     for (reply, kind) in [
         (
             (|| Reply::status(503)) as fn() -> Reply,

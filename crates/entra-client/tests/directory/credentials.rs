@@ -345,7 +345,7 @@ fn a_certificate_file_that_is_none_is_named() {
 }
 
 #[test]
-fn a_federated_token_is_read_anew_for_each_token() {
+fn a_federated_token_is_read_again_for_each_token() {
     let asked = AtomicUsize::new(0);
     let server = graph(move |_| match asked.fetch_add(1, Ordering::SeqCst) {
         1 => Reply::status(401),

@@ -342,7 +342,7 @@ const COUNT: usize = 50_000;
 const EVERYONE: Uuid = Uuid::from_u128(0xe7e40000_0000_4000_8000_000000000001);
 const AUTHORITY: &str = "TEST_AUTHORITY";
 
-/// In a process of its own, so that its memory is that of the client alone.
+/// In a process of its own, whose memory is only that of the client.
 #[test]
 fn fifty_thousand_members_come_in_pages_though_graph_wants_pauses() {
     const TEST: &str = "members::fifty_thousand_members_come_in_pages_though_graph_wants_pauses";

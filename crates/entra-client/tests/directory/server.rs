@@ -257,7 +257,7 @@ pub fn read(stream: &mut impl Read) -> io::Result<Asked> {
     })
 }
 
-/// A proxy: plain HTTP, CONNECT alone, to wherever it is asked for.
+/// A proxy: plain HTTP, only CONNECT, to any address.
 pub struct Proxy {
     pub address: SocketAddr,
     tunnels: Arc<Mutex<Vec<Asked>>>,

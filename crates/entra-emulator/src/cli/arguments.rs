@@ -95,7 +95,7 @@ pub(super) struct TokenArguments {
     /// Make the token invalid in this respect; may be repeated. --help lists the cases.
     #[arg(long = "with", value_name = "DEVIATION", value_parser = parse_deviation)]
     pub deviations: Vec<&'static Deviation>,
-    /// Set a claim to a JSON value, or to the text as it stands if it is no JSON.
+    /// Set a claim to a JSON value, or to the text itself if it is not JSON.
     #[arg(long = "claim", value_name = "NAME=JSON", value_parser = parse_member)]
     pub claims: Vec<(String, Value)>,
     /// Leave a claim out.

@@ -30,7 +30,7 @@ pub(super) fn routes(emulator: Shared) -> Router {
         .with_state(emulator)
 }
 
-/// A web page that somebody on this machine looks at must not order faults. Browsers send one of
+/// A web page that is open on this machine must not order faults. Browsers send one of
 /// these headers, or a Host that was made to resolve to loopback.
 async fn no_browsers(request: Request, next: Next) -> Response {
     let headers = request.headers();

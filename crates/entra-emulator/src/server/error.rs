@@ -33,7 +33,7 @@ pub(super) enum Refusal {
     /// A client that must prove itself and doesn't, in a user's grant.
     CredentialMissing,
     PublicClientWithCredential,
-    /// Somebody's proof of who they are is wrong.
+    /// A client's proof of its identity is wrong.
     Unproven(Unproven),
     /// The emulator itself failed; no code of Entra's.
     Internal(String),

@@ -77,7 +77,7 @@ pub(super) struct Faults {
     pub(super) down: bool,
 }
 
-/// What stands between an endpoint and those who ask.
+/// The faults between an endpoint and its clients.
 struct Standing {
     fault: Fault,
     /// How often it is still to strike.

@@ -233,7 +233,7 @@ fn size_is_met() {
 }
 
 #[test]
-fn callers_have_the_last_word() {
+fn what_the_caller_sets_wins() {
     let asked = TokenRequest {
         claims: vec![("aud".into(), json!("api://x")), ("new".into(), json!([1]))],
         without: vec!["amr".into()],

@@ -119,7 +119,7 @@ fn bad_tokens_are_refused() {
     );
 }
 
-/// Asked with a token that carries these permissions alone.
+/// The request's token carries only these permissions.
 #[test]
 fn each_question_needs_its_permissions() {
     let emulator = Emulator::start();

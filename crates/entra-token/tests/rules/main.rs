@@ -1,6 +1,6 @@
 //! The rules for tokens, each with what it accepts and what it refuses.
 //!
-//! "Catalogue" numbers in these files are those of the project's list of known attacks on tokens.
+//! "Catalog" numbers in these files are those of the project's list of known attacks on tokens.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::common::*;
 
-/// Catalogue 29: groups.
+/// Catalog 29: groups.
 #[test]
 fn membership_is_read_from_group_ids() {
     let with_groups = |groups: Value| setting(user_v1(), "groups", groups);
@@ -136,7 +136,7 @@ fn membership_matters_to_group_roles_alone() {
     }
 }
 
-/// A directory is asked about those alone who would get in if they were members.
+/// A directory is asked only about principals that would get in if they were members.
 #[test]
 fn only_what_else_is_good_hinges_on_the_membership() {
     let hinges = |claims: &Value, mapping: &Mapping| {

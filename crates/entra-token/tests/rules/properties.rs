@@ -133,7 +133,7 @@ proptest! {
                 prop_assert_eq!(mapping.admin, internal.admin && public.admin());
                 prop_assert_eq!(mapping.mfa, public.mfa());
             }
-            Ok(None) => prop_assert!(false, "a labelled role is never unmapped"),
+            Ok(None) => prop_assert!(false, "a labeled role is never unmapped"),
             Err(reason) => {
                 prop_assert!(!public.agrees_with(&internal));
                 prop_assert_eq!(reason, Reason::LabelConflict);
@@ -213,7 +213,7 @@ proptest! {
     }
 }
 
-/// Catalogue 20: every bit of a token counts, and every byte has its place.
+/// Catalog 20: every bit of a token counts, and every byte has its place.
 #[test]
 fn no_altered_token_is_accepted() {
     let token = ISSUER.token(&user_v1()).into_bytes();

@@ -49,7 +49,7 @@ fn an_application_is_revoked_by_either_id_and_its_users_by_neither() {
     assert_eq!(refusal(&user_v1(), &alice(), &[CLIENT]), None);
 }
 
-/// Nothing is asked about somebody who gets in neither way.
+/// The directory is not asked about a principal that would be refused either way.
 #[test]
 fn no_directory_is_asked_about_who_is_revoked() {
     let claims = verified(&without(user_v1(), "groups"));

@@ -1,4 +1,4 @@
-//! What becomes of events while the extension isn't there.
+//! What happens to events while the extension is not installed.
 
 use pg_test::Result;
 

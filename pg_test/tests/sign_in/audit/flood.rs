@@ -46,7 +46,7 @@ pub fn counted(rig: &Rig) -> Result<()> {
     ensure(described == "refused|entra-token|127.0.0.1||", || {
         described.clone()
     })?;
-    // What needs a token of ours is never only counted.
+    // Attempts with a valid signature always get a row each.
     let stranger = rig.user("mallory@contoso.com").text()?;
     let known = Ledger::default();
     known.sign_in_often(rig, &server, "someone", &[stranger.as_str(); 2], 15)?;

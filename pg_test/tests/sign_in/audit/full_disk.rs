@@ -196,7 +196,7 @@ pub fn refused(rig: &Rig) -> Result<()> {
     let local = rig
         .attempt(&server, "local", "local password")
         .psql("", "SELECT 1")?;
-    // Off means that nothing is to be recorded of them.
+    // Off: their attempts are not recorded.
     ensure(local.success, || local.error.clone())?;
     server.configure(&[("aadauth.audit_local_sign_ins", Some("on"))])?;
     let mark = server.log()?.len();
@@ -234,7 +234,7 @@ pub fn limit(rig: &Rig) -> Result<()> {
     server.configure(&[("aadauth.database", Some("bare"))])?;
     server.wait_for_log(0, "extension aadauth is not installed in database \"bare\"")?;
     let seen = Ledger::default();
-    // Whoever has no token fills half of it, and no more.
+    // Attempts without a valid token fill half of it, and no more.
     let mark = server.log()?.len();
     while !server
         .log_since(mark)?
@@ -248,7 +248,7 @@ pub fn limit(rig: &Rig) -> Result<()> {
         (LIMIT / 2 - 2_000..=LIMIT / 2 + 2_000).contains(&half),
         || format!("{half} bytes of refusals"),
     )?;
-    // Whoever has one still leaves an event.
+    // An attempt with one still leaves an event.
     let good = Ledger::default();
     good.sign_in_often(rig, &server, "someone", &[token.as_str(); 2], 10)?;
     ensure(used(&spool(&server))? > half + 20 * 300, || {

@@ -21,7 +21,7 @@ pub fn on_disk_first(rig: &Rig) -> Result<()> {
     let person = rig.person(&server, "someone")?;
     let token = rig.token_of(&person)?;
     let seen = Ledger::default();
-    // Without fsync of its own, whoever is heard of calling is the library.
+    // The server runs with fsync off, so every call is the library's.
     let was_called = || fs::remove_file(place.join("called")).is_ok();
     was_called();
     let sign_in = |server: &_, secret: &str| seen.sign_in(rig, server, "someone", secret);

@@ -1,5 +1,5 @@
 //! Every kind of principal, mapped by name and by object id, as itself, as a member of a group and as an
-//! administrator: what comes of it is written down and compared with `docs/principal-outcomes.md`.
+//! administrator: the outcome is recorded and compared with `docs/principal-outcomes.md`.
 
 use pg_test::Result;
 use pg_test::place::{source, target};
@@ -92,7 +92,7 @@ pub fn table(rig: &Rig) -> Result<()> {
     own.server.sql("DROP ROLE dba, analysts")?;
     own.emulator
         .change_members(GROUP.0, &["vm-app", "batch"], &[])?;
-    let mut text = "# Who signs in, mapped how\n\n\
+    let mut text = "# Supported principal types\n\n\
         Written by the test `by_name::every_principal_by_every_way`, from a server and an emulated directory. In the\n\
         column of the group role the principal is a member of a mapped group, and its token says nothing of groups;\n\
         an administrator also maps somebody else by name.\n\n\
@@ -122,7 +122,7 @@ pub fn table(rig: &Rig) -> Result<()> {
     })
 }
 
-/// Maps the principal, sees what comes of it, and drops the role.
+/// Maps the principal, records the outcome, and drops the role.
 fn mapped(
     own: &DirectoryServer<'_>,
     kind: &Kind,

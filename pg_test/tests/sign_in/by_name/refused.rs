@@ -56,7 +56,7 @@ pub fn each(rig: &Rig) -> Result<()> {
         &create("dba"),
         &["42710: role \"dba\" already exists"],
     )?;
-    // A deleted principal is found no more.
+    // A deleted principal is not found any more.
     own.server.sql(&create("batch"))?;
     own.server.sql("DROP ROLE batch")?;
     own.emulator.delete("batch")?;
@@ -138,7 +138,7 @@ pub fn each(rig: &Rig) -> Result<()> {
     ensure(roles == "0", || format!("{roles} roles"))
 }
 
-/// Whoever may not map roles can't make the server ask either.
+/// A role that may not map roles cannot make the server ask either.
 pub fn not_allowed(rig: &Rig) -> Result<()> {
     let own = rig.directory_server("by-name-not-allowed")?;
     own.server
@@ -183,7 +183,7 @@ pub fn cancelled(rig: &Rig) -> Result<()> {
     // While a session waits, others set labels.
     std::thread::scope(|scope| -> Result<()> {
         let waiting = scope.spawn(|| own.server.sql(label));
-        own.wait_for_question("SECURITY LABEL FOR pgaadauth")?;
+        own.wait_for_request("SECURITY LABEL FOR pgaadauth")?;
         own.server.sql(
             "SET statement_timeout = '10s'; SECURITY LABEL FOR \"pgaadauth-int\" ON ROLE other IS
                  'type=user,oid=00000000-0000-4000-8000-00000000beef,tenant_id=6b1f0c7e-2a3d-4e58-9b41-0c5d7e8f9a01'",

@@ -48,8 +48,8 @@ pub fn dump(rig: &Rig) -> Result<()> {
         if has_directory {
             continue;
         }
-        // Without the line that dumps begin with it's somebody's statement, and refused. Replayed in part,
-        // it lets nobody in.
+        // Without the first line of a dump it counts as a user's statement, and is refused. A dump that is
+        // replayed in part lets nobody in.
         let bare = "CREATE ROLE \"mallory@contoso.com\" LOGIN;
                     SECURITY LABEL FOR pgaadauth ON ROLE \"mallory@contoso.com\" IS 'aadauth'";
         fails(&server, bare, &["55000"])?;

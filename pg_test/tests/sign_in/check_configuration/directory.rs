@@ -131,7 +131,7 @@ pub fn group_names(rig: &Rig) -> Result<()> {
         .token(crate::rig::Subject::User(ALICE.to_owned()))
         .claim("groups", json!(["dba", "analysts"]))
         .text()?;
-    // The directory knows who is meant.
+    // The claim has names, so the directory is asked.
     own.accepted("dba", &named)?;
     expect(&own.server, "with a directory", &[EMULATED])?;
     own.server

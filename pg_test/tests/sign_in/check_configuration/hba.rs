@@ -35,7 +35,7 @@ const MISTAKES: &[Mistake] = &[
         "hba-line-open-without-library",
         &["line 3", "trust", "\"someone\""],
     ),
-    // Debian's own, which stands above what people append.
+    // Debian's own, above the lines that are appended.
     (
         &["host all all 127.0.0.1/32 scram-sha-256", OURS],
         "hba-line-before",
@@ -121,7 +121,7 @@ pub fn mistakes(rig: &Rig) -> Result<()> {
     server.sql("CREATE ROLE staff; GRANT staff TO someone")?;
     std::fs::write(server.data().join("listed"), "someone\n")?;
     found(&mut server, MISTAKES)?;
-    // Whoever will be mapped will be caught.
+    // Roles that are mapped later are matched by it.
     server.sql("DROP ROLE someone")?;
     server.set_hba(&["host all all all trust", OURS])?;
     expect(

@@ -36,7 +36,7 @@ pub fn mistakes(rig: &Rig) -> Result<()> {
     server.configure(&[("aadauth.ca_file", Some(&copy))])?;
     expect(
         &server,
-        "keys that can't be renewed",
+        "keys that cannot be renewed",
         &[
             EMULATED,
             (
@@ -93,7 +93,7 @@ fn age(file: &std::path::Path, seconds: i64) -> Result<()> {
     Ok(std::fs::write(file, stored.to_string())?)
 }
 
-/// At the emulator's address somebody else answers, whose clock is ten minutes ahead.
+/// At the emulator's address another emulator answers, whose clock is ten minutes ahead.
 pub fn clock(rig: &Rig) -> Result<()> {
     let mut emulator = Emulator::prepare(rig.run(), "entra-check-clock")?;
     emulator.start()?;

@@ -102,7 +102,7 @@ pub fn mistakes(rig: &Rig) -> Result<()> {
     expect_silence(&server, "another validator, for a local role")?;
 
     server.set_hba(&[&format!("hostssl all {good} validator=aadauth"), OURS])?;
-    expect_silence(&server, "two doors")?;
+    expect_silence(&server, "both methods")?;
     let says = &["line 2", "oauth_validator_libraries = 'aadauth'"][..];
     for libraries in [Some("other"), None] {
         server.configure(&[("oauth_validator_libraries", libraries)])?;

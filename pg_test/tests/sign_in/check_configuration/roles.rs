@@ -101,7 +101,7 @@ pub fn mistakes(rig: &Rig) -> Result<()> {
 pub fn unadministered(rig: &Rig) -> Result<()> {
     let server = good_server(rig, "check-unadministered", |plan| plan)?;
     let is_broad = server.sql("SELECT current_setting('server_version_num')::int < 160000")? == "t";
-    // Whoever is granted the privileged one would have what it confers, so it's no omission.
+    // That the privileged role has no administrator is intended: a member of it would get its privileges.
     server.sql(
         "CREATE ROLE \"Some body\" LOGIN; CREATE ROLE privileged LOGIN IN ROLE pg_execute_server_program;
          SECURITY LABEL FOR pgaadauth ON ROLE \"Some body\" IS

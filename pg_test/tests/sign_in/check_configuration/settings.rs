@@ -161,7 +161,7 @@ pub fn secrets(rig: &Rig) -> Result<()> {
     expect_silence(&server, "without them")
 }
 
-/// Who has switched tokens off needs no tenant.
+/// A server with tokens switched off needs no tenant.
 pub fn tokens_off(rig: &Rig) -> Result<()> {
     let mut server = good_server(rig, "check-tokens-off", |plan| plan)?;
     server.configure(&[

@@ -64,7 +64,7 @@ pub fn ttl_over(rig: &Rig) -> Result<()> {
         format!("refused after {:?} only", asked.elapsed())
     })?;
     rig.expect_refused(&own.server, "dba", &sign_in, "not-a-group-member")?;
-    // The same, when there is nobody to ask then.
+    // The same, with the directory down.
     own.accepted("loop-b", &alice)?;
     own.emulator.stop()?;
     let source = own.accepted("loop-b", &alice)?;
@@ -81,14 +81,14 @@ pub fn ttl_zero(rig: &Rig) -> Result<()> {
         Ok(plan.set("aadauth.group_cache_ttl", "0"))
     })?;
     let alice = own.silent_user(ALICE)?;
-    let questions = own.questions_during(|| {
+    let requests = own.requests_during(|| {
         for _ in 0..3 {
             let source = own.accepted("dba", &alice)?;
             ensure(source == "directory", || source)?;
         }
         Ok(())
     })?;
-    ensure(questions == 3, || format!("{questions} questions"))?;
+    ensure(requests == 3, || format!("{requests} requests"))?;
     // Nor is anything kept for when the setting is another one.
     own.server
         .configure(&[("aadauth.group_cache_ttl", Some("1h"))])?;
@@ -96,7 +96,7 @@ pub fn ttl_zero(rig: &Rig) -> Result<()> {
     ensure(source == "directory", || source)?;
     let source = own.accepted("dba", &alice)?;
     ensure(source == "cache", || source)?;
-    // And what was kept is of no use when nothing is to be.
+    // Cached answers are not used once caching is off.
     own.server
         .configure(&[("aadauth.group_cache_ttl", Some("0"))])?;
     own.emulator.change_members("dba", &[], &[ALICE])?;
@@ -136,7 +136,7 @@ pub fn other_directory(rig: &Rig) -> Result<()> {
         .text()?;
     let source = own.refused("dba", &there, "not-a-group-member")?;
     ensure(source == "directory", || source)?;
-    // Back again: the first one is asked anew.
+    // Back again: the first one is asked again.
     own.server.configure(&[
         ("aadauth.authority_host", Some(&before)),
         ("aadauth.graph_endpoint", Some(&before)),
@@ -155,7 +155,7 @@ pub fn hundred_at_once(rig: &Rig) -> Result<()> {
     own.emulator
         .disturb(&json!({ "fault": { "slow": 1500 }, "endpoint": "graph" }))?;
     let token = own.silent(Subject::ServicePrincipal("reporting".to_owned()))?;
-    let questions = own.questions_during(|| {
+    let requests = own.requests_during(|| {
         let sources = std::thread::scope(|scope| {
             let threads: Vec<_> = (0..100)
                 .map(|_| scope.spawn(|| own.rig.accepted(&own.server, "analysts", &token)))
@@ -167,7 +167,7 @@ pub fn hundred_at_once(rig: &Rig) -> Result<()> {
         })?;
         ensure(sources.len() == 100, || sources.len().to_string())
     })?;
-    ensure(questions == 1, || {
-        format!("{questions} questions for a hundred sign-ins")
+    ensure(requests == 1, || {
+        format!("{requests} requests for a hundred sign-ins")
     })
 }

@@ -1,4 +1,4 @@
-//! How the server proves who it is, and the way out.
+//! How the server authenticates to Entra, and its proxy.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -90,7 +90,7 @@ impl Credential {
     }
 }
 
-/// A certificate that names nobody in particular, and its key.
+/// A self-signed certificate, and its key.
 struct Certificate {
     public: String,
     /// Both, for the server.
@@ -137,7 +137,7 @@ pub fn open_secret(rig: &Rig) -> Result<()> {
     ensure(!own.server.log()?.contains(SERVER_SECRET), || {
         "the secret is in the log".to_owned()
     })?;
-    // Mended: the next question finds it so, without a reload.
+    // Corrected: the next request uses it, without a reload.
     set_mode(&secret, "0600")?;
     own.accepted("dba", &alice).map(drop)
 }

@@ -18,12 +18,12 @@ use crate::rig::{Rig, Subject, ensure, library_directory, library_place};
 
 const ASKERS: usize = 10;
 const VICTIMS: usize = 3;
-/// The victims' role, which is in their process titles and nobody else's.
+/// The victims' role, which only their process titles contain.
 const VICTIMS_ROLE: &str = "loop-a";
 /// Longer than any answer takes, and shorter than what a test would call a hang.
 const HANG: Duration = Duration::from_secs(30);
 
-/// Who asks for which role, and whether they are in its group.
+/// The user, the role that they sign in to, and whether they are a member of its group.
 const CASES: &[(&str, &str, bool)] = &[
     (ALICE, "dba", true),
     (STRANGER, "dba", false),
@@ -115,11 +115,11 @@ impl<'a> Storm<'a> {
         })?;
         self.await_free()?;
 
-        // Longer than the server waits: nobody is told anything.
+        // Longer than the server waits.
         self.slow(4000)?;
         let late = self.ask_while(|storm| storm.victims().map(drop))?;
         ensure(late.iter().all(|told| *told == Told::Nothing), || {
-            format!("answers that can't have come: {late:?}")
+            format!("impossible responses: {late:?}")
         })?;
         self.own.emulator.behave()?;
         self.await_free()?;
@@ -139,7 +139,7 @@ impl<'a> Storm<'a> {
             .disturb(&json!({ "fault": fault, "endpoint": "graph" }))
     }
 
-    /// Has everybody ask while `meanwhile` goes on. Nobody may be told what is wrong.
+    /// Runs sign-ins of all users during `meanwhile`. None may get a wrong result.
     fn ask_while(&self, meanwhile: impl FnOnce(&Self) -> Result<()>) -> Result<Vec<Told>> {
         std::thread::scope(|scope| {
             let askers: Vec<_> = (0..ASKERS)
@@ -215,7 +215,7 @@ impl<'a> Storm<'a> {
         Ok(())
     }
 
-    /// Kills an asker, whereupon the postmaster ends all processes and makes the shared memory anew.
+    /// Kills an asker, whereupon the postmaster ends all processes and creates the shared memory again.
     fn crash(&mut self) -> Result<()> {
         let connections = self.victims()?;
         let victims = self.own.server.children(VICTIMS_ROLE)?;
@@ -242,7 +242,7 @@ impl<'a> Storm<'a> {
         Ok(())
     }
 
-    /// A slot may be held for as long as its question might have taken, and no longer.
+    /// A slot may be held for as long as its request might have taken, and no longer.
     fn await_free(&self) -> Result<()> {
         until_within(Duration::from_secs(10), "all slots are free", || {
             Ok((self.own.server.sql("SELECT slots()")? == "0").then_some(()))

@@ -1,4 +1,4 @@
-//! Who is a member, and who is asked.
+//! Memberships: from the token, and from the directory.
 
 use std::net::TcpListener;
 
@@ -30,7 +30,7 @@ fn principals() -> [(&'static str, Subject); 5] {
     ]
 }
 
-/// The ways in which a token speaks of groups, and who is asked then.
+/// The ways in which a token lists groups, and whether the directory is asked.
 fn tokens(own: &DirectoryServer<'_>, subject: &Subject) -> Result<[(&'static str, String); 4]> {
     let token = || own.token(subject.clone()).without("groups");
     let claim = own.token(subject.clone());
@@ -90,7 +90,7 @@ pub fn nested(rig: &Rig) -> Result<()> {
     for role in ["loop-a", "loop-b"] {
         own.refused(role, &stranger, "not-a-group-member")?;
     }
-    // Membership leads upwards alone: the guest is in analysts, which contains dba.
+    // A member of the outer group is no member of the nested one: the guest is in analysts, which contains dba.
     let guest = own.silent_user(GUEST)?;
     own.accepted("analysts", &guest)?;
     own.refused("dba", &guest, "not-a-group-member").map(drop)
@@ -102,16 +102,16 @@ pub fn stranger(rig: &Rig) -> Result<()> {
     let source = own.refused("dba", &stranger, "not-a-group-member")?;
     ensure(source == "directory", || source)?;
     // That is kept as well, for a while.
-    let questions = own.questions_during(|| {
+    let requests = own.requests_during(|| {
         let source = own.refused("dba", &stranger, "not-a-group-member")?;
         ensure(source == "cache", || source)
     })?;
-    ensure(questions == 0, || format!("{questions} questions"))?;
+    ensure(requests == 0, || format!("{requests} requests"))?;
     // What is known of one is not said of another, nor of another group.
     own.accepted("dba", &own.silent_user(ALICE)?)?;
     let source = own.refused("analysts", &stranger, "not-a-group-member")?;
     ensure(source == "directory", || source)?;
-    // A user role is no group role of the same id, and nobody is asked about it.
+    // A user role is no group role of the same id, and the directory is not asked about it.
     let nobody = Uuid::new_v4().to_string();
     rig.map_unasked(&own.server, "someone", &nobody, "user", "")?;
     let sign_in = own.sign_in("someone", &stranger)?;
@@ -165,7 +165,7 @@ pub fn asked_last(rig: &Rig) -> Result<()> {
     )?;
     let with_groups = || own.token(Subject::User(ALICE.to_owned()));
     let alice = || with_groups().without("groups");
-    let questions = own.questions_during(|| {
+    let requests = own.requests_during(|| {
         let expired = alice().expires_in(-3600).text()?;
         rig.refused(&own.server, "dba", &expired, "expired")?;
         let elsewhere = alice().claim("aud", "api://elsewhere").text()?;
@@ -175,15 +175,15 @@ pub fn asked_last(rig: &Rig) -> Result<()> {
         // Checked after the membership, and yet before anybody is asked.
         let simple = alice().claim("amr", json!(["pwd"])).text()?;
         own.refused("twins", &simple, "groups-unknown")?;
-        // A claim is the token's last word, however it reads.
+        // A claim decides, whatever it contains.
         let elsewhere = with_groups().claim("groups", json!([ANALYSTS])).text()?;
         own.refused("dba", &elsewhere, "not-a-group-member")?;
         let nowhere = with_groups().claim("groups", json!([])).text()?;
         own.refused("dba", &nowhere, "not-a-group-member").map(drop)
     })?;
-    ensure(questions == 0, || format!("{questions} questions"))?;
-    let questions = own.questions_during(|| own.accepted("dba", &alice().text()?).map(drop))?;
-    ensure(questions == 1, || format!("{questions} questions"))
+    ensure(requests == 0, || format!("{requests} requests"))?;
+    let requests = own.requests_during(|| own.accepted("dba", &alice().text()?).map(drop))?;
+    ensure(requests == 1, || format!("{requests} requests"))
 }
 
 pub fn not_configured(rig: &Rig) -> Result<()> {
@@ -191,7 +191,7 @@ pub fn not_configured(rig: &Rig) -> Result<()> {
         Ok(plan.unset("aadauth.credential"))
     })?;
     let alice = own.silent_user(ALICE)?;
-    let questions =
-        own.questions_during(|| own.refused("dba", &alice, "groups-unknown").map(drop))?;
-    ensure(questions == 0, || format!("{questions} questions"))
+    let requests =
+        own.requests_during(|| own.refused("dba", &alice, "groups-unknown").map(drop))?;
+    ensure(requests == 0, || format!("{requests} requests"))
 }

@@ -1,4 +1,4 @@
-//! Who gets a role, and who gets and loses the group role.
+//! Which members get a role of their own, and which get and lose the group role.
 
 use pg_test::Result;
 use pg_test::wire::Connection;
@@ -25,7 +25,7 @@ pub const TESTS: &[Test] = &[
     ("a_group_that_is_gone_has_no_members", group_gone),
     ("a_local_role_keeps_the_group_role", local_role),
     ("a_group_role_with_mfa_goes_to_roles_with_mfa", mfa),
-    ("a_group_role_without_login_is_synchronised", without_login),
+    ("a_group_role_without_login_is_synchronized", without_login),
     ("turned_off_it_leaves_everything", turned_off),
 ];
 
@@ -170,7 +170,7 @@ fn mapped_already(rig: &Rig) -> Result<()> {
         "3a110000-0000-4000-8000-000000000004",
         "user",
     )?;
-    // Whoever has granted it, a synchronised group role belongs to the directory.
+    // Memberships of a synchronized group role follow the directory, whatever role granted them.
     synced.server.sql(
         "CREATE ROLE granter LOGIN; GRANT analysts TO granter WITH ADMIN OPTION;
          GRANT analysts TO stranger WITH ADMIN OPTION GRANTED BY granter",
@@ -214,7 +214,7 @@ fn shared(rig: &Rig) -> Result<()> {
         format!("{rows:?}")
     })?;
     synced.expect_members("dba", &[ALICE, CAROL].join(","))?;
-    // Who is in one of them no more keeps the other's role. Through the nested group alice was in both.
+    // A member who leaves one of them keeps the other's role. Through the nested group alice was in both.
     synced.emulator.change_members("analysts", &[], &["dba"])?;
     synced.sync_and_expect(&[(ALICE, "revoked"), (CAROL, "revoked")])?;
     synced.expect_members("dba", &[ALICE, CAROL].join(","))?;
@@ -247,7 +247,7 @@ fn disabled(rig: &Rig) -> Result<()> {
         ("dave@contoso.com", "account-disabled"),
     ])?;
     synced.expect_members("dba", CAROL)?;
-    // What stands in the way is one row, however often it is found.
+    // An obstacle is one row, however often it is found.
     synced.sync()?;
     let rows = synced.server.sql(
         "SELECT member, count(*), max(run) - min(run) FROM aadauth.group_sync_changes

@@ -71,7 +71,7 @@ fn local_role(rig: &Rig) -> Result<()> {
     ensure(connection.scram(b"her own", || Ok(()))?.is_in(), || {
         "her password is of no use".to_owned()
     })?;
-    // The report says who she is; that the role is hers is for somebody to say who knows.
+    // The report names the principal; that the role belongs to her is for an administrator to decide.
     ensure(advice.contains(ALICE_ID), || advice.clone())?;
     synced.server.sql(&format!(
         "SELECT pgaadauth_update_principal_with_oid('{ALICE}', '{ALICE_ID}', 'user', false, false)"
@@ -81,7 +81,7 @@ fn local_role(rig: &Rig) -> Result<()> {
         .map(drop)
 }
 
-/// Her account was deleted and made again: it is somebody else's.
+/// Her account was deleted and created again: the role is mapped to another principal.
 fn other_principal(rig: &Rig) -> Result<()> {
     let synced = Synced::start(rig, "sync-name-other", "")?;
     synced.map(&[super::DBA])?;
@@ -184,11 +184,11 @@ fn superusers(rig: &Rig) -> Result<()> {
         ("Boss", "created"),
     ])?;
     synced.expect_members("named", "Boss,POSTGRES")?;
-    let labelled = synced.server.sql(
+    let labeled = synced.server.sql(
         "SELECT count(*) FROM pg_shseclabel s JOIN pg_roles r ON r.oid = s.objoid
          WHERE r.rolsuper OR r.rolname = 'azure_pg_admin'",
     )?;
-    ensure(labelled == "0", || labelled)?;
+    ensure(labeled == "0", || labeled)?;
     let superusers = synced
         .server
         .sql("SELECT string_agg(rolname, ',' ORDER BY rolname) FROM pg_roles WHERE rolsuper")?;

@@ -55,7 +55,7 @@ fn transaction(synced: &Synced<'_>, statements: &[&str]) -> Result<Connection> {
     Ok(connection)
 }
 
-/// Has groups synchronised, and while the worker waits for another transaction does what `meanwhile` says.
+/// Has groups synchronized, and while the worker waits for another transaction does what `meanwhile` says.
 fn sync_with(synced: &Synced<'_>, meanwhile: impl FnOnce() -> Result<()>) -> Result<Vec<Row>> {
     const WAITS: &str = "SELECT count(*) FROM pg_locks l JOIN pg_stat_activity a USING (pid)
         WHERE a.backend_type LIKE '%group sync%' AND NOT l.granted";
@@ -113,7 +113,7 @@ fn role_dropped(rig: &Rig) -> Result<()> {
     ensure(dangling == "0", || {
         format!("{dangling} memberships of nobody")
     })?;
-    // Who drops a member's role gets it back: membership is the directory's to say.
+    // A member's role that is dropped is created again: the directory decides on membership.
     synced.sync_and_expect(&[(ALICE, "created")])
 }
 
@@ -243,7 +243,7 @@ fn hostile_database(rig: &Rig) -> Result<()> {
          ALTER DATABASE postgres SET default_transaction_read_only = on"
     ))?;
     synced.enable()?;
-    until("groups are synchronised", || {
+    until("groups are synchronized", || {
         let members = "SET search_path = pg_catalog; SELECT count(*) FROM pg_auth_members m
             WHERE m.roleid = 'dba'::regrole";
         Ok((synced.server.sql(members)? == "2").then_some(()))

@@ -8,7 +8,7 @@ use pg_test::wire::Outcome;
 use serde_json::json;
 
 use super::messages::refused_and_gone;
-use super::neighbours::other_library;
+use super::neighbors::other_library;
 use super::{line, server, server_with};
 use crate::fail_closed::{overwrite_label, stays_up};
 use crate::rig::{Rig, ensure, library_directory, library_place};
@@ -57,7 +57,7 @@ pub fn not_preloaded(rig: &Rig) -> Result<()> {
     Ok(())
 }
 
-/// It is put back in every session: the last word stays ours.
+/// It is put back in every session: the final authorization check stays ours.
 pub fn displaced(rig: &Rig) -> Result<()> {
     let other = other_library(rig)?;
     let libraries = format!("aadauth, \"{}\"", other.display());
@@ -128,7 +128,7 @@ pub fn role_changes(rig: &Rig) -> Result<()> {
     })
 }
 
-/// The directory takes its time with the last question, and the label goes meanwhile.
+/// The last request to the directory is slow, and the label is removed meanwhile.
 pub fn label_removed(rig: &Rig) -> Result<()> {
     let mut own = rig.directory_server("oauth-removed")?;
     own.server
@@ -147,7 +147,7 @@ pub fn label_removed(rig: &Rig) -> Result<()> {
     own.server
         .sql("SECURITY LABEL FOR pgaadauth ON ROLE dba IS NULL")?;
     let Answer::Ended(Outcome::Refused(refusal)) = connection.bearer_answer()? else {
-        return Err("not refused by the last word".into());
+        return Err("not refused by the final authorization check".into());
     };
     let text = entra_token::client_text(entra_token::Reason::MappingChanged, "dba", None);
     ensure(refusal.message == text, || format!("{refusal:?}"))?;
@@ -212,7 +212,7 @@ pub fn faults(rig: &Rig) -> Result<()> {
             for _ in 0..3 {
                 rig.bearer_refused(&server, "someone", &token, "internal-error")?;
             }
-            // Who hangs up on it leaves the same event.
+            // A client that disconnects on it leaves the same event.
             let event = refused_and_gone(rig, &server, &token)?;
             ensure(event["reason"] == "internal-error", || event.to_string())
         })?;

@@ -134,7 +134,7 @@ pub fn malformed(rig: &Rig) -> Result<()> {
         ensure(after == interrupted, || {
             "a malformed message counts as interrupted".to_owned()
         })?;
-        // Another mechanism, and none: nothing reaches us, and nobody gets in.
+        // Another mechanism, and none: the library is not called, and nobody gets in.
         for mechanism in ["SCRAM-SHA-256", "oauthbearer", "OAUTHBEARER-PLUS", ""] {
             let (mut connection, _) = rig.connect(&server, "someone")?;
             connection.bearer_request()?;
@@ -190,7 +190,7 @@ pub fn refused_and_gone(rig: &Rig, server: &Server, token: &str) -> Result<Value
     Ok(event)
 }
 
-/// What was refused stays refused, though the client hears no more of it.
+/// A refusal stays a refusal, though the client no longer reads it.
 pub fn hangs_up(rig: &Rig) -> Result<()> {
     let server = server(rig, "oauth-hangs-up")?;
     rig.person(&server, "someone")?;
@@ -203,7 +203,7 @@ pub fn hangs_up(rig: &Rig) -> Result<()> {
                 .is_some_and(|checks| !checks.is_empty()),
         || event.to_string(),
     )?;
-    // Who goes away without having sent anything, has not been refused.
+    // A client that disconnects without having sent anything was not refused.
     let (mut connection, mark) = rig.connect(&server, "someone")?;
     connection.bearer_request()?;
     drop(connection);

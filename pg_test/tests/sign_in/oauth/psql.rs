@@ -15,7 +15,7 @@ use rustix::process::Signal;
 use super::{issuer, server_with};
 use crate::rig::{Rig, ensure};
 
-/// The application of Azure's command line, which everybody may use.
+/// The application of the Azure CLI, which every user may use.
 const CLIENT: &str = "04b07795-8ddb-461a-bbee-02f9e1bf7b46";
 
 /// The line that docs/oauthbearer.md shows, for this rig.
@@ -73,7 +73,7 @@ pub fn device_code(rig: &Rig) -> Result<()> {
         }
     };
     rig.emulator.enter_device_code(&code, "alice@contoso.com")?;
-    // It polls every five seconds. Drained meanwhile, lest it block on a full pipe.
+    // It polls every five seconds. Its output is read meanwhile, so that it does not block on a full pipe.
     let drained =
         std::thread::spawn(move || lines.map_while(std::io::Result::ok).collect::<Vec<_>>());
     let status = until_within(Duration::from_secs(60), "psql ends", || {

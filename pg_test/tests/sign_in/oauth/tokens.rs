@@ -9,11 +9,11 @@ use pg_test::server::Server;
 use pg_test::wire::Outcome;
 
 use super::{line, line_of, server, server_with};
-use crate::reasons::holder;
+use crate::reasons::subject_of;
 use crate::rig::{Rig, ensure};
 
 /// The principals of the emulator's directory that tokens are made for.
-fn map_holders(rig: &Rig, server: &Server) -> Result<()> {
+fn map_subjects(rig: &Rig, server: &Server) -> Result<()> {
     for (role, id, kind, mfa) in [
         (
             "alice@contoso.com",
@@ -47,12 +47,12 @@ fn map_holders(rig: &Rig, server: &Server) -> Result<()> {
     rig.await_keys(server)
 }
 
-/// Each kind of role, who the server says it is, and what the audit and the log have of it.
+/// Each kind of role, the principal that the server reports, and what the audit and the log record.
 pub fn good(rig: &Rig) -> Result<()> {
     let server = server(rig, "oauth")?;
-    map_holders(rig, &server)?;
+    map_subjects(rig, &server)?;
     for kind in ["user", "user-with-mfa", "group", "service"] {
-        let (role, subject) = holder(kind)?;
+        let (role, subject) = subject_of(kind)?;
         let token = rig.emulator.token(subject).text()?;
         let sign_in = rig.bearer_accepted(&server, role, &token)?;
         let event = rig.event(&server, &sign_in.mark)?;
@@ -96,29 +96,28 @@ pub fn good(rig: &Rig) -> Result<()> {
 
 /// What PostgreSQL takes off before the validator sees the token: any number of spaces after the scheme may
 /// precede it (RFC 6750, section 2.1).
-const NO_DEVIATION_HERE: &str = "leading-space";
+const VALID_HERE: &str = "leading-space";
 
-/// Every token that differs from a good one in one respect is refused for the reason that it is refused for
-/// everywhere.
-pub fn deviations(rig: &Rig) -> Result<()> {
-    let server = server(rig, "oauth-deviations")?;
-    map_holders(rig, &server)?;
+/// Every invalid-token case is refused for the same reason as at the prompt.
+pub fn invalid(rig: &Rig) -> Result<()> {
+    let server = server(rig, "oauth-invalid")?;
+    map_subjects(rig, &server)?;
     let mut tried = 0;
     for deviation in Deviation::all() {
         // The refresh that an unknown key causes is rate-limited: what a test after it is told depends on the time.
-        if deviation.expected == "key-unknown" || deviation.name == NO_DEVIATION_HERE {
+        if deviation.expected == "key-unknown" || deviation.name == VALID_HERE {
             continue;
         }
-        let (role, subject) = holder(&deviation.held.to_string())?;
+        let (role, subject) = subject_of(&deviation.held.to_string())?;
         let token = rig.emulator.token(subject).deviation(deviation).text()?;
         rig.bearer_refused(&server, role, &token, deviation.expected)
             .map_err(|error| format!("{}: {error}", deviation.name))?;
         tried += 1;
     }
-    ensure(tried > 50, || format!("only {tried} deviations"))
+    ensure(tried > 50, || format!("only {tried} invalid tokens"))
 }
 
-/// No role gets in that is not mapped, whatever the token, and nobody learns which of them exist.
+/// A role that is not mapped is refused, whatever the token, and the client does not learn whether it exists.
 pub fn unmapped(rig: &Rig) -> Result<()> {
     let server = server(rig, "oauth-unmapped")?;
     server.sql("CREATE ROLE local LOGIN PASSWORD 'secret'")?;
@@ -180,7 +179,7 @@ pub fn replication(rig: &Rig) -> Result<()> {
     Ok(())
 }
 
-/// The token has crossed by then, and is refused all the same.
+/// The token has been sent by then, and is still refused.
 pub fn without_tls(rig: &Rig) -> Result<()> {
     let line = line_of(rig, "host all", "all", "delegate_ident_mapping=1");
     let server = server_with(rig, "oauth-plain", &[&line], |plan| plan)?;
@@ -247,6 +246,6 @@ pub fn none_left(rig: &Rig) -> Result<()> {
         })?;
     }
     ensure(log.contains(&person.object_id.to_string()), || {
-        "the log doesn't name the principal".to_owned()
+        "the log does not name the principal".to_owned()
     })
 }

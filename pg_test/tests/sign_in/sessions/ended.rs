@@ -1,4 +1,4 @@
-//! Sessions whose principal is shut out, whatever they are doing.
+//! Sessions whose principal is revoked, whatever they are doing.
 
 use std::time::{Duration, Instant};
 

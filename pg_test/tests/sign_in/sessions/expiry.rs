@@ -57,7 +57,7 @@ fn ended(rig: &Rig) -> Result<()> {
     ensure(after + Duration::from_secs(2) > expected, || {
         format!("they ended after {after:?}")
     })?;
-    // Others go on, and the token is of no more use.
+    // Other sessions go on, and the token is not accepted any more.
     expect_rows(&mut goes_on, "SELECT 1", &["1"])?;
     await_count(&server, person.object_id, 1)?;
     rig.refused(&server, "someone", &token, "expired")?;

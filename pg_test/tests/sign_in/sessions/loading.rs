@@ -1,4 +1,4 @@
-//! Nobody signs in with a token before it is known who is revoked.
+//! No token is accepted before the revocations are loaded.
 
 use std::time::{Duration, Instant};
 
@@ -53,13 +53,13 @@ fn closed(rig: &Rig) -> Result<()> {
 
 fn stays(rig: &Rig) -> Result<()> {
     let mut server = rig.server("list-stays", |plan| plan)?;
-    let out = rig.person(&server, "shut_out")?;
+    let out = rig.person(&server, "revoked")?;
     let person = rig.person(&server, "someone")?;
-    let mut session = open(rig, &server, "shut_out", &rig.token_of(&out)?)?;
+    let mut session = open(rig, &server, "revoked", &rig.token_of(&out)?)?;
     server.sql(&format!("SELECT aadauth.revoke('{}')", out.object_id))?;
     expect_end(&mut session, REVOKED)?;
     let check = |server: &pg_test::server::Server, what: &str| -> Result<()> {
-        let sign_in = rig.sign_in(server, "shut_out", &rig.token_of(&out)?)?;
+        let sign_in = rig.sign_in(server, "revoked", &rig.token_of(&out)?)?;
         ensure(!sign_in.outcome.is_in(), || {
             format!("{what}: the revoked one got in")
         })?;
@@ -87,7 +87,7 @@ fn stays(rig: &Rig) -> Result<()> {
 
 fn without_extension(rig: &Rig) -> Result<()> {
     let server = rig.start_plan(rig.plan("no-list")?)?;
-    // A label needs the library alone.
+    // A label needs only the library.
     server.sql(
         "CREATE ROLE someone LOGIN;
          SECURITY LABEL FOR pgaadauth ON ROLE someone IS
@@ -99,7 +99,7 @@ fn without_extension(rig: &Rig) -> Result<()> {
     })
 }
 
-/// Whoever owns a table can have whoever reads it run code of theirs.
+/// The owner of a table can have those who read it run the owner's code.
 fn not_owned(rig: &Rig) -> Result<()> {
     let mut server = rig.server("list-not-owned", |plan| plan)?;
     let person = rig.person(&server, "someone")?;
@@ -125,7 +125,7 @@ fn not_owned(rig: &Rig) -> Result<()> {
     // The list stays what it was.
     expect_rows(&mut session, "SELECT 1", &["1"])?;
     rig.accepted(&server, "someone", &token)?;
-    // Where none was loaded, nobody gets in.
+    // Where no list was loaded, nobody gets in.
     server.restart()?;
     rig.await_keys(&server)?;
     rig.refused(&server, "someone", &token, "revocations-unavailable")?;

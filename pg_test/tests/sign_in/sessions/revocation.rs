@@ -1,4 +1,4 @@
-//! Principals who are shut out, and what becomes of their sessions.
+//! Revoked principals, and what happens to their sessions.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -88,7 +88,7 @@ fn group(rig: &Rig) -> Result<()> {
     // The role of her own has nothing to do with the group.
     expect_rows(&mut herself, "SELECT 1", &["1"])?;
     rig.accepted(&server, "alice", &token)?;
-    // And a member takes nobody with her.
+    // And revoking a member does not affect the others.
     server.sql(&restore(dba))?;
     server.sql(&revoke("a11ce000-0000-4000-8000-000000000001"))?;
     expect_end(&mut herself, REVOKED)?;
@@ -133,7 +133,7 @@ fn until_then(rig: &Rig) -> Result<()> {
         person.object_id
     ))?;
     let revoked_at = Instant::now();
-    until("the principal is shut out", || {
+    until("the principal is revoked", || {
         let sign_in = rig.sign_in(&rig.server, "suspended", &token)?;
         Ok((!sign_in.outcome.is_in()).then_some(()))
     })?;
@@ -167,7 +167,7 @@ fn at_the_prompt(rig: &Rig) -> Result<()> {
     let request = connection.request()?;
     ensure(request == Request::Password, || format!("{request:?}"))?;
     rig.server.sql(&revoke(person.object_id))?;
-    // As soon as somebody else is refused, the list has been loaded.
+    // Once another revoked principal is refused, the list has been loaded.
     until("the revocation counts", || {
         let sign_in = rig.sign_in(&rig.server, "thinker", &token)?;
         Ok((!sign_in.outcome.is_in()).then_some(()))

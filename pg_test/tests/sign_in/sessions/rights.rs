@@ -1,4 +1,4 @@
-//! Who may revoke whom.
+//! Who may revoke which principals.
 
 use pg_test::Result;
 use pg_test::server::Server;
@@ -128,7 +128,7 @@ fn admin_principals(rig: &Rig) -> Result<()> {
     for sql in calls(second) {
         server.sql(&sql)?;
     }
-    // Nor do they shut out superusers.
+    // Nor do they revoke superusers.
     let third = Uuid::new_v4();
     server.sql(&format!(
         "SELECT pgaadauth_create_principal_with_oid('root_person', '{third}', 'user', false, false);
@@ -141,7 +141,7 @@ fn admin_principals(rig: &Rig) -> Result<()> {
     expect_end(&mut chief, REVOKED)
 }
 
-/// An admin by a group could undo what was done to them alone, if they were quick.
+/// A quick admin whose role is a group's could undo a revocation of themselves.
 fn themselves(rig: &Rig) -> Result<()> {
     let server = rig.server("revoking-oneself", |plan| plan)?;
     server.sql(
@@ -150,7 +150,7 @@ fn themselves(rig: &Rig) -> Result<()> {
     let mut alice = open(rig, &server, "dba", &rig.alice()?)?;
     let restore = "SELECT aadauth.restore('a11ce000-0000-4000-8000-000000000001')";
     expect_error(&mut alice, restore, "of the current session")?;
-    // Nor shorten a revocation that somebody is about to learn of.
+    // Nor shorten a revocation that has not reached the sessions yet.
     let shorten = "SELECT aadauth.revoke('a11ce000-0000-4000-8000-000000000001', now() + '1 s')";
     expect_error(&mut alice, shorten, "of the current session")?;
     let other = Uuid::new_v4();
@@ -188,7 +188,7 @@ fn past_the_functions(rig: &Rig) -> Result<()> {
     ensure(left == "1", || left)
 }
 
-/// So that two open transactions don't overfill the list; whoever waits is told soon.
+/// So that two open transactions don't overfill the list; the one that waits is told soon.
 fn one_after_the_other(rig: &Rig) -> Result<()> {
     let (server, mut chief) = with_admin(rig, "revoking-in-turn")?;
     let [first, _] = calls(Uuid::new_v4());
@@ -257,7 +257,7 @@ fn errors(rig: &Rig) -> Result<()> {
             .unwrap_or_default();
         ensure(error.contains(expected), || format!("{sql}: {error}"))?;
     }
-    // Whoever is mapped to no role is revoked all the same; one hears of it.
+    // A principal that is mapped to no role can be revoked too, with a notice.
     let notice = rig.server.sql(&format!(
         "SET client_min_messages = notice; SELECT aadauth.revoke('{id}', 'tomorrow', 'a test')"
     ))?;

@@ -1,4 +1,4 @@
-//! Who is behind a session.
+//! The principal of a session.
 
 use pg_test::Result;
 use pg_test::wait::until;

@@ -15,10 +15,10 @@ fn follows(rig: &Rig) -> Result<()> {
     let [ours, of_replication] = OUR_LINES;
     let lines = ["local replication postgres peer", ours, of_replication];
     let primary = rig.server("revoking-primary", |plan| plan.hba(&lines))?;
-    let shut_out = rig.person(&primary, "shut_out")?;
+    let revoked = rig.person(&primary, "revoked")?;
     let one = rig.person(&primary, "one")?;
     let two = rig.person(&primary, "two")?;
-    primary.sql(&format!("SELECT aadauth.revoke('{}')", shut_out.object_id))?;
+    primary.sql(&format!("SELECT aadauth.revoke('{}')", revoked.object_id))?;
     let plan = rig.plan("revoking-standby")?;
     let mut standby = plan.start_standby(rig.run(), &primary)?;
     rig.await_keys(&standby)?;
@@ -30,7 +30,7 @@ fn follows(rig: &Rig) -> Result<()> {
         })
     };
     // What was revoked before the standby was made.
-    let words = rig.sign_in(&standby, "shut_out", &rig.token_of(&shut_out)?)?;
+    let words = rig.sign_in(&standby, "revoked", &rig.token_of(&revoked)?)?;
     let words = words.outcome.refusal().map(|words| words.message.clone());
     ensure(words.is_some_and(|words| words.contains("revoked")), || {
         "a revoked principal was let in".to_owned()
@@ -44,10 +44,10 @@ fn follows(rig: &Rig) -> Result<()> {
         "SELECT principal FROM aadauth.sessions",
         &["alice@contoso.com"],
     )?;
-    let revoked = Instant::now();
+    let revoked_at = Instant::now();
     primary.sql(&format!("SELECT aadauth.revoke('{}')", one.object_id))?;
     expect_end(&mut session, REVOKED)?;
-    let after = revoked.elapsed();
+    let after = revoked_at.elapsed();
     println!(
         "a session on a standby ended {after:.1?} after aadauth.revoke was called on the primary"
     );

@@ -23,7 +23,7 @@ pub const TESTS: &[Test] = &[
     ("another_file_in_force", another_file),
 ];
 
-/// A server with `intruder.c` loaded after our library.
+/// A server with `hostile_hook.c` loaded after our library.
 fn start(rig: &Rig, name: &str, defines: &[&str]) -> Result<Server> {
     let library = build(rig, name, defines)?;
     rig.start_plan(plan(rig, name, &library)?)
@@ -42,12 +42,12 @@ fn plan(rig: &Rig, name: &str, library: &std::path::Path) -> Result<Plan> {
 
 /// Compiles it with these macros.
 pub fn build(rig: &Rig, name: &str, defines: &[&str]) -> Result<PathBuf> {
-    let library = rig.run().path().join(format!("intruder-{name}.so"));
-    shared_library("second_file/intruder.c", &library, defines)?;
+    let library = rig.run().path().join(format!("hostile-{name}.so"));
+    shared_library("alternate_hba_file/hostile_hook.c", &library, defines)?;
     Ok(library)
 }
 
-/// Nobody gets in by what the intruder lets pass, and it still hears of every attempt.
+/// Nobody gets in because the hostile hook accepts, and it is still called for every attempt.
 fn displaced(rig: &Rig, name: &str, defines: &[&str]) -> Result<()> {
     let mut server = start(rig, name, defines)?;
     rig.prepare(&server)?;
@@ -63,11 +63,11 @@ fn displaced(rig: &Rig, name: &str, defines: &[&str]) -> Result<()> {
             let mark = server.log_length()?;
             let sign_in = rig.accepted(server, "someone", &token)?;
             recorded(rig, server, &sign_in.mark, "authenticated", "")?;
-            server.wait_for_log(mark, "intruder: status 0 for someone")?;
+            server.wait_for_log(mark, "hostile hook: status 0 for someone")?;
             let mark = server.log_length()?;
             let sign_in = by_password(rig, server, "local", "wrong")?;
             recorded(rig, server, &sign_in.mark, "refused", "password-failed")?;
-            server.wait_for_log(mark, "intruder: status -1 for local")?;
+            server.wait_for_log(mark, "hostile hook: status -1 for local")?;
             let sign_in = by_password(rig, server, "local", "secret")?;
             recorded(rig, server, &sign_in.mark, "authenticated", "")
         })
@@ -80,11 +80,11 @@ fn displaced(rig: &Rig, name: &str, defines: &[&str]) -> Result<()> {
     check(&server)
 }
 
-/// Without our part of shared memory nothing can be decided, so everybody is refused.
+/// Without the library's part of shared memory nothing can be decided, so everybody is refused.
 fn startup_displaced(rig: &Rig) -> Result<()> {
     let library = build(rig, "startup", &["UNCHAINED_STARTUP"])?;
     let server = plan(rig, "startup", &library)?;
-    // In the order in which the libraries are loaded, ours has been set up and is not called.
+    // The other library is loaded last, and does not call our shmem_startup hook.
     let server = rig.start_plan(server)?;
     for role in ["postgres", "nobody"] {
         let (mut connection, _) = rig.connect(&server, role)?;
@@ -97,7 +97,7 @@ fn startup_displaced(rig: &Rig) -> Result<()> {
     Ok(())
 }
 
-/// A file of somebody else's with lines that let everybody in: its trust lines are no different.
+/// Another file with lines that let everybody in: its trust lines demand a credential as well.
 fn another_file(rig: &Rig) -> Result<()> {
     let other = rig.run().path().join("other_hba.conf");
     fs::write(&other, "local all postgres peer\nhost all all all trust\n")?;

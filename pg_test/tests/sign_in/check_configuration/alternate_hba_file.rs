@@ -1,19 +1,19 @@
 use pg_test::place::give_to_server;
-use pg_test::route::{Route, SECOND_FILE};
+use pg_test::route::{ALTERNATE_HBA_FILE, Route};
 use pg_test::server::{Plan, Server};
 use pg_test::{Result, pam};
 
 use super::hba::{Mistake, found};
 use super::{expect, expect_silence, good, good_server};
+use crate::alternate_hba_file::hostile_hook;
 use crate::rig::{Rig, ensure};
-use crate::second_file::intruder;
 
-/// In the second file.
+/// In the alternate HBA file.
 const MISTAKES: &[Mistake] = &[
     (
         &[],
         "hba-line-missing",
-        &[SECOND_FILE, "hostssl all all all trust"],
+        &[ALTERNATE_HBA_FILE, "hostssl all all all trust"],
     ),
     (
         &[
@@ -21,12 +21,12 @@ const MISTAKES: &[Mistake] = &[
             "hostssl all all all trust",
         ],
         "hba-line-before",
-        &[SECOND_FILE, "line 2", "\"someone\""],
+        &[ALTERNATE_HBA_FILE, "line 2", "\"someone\""],
     ),
     (
         &["host all all all trust"],
         "hba-line-without-tls",
-        &[SECOND_FILE, "line 2"],
+        &[ALTERNATE_HBA_FILE, "line 2"],
     ),
     (
         &["hostssl all other all trust"],
@@ -36,11 +36,11 @@ const MISTAKES: &[Mistake] = &[
     (
         &["hostssl all all all trust", "nonsense"],
         "hba-line-invalid",
-        &[SECOND_FILE, "line 3"],
+        &[ALTERNATE_HBA_FILE, "line 3"],
     ),
 ];
 
-/// Lines of the server's own file, and what is said of it.
+/// Lines of the server's own file, and what the finding says.
 const OPEN: &[(&[&str], &str)] = &[
     (&["local all postgres trust"], "every client that names"),
     (&["host all all all trust"], "\"someone\""),
@@ -49,7 +49,7 @@ const OPEN: &[(&[&str], &str)] = &[
     (&["host all all all reject", "local all all peer"], "line 2"),
 ];
 
-const SHUT: &[&[&str]] = &[
+const CLOSED: &[&[&str]] = &[
     &["local all postgres peer", "host all all all reject"],
     &[
         "host all all all reject",
@@ -58,23 +58,23 @@ const SHUT: &[&[&str]] = &[
     &["host all local_only all scram-sha-256"],
 ];
 
-fn second(rig: &Rig, name: &str) -> Result<Server> {
-    good_server(rig, name, on_second)
+fn alternate(rig: &Rig, name: &str) -> Result<Server> {
+    good_server(rig, name, on_alternate)
 }
 
-fn on_second(plan: Plan) -> Plan {
+fn on_alternate(plan: Plan) -> Plan {
     plan.route(Route::HbaFile)
         .hba(&["hostssl all all all trust", "local all all trust"])
 }
 
 pub fn mistakes(rig: &Rig) -> Result<()> {
-    let mut server = second(rig, "check-second")?;
+    let mut server = alternate(rig, "check-second")?;
     found(&mut server, MISTAKES)
 }
 
 pub fn own_file(rig: &Rig) -> Result<()> {
     const CODE: &str = "hba-line-open-without-library";
-    let server = second(rig, "check-own")?;
+    let server = alternate(rig, "check-own")?;
     server.sql("CREATE ROLE local_only LOGIN")?;
     let own = server.data().join("pg_hba.conf");
     let write = |lines: &[&str]| -> Result<()> {
@@ -86,13 +86,13 @@ pub fn own_file(rig: &Rig) -> Result<()> {
         let what = format!("{lines:?}");
         expect(&server, &what, &[(CODE, &["pg_hba.conf", says])])?;
     }
-    for lines in SHUT {
+    for lines in CLOSED {
         write(lines)?;
         expect_silence(&server, &format!("{lines:?}"))?;
     }
     // The lines in force are what they were.
     let file = server.sql("SHOW hba_file")?;
-    ensure(file.ends_with(SECOND_FILE), || file)?;
+    ensure(file.ends_with(ALTERNATE_HBA_FILE), || file)?;
     write(&["local all nonsense"])?;
     let code = "own-hba-file-unusable";
     expect(
@@ -104,11 +104,13 @@ pub fn own_file(rig: &Rig) -> Result<()> {
     expect(&server, "no file", &[(code, &["No such file"])])
 }
 
-/// A service of ours that only the server's own file names: without the library it is asked all the same.
+/// An aadauth service that only the server's own file names: without the library, it is the one that decides.
 pub fn pam_services_of_own_file(rig: &Rig) -> Result<()> {
     let service = pam::service()?;
     let directory = rig.pam_directory("check-own-pam")?;
-    let server = good_server(rig, "check-own-pam", |plan| on_second(plan).pam(&directory))?;
+    let server = good_server(rig, "check-own-pam", |plan| {
+        on_alternate(plan).pam(&directory)
+    })?;
     let own = server.data().join("pg_hba.conf");
     std::fs::write(&own, format!("host all all all pam pamservice={service}\n"))?;
     give_to_server(&own)?;
@@ -135,20 +137,20 @@ pub fn restart_pending(rig: &Rig) -> Result<()> {
     )
 }
 
-pub fn intruders(rig: &Rig) -> Result<()> {
+pub fn hostile_libraries(rig: &Rig) -> Result<()> {
     let libraries = |library: &std::path::Path| format!("aadauth,{}", library.display());
-    let library = intruder::build(rig, "check", &[])?;
+    let library = hostile_hook::build(rig, "check", &[])?;
     good_server_but(
         rig,
-        on_second(good(rig, "check-intruder")?)
+        on_alternate(good(rig, "check-hook")?)
             .set("shared_preload_libraries", &libraries(&library)),
         ("hook-displaced", &["Name aadauth last"]),
     )?;
     let define = "HBA_FILE=\"pg_hba.conf\"";
-    let library = intruder::build(rig, "check-file", &[define])?;
+    let library = hostile_hook::build(rig, "check-file", &[define])?;
     good_server_but(
         rig,
-        on_second(good(rig, "check-other-file")?)
+        on_alternate(good(rig, "check-other-file")?)
             .set("shared_preload_libraries", &libraries(&library)),
         ("hba-file-not-in-force", &["pg_hba.conf", "Everyone"]),
     )
@@ -158,5 +160,5 @@ fn good_server_but(rig: &Rig, plan: Plan, expected: (&str, &[&str])) -> Result<(
     let server = rig.start_plan(plan)?;
     rig.prepare(&server)?;
     rig.person(&server, "someone")?;
-    expect(&server, "with an intruder", &[expected])
+    expect(&server, "with a hostile library", &[expected])
 }

@@ -18,7 +18,7 @@ fn meanwhile(
         .disturb(&json!({ "fault": { "slow": 3_000 }, "endpoint": "graph" }))?;
     let outcome = std::thread::scope(|scope| -> Result<Result<()>> {
         let waiting = scope.spawn(ask);
-        own.wait_for_question("SECURITY LABEL FOR pgaadauth")?;
+        own.wait_for_request("SECURITY LABEL FOR pgaadauth")?;
         own.server.sql(other)?;
         Ok(waiting.join().map_err(|_| "a thread panicked")?)
     })?;
@@ -50,7 +50,7 @@ pub fn renamed(rig: &Rig) -> Result<()> {
     ensure(labels == "0", || format!("{labels} labels"))
 }
 
-/// An administrator who loses the right while the directory is asked.
+/// An administrator who loses the right during the lookup.
 pub fn dismissed(rig: &Rig) -> Result<()> {
     let own = rig.directory_server_with("by-name-dismissed", |plan, _| {
         Ok(plan.set("aadauth.directory_timeout", "30s"))

@@ -1,4 +1,4 @@
-//! Directories and workers on their bad days: bounded waits, clear reasons, and nobody else disturbed.
+//! Directories and workers that fail: bounded waits, clear reasons, and no effect on other sign-ins.
 
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
@@ -69,7 +69,7 @@ pub fn bad_graph(rig: &Rig) -> Result<()> {
     })
 }
 
-/// One question hangs for ten seconds; whatever else is asked meanwhile is answered at once.
+/// One request hangs for ten seconds; all others are answered at once.
 pub fn slow(rig: &Rig) -> Result<()> {
     let own = rig.directory_server_with("slow-graph", |plan, _| {
         Ok(plan.set("aadauth.directory_timeout", "30s"))
@@ -99,12 +99,12 @@ pub fn slow(rig: &Rig) -> Result<()> {
 
 /// Sends the token and returns when Graph has been asked.
 fn asking(own: &DirectoryServer<'_>, role: &str, token: &str) -> Result<Connection> {
-    let before = own.emulator.membership_questions()?;
+    let before = own.emulator.membership_requests()?;
     let (mut connection, _) = own.rig.connect(&own.server, role)?;
     connection.request()?;
     connection.password(token.as_bytes())?;
     until("Graph is asked", || {
-        Ok((own.emulator.membership_questions()? > before).then_some(()))
+        Ok((own.emulator.membership_requests()? > before).then_some(()))
     })?;
     Ok(connection)
 }
@@ -180,8 +180,8 @@ pub fn worker_ends(rig: &Rig) -> Result<()> {
     })
 }
 
-/// A question that hangs in one directory is not answered by another, and one that hangs on the way to
-/// the right one is asked anew by the new way.
+/// A request that hangs in one directory is not answered by another, and one that hangs on the way to
+/// the right one is sent again by the new way.
 pub fn reload(rig: &Rig) -> Result<()> {
     let mut own = rig.directory_server_with("reload", |plan, _| {
         Ok(plan.set("aadauth.directory_timeout", "30s"))
@@ -219,7 +219,7 @@ pub fn reload(rig: &Rig) -> Result<()> {
         .wait_for_log(0, "the settings of the directory have changed during the query")?;
     own.server
         .configure(&[("aadauth.graph_endpoint", Some(&authority))])?;
-    // Whoever comes in the moment between two reloads asks the one that their settings name.
+    // A sign-in between two reloads asks the directory that its settings name.
     own.accepted("loop-b", &alice).map(drop)
 }
 
@@ -252,7 +252,7 @@ pub fn busy(rig: &Rig) -> Result<()> {
     ensure(start.elapsed() < Duration::from_secs(30), || {
         format!("refused after {:?} only", start.elapsed())
     })?;
-    // Those who need no answer are not concerned.
+    // Sign-ins that need no lookup are not affected.
     let claimed = own.token(Subject::User(ALICE.to_owned())).text()?;
     own.accepted("dba", &claimed)?;
     // Their clients go away: when their time is over at the latest, there is room again.

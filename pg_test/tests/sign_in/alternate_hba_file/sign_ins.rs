@@ -1,4 +1,4 @@
-//! What works on the lines of the second file.
+//! What works on the lines of the alternate HBA file.
 
 use std::fs;
 use std::process::Command;
@@ -6,7 +6,7 @@ use std::process::Command;
 use pg_test::Result;
 use pg_test::client::psql;
 use pg_test::process::checked;
-use pg_test::route::SECOND_FILE;
+use pg_test::route::ALTERNATE_HBA_FILE;
 use pg_test::server::Server;
 use pg_test::wire::Request;
 
@@ -122,7 +122,7 @@ fn read_again(rig: &Rig) -> Result<()> {
     let works = |server: &Server| rig.accepted(server, "someone", &token).map(drop);
     works(&server)?;
     let file = server.sql("SHOW hba_file")?;
-    ensure(file.ends_with(SECOND_FILE), || file)?;
+    ensure(file.ends_with(ALTERNATE_HBA_FILE), || file)?;
     server.set_hba(&[
         "hostssl all someone all reject",
         "hostssl all all all trust",
@@ -175,13 +175,13 @@ fn other_methods(rig: &Rig) -> Result<()> {
     let printed = rig
         .attempt(&server, "taken", "secret")
         .psql("", "SELECT 1")?;
-    // For who may know, and not for the client.
+    // In the server log, and not for the client.
     let line = "hostssl all all all trust";
     ensure(!printed.success && !printed.error.contains(line), || {
         format!("{printed:?}")
     })?;
     server.wait_for_log(mark, &format!("aadauth.hba_file, such as: {line}"))?;
-    // A token goes over TLS alone, whatever the line is for.
+    // A token is accepted only over TLS, whatever the line is for.
     server.sql("DROP ROLE taken")?;
     rig.map(&server, "plain", &person.object_id.to_string(), "user")?;
     let (connection, mark) =

@@ -27,7 +27,7 @@ pub fn other_library(rig: &Rig) -> Result<PathBuf> {
 }
 
 /// Some roles at the prompt, others by OAUTHBEARER, each by the one way that its line has.
-pub fn both_doors(rig: &Rig) -> Result<()> {
+pub fn both_methods(rig: &Rig) -> Result<()> {
     let bearers = line(rig, "by_bearer,local_bearer");
     let server = server_with(
         rig,
@@ -96,7 +96,7 @@ pub fn both_doors(rig: &Rig) -> Result<()> {
     )
 }
 
-/// One that would let everybody in: a mapped role stays out, and where passwords are off, so do local ones.
+/// A validator that accepts everybody: a mapped role is refused, and where passwords are off, local ones too.
 pub fn another_validator(rig: &Rig) -> Result<()> {
     let other = other_library(rig)?;
     let other = other.display().to_string();
@@ -119,7 +119,7 @@ pub fn another_validator(rig: &Rig) -> Result<()> {
     let theirs = rig.person(&server, "theirs")?;
     server.sql("CREATE ROLE local LOGIN")?;
     rig.bearer_accepted(&server, "ours", &rig.token_of(&ours)?)?;
-    // It does let in.
+    // It accepts.
     rig.bearer_accepted(&server, "local", "anything")?;
     rig.bearer_refused(&server, "theirs", &rig.token_of(&theirs)?, "wrong-line")?;
     rig.bearer_refused(&server, "theirs", "anything", "wrong-line")?;
@@ -129,8 +129,8 @@ pub fn another_validator(rig: &Rig) -> Result<()> {
         .map(drop)
 }
 
-/// Core loads it in the middle of the sign-in, after the process has seen to the hook.
-pub fn late_intruder(rig: &Rig) -> Result<()> {
+/// PostgreSQL loads it in the middle of the sign-in, after the process has checked the hook.
+pub fn late_hostile_hook(rig: &Rig) -> Result<()> {
     let other = other_library(rig)?.display().to_string();
     let options = format!("validator=\"{other}\"");
     let lines = ["hostssl all", "hostssl replication"]
@@ -141,7 +141,7 @@ pub fn late_intruder(rig: &Rig) -> Result<()> {
     })?;
     rig.person(&server, "someone")?;
     server.sql("CREATE ROLE local LOGIN REPLICATION; ALTER ROLE someone REPLICATION")?;
-    // It does let in where it leaves the hook alone.
+    // It accepts where it does not take the hook.
     rig.bearer_accepted(&server, "local", "anything")?;
     for role in ["someone", "local"] {
         for more in [

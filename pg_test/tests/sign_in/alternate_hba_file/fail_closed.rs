@@ -1,4 +1,4 @@
-//! Whatever is missing or broken, nobody passes on trust.
+//! Whatever is missing or broken, a `trust` line lets nobody in without a credential.
 
 use std::fs;
 use std::io::Write;
@@ -6,7 +6,7 @@ use std::os::unix::fs::symlink;
 
 use pg_test::Result;
 use pg_test::place::give_to_server;
-use pg_test::route::SECOND_FILE;
+use pg_test::route::ALTERNATE_HBA_FILE;
 use pg_test::server::Server;
 use pg_test::wire::Request;
 
@@ -20,7 +20,7 @@ pub const TESTS: &[Test] = &[
     ("the_file_is_missing", missing),
     ("the_file_is_the_servers_own", servers_own),
     ("the_setting_cannot_be_changed_by_clients", by_clients),
-    ("a_role_that_loses_its_label", unlabelled),
+    ("a_role_that_loses_its_label", unlabeled),
     ("a_role_dropped_and_created_again", created_again),
     ("at_the_prompt", at_the_prompt),
     ("a_role_that_is_not_there", unknown_role),
@@ -58,7 +58,7 @@ fn not_preloaded(rig: &Rig) -> Result<()> {
                 ],
                 &[
                     ("database", "postgres"),
-                    ("options", "-c aadauth.hba_file=second_hba.conf"),
+                    ("options", "-c aadauth.hba_file=alternate_hba.conf"),
                 ],
                 &[("replication", "true")],
                 &[("database", "postgres"), ("replication", "database")],
@@ -77,7 +77,7 @@ fn not_preloaded(rig: &Rig) -> Result<()> {
 
 fn missing(rig: &Rig) -> Result<()> {
     let mut server = server(rig, "second-missing", |plan| plan)?;
-    fs::remove_file(server.data().join(SECOND_FILE))?;
+    fs::remove_file(server.data().join(ALTERNATE_HBA_FILE))?;
     let mark = server.log_length()?;
     // Once it runs, the lines that were read stay.
     let loaded = server.sql("SELECT pg_reload_conf()")?;
@@ -86,12 +86,12 @@ fn missing(rig: &Rig) -> Result<()> {
     is_refused("reloaded", &by_password(rig, &server, "nobody", "x")?)?;
     server.stop()?;
     let error = match server.start() {
-        Ok(()) => return Err("the server started without its second file".into()),
+        Ok(()) => return Err("the server started without its alternate HBA file".into()),
         Err(error) => error.to_string(),
     };
     for text in [
         "could not open file ",
-        SECOND_FILE,
+        ALTERNATE_HBA_FILE,
         "The server does not start without it",
         "could not load",
     ] {
@@ -163,8 +163,8 @@ fn by_clients(rig: &Rig) -> Result<()> {
     })
 }
 
-fn unlabelled(rig: &Rig) -> Result<()> {
-    let server = server(rig, "second-unlabelled", |plan| plan)?;
+fn unlabeled(rig: &Rig) -> Result<()> {
+    let server = server(rig, "second-unlabeled", |plan| plan)?;
     let person = rig.person(&server, "someone")?;
     let token = rig.token_of(&person)?;
     rig.accepted(&server, "someone", &token)?;

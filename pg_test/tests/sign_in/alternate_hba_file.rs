@@ -1,8 +1,8 @@
-//! Servers on which the library itself asks, by the `trust` lines of a second file (`aadauth.hba_file`), while the
-//! server's own pg_hba.conf rejects.
+//! Servers on which the library itself asks, by the `trust` lines of an alternate HBA file (`aadauth.hba_file`), while
+//! the server's own pg_hba.conf rejects.
 
-pub mod intruder;
-pub mod shut;
+pub mod fail_closed;
+pub mod hostile_hook;
 pub mod sign_ins;
 
 use pg_test::Result;
@@ -19,7 +19,7 @@ const LINES: &[&str] = &[
     "hostssl all,replication all all trust",
 ];
 
-/// A server with these lines in its second file.
+/// A server with these lines in its alternate HBA file.
 fn server(rig: &Rig, name: &str, change: impl FnOnce(Plan) -> Plan) -> Result<Server> {
     rig.server(name, |plan| change(plan.route(Route::HbaFile).hba(LINES)))
 }

@@ -1,4 +1,4 @@
-//! `pgaadauth_sync_roles_for_group_members()`: who may ask, when, and what the answer is. And who may
+//! `pgaadauth_sync_roles_for_group_members()`: who may call it, when, and what it returns. And who may
 //! read what was done.
 
 use std::process::Command;
@@ -235,7 +235,7 @@ fn reloads(rig: &Rig) -> Result<()> {
         ensure(run(&synced)? == first, || {
             "the run was begun again".to_owned()
         })?;
-        // Whoever waits gets the run with the new settings.
+        // A session that waits gets the run with the new settings.
         synced.emulator.change_members("dba", &[], &[ALICE])?;
         let asked = scope.spawn(ask);
         listing(&synced)?;
@@ -361,7 +361,7 @@ fn standby(rig: &Rig) -> Result<()> {
     synced.server.start()?;
     let standby = &synced.server;
     match standby.sql(CALL) {
-        Ok(answer) => return Err(format!("synchronised: {answer}").into()),
+        Ok(answer) => return Err(format!("synchronized: {answer}").into()),
         Err(error) => ensure(error.to_string().contains("during recovery"), || {
             error.to_string()
         })?,
@@ -389,7 +389,7 @@ fn interval(rig: &Rig) -> Result<()> {
     })?;
     pg_test::wait::until_within(
         std::time::Duration::from_secs(90),
-        "groups are synchronised unasked",
+        "groups are synchronized unasked",
         || Ok((synced.members_of("dba")? == [ALICE, CAROL].join(",")).then_some(())),
     )
 }

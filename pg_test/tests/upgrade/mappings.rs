@@ -1,4 +1,4 @@
-//! Who is mapped on a server that is upgraded or dumped, and what must be so afterwards.
+//! The mappings of a server that is upgraded or dumped, and what must hold afterwards.
 
 use pg_test::Result;
 use pg_test::client::Printed;
@@ -110,7 +110,7 @@ pub fn drain(server: &Server) -> Result<()> {
         .split("```sql\n")
         .filter_map(|rest| rest.split("```").next())
         .find(|block| block.contains("spool_backlog_bytes"))
-        .ok_or("docs/upgrades.md doesn't wait for the spool")?;
+        .ok_or("docs/upgrades.md does not wait for the spool")?;
     server
         .sql(&format!("SET statement_timeout = '60s'; {block}"))
         .map(drop)

@@ -1,5 +1,5 @@
 /*
- * witness.c
+ * chained_hook.c
  *	  A library that uses ClientAuthentication_hook as auth_delay and credcheck do: it
  *	  is told how an attempt ended, and passes that on to who was there before.
  *

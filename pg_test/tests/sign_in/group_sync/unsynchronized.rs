@@ -8,7 +8,7 @@ use crate::Test;
 use crate::rig::{Rig, ensure};
 
 pub const TESTS: &[Test] = &[
-    ("admin_groups_are_not_synchronised", admin),
+    ("admin_groups_are_not_synchronized", admin),
     ("nor_groups_with_privileges", privileged),
     ("what_becomes_privileged_later_stops", later),
     ("nor_groups_of_another_tenant", other_tenant),
@@ -89,7 +89,7 @@ fn privileged(rig: &Rig) -> Result<()> {
     synced.sync_and_expect(&[(ALICE, "created"), (CAROL, "created")])
 }
 
-/// Nobody gets the group role any more then, and who leaves loses it all the same.
+/// From then on no member gets the group role, and a member who leaves still loses it.
 fn later(rig: &Rig) -> Result<()> {
     let synced = Synced::start(rig, "sync-later", "")?;
     synced.map(&[DBA, ANALYSTS])?;

@@ -1,5 +1,5 @@
 /*
- * intruder.c
+ * hostile_hook.c
  *	  A library that gets in the way of aadauth, though loaded after it.
  *
  * HBA_FILE: it puts another file of lines in force.  Otherwise it takes the place of the
@@ -32,7 +32,7 @@ static ClientAuthentication_hook_type displaced;
 static void
 authenticate(Port *port, int status)
 {
-	ereport(LOG, (errmsg_internal("intruder: status %d for %s", status, port->user_name)));
+	ereport(LOG, (errmsg_internal("hostile hook: status %d for %s", status, port->user_name)));
 #ifdef CHAINED
 	if (displaced)
 		displaced(port, status);
