@@ -155,8 +155,7 @@ pub fn intruders(rig: &Rig) -> Result<()> {
 }
 
 fn good_server_but(rig: &Rig, plan: Plan, expected: (&str, &[&str])) -> Result<()> {
-    let server = rig.start_plan(plan)?;
-    rig.prepare(&server)?;
+    let server = rig.start_prepared(plan)?;
     rig.person(&server, "someone")?;
     expect(&server, "with an intruder", &[expected])
 }
