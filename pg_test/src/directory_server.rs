@@ -62,8 +62,7 @@ impl Rig {
     ) -> Result<DirectoryServer<'_>> {
         emulator.start()?;
         let plan = self.plan_asking(name, &emulator)?;
-        let server = self.start_plan(change(plan, &emulator)?)?;
-        self.prepare(&server)?;
+        let server = self.start_prepared(change(plan, &emulator)?)?;
         for (role, group) in GROUPS {
             self.map_unasked(&server, role, group, "group", "")?;
         }

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::LazyLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use entra_emulator::certificate::CertificateAuthority;
@@ -261,8 +262,14 @@ impl Emulator {
     }
 
     fn control(&self, method: Method, path: &str, body: &Value) -> Result<Value> {
+        static CLIENT: LazyLock<reqwest::Result<Client>> = LazyLock::new(|| {
+            Client::builder()
+                .no_proxy()
+                .pool_max_idle_per_host(0)
+                .build()
+        });
         let running = self.running()?.ok_or("the emulator is not running")?;
-        let client = Client::builder().no_proxy().build()?;
+        let client = CLIENT.as_ref().map_err(ToString::to_string)?;
         let request = client.request(method, format!("{}{path}", running.control));
         let answer = request
             .header("content-type", "application/json")

@@ -16,6 +16,8 @@ pub mod process;
 pub mod rig;
 pub mod route;
 pub mod server;
+mod superuser;
+pub mod timing;
 pub mod tls;
 pub mod wait;
 pub mod wire;

@@ -32,6 +32,8 @@ pub struct Rig {
     pub emulator: Emulator,
     pub tls: Arc<ClientConfig>,
     certificate: (PathBuf, PathBuf),
+    /// A data directory with the extension, and with the signing keys of the emulator: servers start from copies.
+    prepared: PathBuf,
     run: RunDirectory,
 }
 
@@ -57,16 +59,30 @@ impl Rig {
         let certificate = emulator.server_certificate()?;
         emulator.start()?;
         let tls = crate::tls::trusting(&emulator.authorities())?;
+        // What the servers begin with has no events.
         let plan = plan(&emulator, &certificate, "main")?;
-        let server = plan.start(&run)?;
-        let rig = Rig {
-            server,
+        let plan = plan.set("aadauth.audit_local_sign_ins", "off");
+        let prepared = run.path().join("prepared");
+        let mut rig = Rig {
+            server: plan.start(&run)?,
             emulator,
             tls,
             certificate,
+            prepared,
             run,
         };
         rig.prepare(&rig.server)?;
+        rig.server.stop()?;
+        checked(
+            Command::new("cp")
+                .arg("-a")
+                .arg(rig.server.data())
+                .arg(&rig.prepared),
+        )?;
+        rig.server.start()?;
+        rig.server
+            .configure(&[("aadauth.audit_local_sign_ins", None)])?;
+        rig.await_keys(&rig.server)?;
         rig.map(
             &rig.server,
             "alice@contoso.com",
@@ -106,20 +122,45 @@ impl Rig {
 
     /// Starts a server like the main one, with what `change` makes of the plan.
     pub fn server(&self, name: &str, change: impl FnOnce(Plan) -> Plan) -> Result<Server> {
-        let server = self.start_plan(change(self.plan(name)?))?;
-        self.prepare(&server)?;
+        self.start_prepared(change(self.plan(name)?))
+    }
+
+    /// Starts a server with the extension, and waits until it has keys to judge tokens with.
+    pub fn start_prepared(&self, plan: Plan) -> Result<Server> {
+        let main = self.server.plan();
+        let is_same = |name: &str| plan.settings.get(name) == main.settings.get(name);
+        let has_keys = [
+            "aadauth.authority_host",
+            "aadauth.cloud",
+            "aadauth.jwks_file",
+            "aadauth.tenant_id",
+        ]
+        .into_iter()
+        .all(is_same);
+        // The catalogs are of one version.
+        if plan.binaries != main.binaries {
+            let server = self.start_plan(plan)?;
+            self.prepare(&server)?;
+            return Ok(server);
+        }
+        let mut server = plan.set_up_from(&self.run, &self.prepared)?;
+        if !has_keys {
+            std::fs::remove_file(server.data().join("aadauth/signing-keys.json"))?;
+        }
+        server.start()?;
+        self.await_keys(&server)?;
         Ok(server)
+    }
+
+    /// The extension, and keys to judge tokens with, on a server that was started without.
+    pub fn prepare(&self, server: &Server) -> Result<()> {
+        server.sql("CREATE EXTENSION aadauth")?;
+        self.await_keys(server)
     }
 
     /// Starts a server and does nothing more.
     pub fn start_plan(&self, plan: Plan) -> Result<Server> {
         plan.start(&self.run)
-    }
-
-    /// The extension, and keys to judge tokens with.
-    pub fn prepare(&self, server: &Server) -> Result<()> {
-        server.sql("CREATE EXTENSION aadauth")?;
-        self.await_keys(server)
     }
 
     /// Waits for the keys of both versions: a version without keys has a row, but none that's served.
@@ -316,43 +357,49 @@ pub fn library_directory(run: &RunDirectory, name: &str, features: &[&str]) -> R
         .lock()
         .map_err(|_| "another library could not be built")?;
     let directory = run.path().join(name);
-    let with_features = run.path().join(features.join("+")).with_extension("so");
     checked(
         Command::new("cp")
             .arg("-a")
             .arg(library_place()?)
             .arg(&directory),
     )?;
-    if !features.is_empty() && !with_features.exists() {
-        let build = |features: &str| {
-            let mut cargo = Command::new("cargo");
-            cargo
-                .args([
-                    "build",
-                    "--release",
-                    "-q",
-                    "--workspace",
-                    "--no-default-features",
-                ])
-                .args(["--features", features])
-                .env("CARGO_TARGET_DIR", target())
-                .env("PGRX_PG_CONFIG_PATH", pg_config())
-                .env("RUSTFLAGS", "")
-                .current_dir(source());
-            checked(&mut cargo).map(drop)
-        };
-        let version = format!("pg{}", major()?);
-        build(&format!("{version},{}", features.join(",")))?;
-        let built = target().join("release/libaadauth.so");
-        let copied = std::fs::copy(built, &with_features);
-        // The next installation must not take that one.
-        build(&version)?;
-        copied?;
-    }
     if !features.is_empty() {
-        std::fs::copy(&with_features, directory.join("aadauth.so"))?;
+        std::fs::copy(built_with(features)?, directory.join("aadauth.so"))?;
     }
     Ok(directory)
+}
+
+/// The library, built with `features` beside the version's in a build directory of its own, which is kept: the main
+/// one has what is installed. It begins as a copy, since the dependencies are the same.
+fn built_with(features: &[&str]) -> Result<PathBuf> {
+    let version = format!("pg{}", major()?);
+    let own = target().join(format!("{}-{version}", features.join("+")));
+    if !own.exists() {
+        let unfinished = own.with_extension("unfinished");
+        checked(Command::new("rm").arg("-rf").arg(&unfinished))?;
+        std::fs::create_dir(&unfinished)?;
+        let release = target().join("release");
+        checked(Command::new("cp").arg("-a").arg(release).arg(&unfinished))?;
+        std::fs::rename(&unfinished, &own)?;
+    }
+    checked(
+        Command::new("cargo")
+            .args([
+                "build",
+                "--release",
+                "--locked",
+                "-q",
+                "--workspace",
+                "--lib",
+            ])
+            .arg("--no-default-features")
+            .args(["--features", &format!("{version},{}", features.join(","))])
+            .env("CARGO_TARGET_DIR", &own)
+            .env("PGRX_PG_CONFIG_PATH", pg_config())
+            .env("RUSTFLAGS", "")
+            .current_dir(source()),
+    )?;
+    Ok(own.join("release/libaadauth.so"))
 }
 
 /// The directory of the server's libraries.

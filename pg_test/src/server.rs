@@ -15,6 +15,7 @@ use crate::pam;
 use crate::place::{RunDirectory, give_to_server, major_of, pg_config_says};
 use crate::process::{Owned, as_postgres, checked, postgres_account, signal};
 use crate::route::{ALTERNATE_HBA_FILE, Route};
+use crate::superuser::Sessions;
 use crate::wait::until;
 
 /// Stands for the server's major version, where that is part of a text.
@@ -115,10 +116,9 @@ impl Plan {
     /// # Errors
     /// It doesn't start; the error ends with its log.
     pub fn start(self, run: &RunDirectory) -> Result<Server> {
-        let template = template(run, &self.binaries)?;
-        self.start_with(run, |data| {
-            checked(Command::new("cp").arg("-a").arg(template).arg(data)).map(drop)
-        })
+        let mut server = self.set_up(run)?;
+        server.start()?;
+        Ok(server)
     }
 
     /// Makes a server with a fresh data directory and its configuration, and doesn't start it.
@@ -127,6 +127,14 @@ impl Plan {
     /// The data directory can't be made.
     pub fn set_up(self, run: &RunDirectory) -> Result<Server> {
         let template = template(run, &self.binaries)?;
+        self.set_up_from(run, &template)
+    }
+
+    /// [`Plan::set_up`] with a copy of this data directory, whose server is stopped.
+    ///
+    /// # Errors
+    /// As [`Plan::set_up`].
+    pub fn set_up_from(self, run: &RunDirectory, template: &Path) -> Result<Server> {
         self.set_up_with(run, |data| {
             checked(Command::new("cp").arg("-a").arg(template).arg(data)).map(drop)
         })
@@ -201,18 +209,20 @@ impl Plan {
             home,
             port,
             process: None,
+            sessions: Sessions::default(),
         };
         server.write_configuration()?;
         Ok(server)
     }
 }
 
-/// A running server; dropped, it stops.
+/// A running server; dropped, it stops, and its files are removed.
 pub struct Server {
     plan: Plan,
     home: PathBuf,
     port: u16,
     process: Option<Owned>,
+    sessions: Sessions,
 }
 
 impl Server {
@@ -345,6 +355,7 @@ impl Server {
     /// # Errors
     /// It goes on.
     pub fn stop_with(&mut self, how: Signal) -> Result<()> {
+        self.sessions.close();
         match self.process.take() {
             Some(mut process) => process.end(how),
             None => Ok(()),
@@ -392,12 +403,18 @@ impl Server {
     /// # Errors
     /// The server can't be asked.
     pub fn reload(&self) -> Result<()> {
-        const LOADED: &str = "SELECT pg_conf_load_time()";
-        let before = self.sql(LOADED)?;
+        // Of a new session each time: that has what the postmaster has read.
+        let loaded = || {
+            self.sessions.close();
+            self.sql("SELECT pg_conf_load_time()")
+        };
+        let before = loaded()?;
         signal(self.postmaster()?, Signal::HUP)?;
         until("the configuration is reloaded", || {
-            Ok((self.sql(LOADED)? != before).then_some(()))
-        })
+            Ok((loaded()? != before).then_some(()))
+        })?;
+        self.sessions.close();
+        Ok(())
     }
 
     /// Writes the configuration without telling the server, for the next start.
@@ -439,7 +456,8 @@ impl Server {
         Ok(())
     }
 
-    /// Runs SQL as the superuser `postgres` through the break-glass line; what `psql -At` prints.
+    /// Runs SQL as the superuser `postgres` through the break-glass line, in a session that earlier
+    /// statements may have used; what `psql -At` prints.
     ///
     /// # Errors
     /// A statement fails; the error has the server's message.
@@ -447,27 +465,22 @@ impl Server {
         self.sql_in("postgres", sql)
     }
 
+    /// [`Server::sql`] in a new session, for a test to which the sign-in matters.
+    ///
+    /// # Errors
+    /// As [`Server::sql`].
+    pub fn sql_in_new_session(&self, sql: &str) -> Result<String> {
+        self.sessions.close();
+        self.sql(sql)
+    }
+
     /// [`Server::sql`] in another database.
     ///
     /// # Errors
     /// As [`Server::sql`].
     pub fn sql_in(&self, database: &str, sql: &str) -> Result<String> {
-        let mut command = as_postgres(self.plan.binaries.join("psql"))?;
-        command
-            .args([
-                "-XAtq",
-                "-v",
-                "ON_ERROR_STOP=1",
-                "-v",
-                "VERBOSITY=verbose",
-                "-U",
-                "postgres",
-            ])
-            .arg("-h")
-            .arg(&self.home)
-            .args(["-p", &self.port.to_string(), "-d", database, "-c", sql])
-            .stdin(Stdio::null());
-        Ok(checked(&mut command)?.trim_end().to_owned())
+        let socket = self.socket().join(format!(".s.PGSQL.{}", self.port));
+        self.sessions.run(&socket, database, sql)
     }
 
     /// What the server has logged so far.
@@ -595,6 +608,15 @@ impl Server {
 
     fn log_file(&self) -> PathBuf {
         self.home.join("server.log")
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let stopped = self.stop_with(Signal::QUIT);
+        if stopped.is_ok() {
+            let _ = fs::remove_dir_all(&self.home);
+        }
     }
 }
 

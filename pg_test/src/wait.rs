@@ -7,6 +7,8 @@ use crate::Result;
 /// Long enough for a loaded machine with two cores; no passing test comes near it.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
+const LONGEST_PAUSE: Duration = Duration::from_millis(20);
+
 /// Asks until there is an answer.
 ///
 /// # Errors
@@ -25,6 +27,7 @@ pub fn until_within<T>(
     mut ask: impl FnMut() -> Result<Option<T>>,
 ) -> Result<T> {
     let start = Instant::now();
+    let mut pause = Duration::from_millis(1);
     loop {
         if let Some(answer) = ask()? {
             return Ok(answer);
@@ -32,6 +35,7 @@ pub fn until_within<T>(
         if start.elapsed() > limit {
             return Err(format!("waited {} s in vain: {what}", limit.as_secs()).into());
         }
-        std::thread::sleep(Duration::from_millis(20));
+        std::thread::sleep(pause);
+        pause = (pause * 2).min(LONGEST_PAUSE);
     }
 }

@@ -3,6 +3,7 @@
 //!
 //! <https://www.postgresql.org/docs/15/protocol-message-formats.html>
 
+use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
@@ -43,6 +44,19 @@ pub struct Refusal {
     pub message: String,
     pub detail: Option<String>,
     pub hint: Option<String>,
+}
+
+/// As psql prints it with `VERBOSITY=verbose`.
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:  {}: {}", self.severity, self.sqlstate, self.message)?;
+        for (name, text) in [("DETAIL", &self.detail), ("HINT", &self.hint)] {
+            if let Some(text) = text {
+                write!(f, "\n{name}:  {text}")?;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// How a sign-in ended.
@@ -272,8 +286,19 @@ impl Connection {
     /// Runs a query; the first column of each row.
     ///
     /// # Errors
-    /// The server refuses it; another one can be run then, unless the connection is closed.
+    /// As [`Connection::rows`].
     pub fn query(&mut self, sql: &str) -> Result<Vec<String>> {
+        let rows = self.rows(sql)?.into_iter();
+        Ok(rows
+            .map(|row| row.into_iter().next().unwrap_or_default())
+            .collect())
+    }
+
+    /// Runs statements; the rows of all results, with an empty text for NULL.
+    ///
+    /// # Errors
+    /// The server refuses one; others can be run then, unless the connection is closed.
+    pub fn rows(&mut self, sql: &str) -> Result<Vec<Vec<String>>> {
         let mut body = sql.as_bytes().to_vec();
         body.push(0);
         self.send(Some(b'Q'), &body)?;
@@ -285,10 +310,10 @@ impl Connection {
                     let closed = || "the server closed the connection".to_owned();
                     return Err(failure.unwrap_or_else(closed).into());
                 }
-                Some((b'E', body)) => failure = Some(refusal(&body).message),
-                Some((b'D', body)) => rows.push(first_column(&body)),
+                Some((b'E', body)) => failure = Some(refusal(&body).to_string()),
+                Some((b'D', body)) => rows.push(columns(&body)?),
                 Some((b'Z', _)) => match failure {
-                    Some(message) => return Err(message.into()),
+                    Some(failure) => return Err(failure.into()),
                     None => return Ok(rows),
                 },
                 Some(_) => {}
@@ -348,13 +373,15 @@ pub(crate) fn refusal(body: &[u8]) -> Refusal {
     refusal
 }
 
-fn first_column(body: &[u8]) -> String {
-    let length = body
-        .get(2..6)
-        .and_then(|bytes| bytes.try_into().ok())
-        .map(i32::from_be_bytes);
-    let end = length
-        .and_then(|length| usize::try_from(length).ok())
-        .map_or(6, |length| 6 + length);
-    String::from_utf8_lossy(body.get(6..end).unwrap_or_default()).into_owned()
+/// The columns of a `DataRow`; NULL has the length -1.
+fn columns(body: &[u8]) -> Result<Vec<String>> {
+    let mut columns = Vec::new();
+    let (_, mut rest) = body.split_at_checked(2).ok_or("a short row")?;
+    while let Some((length, after)) = rest.split_first_chunk() {
+        let length = usize::try_from(i32::from_be_bytes(*length)).unwrap_or(0);
+        let (column, after) = after.split_at_checked(length).ok_or("a short row")?;
+        columns.push(String::from_utf8_lossy(column).into_owned());
+        rest = after;
+    }
+    Ok(columns)
 }

@@ -18,10 +18,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
-use libtest_mimic::{Arguments, Trial};
+use libtest_mimic::Arguments;
 use pg_test::Result;
 use pg_test::rig::{Rig, ensure};
 use pg_test::server::Server;
+use pg_test::timing::{conclude, trial};
 use pg_test::wait::until;
 
 use clients::{CLIENTS, Load};
@@ -29,16 +30,14 @@ use killer::{Kills, Victim};
 use ledger::{Answer, Attempt, Balance, Row};
 
 fn main() -> ExitCode {
-    let mut trials = vec![Trial::test(
-        "crash::nothing_is_lost_and_nothing_twice",
-        || run().map_err(|error| error.to_string().into()),
-    )];
+    let mut trials = vec![trial("crash::nothing_is_lost_and_nothing_twice", run)];
     for (name, test) in balance::TESTS {
-        trials.push(Trial::test(format!("ledger::notices_{name}"), move || {
-            test().map_err(|error| error.to_string().into())
-        }));
+        trials.push(trial(format!("ledger::notices_{name}"), test));
     }
-    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+    conclude(
+        "crash",
+        &libtest_mimic::run(&Arguments::from_args(), trials),
+    )
 }
 
 fn run() -> Result<()> {

@@ -20,9 +20,9 @@ mod tables;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use libtest_mimic::{Arguments, Trial};
-use pg_test::Result;
+use libtest_mimic::Arguments;
 use pg_test::place::source;
+use pg_test::timing::{conclude, trial};
 
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
@@ -41,17 +41,11 @@ fn main() -> ExitCode {
             .unwrap_or(&document)
             .display()
             .to_string();
-        trials.push(trial(&format!("commands::{name}"), move || {
+        trials.push(trial(format!("commands::{name}"), move || {
             commands::run(&document)
         }));
     }
-    libtest_mimic::run(&arguments, trials).exit_code()
-}
-
-fn trial(name: &str, test: impl FnOnce() -> Result<()> + Send + 'static) -> Trial {
-    Trial::test(name, move || {
-        test().map_err(|error| error.to_string().into())
-    })
+    conclude("documents", &libtest_mimic::run(&arguments, trials))
 }
 
 /// README.md, and what is in docs.

@@ -29,6 +29,7 @@ use std::sync::Arc;
 
 use libtest_mimic::{Arguments, Trial};
 use pg_test::Result;
+use pg_test::timing::{conclude, trial};
 
 use prepared::Prepared;
 
@@ -56,43 +57,31 @@ fn main() -> ExitCode {
         }
     };
     let conclusion = libtest_mimic::run(&arguments, trials(&prepared));
-    let failed = conclusion.has_failed();
     // `exit` would leave the machines' files behind.
     drop(prepared);
-    if failed {
-        ExitCode::FAILURE
-    } else {
-        ExitCode::SUCCESS
-    }
+    conclude("package", &conclusion)
 }
 
 /// Every test as libtest-mimic wants it; without what is prepared they can be listed, not run.
 fn trials(prepared: &Option<Arc<Prepared>>) -> Vec<Trial> {
     let mut trials: Vec<Trial> = meta::TESTS
         .iter()
-        .map(|(name, test)| {
-            Trial::test(format!("meta::{name}"), move || {
-                test().map_err(|error| error.to_string().into())
-            })
-        })
+        .map(|(name, test)| trial(format!("meta::{name}"), test))
         .collect();
     for (name, on_request, test) in dockerfile::TESTS {
-        let trial = Trial::test(format!("dockerfile::{name}"), move || {
-            test().map_err(|error| error.to_string().into())
-        });
         if *on_request {
             eprintln!(
                 "skipped: dockerfile::{name}: it compiles everything again, so `make nightly` runs it"
             );
         }
+        let trial = trial(format!("dockerfile::{name}"), test);
         trials.push(trial.with_ignored_flag(*on_request));
     }
     for (module, tests) in MODULES {
         for (name, test) in *tests {
             let prepared = prepared.clone();
-            trials.push(Trial::test(format!("{module}::{name}"), move || {
-                let prepared = prepared.as_deref().ok_or("nothing is prepared")?;
-                test(prepared).map_err(|error| error.to_string().into())
+            trials.push(trial(format!("{module}::{name}"), move || {
+                test(prepared.as_deref().ok_or("nothing is prepared")?)
             }));
         }
     }

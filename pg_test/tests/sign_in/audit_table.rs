@@ -472,6 +472,6 @@ fn await_local(server: &Server) -> Result<()> {
     let own = "SELECT count(*) > 0 FROM aadauth.sign_in_audit WHERE role = 'postgres'
         AND occurred_at > pg_postmaster_start_time()";
     until("the server records its own sign-ins", || {
-        Ok((server.sql(own)? == "t").then_some(()))
+        Ok((server.sql_in_new_session(own)? == "t").then_some(()))
     })
 }

@@ -137,8 +137,7 @@ fn good(rig: &Rig, name: &str) -> Result<Plan> {
 
 /// Such a server, with the extension and a mapped role `someone`.
 fn good_server(rig: &Rig, name: &str, change: impl FnOnce(Plan) -> Plan) -> Result<Server> {
-    let server = rig.start_plan(change(good(rig, name)?))?;
-    rig.prepare(&server)?;
+    let server = rig.start_prepared(change(good(rig, name)?))?;
     rig.person(&server, "someone")?;
     expect_silence(&server, "a good server")?;
     Ok(server)

@@ -79,8 +79,7 @@ impl Synced<'_> {
             .plan_asking(name, &emulator)?
             // Runs that nobody asked for would change what the tests count.
             .set("aadauth.group_sync_interval", "1d");
-        let server = rig.start_plan(change(plan))?;
-        rig.prepare(&server)?;
+        let server = rig.start_prepared(change(plan))?;
         Ok(Synced {
             rig,
             server,

@@ -37,6 +37,7 @@ use libtest_mimic::{Arguments, Trial};
 use pg_test::place::{major, pg_config_says};
 use pg_test::rig::Rig;
 use pg_test::route::Route;
+use pg_test::timing::{conclude, trial};
 use pg_test::{Result, directory_server, rig};
 
 /// One test: a name that says what must hold, and what tries it.
@@ -122,14 +123,9 @@ fn main() -> ExitCode {
         }
     };
     let conclusion = libtest_mimic::run(&arguments, trials(&rig));
-    let failed = conclusion.has_failed();
     // `exit` would leave servers behind: everything is dropped first.
     drop(rig);
-    if failed {
-        ExitCode::FAILURE
-    } else {
-        ExitCode::SUCCESS
-    }
+    conclude("sign_in", &conclusion)
 }
 
 /// Whether the server under test was configured with this option.
@@ -180,21 +176,17 @@ fn trials(rig: &Option<Arc<Rig>>) -> Vec<Trial> {
             if let Some(lacks) = lacks {
                 eprintln!("skipped: {full_name}: {lacks}");
             }
-            let trial = Trial::test(full_name, move || {
-                let rig = rig.as_deref().ok_or("there is no rig")?;
-                test(rig).map_err(|error| error.to_string().into())
+            let trial = trial(full_name, move || {
+                test(rig.as_deref().ok_or("there is no rig")?)
             });
             trials.push(trial.with_ignored_flag(lacks.is_some()));
         }
     }
-    for deviation in entra_emulator::Deviation::all() {
+    for deviation in reasons::first_cases() {
         let rig = rig.clone();
-        trials.push(Trial::test(
+        trials.push(trial(
             format!("reasons::token::{}", deviation.name),
-            move || {
-                let rig = rig.as_deref().ok_or("there is no rig")?;
-                reasons::invalid_token(rig, deviation).map_err(|error| error.to_string().into())
-            },
+            move || reasons::invalid_token(rig.as_deref().ok_or("there is no rig")?, deviation),
         ));
     }
     trials

@@ -140,7 +140,7 @@ fn attempts(rig: &Rig) -> Result<()> {
         format!("{sum:?} microseconds for six decisions")
     })?;
     // A method that is not aadauth's, such as that of the superuser's own connection.
-    server.sql("SELECT")?;
+    server.sql_in_new_session("SELECT")?;
     expect(
         &read_over(&mut reader)?,
         "attempts_authenticated/other",

@@ -62,8 +62,7 @@ fn start(rig: &Rig, name: &str, hidden: &[PathBuf]) -> Result<Server> {
     for path in hidden {
         plan = plan.mount(Path::new("/dev/null"), path);
     }
-    let server = rig.start_plan(plan)?;
-    rig.prepare(&server)?;
+    let server = rig.start_prepared(plan)?;
     Ok(server)
 }
 

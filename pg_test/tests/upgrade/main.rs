@@ -21,6 +21,7 @@ use std::sync::Arc;
 use libtest_mimic::{Arguments, Trial};
 use pg_test::Result;
 use pg_test::rig::Rig;
+use pg_test::timing::{self, conclude};
 
 use newer::Newer;
 
@@ -52,14 +53,9 @@ fn main() -> ExitCode {
         }
     };
     let conclusion = libtest_mimic::run(&arguments, trials(&servers));
-    let failed = conclusion.has_failed();
     // `exit` would leave servers behind.
     drop(servers);
-    if failed {
-        ExitCode::FAILURE
-    } else {
-        ExitCode::SUCCESS
-    }
+    conclude("upgrade", &conclusion)
 }
 
 /// The newer server's library first: what is left in the build directory is the other's.
@@ -75,9 +71,8 @@ fn trials(servers: &Option<Arc<Servers>>) -> Vec<Trial> {
         .is_some_and(|servers| !servers.newer.has_pam());
     let trial = |module: &str, (name, test): Test| {
         let servers = servers.clone();
-        Trial::test(format!("{module}::{name}"), move || {
-            let servers = servers.as_deref().ok_or("there are no servers")?;
-            test(servers).map_err(|error| error.to_string().into())
+        timing::trial(format!("{module}::{name}"), move || {
+            test(servers.as_deref().ok_or("there are no servers")?)
         })
     };
     let mut trials = Vec::new();

@@ -21,8 +21,7 @@ fn plan(rig: &Rig, name: &str) -> Result<Plan> {
 }
 
 fn primary(rig: &Rig, name: &str) -> Result<(Server, Person)> {
-    let server = rig.start_plan(plan(rig, name)?)?;
-    rig.prepare(&server)?;
+    let server = rig.start_prepared(plan(rig, name)?)?;
     let person = rig.person(&server, "someone")?;
     Ok((server, person))
 }

@@ -157,8 +157,7 @@ pub fn hostile_libraries(rig: &Rig) -> Result<()> {
 }
 
 fn good_server_but(rig: &Rig, plan: Plan, expected: (&str, &[&str])) -> Result<()> {
-    let server = rig.start_plan(plan)?;
-    rig.prepare(&server)?;
+    let server = rig.start_prepared(plan)?;
     rig.person(&server, "someone")?;
     expect(&server, "with a hostile library", &[expected])
 }

@@ -215,8 +215,10 @@ pub fn reload(rig: &Rig) -> Result<()> {
     ensure(outcome.refusal().is_some() && long < SOON, || {
         format!("{outcome:?} after {long:?}")
     })?;
-    own.server
-        .wait_for_log(0, "the settings of the directory have changed during the query")?;
+    own.server.wait_for_log(
+        0,
+        "the settings of the directory have changed during the query",
+    )?;
     own.server
         .configure(&[("aadauth.graph_endpoint", Some(&authority))])?;
     // A sign-in between two reloads asks the directory that its settings name.

@@ -195,7 +195,10 @@ pub fn without_tls(rig: &Rig) -> Result<()> {
         mark,
     };
     rig.expect_refused(&server, "someone", &sign_in, "tls-required")?;
-    server.wait_for_log(0, "It may have been disclosed, and is valid until it expires")?;
+    server.wait_for_log(
+        0,
+        "It may have been disclosed, and is valid until it expires",
+    )?;
     rig.bearer_accepted(&server, "someone", &token).map(drop)
 }
 

@@ -190,7 +190,7 @@ fn write_until_the_end(
                         };
                         match write(session) {
                             Ok(()) => committed.insert(id),
-                            Err(error) if error.to_string() == words => break,
+                            Err(error) if error.to_string().contains(words) => break,
                             Err(error) => return Err(error),
                         };
                     }
