@@ -158,7 +158,7 @@ fn every_reason(_: &Rig) -> Result<()> {
             format!("{reason}: there is no test {test}")
         })?;
     }
-    let shown: BTreeSet<&str> = first_deviations()
+    let shown: BTreeSet<&str> = first_cases()
         .map(|deviation| deviation.expected)
         .chain(ELSEWHERE.iter().map(|(reason, _)| *reason))
         .chain(OUT_OF_REACH.iter().copied())
