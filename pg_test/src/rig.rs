@@ -370,7 +370,7 @@ pub fn library_directory(run: &RunDirectory, name: &str, features: &[&str]) -> R
 }
 
 /// The library, built with `features` beside the version's in a build directory of its own, which is kept: the main
-/// one has what is installed. It begins as a copy, since the dependencies are the same.
+/// one holds the library that is installed. It begins as a copy, since the dependencies are the same.
 fn built_with(features: &[&str]) -> Result<PathBuf> {
     let version = format!("pg{}", major()?);
     let own = target().join(format!("{}-{version}", features.join("+")));

@@ -373,7 +373,7 @@ impl Server {
     /// moment later.
     ///
     /// # Errors
-    /// The server can't be asked.
+    /// The server cannot be asked.
     pub fn configure(&mut self, changes: &[(&str, Option<&str>)]) -> Result<()> {
         for (name, value) in changes {
             match value {
@@ -391,7 +391,7 @@ impl Server {
     /// Changes the lines of `pg_hba.conf` and reloads.
     ///
     /// # Errors
-    /// The server can't be asked.
+    /// The server cannot be asked.
     pub fn set_hba(&mut self, lines: &[&str]) -> Result<()> {
         self.plan.hba = lines.iter().map(|line| (*line).to_owned()).collect();
         self.write_configuration()?;
@@ -401,9 +401,9 @@ impl Server {
     /// Reloads the configuration and waits until new connections see it.
     ///
     /// # Errors
-    /// The server can't be asked.
+    /// The server cannot be asked.
     pub fn reload(&self) -> Result<()> {
-        // Of a new session each time: that has what the postmaster has read.
+        // Of a new session each time: its configuration is the one that the postmaster has read.
         let loaded = || {
             self.sessions.close();
             self.sql("SELECT pg_conf_load_time()")

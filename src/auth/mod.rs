@@ -100,7 +100,7 @@ pub fn is_accepted() -> bool {
 /// Refuses and records a client that never reached the authentication hook.
 pub fn refuse_bypass() -> Refusal {
     disconnect::begin_attempt();
-    let refusal = refusal(Reason::NoVerdict).with_detail(
+    let refusal = refuse(Reason::NoVerdict).with_detail(
         "Another library replaced the authentication hook of aadauth during the sign-in.",
     );
     finish(Decision::Refused(refusal)).unwrap_or_else(internal_error)
@@ -108,10 +108,10 @@ pub fn refuse_bypass() -> Refusal {
 
 /// The refusal for an internal error.
 pub fn internal_error() -> Refusal {
-    refusal(Reason::InternalError)
+    refuse(Reason::InternalError)
 }
 
-fn refusal(reason: Reason) -> Refusal {
+fn refuse(reason: Reason) -> Refusal {
     let role = connection::current()
         .map(|connection| connection.role)
         .unwrap_or_default();

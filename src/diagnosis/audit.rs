@@ -5,6 +5,7 @@ use std::error::Error;
 use serde::Deserialize;
 
 use super::finding::{Code, Finding};
+use super::query;
 use crate::audit::spool;
 use crate::settings;
 use crate::shared::problem::ProblemKind;
@@ -30,7 +31,7 @@ pub fn check() -> Result<Vec<Finding>, Box<dyn Error>> {
              (SELECT extversion FROM pg_extension WHERE extname = 'aadauth') AS version",
         pgrx::spi::quote_literal(&name)
     );
-    let known = super::rows::<Known>(&query)?;
+    let known = query::rows::<Known>(&query)?;
     let known = known.into_iter().next().ok_or("no answer")?;
     let mut findings: Vec<Finding> = version(known.version.as_deref()).into_iter().collect();
     findings.extend(database(&name, known.is_owned, known.is_standby));

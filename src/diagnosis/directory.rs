@@ -6,6 +6,7 @@ use entra_api::{ErrorKind, read_ca_file};
 use serde::Deserialize;
 
 use super::finding::{Code, Finding};
+use super::query;
 use crate::shared::directory::lookup_error::LookupError;
 use crate::{directory, settings};
 
@@ -99,7 +100,7 @@ struct Counted {
 
 /// From the audit, if this is the database that holds it.
 fn group_names() -> Result<Option<Finding>, Box<dyn Error>> {
-    let counted = super::rows::<Counted>(
+    let counted = query::rows::<Counted>(
         "SELECT count(*) AS events FROM aadauth.sign_in_audit
          WHERE occurred_at > now() - interval '1 day' AND outcome = 'refused'
              AND checks @> '[{\"source\": \"names\"}]'",

@@ -11,6 +11,7 @@ mod finding;
 mod hba;
 mod keys;
 mod pam;
+mod query;
 mod roles;
 mod sessions;
 mod settings;
@@ -19,7 +20,6 @@ use std::error::Error;
 
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
-use serde::de::DeserializeOwned;
 
 use crate::pg::privileges;
 use finding::{Code, Finding};
@@ -118,14 +118,4 @@ fn findings() -> Result<Vec<Finding>, Box<dyn Error>> {
 fn fail(code: PgSqlErrorCode, message: String) -> ! {
     ErrorReport::new(code, message, "check_configuration").report(PgLogLevel::ERROR);
     unreachable!("an ERROR unwinds")
-}
-
-/// The rows of a query, each as JSON.
-fn rows<T: DeserializeOwned>(query: &str) -> Result<Vec<T>, Box<dyn Error>> {
-    let query = format!("SELECT json_agg(r)::text FROM ({query}) AS r");
-    let json = Spi::get_one::<String>(&query)?;
-    Ok(match json {
-        Some(json) => serde_json::from_str(&json)?,
-        None => Vec::new(),
-    })
 }

@@ -10,6 +10,7 @@ use serde::Deserialize;
 
 use super::finding::{Code, Finding, list};
 use super::hba::Login;
+use super::query;
 use crate::pg::label;
 use crate::pg::privileges::{self, CREATEROLE_IS_BROAD};
 use crate::principals::{AADAUTH_AUDITOR, AZURE_PG_ADMIN, admin};
@@ -57,7 +58,7 @@ impl Roles {
             .into_iter()
             .filter_map(|(role, labels)| Some((privileges::name_of(role)?, (role, labels))))
             .collect();
-        let attributes = super::rows::<Attributes>(
+        let attributes = query::rows::<Attributes>(
             "SELECT rolname AS name, rolsuper AS is_superuser, rolcanlogin AS may_log_in,
                  coalesce(rolvaliduntil < now(), false) AS is_expired,
                  rolpassword IS NOT NULL AS has_password,
@@ -82,7 +83,7 @@ impl Roles {
                 roles.own.push(attributes);
             }
         }
-        roles.memberships = super::rows(
+        roles.memberships = query::rows(
             "SELECT granted.rolname AS granted, member.rolname AS member, bool_or(m.admin_option) AS administers
              FROM pg_auth_members AS m
              JOIN pg_authid AS granted ON granted.oid = m.roleid JOIN pg_authid AS member ON member.oid = m.member

@@ -7,6 +7,7 @@ use entra_token::{Audience, Cloud};
 use serde::Deserialize;
 
 use super::finding::{Code, Finding};
+use super::query;
 use crate::pg::guc;
 use crate::settings::{self, Authentication};
 
@@ -37,7 +38,7 @@ struct Invalid {
 const HBA_FILE: &str = "aadauth.hba_file";
 
 fn invalid() -> Result<Vec<Finding>, Box<dyn Error>> {
-    let invalid = super::rows::<Invalid>(
+    let invalid = query::rows::<Invalid>(
         "SELECT sourcefile AS file, sourceline AS line, name, setting, error FROM pg_file_settings
          WHERE error IS NOT NULL AND (name ILIKE 'aadauth.%' OR name ILIKE 'pgaadauth.%') ORDER BY seqno",
     )?;
@@ -85,7 +86,7 @@ struct Preloaded {
 /// The postmaster looks up background workers' functions in the library "aadauth", and treats a library that was loaded
 /// by a path as another one (bgworker.c, `LookupBackgroundWorkerFunction`).
 fn preload() -> Result<Option<Finding>, Box<dyn Error>> {
-    let settings = super::rows::<Preloaded>(
+    let settings = query::rows::<Preloaded>(
         "SELECT current_setting('shared_preload_libraries') AS libraries",
     )?;
     let by_path = settings

@@ -8,7 +8,7 @@ use entra_api::{CredentialSource, DirectorySettings, HttpSettings, check_proxy, 
 use entra_token::{Authority, guid};
 use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum};
 
-use super::{AbsolutePath, Text, authority, ca_file, duration, seconds, tenant, value};
+use super::general::{AbsolutePath, Text, authority, ca_file, duration, seconds, tenant, value};
 use crate::pg::guc::{self, Rule};
 
 /// The maximum of `aadauth.directory_timeout`.

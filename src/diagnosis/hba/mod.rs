@@ -1,6 +1,7 @@
 //! `pg_hba.conf` or the alternate HBA file: whether mapped roles match the aadauth record, which asks for their token, and
 //! no role can sign in without one.
 
+mod file;
 mod oauth;
 mod rule;
 mod without_library;
@@ -10,15 +11,14 @@ use std::error::Error;
 
 use pgrx::datum::DatumWithOid;
 use pgrx::prelude::*;
-use serde::Deserialize;
 
 use crate::diagnosis::finding::{Code, Finding, list};
 use crate::diagnosis::pam;
 use crate::diagnosis::roles::Roles;
 use crate::hooks::client_authentication;
-use crate::pg::sign_in_method::SignInMethod;
 use crate::pg::{hba_file, pam as service};
 use crate::settings;
+use file::{File, is_own};
 pub use rule::Login;
 use rule::{Matches, Rule, transport};
 
@@ -49,11 +49,6 @@ pub fn check(roles: &Roles) -> Result<Vec<Finding>, Box<dyn Error>> {
     Ok(findings)
 }
 
-/// Whether it is an aadauth record.
-fn is_own(rule: &Rule) -> bool {
-    SignInMethod::of_record(rule.method(), rule.pam_service(), rule.oauth_validator()).is_some()
-}
-
 /// The recommended aadauth record.
 fn recommended_record() -> String {
     if hba_file::is_set() {
@@ -76,50 +71,7 @@ fn hook_displaced() -> Vec<Finding> {
     finding.into_iter().collect()
 }
 
-/// The records in the file, which the server may not have loaded yet.
-struct File {
-    path: String,
-    has_tls: bool,
-    rules: Vec<Rule>,
-}
-
-#[derive(Deserialize)]
-struct Server {
-    hba_file: String,
-    ssl: bool,
-}
-
 impl File {
-    fn read() -> Result<File, Box<dyn Error>> {
-        let server = super::rows::<Server>(
-            "SELECT current_setting('hba_file') AS hba_file, current_setting('ssl')::boolean AS ssl",
-        )?;
-        let server = server.into_iter().next().ok_or("no answer")?;
-        Ok(File {
-            path: server.hba_file,
-            has_tls: server.ssl,
-            rules: super::rows("SELECT * FROM pg_hba_file_rules")?,
-        })
-    }
-
-    /// The valid records.
-    fn records(&self) -> impl Iterator<Item = &Rule> {
-        self.rules.iter().filter(|rule| rule.auth_method.is_some())
-    }
-
-    /// The PAM services of aadauth records, as written there, and the place of each.
-    fn pam_services(&self) -> impl Iterator<Item = (String, String)> {
-        self.records().filter_map(|rule| {
-            let service = rule.pam_service()?;
-            service::is_ours(service).then(|| (service.to_owned(), self.place(rule)))
-        })
-    }
-
-    fn place(&self, rule: &Rule) -> String {
-        let file = rule.file_name.as_ref().unwrap_or(&self.path);
-        format!("{file} line {}", rule.line_number)
-    }
-
     /// Problems of aadauth records and of those before and after them; `open` are the findings about records that let roles
     /// in without a token if the library is not loaded.
     fn check_records(

@@ -2,8 +2,8 @@
 
 use entra_token::TokenVersion;
 
+use super::file::{File, is_own};
 use super::rule::{Login, Matches, Rule};
-use super::{File, is_own};
 use crate::diagnosis::finding::{Code, Finding, list};
 use crate::settings;
 

@@ -2,8 +2,10 @@
 
 use std::error::Error;
 
-use super::{File, Login, Rule};
+use super::file::File;
+use super::rule::{Login, Rule};
 use crate::diagnosis::finding::{Code, Finding, list};
+use crate::diagnosis::query;
 use crate::pg::{hba_file, oauth, pam};
 
 /// Their problems.
@@ -43,9 +45,7 @@ pub fn check(in_force: &File, roles: &[Login]) -> Result<WithoutLibrary, Box<dyn
     let own = File {
         path: path.display().to_string(),
         has_tls: in_force.has_tls,
-        rules: hba_file::with_server_file(|| {
-            crate::diagnosis::rows("SELECT * FROM pg_hba_file_rules")
-        })?,
+        rules: hba_file::with_server_file(|| query::rows("SELECT * FROM pg_hba_file_rules"))?,
     };
     if let Some(rule) = own.rules.iter().find(|rule| rule.auth_method.is_none()) {
         let error = rule.error.as_deref().unwrap_or("no reason is given");

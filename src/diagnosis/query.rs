@@ -1,0 +1,16 @@
+//! Queries whose rows are typed.
+
+use std::error::Error;
+
+use pgrx::prelude::*;
+use serde::de::DeserializeOwned;
+
+/// The rows of a query, each as JSON.
+pub fn rows<T: DeserializeOwned>(query: &str) -> Result<Vec<T>, Box<dyn Error>> {
+    let query = format!("SELECT json_agg(r)::text FROM ({query}) AS r");
+    let json = Spi::get_one::<String>(&query)?;
+    Ok(match json {
+        Some(json) => serde_json::from_str(&json)?,
+        None => Vec::new(),
+    })
+}
