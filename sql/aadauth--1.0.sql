@@ -7,19 +7,19 @@ The ordering of items is not stable, it is driven by a dependency graph.
 /* </end connected objects> */
 
 /* <begin connected objects> */
--- src/lib.rs:37
+-- src/lib.rs:45
 -- bootstrap
--- What everything else in the extension builds on.
+-- The schema and the roles that the rest of the extension needs.
 --
--- sql/aadauth--1.0.sql, which begins with this, is generated and committed, so that installing needs
--- no cargo-pgrx: cargo pgrx schema pg15 --release --out sql/aadauth--1.0.sql
+-- sql/aadauth--1.0.sql, which begins with this, is generated and committed, so that installing does not need
+-- cargo-pgrx: cargo pgrx schema pg15 --release --out sql/aadauth--1.0.sql
 CREATE SCHEMA aadauth;
 COMMENT ON SCHEMA aadauth IS 'Sign-in with Microsoft Entra ID: audit, signing keys, configuration';
 GRANT USAGE ON SCHEMA aadauth TO PUBLIC;
 
--- Roles belong to the whole server and may be there already, from another database or from a dump, so
--- they are created when missing, and DROP EXTENSION leaves them: another database may need them, and
--- only an administrator knows whether their members still should be.
+-- Roles belong to the whole server and may exist already, from another database or from a dump, so they are only
+-- created if they are missing. DROP EXTENSION keeps them: another database may need them, and only an administrator
+-- knows whether their members should keep them.
 DO $$
 DECLARE
     wanted text;
@@ -32,9 +32,9 @@ BEGIN
             EXECUTE pg_catalog.format('CREATE ROLE %I NOLOGIN', wanted);
             CONTINUE;
         END IF;
-        -- It may have been created in advance, to gain what aadauth grants to it.
+        -- Someone may have created it in advance, to gain the privileges that aadauth grants to it.
         IF existing.rolcanlogin OR existing.rolsuper OR existing.rolcreaterole THEN
-            RAISE EXCEPTION 'role "%" exists and is not the group that aadauth needs', wanted
+            RAISE EXCEPTION 'role "%" exists and has attributes that aadauth does not allow', wanted
                 USING ERRCODE = 'duplicate_object',
                       HINT = pg_catalog.format(
                           'Rename the role, or run ALTER ROLE %I NOLOGIN NOSUPERUSER NOCREATEROLE.', wanted);
@@ -48,18 +48,17 @@ BEGIN
     END LOOP;
 END
 $$;
-COMMENT ON ROLE azure_pg_admin IS 'Entra admins; administers mapped roles, sees group sync and revocations, and nothing else';
-COMMENT ON ROLE aadauth_auditor IS 'May read who signed in (aadauth.sign_ins)';
+COMMENT ON ROLE azure_pg_admin IS 'Entra admins: may administer mapped roles, and read group sync and revocations';
+COMMENT ON ROLE aadauth_auditor IS 'May read the sign-in audit (aadauth.sign_ins)';
 /* </end connected objects> */
 
 /* <begin connected objects> */
 -- src/audit/mod.rs:28
--- The sign-in audit: who tried to sign in, as what, from where, and how it ended.
--- Only the audit worker writes here.
+-- The sign-in audit: one row per attempt to sign in, with its role, client and outcome. Only the audit worker writes it.
 
--- A partition per week, which the worker makes when it has something for that week (audit/partition.rs).
--- Keys and indexes are each partition's own, and partitions are no members of the extension: so pg_dump
--- dumps each as a table that can be restored below this one, or beside it.
+-- A partition per week, which the worker creates when there is an event in that week (audit/partition.rs). Each partition
+-- has its own key and indexes, and partitions are not members of the extension, so pg_dump dumps each as a table that can
+-- be restored as a partition of this one or by itself.
 CREATE TABLE aadauth.sign_in_audit (
     event_id          uuid NOT NULL,
     occurred_at       timestamptz NOT NULL,
@@ -91,17 +90,17 @@ CREATE TABLE aadauth.sign_in_audit (
 ) PARTITION BY RANGE (occurred_at);
 
 COMMENT ON TABLE aadauth.sign_in_audit IS
-    'One row per attempt to sign in, in a partition per week. The view aadauth.sign_ins is easier to read.';
+    'One row per attempt to sign in; one partition per week. The view aadauth.sign_ins is easier to read.';
 COMMENT ON COLUMN aadauth.sign_in_audit.event_id IS
-    'Made where the sign-in was decided; no event is recorded twice.';
+    'Assigned by the server process that handled the sign-in; no event is recorded twice.';
 COMMENT ON COLUMN aadauth.sign_in_audit.role IS
-    'The role that the client asked for; it need not exist.';
+    'The role that the client requested; it may not exist.';
 COMMENT ON COLUMN aadauth.sign_in_audit.outcome IS
-    'authenticated, refused or interrupted. After authenticated PostgreSQL may still have refused (no such database, CONNECTION LIMIT).';
+    'authenticated, refused or interrupted. PostgreSQL may still have refused an authenticated session (no such database, CONNECTION LIMIT).';
 COMMENT ON COLUMN aadauth.sign_in_audit.reason IS
-    'The stable code of what was wrong.';
+    'The stable code of the reason for a refusal or an interruption.';
 COMMENT ON COLUMN aadauth.sign_in_audit.method IS
-    'entra-token, password, or the method of the pg_hba.conf line.';
+    'entra-token, password, or the authentication method of the pg_hba.conf record.';
 COMMENT ON COLUMN aadauth.sign_in_audit.object_id IS
     'The principal''s object id, from a token whose signature was verified.';
 COMMENT ON COLUMN aadauth.sign_in_audit.group_id IS
@@ -111,7 +110,7 @@ COMMENT ON COLUMN aadauth.sign_in_audit.client_address IS
 COMMENT ON COLUMN aadauth.sign_in_audit.token_id IS
     'The token''s uti claim, as in Entra''s sign-in logs.';
 COMMENT ON COLUMN aadauth.sign_in_audit.checks IS
-    'For a refusal after the signature: each check by name, with the reason of those that failed. Where a membership was asked for, also of those who got in: the group, and whether the token''s claim, the cache or the directory was the source.';
+    'For a refusal after the signature was verified: each check by name, with the reason if it failed. For each membership check, also of accepted sign-ins: the group and the source (the token''s claim, the cache or the directory).';
 COMMENT ON COLUMN aadauth.sign_in_audit.count IS
     'The number of attempts that the row counts.';
 
@@ -123,10 +122,10 @@ CREATE TABLE aadauth.audit_spool (
 );
 
 COMMENT ON TABLE aadauth.audit_spool IS
-    'How far the audit worker has read each spool file; written together with the rows. Do not delete rows: a standby may hold a copy of the file.';
+    'How far the audit worker has read each spool file; committed together with the audit rows. Do not delete rows: a standby may have a copy of the file.';
 
--- For people at psql: fits a terminal, newest first. A first try without a password or token, which psql
--- and others make before they ask for one, is left out.
+-- For use in psql: fits a terminal, newest first. It omits first attempts without a password or token, which psql and
+-- other clients make before they prompt for one.
 CREATE VIEW aadauth.sign_ins AS
 SELECT
     pg_catalog.date_trunc('second', a.occurred_at) AS "time",
@@ -147,26 +146,193 @@ WHERE a.reason IS NULL OR a.reason NOT IN ('no-password', 'token-discovery') OR 
 ORDER BY a.occurred_at DESC, a.event_id DESC;
 
 COMMENT ON VIEW aadauth.sign_ins IS
-    'Who signed in and who was refused, newest first. All that is known is in aadauth.sign_in_audit.';
+    'Accepted and refused sign-ins, newest first. All details are in aadauth.sign_in_audit.';
 COMMENT ON COLUMN aadauth.sign_ins.client IS
-    'The address; NULL for a local socket.';
+    'The client''s address; NULL for a local socket.';
 
 REVOKE ALL ON aadauth.sign_in_audit, aadauth.audit_spool, aadauth.sign_ins FROM PUBLIC;
 GRANT SELECT ON aadauth.sign_in_audit, aadauth.audit_spool, aadauth.sign_ins TO aadauth_auditor;
 
--- The partitions' rows are in every dump. The offsets belong there as well, lest a restored server that
--- still has its spool files reads them again from their beginning after retention has removed the rows.
+-- The partitions' rows are in every dump. The offsets must be as well: otherwise a restored server that still has its
+-- spool files would read them again from the beginning after retention has removed the rows.
 SELECT pg_catalog.pg_extension_config_dump('aadauth.audit_spool', '');
 /* </end connected objects> */
 
 /* <begin connected objects> */
--- src/lib.rs:51
+-- src/group_sync/functions.rs:27
+-- aadauth::group_sync::functions::pgaadauth_sync_roles_for_group_members
+CREATE  FUNCTION pg_catalog."pgaadauth_sync_roles_for_group_members"() RETURNS TABLE (
+	"group_role" name,  /* Name */
+	"member" TEXT,  /* Option < String > */
+	"action" TEXT,  /* String */
+	"detail" TEXT  /* Option < String > */
+)
+STRICT VOLATILE PARALLEL UNSAFE 
+SET search_path TO pg_catalog, pg_temp
+LANGUAGE c /* Rust */
+AS 'MODULE_PATHNAME', 'pgaadauth_sync_roles_for_group_members_wrapper';
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- src/principals/functions.rs:34
+-- aadauth::principals::functions::pg_catalog::pgaadauth_create_principal
+CREATE  FUNCTION pg_catalog."pgaadauth_create_principal"(
+	"rolename" TEXT, /* Option < & str > */
+	"isadmin" bool, /* Option < bool > */
+	"ismfa" bool /* Option < bool > */
+) RETURNS TEXT /* String */
+SET search_path TO pg_catalog, pg_temp
+LANGUAGE c /* Rust */
+AS 'MODULE_PATHNAME', 'pgaadauth_create_principal_wrapper';
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- src/principals/functions.rs:45
+-- aadauth::principals::functions::pg_catalog::pgaadauth_create_principal_with_oid
+CREATE  FUNCTION pg_catalog."pgaadauth_create_principal_with_oid"(
+	"rolename" TEXT, /* Option < & str > */
+	"objectid" TEXT, /* Option < & str > */
+	"objecttype" TEXT, /* Option < & str > */
+	"isadmin" bool, /* Option < bool > */
+	"ismfa" bool /* Option < bool > */
+) RETURNS TEXT /* String */
+SET search_path TO pg_catalog, pg_temp
+LANGUAGE c /* Rust */
+AS 'MODULE_PATHNAME', 'pgaadauth_create_principal_with_oid_wrapper';
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- src/principals/functions.rs:64
+-- aadauth::principals::functions::pg_catalog::pgaadauth_update_principal_with_oid
+CREATE  FUNCTION pg_catalog."pgaadauth_update_principal_with_oid"(
+	"rolename" TEXT, /* Option < & str > */
+	"objectid" TEXT, /* Option < & str > */
+	"objecttype" TEXT, /* Option < & str > */
+	"isadmin" bool, /* Option < bool > */
+	"ismfa" bool /* Option < bool > */
+) RETURNS TEXT /* String */
+SET search_path TO pg_catalog, pg_temp
+LANGUAGE c /* Rust */
+AS 'MODULE_PATHNAME', 'pgaadauth_update_principal_with_oid_wrapper';
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- src/principals/functions.rs:85
+-- aadauth::principals::functions::pg_catalog::pgaadauth_list_principals
+CREATE  FUNCTION pg_catalog."pgaadauth_list_principals"(
+	"isadminvalue" bool /* bool */
+) RETURNS TABLE (
+	"rolname" name,  /* Name */
+	"principaltype" TEXT,  /* String */
+	"objectid" TEXT,  /* String */
+	"tenantid" TEXT,  /* String */
+	"ismfa" INT,  /* i32 */
+	"isadmin" INT  /* i32 */
+)
+STRICT
+SET search_path TO pg_catalog, pg_temp
+LANGUAGE c /* Rust */
+AS 'MODULE_PATHNAME', 'pgaadauth_list_principals_wrapper';
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- src/lib.rs:59
 CREATE SCHEMA IF NOT EXISTS aadauth; /* aadauth::aadauth */
 /* </end connected objects> */
 
 /* <begin connected objects> */
--- src/sync/function.rs:45
--- aadauth::sync::function::group_sync_worker
+-- src/diagnosis/mod.rs:39
+-- aadauth::diagnosis::check_configuration
+CREATE  FUNCTION aadauth."check_configuration"() RETURNS TABLE (
+	"severity" TEXT,  /* & '_ str */
+	"code" TEXT,  /* & '_ str */
+	"place" TEXT,  /* String */
+	"problem" TEXT,  /* String */
+	"remedy" TEXT  /* String */
+)
+STRICT PARALLEL RESTRICTED 
+SET search_path TO pg_catalog, pg_temp
+LANGUAGE c /* Rust */
+AS 'MODULE_PATHNAME', 'check_configuration_wrapper';
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- src/diagnosis/mod.rs:28
+-- requires:
+--   check_configuration
+
+
+COMMENT ON FUNCTION aadauth.check_configuration() IS
+    'problems of the configuration, most serious first, and how to correct them; no rows if there are none';
+REVOKE ALL ON FUNCTION aadauth.check_configuration() FROM PUBLIC;
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- src/diagnosis/explain.rs:33
+-- aadauth::diagnosis::explain::explain_sign_in
+CREATE  FUNCTION aadauth."explain_sign_in"(
+	"event" uuid /* pgrx :: Uuid */
+) RETURNS TABLE (
+	"checked" TEXT,  /* String */
+	"outcome" TEXT,  /* String */
+	"explanation" TEXT  /* Option < String > */
+)
+STRICT STABLE PARALLEL RESTRICTED 
+SET search_path TO pg_catalog, pg_temp
+LANGUAGE c /* Rust */
+AS 'MODULE_PATHNAME', 'explain_sign_in_wrapper';
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- src/diagnosis/explain.rs:18
+-- requires:
+--   explain_sign_in
+
+
+COMMENT ON FUNCTION aadauth.explain_sign_in(uuid) IS
+    'each check of a sign-in with its outcome, and the remedy for those that failed; takes an event_id of aadauth.sign_in_audit';
+REVOKE ALL ON FUNCTION aadauth.explain_sign_in(uuid) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION aadauth.explain_sign_in(uuid) TO aadauth_auditor;
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- src/sessions/functions.rs:24
+-- aadauth::sessions::functions::revoke
+CREATE  FUNCTION aadauth."revoke"(
+	"object_id" uuid, /* Option < pgrx :: Uuid > */
+	"until" timestamp with time zone DEFAULT 'infinity', /* Option < TimestampWithTimeZone > */
+	"reason" TEXT DEFAULT NULL /* Option < & str > */
+) RETURNS void
+VOLATILE PARALLEL UNSAFE 
+SET search_path TO pg_catalog, pg_temp
+LANGUAGE c /* Rust */
+AS 'MODULE_PATHNAME', 'revoke_wrapper';
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- src/sessions/view.rs:17
+-- aadauth::sessions::view::sessions
+CREATE  FUNCTION aadauth."sessions"() RETURNS TABLE (
+	"pid" INT,  /* i32 */
+	"role" name,  /* Name */
+	"principal" TEXT,  /* String */
+	"principal_type" TEXT,  /* & '_ str */
+	"object_id" uuid,  /* pgrx :: Uuid */
+	"group_id" uuid,  /* Option < pgrx :: Uuid > */
+	"database" name,  /* Option < Name > */
+	"client" TEXT,  /* String */
+	"signed_in_at" timestamp with time zone,  /* Option < TimestampWithTimeZone > */
+	"token_expires_at" timestamp with time zone,  /* Option < TimestampWithTimeZone > */
+	"application" TEXT  /* Option < String > */
+)
+STRICT VOLATILE PARALLEL RESTRICTED 
+LANGUAGE c /* Rust */
+AS 'MODULE_PATHNAME', 'sessions_wrapper';
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- src/group_sync/functions.rs:45
+-- aadauth::group_sync::functions::group_sync_worker
 CREATE  FUNCTION aadauth."group_sync_worker"() RETURNS TABLE (
 	"run" bigint,  /* Option < i64 > */
 	"next_run" timestamp with time zone  /* Option < TimestampWithTimeZone > */
@@ -177,7 +343,293 @@ AS 'MODULE_PATHNAME', 'group_sync_worker_wrapper';
 /* </end connected objects> */
 
 /* <begin connected objects> */
--- src/statistics/view.rs:29
+-- src/group_sync/mod.rs:38
+-- requires:
+--   functions::group_sync_worker
+--   functions::pg_catalog::pgaadauth_list_principals
+
+-- Group sync: its progress, and the changes that it has made. Only the group sync worker writes here.
+
+CREATE TABLE aadauth.group_sync_groups (
+    tenant_id     uuid NOT NULL,
+    group_id      uuid NOT NULL,
+    run           bigint NOT NULL,
+    state         text NOT NULL,
+    seen          integer NOT NULL DEFAULT 0,
+    done          integer NOT NULL DEFAULT 0,
+    created       integer NOT NULL DEFAULT 0,
+    granted       integer NOT NULL DEFAULT 0,
+    revoked       integer NOT NULL DEFAULT 0,
+    not_possible  integer NOT NULL DEFAULT 0,
+    started_at    timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+    finished_at   timestamptz,
+    problem       text,
+    PRIMARY KEY (tenant_id, group_id)
+);
+
+COMMENT ON TABLE aadauth.group_sync_groups IS
+    'The progress or result of the last run for each group. The view aadauth.group_sync_status is easier to read.';
+COMMENT ON COLUMN aadauth.group_sync_groups.state IS
+    'listing (the members), changing (roles), done, failed or skipped.';
+COMMENT ON COLUMN aadauth.group_sync_groups.seen IS
+    'Members that the directory has listed: users and service principals, including those of nested groups.';
+COMMENT ON COLUMN aadauth.group_sync_groups.done IS
+    'Members that have been processed.';
+COMMENT ON COLUMN aadauth.group_sync_groups.created IS
+    'Roles that were created and granted the group role.';
+COMMENT ON COLUMN aadauth.group_sync_groups.granted IS
+    'Existing roles that were granted the group role.';
+COMMENT ON COLUMN aadauth.group_sync_groups.revoked IS
+    'Roles from which the group role was revoked.';
+COMMENT ON COLUMN aadauth.group_sync_groups.not_possible IS
+    'Members without a role; aadauth.group_sync_changes has the reason.';
+
+CREATE TABLE aadauth.group_sync_changes (
+    run          bigint NOT NULL,
+    at           timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+    group_role   text NOT NULL,
+    tenant_id    uuid NOT NULL,
+    group_id     uuid NOT NULL,
+    member       text,
+    member_id    uuid,
+    action       text NOT NULL,
+    detail       text,
+    first_at     timestamptz
+);
+
+-- A member that is skipped in one run is usually skipped in the next: it has one row, not one per run.
+CREATE UNIQUE INDEX group_sync_skipped
+    ON aadauth.group_sync_changes (tenant_id, group_id, member_id, action) NULLS NOT DISTINCT
+    WHERE first_at IS NOT NULL;
+
+COMMENT ON TABLE aadauth.group_sync_changes IS
+    'Changes of group sync, and members that it skipped; kept for 30 days.';
+COMMENT ON COLUMN aadauth.group_sync_changes.run IS
+    'The run that made the change; for a skipped member, the last run that skipped it.';
+COMMENT ON COLUMN aadauth.group_sync_changes.member IS
+    'The member''s role, or the name that it would have. NULL if the row is about the group.';
+COMMENT ON COLUMN aadauth.group_sync_changes.member_id IS
+    'The member''s object id; for a role that was mapped by its application id, that id.';
+COMMENT ON COLUMN aadauth.group_sync_changes.action IS
+    'created (with the group role), granted or revoked; any other value is the reason why the member was skipped.';
+COMMENT ON COLUMN aadauth.group_sync_changes.first_at IS
+    'When the member was first skipped for this reason; NULL for changes.';
+
+-- For use in psql. A run that was ended by a crash or a shutdown leaves its state behind; a standby cannot detect this,
+-- because the worker runs on the primary.
+CREATE VIEW aadauth.group_sync_status AS
+SELECT
+    p.rolname AS group_role,
+    p.objectid::uuid AS group_id,
+    CASE
+        WHEN g.state IS NULL THEN 'never'
+        WHEN g.finished_at IS NULL AND NOT pg_catalog.pg_is_in_recovery()
+            AND w.run IS DISTINCT FROM g.run THEN 'interrupted'
+        ELSE g.state
+    END AS state,
+    g.seen,
+    g.done,
+    g.created,
+    g.granted,
+    g.revoked,
+    g.not_possible,
+    g.started_at::timestamptz(0) AS started,
+    g.finished_at::timestamptz(0) AS finished,
+    g.problem,
+    w.next_run::timestamptz(0) AS next_run
+FROM pg_catalog.pgaadauth_list_principals(false) AS p
+CROSS JOIN aadauth.group_sync_worker() AS w
+LEFT JOIN aadauth.group_sync_groups AS g
+    ON g.tenant_id = p.tenantid::uuid AND g.group_id = p.objectid::uuid
+WHERE p.principaltype = 'group'
+ORDER BY p.rolname;
+
+COMMENT ON VIEW aadauth.group_sync_status IS
+    'One row per mapped group: its progress, and the result of its last run. If next_run is NULL, group sync is off or its worker is not connected.';
+
+REVOKE ALL ON FUNCTION aadauth.group_sync_worker() FROM PUBLIC;
+REVOKE ALL ON aadauth.group_sync_groups, aadauth.group_sync_changes, aadauth.group_sync_status FROM PUBLIC;
+-- Those who may map groups must see the results.
+GRANT EXECUTE ON FUNCTION aadauth.group_sync_worker() TO aadauth_auditor, azure_pg_admin;
+GRANT SELECT ON aadauth.group_sync_groups, aadauth.group_sync_changes, aadauth.group_sync_status
+    TO aadauth_auditor, azure_pg_admin;
+
+-- The changes are a record, like the audit. The progress of a run has no meaning on another server.
+SELECT pg_catalog.pg_extension_config_dump('aadauth.group_sync_changes', '');
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- src/statistics/view.rs:64
+-- aadauth::statistics::view::reset_statistics
+CREATE  FUNCTION aadauth."reset_statistics"() RETURNS void
+STRICT 
+LANGUAGE c /* Rust */
+AS 'MODULE_PATHNAME', 'reset_statistics_wrapper';
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- src/sessions/view.rs:62
+-- aadauth::sessions::view::own_principal
+CREATE  FUNCTION aadauth."own_principal"() RETURNS TABLE (
+	"principal_type" TEXT,  /* & '_ str */
+	"object_id" uuid,  /* pgrx :: Uuid */
+	"tenant_id" uuid,  /* pgrx :: Uuid */
+	"principal" TEXT,  /* String */
+	"app_id" uuid,  /* Option < pgrx :: Uuid > */
+	"role" name,  /* Name */
+	"group_id" uuid,  /* Option < pgrx :: Uuid > */
+	"token_id" TEXT,  /* Option < String > */
+	"signed_in_at" timestamp with time zone,  /* Option < TimestampWithTimeZone > */
+	"token_expires_at" timestamp with time zone  /* Option < TimestampWithTimeZone > */
+)
+STRICT STABLE PARALLEL RESTRICTED 
+LANGUAGE c /* Rust */
+AS 'MODULE_PATHNAME', 'own_principal_wrapper';
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- src/sessions/functions.rs:65
+-- aadauth::sessions::functions::restore
+CREATE  FUNCTION aadauth."restore"(
+	"object_id" uuid /* Option < pgrx :: Uuid > */
+) RETURNS void
+VOLATILE PARALLEL UNSAFE 
+SET search_path TO pg_catalog, pg_temp
+LANGUAGE c /* Rust */
+AS 'MODULE_PATHNAME', 'restore_wrapper';
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- src/sessions/install.rs:5
+-- requires:
+--   view::sessions
+--   view::own_principal
+--   functions::revoke
+--   functions::restore
+--   functions::pg_catalog::pgaadauth_list_principals
+
+-- Live sessions, and principals that may not have one.
+
+CREATE VIEW aadauth.sessions AS
+SELECT
+    s.pid,
+    s.role,
+    s.principal,
+    s.principal_type AS type,
+    s.object_id,
+    s.group_id,
+    s.database,
+    s.client,
+    pg_catalog.date_trunc('second', s.signed_in_at) AS signed_in_at,
+    s.token_expires_at::timestamptz(0) AS token_expires_at,
+    s.application
+FROM aadauth.sessions() AS s
+ORDER BY s.signed_in_at, s.pid;
+
+COMMENT ON VIEW aadauth.sessions IS
+    'The principal of each session that was authenticated with a token. Superusers and members of pg_read_all_stats and aadauth_auditor see all sessions, others their own.';
+COMMENT ON COLUMN aadauth.sessions.group_id IS
+    'The object id of the group that the principal signed in through.';
+COMMENT ON COLUMN aadauth.sessions.client IS
+    'The client''s address, or "local" for a local socket.';
+COMMENT ON COLUMN aadauth.sessions.application IS
+    'The application_name that the client sent when it connected.';
+GRANT SELECT ON aadauth.sessions TO PUBLIC;
+
+CREATE TYPE aadauth.principal AS (
+    type              text,
+    object_id         uuid,
+    tenant_id         uuid,
+    principal         text,
+    app_id            uuid,
+    role              name,
+    group_id          uuid,
+    token_id          text,
+    signed_in_at      timestamptz,
+    token_expires_at  timestamptz
+);
+
+COMMENT ON TYPE aadauth.principal IS
+    'The principal that signed in to a session. Compare object_id, never principal: that is a display name.';
+
+-- One value, not a set, so that it can be used in a DEFAULT and in a policy.
+CREATE FUNCTION aadauth.current_principal() RETURNS aadauth.principal
+    LANGUAGE sql STABLE PARALLEL RESTRICTED
+BEGIN ATOMIC
+    SELECT
+        p.principal_type,
+        p.object_id,
+        p.tenant_id,
+        p.principal,
+        p.app_id,
+        p.role,
+        p.group_id,
+        p.token_id,
+        pg_catalog.date_trunc('second', p.signed_in_at),
+        p.token_expires_at::timestamptz(0)
+    FROM aadauth.own_principal() AS p;
+END;
+
+COMMENT ON FUNCTION aadauth.current_principal() IS
+    'the principal that signed in to this session with a token, regardless of SET ROLE; NULL in other sessions';
+
+-- Only aadauth.revoke and aadauth.restore write here.
+CREATE TABLE aadauth.revoked_principals (
+    object_id      uuid PRIMARY KEY,
+    until          timestamptz NOT NULL,
+    reason         text,
+    revoked_at     timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+    revoked_by     text NOT NULL,
+    revoked_by_id  uuid
+);
+
+COMMENT ON TABLE aadauth.revoked_principals IS
+    'Principals that may not sign in, as set by aadauth.revoke and aadauth.restore. The view aadauth.revocations also shows their roles.';
+COMMENT ON COLUMN aadauth.revoked_principals.object_id IS
+    'The object id of a user, a group or a service principal; or an application id.';
+COMMENT ON COLUMN aadauth.revoked_principals.revoked_by IS
+    'The principal that called aadauth.revoke, or the local role.';
+COMMENT ON COLUMN aadauth.revoked_principals.revoked_by_id IS
+    'The object id of that principal; NULL for a local role.';
+
+CREATE VIEW aadauth.revocations AS
+SELECT
+    r.object_id,
+    ARRAY(
+        SELECT p.rolname FROM pg_catalog.pgaadauth_list_principals(false) AS p
+        WHERE p.objectid::uuid = r.object_id
+        ORDER BY p.rolname
+    ) AS roles,
+    r.until::timestamptz(0) AS until,
+    r.reason,
+    pg_catalog.date_trunc('second', r.revoked_at) AS revoked_at,
+    r.revoked_by
+FROM aadauth.revoked_principals AS r
+WHERE r.until > pg_catalog.now()
+ORDER BY r.revoked_at, r.object_id;
+
+COMMENT ON VIEW aadauth.revocations IS
+    'Principals that may not sign in, and the roles that are mapped to them.';
+
+COMMENT ON FUNCTION aadauth.revoke(uuid, timestamptz, text) IS
+    'deny sign-ins of a principal, an application, or a group and everyone who signs in through it until that time, and end their sessions';
+COMMENT ON FUNCTION aadauth.restore(uuid) IS
+    'allow a revoked principal to sign in again';
+
+-- While it waits for a lock, nothing is revoked, so the caller must get an error.
+ALTER FUNCTION aadauth.revoke(uuid, timestamptz, text) SET lock_timeout = '2s';
+ALTER FUNCTION aadauth.restore(uuid) SET lock_timeout = '2s';
+
+REVOKE ALL ON aadauth.revoked_principals, aadauth.revocations FROM PUBLIC;
+-- Those who may revoke must see the revocations.
+GRANT SELECT ON aadauth.revoked_principals, aadauth.revocations TO aadauth_auditor, azure_pg_admin;
+
+-- A restored dump must not lift a revocation.
+SELECT pg_catalog.pg_extension_config_dump('aadauth.revoked_principals', '');
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- src/statistics/view.rs:28
 -- aadauth::statistics::view::statistics
 CREATE  FUNCTION aadauth."statistics"() RETURNS TABLE (
 	"statistic" TEXT,  /* & '_ str */
@@ -190,29 +642,21 @@ AS 'MODULE_PATHNAME', 'statistics_wrapper';
 /* </end connected objects> */
 
 /* <begin connected objects> */
--- src/sessions/function.rs:64
--- aadauth::sessions::function::restore
-CREATE  FUNCTION aadauth."restore"(
-	"object_id" uuid /* Option < pgrx :: Uuid > */
-) RETURNS void
-VOLATILE PARALLEL UNSAFE 
-SET search_path TO pg_catalog, pg_temp
-LANGUAGE c /* Rust */
-AS 'MODULE_PATHNAME', 'restore_wrapper';
-/* </end connected objects> */
+-- src/statistics/view.rs:10
+-- requires:
+--   statistics
+--   reset_statistics
 
-/* <begin connected objects> */
--- src/sessions/function.rs:23
--- aadauth::sessions::function::revoke
-CREATE  FUNCTION aadauth."revoke"(
-	"object_id" uuid, /* Option < pgrx :: Uuid > */
-	"until" timestamp with time zone DEFAULT 'infinity', /* Option < TimestampWithTimeZone > */
-	"reason" TEXT DEFAULT NULL /* Option < & str > */
-) RETURNS void
-VOLATILE PARALLEL UNSAFE 
-SET search_path TO pg_catalog, pg_temp
-LANGUAGE c /* Rust */
-AS 'MODULE_PATHNAME', 'revoke_wrapper';
+
+REVOKE ALL ON FUNCTION aadauth.statistics(), aadauth.reset_statistics() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION aadauth.statistics() TO aadauth_auditor, pg_monitor;
+CREATE VIEW aadauth.statistics AS SELECT * FROM aadauth.statistics();
+COMMENT ON VIEW aadauth.statistics IS
+    'Counts of attempts to sign in by outcome, method and reason, the duration of decisions, and the state of audit, workers, signing keys and directory. Counted since counted_since.';
+COMMENT ON FUNCTION aadauth.reset_statistics() IS
+    'sets the counters of aadauth.statistics to zero';
+REVOKE ALL ON aadauth.statistics FROM PUBLIC;
+GRANT SELECT ON aadauth.statistics TO aadauth_auditor, pg_monitor;
 /* </end connected objects> */
 
 /* <begin connected objects> */
@@ -245,474 +689,29 @@ REVOKE ALL ON FUNCTION aadauth.signing_keys() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION aadauth.signing_keys() TO aadauth_auditor;
 CREATE VIEW aadauth.signing_keys AS SELECT * FROM aadauth.signing_keys();
 COMMENT ON VIEW aadauth.signing_keys IS
-    'The keys that token signatures are verified with, and how the last attempt to fetch them ended. A token version without keys has one row without a key_id.';
+    'The keys that token signatures are verified with, and the outcome of the last attempt to fetch them. A token version without keys has one row without a key_id.';
 REVOKE ALL ON aadauth.signing_keys FROM PUBLIC;
 GRANT SELECT ON aadauth.signing_keys TO aadauth_auditor;
 /* </end connected objects> */
 
 /* <begin connected objects> */
--- src/statistics/view.rs:65
--- aadauth::statistics::view::reset_statistics
-CREATE  FUNCTION aadauth."reset_statistics"() RETURNS void
-STRICT 
-LANGUAGE c /* Rust */
-AS 'MODULE_PATHNAME', 'reset_statistics_wrapper';
-/* </end connected objects> */
-
-/* <begin connected objects> */
--- src/statistics/view.rs:11
--- requires:
---   statistics
---   reset_statistics
-
-
-REVOKE ALL ON FUNCTION aadauth.statistics(), aadauth.reset_statistics() FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION aadauth.statistics() TO aadauth_auditor, pg_monitor;
-CREATE VIEW aadauth.statistics AS SELECT * FROM aadauth.statistics();
-COMMENT ON VIEW aadauth.statistics IS
-    'Attempts to sign in by outcome, method and reason, how long decisions took, and how audit, workers, keys and directory are doing. Counted since counted_since.';
-COMMENT ON FUNCTION aadauth.reset_statistics() IS
-    'sets the counters of aadauth.statistics to zero';
-REVOKE ALL ON aadauth.statistics FROM PUBLIC;
-GRANT SELECT ON aadauth.statistics TO aadauth_auditor, pg_monitor;
-/* </end connected objects> */
-
-/* <begin connected objects> */
--- src/sessions/view.rs:61
--- aadauth::sessions::view::own_principal
-CREATE  FUNCTION aadauth."own_principal"() RETURNS TABLE (
-	"principal_type" TEXT,  /* & '_ str */
-	"object_id" uuid,  /* pgrx :: Uuid */
-	"tenant_id" uuid,  /* pgrx :: Uuid */
-	"principal" TEXT,  /* String */
-	"app_id" uuid,  /* Option < pgrx :: Uuid > */
-	"role" name,  /* Name */
-	"group_id" uuid,  /* Option < pgrx :: Uuid > */
-	"token_id" TEXT,  /* Option < String > */
-	"signed_in_at" timestamp with time zone,  /* Option < TimestampWithTimeZone > */
-	"token_expires_at" timestamp with time zone  /* Option < TimestampWithTimeZone > */
-)
-STRICT STABLE PARALLEL RESTRICTED 
-LANGUAGE c /* Rust */
-AS 'MODULE_PATHNAME', 'own_principal_wrapper';
-/* </end connected objects> */
-
-/* <begin connected objects> */
--- src/diagnosis/mod.rs:38
--- aadauth::diagnosis::check_configuration
-CREATE  FUNCTION aadauth."check_configuration"() RETURNS TABLE (
-	"severity" TEXT,  /* & '_ str */
-	"code" TEXT,  /* & '_ str */
-	"place" TEXT,  /* String */
-	"problem" TEXT,  /* String */
-	"remedy" TEXT  /* String */
-)
-STRICT PARALLEL RESTRICTED 
-SET search_path TO pg_catalog, pg_temp
-LANGUAGE c /* Rust */
-AS 'MODULE_PATHNAME', 'check_configuration_wrapper';
-/* </end connected objects> */
-
-/* <begin connected objects> */
--- src/diagnosis/mod.rs:27
--- requires:
---   check_configuration
-
-
-COMMENT ON FUNCTION aadauth.check_configuration() IS
-    'what is wrong with the configuration, the worst first, and what to change; no rows when nothing is';
-REVOKE ALL ON FUNCTION aadauth.check_configuration() FROM PUBLIC;
-/* </end connected objects> */
-
-/* <begin connected objects> */
--- src/audit/explain.rs:32
--- aadauth::audit::explain::explain_sign_in
-CREATE  FUNCTION aadauth."explain_sign_in"(
-	"event" uuid /* pgrx :: Uuid */
-) RETURNS TABLE (
-	"checked" TEXT,  /* String */
-	"outcome" TEXT,  /* String */
-	"explanation" TEXT  /* Option < String > */
-)
-STRICT STABLE PARALLEL RESTRICTED 
-SET search_path TO pg_catalog, pg_temp
-LANGUAGE c /* Rust */
-AS 'MODULE_PATHNAME', 'explain_sign_in_wrapper';
-/* </end connected objects> */
-
-/* <begin connected objects> */
--- src/audit/explain.rs:17
--- requires:
---   explain_sign_in
-
-
-COMMENT ON FUNCTION aadauth.explain_sign_in(uuid) IS
-    'each check of a sign-in with its outcome, and what to do about those that failed; takes an event_id of aadauth.sign_in_audit';
-REVOKE ALL ON FUNCTION aadauth.explain_sign_in(uuid) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION aadauth.explain_sign_in(uuid) TO aadauth_auditor;
-/* </end connected objects> */
-
-/* <begin connected objects> */
--- src/sessions/view.rs:16
--- aadauth::sessions::view::sessions
-CREATE  FUNCTION aadauth."sessions"() RETURNS TABLE (
-	"pid" INT,  /* i32 */
-	"role" name,  /* Name */
-	"principal" TEXT,  /* String */
-	"principal_type" TEXT,  /* & '_ str */
-	"object_id" uuid,  /* pgrx :: Uuid */
-	"group_id" uuid,  /* Option < pgrx :: Uuid > */
-	"database" name,  /* Option < Name > */
-	"client" TEXT,  /* String */
-	"signed_in_at" timestamp with time zone,  /* Option < TimestampWithTimeZone > */
-	"token_expires_at" timestamp with time zone,  /* Option < TimestampWithTimeZone > */
-	"application" TEXT  /* Option < String > */
-)
-STRICT VOLATILE PARALLEL RESTRICTED 
-LANGUAGE c /* Rust */
-AS 'MODULE_PATHNAME', 'sessions_wrapper';
-/* </end connected objects> */
-
-/* <begin connected objects> */
--- src/principals/functions.rs:64
--- aadauth::principals::functions::pg_catalog::pgaadauth_update_principal_with_oid
-CREATE  FUNCTION pg_catalog."pgaadauth_update_principal_with_oid"(
-	"rolename" TEXT, /* Option < & str > */
-	"objectid" TEXT, /* Option < & str > */
-	"objecttype" TEXT, /* Option < & str > */
-	"isadmin" bool, /* Option < bool > */
-	"ismfa" bool /* Option < bool > */
-) RETURNS TEXT /* String */
-SET search_path TO pg_catalog, pg_temp
-LANGUAGE c /* Rust */
-AS 'MODULE_PATHNAME', 'pgaadauth_update_principal_with_oid_wrapper';
-/* </end connected objects> */
-
-/* <begin connected objects> */
--- src/principals/functions.rs:45
--- aadauth::principals::functions::pg_catalog::pgaadauth_create_principal_with_oid
-CREATE  FUNCTION pg_catalog."pgaadauth_create_principal_with_oid"(
-	"rolename" TEXT, /* Option < & str > */
-	"objectid" TEXT, /* Option < & str > */
-	"objecttype" TEXT, /* Option < & str > */
-	"isadmin" bool, /* Option < bool > */
-	"ismfa" bool /* Option < bool > */
-) RETURNS TEXT /* String */
-SET search_path TO pg_catalog, pg_temp
-LANGUAGE c /* Rust */
-AS 'MODULE_PATHNAME', 'pgaadauth_create_principal_with_oid_wrapper';
-/* </end connected objects> */
-
-/* <begin connected objects> */
--- src/principals/functions.rs:85
--- aadauth::principals::functions::pg_catalog::pgaadauth_list_principals
-CREATE  FUNCTION pg_catalog."pgaadauth_list_principals"(
-	"isadminvalue" bool /* bool */
-) RETURNS TABLE (
-	"rolname" name,  /* Name */
-	"principaltype" TEXT,  /* String */
-	"objectid" TEXT,  /* String */
-	"tenantid" TEXT,  /* String */
-	"ismfa" INT,  /* i32 */
-	"isadmin" INT  /* i32 */
-)
-STRICT
-SET search_path TO pg_catalog, pg_temp
-LANGUAGE c /* Rust */
-AS 'MODULE_PATHNAME', 'pgaadauth_list_principals_wrapper';
-/* </end connected objects> */
-
-/* <begin connected objects> */
--- src/sessions/mod.rs:33
--- requires:
---   view::sessions
---   view::own_principal
---   function::revoke
---   function::restore
---   functions::pg_catalog::pgaadauth_list_principals
-
--- Live sessions, and who may not have one.
-
-CREATE VIEW aadauth.sessions AS
-SELECT
-    s.pid,
-    s.role,
-    s.principal,
-    s.principal_type AS type,
-    s.object_id,
-    s.group_id,
-    s.database,
-    s.client,
-    pg_catalog.date_trunc('second', s.signed_in_at) AS signed_in_at,
-    s.token_expires_at::timestamptz(0) AS token_expires_at,
-    s.application
-FROM aadauth.sessions() AS s
-ORDER BY s.signed_in_at, s.pid;
-
-COMMENT ON VIEW aadauth.sessions IS
-    'The principal of each session that was opened with a token. Superusers, pg_read_all_stats and aadauth_auditor see all, others their own.';
-COMMENT ON COLUMN aadauth.sessions.group_id IS
-    'The object id of the group that the principal signed in through.';
-COMMENT ON COLUMN aadauth.sessions.client IS
-    'The client''s address, or local.';
-COMMENT ON COLUMN aadauth.sessions.application IS
-    'The application_name that the client gave when it connected.';
-GRANT SELECT ON aadauth.sessions TO PUBLIC;
-
-CREATE TYPE aadauth.principal AS (
-    type              text,
-    object_id         uuid,
-    tenant_id         uuid,
-    principal         text,
-    app_id            uuid,
-    role              name,
-    group_id          uuid,
-    token_id          text,
-    signed_in_at      timestamptz,
-    token_expires_at  timestamptz
-);
-
-COMMENT ON TYPE aadauth.principal IS
-    'Who signed in to a session. Compare object_id, never principal: that is a name for people to read.';
-
--- One value, not a set, so that it may stand in a DEFAULT and in a policy.
-CREATE FUNCTION aadauth.current_principal() RETURNS aadauth.principal
-    LANGUAGE sql STABLE PARALLEL RESTRICTED
-BEGIN ATOMIC
-    SELECT
-        p.principal_type,
-        p.object_id,
-        p.tenant_id,
-        p.principal,
-        p.app_id,
-        p.role,
-        p.group_id,
-        p.token_id,
-        pg_catalog.date_trunc('second', p.signed_in_at),
-        p.token_expires_at::timestamptz(0)
-    FROM aadauth.own_principal() AS p;
-END;
-
-COMMENT ON FUNCTION aadauth.current_principal() IS
-    'who signed in to this session with a token, regardless of SET ROLE; NULL in other sessions';
-
--- Only aadauth.revoke and aadauth.restore write here.
-CREATE TABLE aadauth.revoked_principals (
-    object_id      uuid PRIMARY KEY,
-    until          timestamptz NOT NULL,
-    reason         text,
-    revoked_at     timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
-    revoked_by     text NOT NULL,
-    revoked_by_id  uuid
-);
-
-COMMENT ON TABLE aadauth.revoked_principals IS
-    'Principals who may not sign in. The view aadauth.revocations has their roles as well; aadauth.revoke and aadauth.restore change it.';
-COMMENT ON COLUMN aadauth.revoked_principals.object_id IS
-    'Of a user, a group or a service principal; or an application id.';
-COMMENT ON COLUMN aadauth.revoked_principals.revoked_by IS
-    'The person, or the local role.';
-COMMENT ON COLUMN aadauth.revoked_principals.revoked_by_id IS
-    'The person''s object id; NULL for a local role.';
-
-CREATE VIEW aadauth.revocations AS
-SELECT
-    r.object_id,
-    ARRAY(
-        SELECT p.rolname FROM pg_catalog.pgaadauth_list_principals(false) AS p
-        WHERE p.objectid::uuid = r.object_id
-        ORDER BY p.rolname
-    ) AS roles,
-    r.until::timestamptz(0) AS until,
-    r.reason,
-    pg_catalog.date_trunc('second', r.revoked_at) AS revoked_at,
-    r.revoked_by
-FROM aadauth.revoked_principals AS r
-WHERE r.until > pg_catalog.now()
-ORDER BY r.revoked_at, r.object_id;
-
-COMMENT ON VIEW aadauth.revocations IS
-    'Principals who may not sign in, and the roles that are mapped to them.';
-
-COMMENT ON FUNCTION aadauth.revoke(uuid, timestamptz, text) IS
-    'deny sign-in to a principal until that time and end its sessions; also to an application, or to a group and all who sign in through it';
-COMMENT ON FUNCTION aadauth.restore(uuid) IS
-    'let a principal sign in again';
-
--- While it waits for a lock nothing is revoked, which the caller must learn.
-ALTER FUNCTION aadauth.revoke(uuid, timestamptz, text) SET lock_timeout = '2s';
-ALTER FUNCTION aadauth.restore(uuid) SET lock_timeout = '2s';
-
-REVOKE ALL ON aadauth.revoked_principals, aadauth.revocations FROM PUBLIC;
--- Who may revoke must see who is revoked.
-GRANT SELECT ON aadauth.revoked_principals, aadauth.revocations TO aadauth_auditor, azure_pg_admin;
-
--- A restored dump must not lift a revocation.
-SELECT pg_catalog.pg_extension_config_dump('aadauth.revoked_principals', '');
-/* </end connected objects> */
-
-/* <begin connected objects> */
--- src/sync/mod.rs:41
--- requires:
---   function::group_sync_worker
---   functions::pg_catalog::pgaadauth_list_principals
-
--- Group sync: how far it is, and what it has done. Only the group sync worker writes here.
-
-CREATE TABLE aadauth.group_sync_groups (
-    tenant_id     uuid NOT NULL,
-    group_id      uuid NOT NULL,
-    run           bigint NOT NULL,
-    state         text NOT NULL,
-    seen          integer NOT NULL DEFAULT 0,
-    done          integer NOT NULL DEFAULT 0,
-    created       integer NOT NULL DEFAULT 0,
-    granted       integer NOT NULL DEFAULT 0,
-    revoked       integer NOT NULL DEFAULT 0,
-    not_possible  integer NOT NULL DEFAULT 0,
-    started_at    timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
-    finished_at   timestamptz,
-    problem       text,
-    PRIMARY KEY (tenant_id, group_id)
-);
-
-COMMENT ON TABLE aadauth.group_sync_groups IS
-    'How far the last run is, or was, with each group. The view aadauth.group_sync_status is easier to read.';
-COMMENT ON COLUMN aadauth.group_sync_groups.state IS
-    'listing (its members), changing (roles), done, failed or skipped.';
-COMMENT ON COLUMN aadauth.group_sync_groups.seen IS
-    'Members that the directory has listed: users and service principals, those of nested groups included.';
-COMMENT ON COLUMN aadauth.group_sync_groups.done IS
-    'Members that have been processed.';
-COMMENT ON COLUMN aadauth.group_sync_groups.created IS
-    'Roles that were made, with the group role.';
-COMMENT ON COLUMN aadauth.group_sync_groups.granted IS
-    'Roles that were there and were given the group role.';
-COMMENT ON COLUMN aadauth.group_sync_groups.revoked IS
-    'Roles that have lost the group role.';
-COMMENT ON COLUMN aadauth.group_sync_groups.not_possible IS
-    'Members who have no role for a reason that aadauth.group_sync_changes names.';
-
-CREATE TABLE aadauth.group_sync_changes (
-    run          bigint NOT NULL,
-    at           timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
-    group_role   text NOT NULL,
-    tenant_id    uuid NOT NULL,
-    group_id     uuid NOT NULL,
-    member       text,
-    member_id    uuid,
-    action       text NOT NULL,
-    detail       text,
-    first_at     timestamptz
-);
-
--- What was not possible in one run is mostly not in the next: it has one row, not one per run.
-CREATE UNIQUE INDEX group_sync_obstacles
-    ON aadauth.group_sync_changes (tenant_id, group_id, member_id, action) NULLS NOT DISTINCT
-    WHERE first_at IS NOT NULL;
-
-COMMENT ON TABLE aadauth.group_sync_changes IS
-    'What group sync has changed, and what it could not, for 30 days.';
-COMMENT ON COLUMN aadauth.group_sync_changes.run IS
-    'The run that made the change; for an obstacle, the last run that found it.';
-COMMENT ON COLUMN aadauth.group_sync_changes.member IS
-    'The member''s role, or the name that it would have. NULL where the row is about the group.';
-COMMENT ON COLUMN aadauth.group_sync_changes.member_id IS
-    'The member''s object id; of a role that was mapped by its application id, that.';
-COMMENT ON COLUMN aadauth.group_sync_changes.action IS
-    'created (with the group role), granted, revoked; anything else names the obstacle.';
-COMMENT ON COLUMN aadauth.group_sync_changes.first_at IS
-    'When an obstacle was found first; NULL for changes.';
-
--- For people at psql. A run that a crash or a shutdown has ended left its state behind; a standby
--- can't tell, since the worker runs on the primary.
-CREATE VIEW aadauth.group_sync_status AS
-SELECT
-    p.rolname AS group_role,
-    p.objectid::uuid AS group_id,
-    CASE
-        WHEN g.state IS NULL THEN 'never'
-        WHEN g.finished_at IS NULL AND NOT pg_catalog.pg_is_in_recovery()
-            AND w.run IS DISTINCT FROM g.run THEN 'interrupted'
-        ELSE g.state
-    END AS state,
-    g.seen,
-    g.done,
-    g.created,
-    g.granted,
-    g.revoked,
-    g.not_possible,
-    g.started_at::timestamptz(0) AS started,
-    g.finished_at::timestamptz(0) AS finished,
-    g.problem,
-    w.next_run::timestamptz(0) AS next_run
-FROM pg_catalog.pgaadauth_list_principals(false) AS p
-CROSS JOIN aadauth.group_sync_worker() AS w
-LEFT JOIN aadauth.group_sync_groups AS g
-    ON g.tenant_id = p.tenantid::uuid AND g.group_id = p.objectid::uuid
-WHERE p.principaltype = 'group'
-ORDER BY p.rolname;
-
-COMMENT ON VIEW aadauth.group_sync_status IS
-    'One row per mapped group: how far group sync is with it, and how its last run ended. Without a next run, group sync is off or its worker is not connected.';
-
-REVOKE ALL ON FUNCTION aadauth.group_sync_worker() FROM PUBLIC;
-REVOKE ALL ON aadauth.group_sync_groups, aadauth.group_sync_changes, aadauth.group_sync_status FROM PUBLIC;
--- Who may map groups must see what becomes of them.
-GRANT EXECUTE ON FUNCTION aadauth.group_sync_worker() TO aadauth_auditor, azure_pg_admin;
-GRANT SELECT ON aadauth.group_sync_groups, aadauth.group_sync_changes, aadauth.group_sync_status
-    TO aadauth_auditor, azure_pg_admin;
-
--- A record, as the audit is. How far a run was says nothing on another server.
-SELECT pg_catalog.pg_extension_config_dump('aadauth.group_sync_changes', '');
-/* </end connected objects> */
-
-/* <begin connected objects> */
--- src/sync/function.rs:27
--- aadauth::sync::function::pgaadauth_sync_roles_for_group_members
-CREATE  FUNCTION pg_catalog."pgaadauth_sync_roles_for_group_members"() RETURNS TABLE (
-	"group_role" name,  /* Name */
-	"member" TEXT,  /* Option < String > */
-	"action" TEXT,  /* String */
-	"detail" TEXT  /* Option < String > */
-)
-STRICT VOLATILE PARALLEL UNSAFE 
-SET search_path TO pg_catalog, pg_temp
-LANGUAGE c /* Rust */
-AS 'MODULE_PATHNAME', 'pgaadauth_sync_roles_for_group_members_wrapper';
-/* </end connected objects> */
-
-/* <begin connected objects> */
--- src/principals/functions.rs:34
--- aadauth::principals::functions::pg_catalog::pgaadauth_create_principal
-CREATE  FUNCTION pg_catalog."pgaadauth_create_principal"(
-	"rolename" TEXT, /* Option < & str > */
-	"isadmin" bool, /* Option < bool > */
-	"ismfa" bool /* Option < bool > */
-) RETURNS TEXT /* String */
-SET search_path TO pg_catalog, pg_temp
-LANGUAGE c /* Rust */
-AS 'MODULE_PATHNAME', 'pgaadauth_create_principal_wrapper';
-/* </end connected objects> */
-
-/* <begin connected objects> */
--- src/lib.rs:38
+-- src/lib.rs:46
 -- finalize
--- Comments on functions that are generated, and rights on what is in schema aadauth.
+-- Comments on generated functions, and privileges on the objects in schema aadauth.
 COMMENT ON FUNCTION pg_catalog.pgaadauth_create_principal(text, boolean, boolean) IS
-    'create a role for the Entra principal of that name (needs a directory)';
+    'create a role for the Entra principal with that name (requires a directory)';
 COMMENT ON FUNCTION
     pg_catalog.pgaadauth_create_principal_with_oid(text, text, text, boolean, boolean) IS
     'create a role for the Entra principal with that object id; types are user, group and service';
 COMMENT ON FUNCTION
     pg_catalog.pgaadauth_update_principal_with_oid(text, text, text, boolean, boolean) IS
-    'map an existing role to the Entra principal with that object id, keeping what it owns and may do';
+    'map an existing role to the Entra principal with that object id; it keeps its objects and privileges';
 COMMENT ON FUNCTION pg_catalog.pgaadauth_list_principals(boolean) IS
     'roles mapped to Entra principals; true lists admins, false lists all';
 COMMENT ON FUNCTION pg_catalog.pgaadauth_sync_roles_for_group_members() IS
-    'give every member of a mapped group a role of their own, now; what was changed, and what could not be';
+    'create or update roles for the members of mapped groups now; returns the changes, and the members that were skipped';
 
--- Default privileges may have given others more than this script does.
+-- Default privileges may have granted more than this script does.
 DO $$
 DECLARE
     statement text;
@@ -739,8 +738,8 @@ BEGIN
 END
 $$;
 
--- pg_read_all_data and pg_write_all_data give no access to these tables: they don't bypass row-level security.
--- The worker and dumps do, as superusers.
+-- pg_read_all_data and pg_write_all_data give no access to these tables, because they do not bypass row-level security.
+-- The workers and dumps do, as superusers.
 ALTER TABLE aadauth.sign_in_audit ENABLE ROW LEVEL SECURITY;
 CREATE POLICY auditors ON aadauth.sign_in_audit FOR SELECT TO aadauth_auditor USING (true);
 ALTER TABLE aadauth.audit_spool ENABLE ROW LEVEL SECURITY;
@@ -754,7 +753,7 @@ CREATE POLICY readers ON aadauth.group_sync_changes FOR SELECT
 ALTER TABLE aadauth.revoked_principals ENABLE ROW LEVEL SECURITY;
 CREATE POLICY readers ON aadauth.revoked_principals FOR SELECT
     TO aadauth_auditor, azure_pg_admin USING (true);
--- The views are a superuser's: with their owner's rights they would show what the tables don't.
+-- A superuser owns the views: with their owner's privileges they would show rows that the policies hide.
 ALTER VIEW aadauth.sign_ins SET (security_invoker = true);
 ALTER VIEW aadauth.revocations SET (security_invoker = true);
 ALTER VIEW aadauth.group_sync_status SET (security_invoker = true);
