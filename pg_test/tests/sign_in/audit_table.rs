@@ -385,8 +385,9 @@ fn database_dropped(rig: &Rig) -> Result<()> {
     )
 }
 
-/// A dump of a server that has recorded something this week and long ago, and the ids of these events.
-fn dump(rig: &Rig, name: &str) -> Result<(PathBuf, BTreeSet<String>)> {
+/// A server that has recorded something this week and long ago, a dump of it, which is gone with the server, and the ids
+/// of these events.
+fn dump(rig: &Rig, name: &str) -> Result<(Server, PathBuf, BTreeSet<String>)> {
     let server = rig.server(&format!("{name}-dumped"), |plan| plan)?;
     let person = rig.person(&server, "someone")?;
     plant(&server, &[("old-1", 50)])?;
@@ -401,7 +402,8 @@ fn dump(rig: &Rig, name: &str) -> Result<(PathBuf, BTreeSet<String>)> {
         .arg(server.socket())
         .args(["-p", &port, "-U", "postgres", "-f"]);
     checked(pg_dump.arg(&file).arg("postgres"))?;
-    Ok((file, ids(&server, "role IN ('someone', 'old-1')")?))
+    let events = ids(&server, "role IN ('someone', 'old-1')")?;
+    Ok((server, file, events))
 }
 
 fn ids(server: &Server, condition: &str) -> Result<BTreeSet<String>> {
@@ -421,7 +423,7 @@ fn restore(server: &Server, file: &PathBuf) -> Result<String> {
 }
 
 fn restored_at_rest(rig: &Rig) -> Result<()> {
-    let (file, events) = dump(rig, "at-rest")?;
+    let (_dumped, file, events) = dump(rig, "at-rest")?;
     ensure(events.len() == 2, || format!("{events:?}"))?;
     // The audit is in another database meanwhile, as the documents say.
     let mut server = rig.start_plan(rig.plan("at-rest")?.set("aadauth.database", "template1"))?;
@@ -440,7 +442,7 @@ fn restored_at_rest(rig: &Rig) -> Result<()> {
 }
 
 fn restored_at_work(rig: &Rig) -> Result<()> {
-    let (file, events) = dump(rig, "at-work")?;
+    let (_dumped, file, events) = dump(rig, "at-work")?;
     let server = rig.start_plan(rig.plan("at-work")?)?;
     let said = restore(&server, &file)?;
     // The week that this server has begun already is there, and is filled.

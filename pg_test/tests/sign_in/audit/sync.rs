@@ -42,7 +42,7 @@ pub fn on_disk_first(rig: &Rig) -> Result<()> {
     ensure(sign_in(&server, &token)? == Some(Outcome::In), || {
         "out".to_owned()
     })?;
-    server.wait_for_log(mark, "could not be forced to disk: ")?;
+    server.wait_for_log(mark, "could not flush the event of a sign-in to disk: ")?;
     server.configure(&[("aadauth.audit_failure", Some("refuse"))])?;
     let refused = rig.sign_in(&server, "someone", &token)?;
     ensure(refused.outcome.refusal().is_some(), || {
