@@ -10,7 +10,7 @@ DESTDIR ?=
 CARGO_TARGET_DIR ?= $(CURDIR)/target
 
 # What to build. The features of shared dependencies depend on it: for the demo and the tests, --workspace
-# makes that they are compiled only once.
+# ensures that they are compiled only once.
 PACKAGES ?= -p aadauth
 
 # cargo-pgrx sets target.*.rustflags for its builds and plain cargo does not, so that each would

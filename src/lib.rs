@@ -16,6 +16,8 @@
 //! | [`shared`] | what is in shared memory |
 //! | [`settings`] | the settings and their typed values |
 //! | [`pg`] | safe wrappers of what we call in PostgreSQL and libpam |
+//! | [`identity`] | who signs in, and who has signed in to this backend |
+//! | [`clock`], [`text`] | the time; text that is safe to log |
 //!
 //! A room imports from those below it and from no other (docs/architecture.md).
 #![deny(unsafe_code)]
@@ -70,6 +72,7 @@ pub extern "C-unwind" fn _PG_init() {
     pg::fault::init();
     hooks::seclabel::init();
     hooks::utility::init();
+    // Before client_authentication::init: its startup hook must run before that one's, which uses the tables.
     shared::shmem::init();
     audit::spool::init();
     hooks::workers::init();

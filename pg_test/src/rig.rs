@@ -20,7 +20,7 @@ use crate::server::{Plan, Server};
 use crate::wait::until;
 use crate::wire::{Connection, Outcome, Request};
 
-/// The one line of the design, as `make install` serves it.
+/// The `pg_hba.conf` records that README.md gives, with the PAM service that `make install` writes.
 pub const OUR_LINES: [&str; 2] = [
     "hostssl all all all pam pamservice=aadauth-{major}",
     "hostssl replication all all pam pamservice=aadauth-{major}",

@@ -25,7 +25,7 @@ impl Week {
     }
 }
 
-/// Of each partition: the primary key, which prevents that an event is recorded twice, and an index for each usual query
+/// Of each partition: the primary key, which prevents an event from being recorded twice, and an index for each usual query
 /// of an auditor.
 const INDEXES: [&str; 6] = [
     "ALTER TABLE {} ADD PRIMARY KEY (event_id)",

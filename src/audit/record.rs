@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
-/// No event is longer: its texts have limits (see [`super::event`]).
+/// No event is longer: its texts have limits (see [`crate::text::SanitizedText`]).
 const MAX_LINE_LENGTH: usize = 64 * 1024;
 
 /// The columns of `aadauth.sign_in_audit`, by name.

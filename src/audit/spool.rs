@@ -50,10 +50,11 @@ pub fn init() {
 pub fn begin(start: Option<Uuid>) {
     // If the directory cannot be read, appending fails as well, and logs the reason.
     let older = length_of_all_but(None).unwrap_or_default();
+    let current = start.map(|_| new_id());
     shmem::change_spool(|state| {
         *state = SpoolState {
             start,
-            current: start.map(|_| new_id()),
+            current,
             older,
             ..SpoolState::EMPTY
         };

@@ -93,7 +93,7 @@ fn append(
         event.reason = Some(refusal.reason);
         event.checks = refusal.checks.clone();
     }
-    // Records that are not aadauth's are the emergency access: they do not depend on the audit.
+    // HBA records that are not aadauth's are the emergency access: they do not depend on the audit.
     let is_ours = matches!(
         decision,
         Decision::Accepted(AuthMethod::Token | AuthMethod::Password)

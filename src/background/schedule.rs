@@ -1,11 +1,11 @@
-//! When to fetch the signing keys.
+//! When the periodic task of a worker is due.
 
 use std::time::{Duration, Instant};
 
 const FIRST_RETRY: Duration = Duration::from_secs(5);
 const LAST_RETRY: Duration = Duration::from_secs(300);
 
-/// When the next scheduled fetch is due. Time and jitter are arguments.
+/// When the next scheduled run is due. Time and jitter are arguments.
 #[derive(Debug)]
 pub struct Schedule {
     interval: Duration,

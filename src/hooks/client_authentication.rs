@@ -115,7 +115,7 @@ pub fn is_active() -> bool {
 
 /// Whether the hook is installed and has not been replaced.
 fn is_in_force() -> bool {
-    // SAFETY: a plain read of a pointer that only the postmaster's start-up writes.
+    // SAFETY: a plain read, in a process of one thread.
     let hook = unsafe { libpq::ClientAuthentication_hook };
     INSTALLED.load(Ordering::Relaxed) && hook.is_some_and(is_this)
 }

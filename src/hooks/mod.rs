@@ -1,5 +1,8 @@
 //! What calls this library: PostgreSQL's hooks, libpam, the validator interface, and the postmaster for the workers.
-#![allow(unsafe_code, reason = "C calls these functions")]
+#![allow(
+    unsafe_code,
+    reason = "C calls these functions, and they register themselves with it"
+)]
 
 pub mod client_authentication;
 mod network;

@@ -1,4 +1,5 @@
-//! The network worker: the one process that talks to the authority and to Microsoft Graph.
+//! The network worker: fetches signing keys, and sends the directory queries of sessions. (Group sync has a worker of its
+//! own.)
 //!
 //! Its main thread waits at its latch. Requests run on threads that call no function of PostgreSQL and notify the
 //! main thread when they are done, so that a hanging request does not delay a shutdown.

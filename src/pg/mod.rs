@@ -1,5 +1,5 @@
 //! Safe wrappers of what we call in PostgreSQL and libpam.
-#![allow(unsafe_code, reason = "the one place that calls C")]
+#![allow(unsafe_code, reason = "wraps what we call in C")]
 
 pub mod connection;
 pub mod exit;

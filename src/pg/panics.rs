@@ -7,7 +7,7 @@ use pgrx::pg_sys::panic::CaughtError;
 
 use super::log::{self, Level};
 
-/// Runs code for libpam or the authentication hook; `None` if it panicked or raised an ERROR, which is then in the
+/// Runs code that PostgreSQL or libpam has called; `None` if it panicked or raised an ERROR, which is then in the
 /// server log and nowhere else.
 ///
 /// `what` completes "internal error in aadauth while". pgrx turns an ERROR of a guarded call into a panic after it has
@@ -26,7 +26,7 @@ pub fn catch<T>(what: &str, code: impl FnOnce() -> T) -> Option<T> {
                     Level::Log,
                     &message,
                     None,
-                    Some("The sign-in is refused. Please report this."),
+                    Some("A sign-in that was in progress is refused. Please report this."),
                 );
             }));
             None

@@ -41,7 +41,8 @@ unsafe impl PGRXSharedMemory for SpoolState {}
 // SAFETY: as above.
 unsafe impl PGRXSharedMemory for Counters {}
 
-// SAFETY: no other structure of this server bears the name; `init` is its only use before start-up.
+// SAFETY: no other structure of this server bears the name, and nothing uses it before pgrx's shmem_startup_hook, which
+// `init` registers, has made it.
 static KEYS: PgLwLock<KeyTable> = unsafe { PgLwLock::new(c"aadauth_signing_keys") };
 // SAFETY: as above.
 static QUERIES: PgLwLock<QueryTable> = unsafe { PgLwLock::new(c"aadauth_directory") };

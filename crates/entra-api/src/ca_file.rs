@@ -22,13 +22,8 @@ pub enum CaFileError {
     #[error("aadauth.ca_file {0:?} holds no certificate in PEM form")]
     Empty(PathBuf),
     /// The file of certificate authorities is not one.
-    #[error("aadauth.ca_file {path:?} holds something that is not a certificate: {problem}")]
-    Malformed {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        problem: String,
-    },
+    #[error("aadauth.ca_file {0:?} holds something that is not a certificate in PEM form")]
+    Malformed(PathBuf),
 }
 
 /// Reads the only certificates to trust.
@@ -43,10 +38,8 @@ pub fn read_ca_file(path: &Path) -> Result<Vec<CertificateDer<'static>>, CaFileE
     })?;
     let roots = CertificateDer::pem_slice_iter(&content)
         .collect::<Result<Vec<_>, _>>()
-        .map_err(|error| CaFileError::Malformed {
-            path: path.to_owned(),
-            problem: error.to_string(),
-        })?;
+        // The error would quote what it found in the file, which may be a private key.
+        .map_err(|_| CaFileError::Malformed(path.to_owned()))?;
     match roots.is_empty() {
         true => Err(CaFileError::Empty(path.to_owned())),
         false => Ok(roots),

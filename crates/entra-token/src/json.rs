@@ -165,7 +165,7 @@ mod tests {
         assert_eq!(read(r#"{"\u0061":7}"#), Ok(Some(7)));
     }
 
-    /// Catalog 4: repeated members, at the top and nested, escaped or not.
+    /// Repeated members, at the top and nested, escaped or not.
     #[test]
     fn no_member_stands_twice() {
         for text in [
@@ -180,7 +180,7 @@ mod tests {
         }
     }
 
-    /// Catalog 5: other values, nesting, huge numbers, lone surrogates, bad UTF-8.
+    /// Other values, nesting, huge numbers, lone surrogates, bad UTF-8.
     #[test]
     fn nothing_but_an_object_of_sound_text_is_read() {
         for text in [

@@ -94,7 +94,7 @@ mod tests {
         );
     }
 
-    /// Catalog 34: issuer mismatch, keys on a foreign host.
+    /// Issuer mismatch, keys on a foreign host.
     #[test]
     fn other_issuers_and_foreign_keys_are_refused() {
         for issuer in [

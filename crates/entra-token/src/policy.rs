@@ -207,7 +207,7 @@ mod tests {
 
     const ID: &str = "6f1c2d3e-4a5b-4c6d-8e7f-a0b1c2d3e4f5";
 
-    /// Catalog 26: the spellings of `aud`.
+    /// The spellings of `aud`.
     #[test]
     fn uris_match_byte_for_byte_but_for_one_trailing_slash() {
         let plain: Audience = "https://db.example.com".parse().unwrap();
@@ -238,7 +238,7 @@ mod tests {
         assert!(!slash.matches("https://db.example.com///"));
     }
 
-    /// Catalog 26: `api://` against the bare GUID.
+    /// `api://` against the bare GUID.
     #[test]
     fn ids_match_as_guids() {
         let id: Audience = ID.parse().unwrap();

@@ -128,7 +128,7 @@ mod tests {
 
     /// The texts that Azure's users search for, letter by letter.
     #[test]
-    fn azure_s_texts_are_kept() {
+    fn texts_of_azure_are_kept() {
         for (reason, text) in [
             (
                 Reason::Expired,

@@ -15,7 +15,7 @@ const UNSAFE_ROOMS: &[&str] = &["pg", "hooks"];
 /// The one other file with unsafe code: the `unsafe impl`s of what lies in shared memory.
 const UNSAFE_FILES: &[&str] = &["src/shared/shmem.rs"];
 
-/// The crate that speaks HTTP, and the files that may use it: they run in the network worker.
+/// The crate that speaks HTTP, and the files that may use it: they run in background workers.
 const HTTP: &[&str] = &["entra_client"];
 const HTTP_FILES: &[&str] = &[
     "src/directory/worker.rs",

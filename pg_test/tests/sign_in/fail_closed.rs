@@ -58,7 +58,7 @@ pub fn stays_up(server: &Server, test: impl FnOnce() -> Result<()>) -> Result<()
     let postmaster = server.postmaster()?;
     let mark = server.log()?.len();
     test()?;
-    ensure(server.sql("SELECT 1")? == "1", || {
+    ensure(server.sql_in_new_session("SELECT 1")? == "1", || {
         "the server is gone".to_owned()
     })?;
     ensure(server.postmaster()? == postmaster, || {

@@ -180,7 +180,9 @@ fn entra_only(rig: &Rig) -> Result<()> {
     }
     rig.accepted(&server, "someone", &token)?;
     // The break-glass lines: peer is how `sql` comes in.
-    ensure(server.sql("SELECT 1")? == "1", || "break-glass".to_owned())?;
+    ensure(server.sql_in_new_session("SELECT 1")? == "1", || {
+        "break-glass".to_owned()
+    })?;
     let string = format!(
         "host={} port={} user=trusted dbname=postgres",
         server.socket().display(),

@@ -121,7 +121,7 @@ fn parallel(rig: &Rig) -> Result<()> {
         Ok(())
     })?;
     ensure(
-        server.postmaster()? == postmaster && server.sql("SELECT 1")? == "1",
+        server.postmaster()? == postmaster && server.sql_in_new_session("SELECT 1")? == "1",
         || "crashed".to_owned(),
     )
 }

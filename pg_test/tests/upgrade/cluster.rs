@@ -61,10 +61,11 @@ fn everything(servers: &Servers) -> Result<()> {
 /// A `pg_hba.conf` that is copied from the old server names the old server's PAM service.
 fn service_of_another_version(servers: &Servers) -> Result<()> {
     let Servers { rig, newer } = servers;
-    let plan = newer.plan(rig, "copied-lines")?;
-    let server = rig.start_plan(plan.hba(&["hostssl all all all pam pamservice=aadauth-15"]))?;
+    let mut server = rig.start_plan(newer.plan(rig, "copied-lines")?)?;
     rig.prepare(&server)?;
     mappings::create(&server)?;
+    mappings::check(rig, &server)?;
+    server.set_hba(&["hostssl all all all pam pamservice=aadauth-15"])?;
     let refused = rig.sign_in(&server, "alice@contoso.com", &rig.alice()?)?;
     ensure(refused.outcome.refusal().is_some(), || {
         format!("{:?}", refused.outcome)

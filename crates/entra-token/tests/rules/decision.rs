@@ -131,7 +131,7 @@ fn each_reason_has_its_token() {
     );
 }
 
-/// Catalog 24 and 25 on verified claims: should anything ever get past the choice of the key set,
+/// Should anything ever get past the choice of the key set,
 /// the decision itself refuses other issuers and tenants.
 #[test]
 fn issuer_version_and_tenant_are_judged_once_more() {
@@ -203,7 +203,7 @@ fn issuer_version_and_tenant_are_judged_once_more() {
     assert_eq!(reasons(&user_v1(), &elsewhere), [Reason::TenantMismatch]);
 }
 
-/// Catalog 26: what `aud` may be; its spellings are tested with `Audience`.
+/// What `aud` may be; its spellings are tested with `Audience`.
 #[test]
 fn the_audience_is_ours() {
     let aud = |aud: Value| outcome(&setting(user_v1(), "aud", aud), &alice());

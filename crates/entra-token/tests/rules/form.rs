@@ -30,7 +30,7 @@ fn good_tokens_are_accepted() {
     assert_eq!(sign_in(&good(), &group()), Ok(()));
 }
 
-/// Catalog 1, 2 and 9: other than three parts, empty ones, white space and prefixes.
+/// Other than three parts, empty ones, white space and prefixes.
 #[test]
 fn a_token_is_three_parts_and_nothing_else() {
     let good = good();
@@ -74,7 +74,7 @@ fn a_token_is_three_parts_and_nothing_else() {
     );
 }
 
-/// Catalog 3: each part has one spelling.
+/// Each part has one spelling.
 #[test]
 fn base64url_is_canonical() {
     let header = encode(ISSUER.header().to_string().as_bytes());
@@ -130,7 +130,7 @@ fn base64url_is_canonical() {
     assert_eq!(parse(&padded), Err(Reason::TokenMalformed));
 }
 
-/// Catalog 6: the limit itself is accepted, one byte more is not.
+/// The limit itself is accepted, one byte more is not.
 #[test]
 fn tokens_have_a_largest_size() {
     let token = good();
@@ -151,7 +151,7 @@ fn tokens_have_a_largest_size() {
     assert_eq!(Envelope::parse(b"", 0).unwrap_err(), Reason::TokenMalformed);
 }
 
-/// Catalog 4 and 5, in the payload.
+/// Repeated members and the like, in the payload.
 #[test]
 fn the_payload_is_an_object_of_distinct_members() {
     let good = user_v1().to_string();
@@ -195,7 +195,7 @@ fn the_payload_is_an_object_of_distinct_members() {
     assert_eq!(with_payload(&format!("{{\"x\":\"\\u0000\",{rest}")), Ok(()));
 }
 
-/// Catalog 21 to 29: a claim of the wrong type is an error, not an absent claim.
+/// A claim of the wrong type is an error, not an absent claim.
 #[test]
 fn claims_have_their_types() {
     let not_text = [

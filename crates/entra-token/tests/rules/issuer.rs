@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::common::*;
 
-/// Catalog 24 and 25, as far as it is decided before the signature: whose keys are asked.
+/// Whose keys are asked.
 #[test]
 fn the_key_set_follows_from_an_issuer_that_is_served() {
     let version = |claims: &Value| {

@@ -82,7 +82,7 @@ fn entra_s_keys_are_read() {
     );
 }
 
-/// Catalog 13, 14, 16 and 19: keys that are passed over, and why.
+/// Keys that are passed over, and why.
 #[test]
 fn keys_of_no_use_are_passed_over() {
     let jwk = ISSUER.jwk();
@@ -193,7 +193,7 @@ fn keys_of_no_use_are_passed_over() {
     );
 }
 
-/// Catalog 14: a symmetric key under the wanted id neither counts nor collides.
+/// A symmetric key under the wanted id neither counts nor collides.
 #[test]
 fn other_types_share_no_name_space_with_ours() {
     let secret = json!({ "kty": "oct", "kid": KEY_ID, "k": "c2VjcmV0", "alg": "HS256" });
@@ -205,7 +205,7 @@ fn other_types_share_no_name_space_with_ours() {
     );
 }
 
-/// Catalog 4 and 19: sets that can't be trusted as a whole.
+/// Sets that can't be trusted as a whole.
 #[test]
 fn bad_sets_are_refused_whole() {
     let jwk = ISSUER.jwk();

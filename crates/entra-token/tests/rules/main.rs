@@ -1,6 +1,5 @@
 //! The rules for tokens, each with what it accepts and what it refuses.
-//!
-//! "Catalog" numbers in these files are those of the project's list of known attacks on tokens.
+
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::common::*;
 
-/// Catalog 29: groups.
+/// Groups.
 #[test]
 fn membership_is_read_from_group_ids() {
     let with_groups = |groups: Value| setting(user_v1(), "groups", groups);

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::common::*;
 
-/// Catalog 27: delegated, app-only, and neither.
+/// Delegated, app-only, and neither.
 #[test]
 fn kinds_are_told_by_idtyp_scp_and_sub() {
     let kind = |claims: Value| verified(&claims).kind();
@@ -109,7 +109,7 @@ fn the_client_id_is_the_one_of_the_version() {
     }
 }
 
-/// Catalog 28: the object id decides, and names never do.
+/// The object id decides, and names never do.
 #[test]
 fn users_are_matched_by_object_id_alone() {
     let oid = |oid: String| outcome(&setting(user_v1(), "oid", oid), &alice());
@@ -210,7 +210,7 @@ fn mfa_is_proven_by_amr_in_v1_only() {
     );
 }
 
-/// Catalog 30: an actor's token within the token changes nothing.
+/// An actor's token within the token changes nothing.
 #[test]
 fn nested_actors_are_ignored() {
     let actor = |oid| json!({ "oid": oid, "sub": oid, "tid": TENANT });

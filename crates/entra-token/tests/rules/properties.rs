@@ -213,7 +213,7 @@ proptest! {
     }
 }
 
-/// Catalog 20: every bit of a token counts, and every byte has its place.
+/// Every bit of a token counts, and every byte has its place.
 #[test]
 fn no_altered_token_is_accepted() {
     let token = ISSUER.token(&user_v1()).into_bytes();

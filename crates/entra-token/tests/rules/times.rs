@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::common::*;
 
-/// Catalog 21 to 23: each time at, and one second to either side of, its limit.
+/// Each time at, and one second to either side of, its limit.
 #[test]
 fn times_have_exact_limits() {
     let policy = policy();

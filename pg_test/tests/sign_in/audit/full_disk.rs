@@ -206,7 +206,9 @@ pub fn refused(rig: &Rig) -> Result<()> {
     ensure(!local.success, || "a local role got in".to_owned())?;
     server.wait_for_log(mark, "Reason: audit-unavailable")?;
     // The way in when everything else fails.
-    ensure(server.sql("SELECT 1")? == "1", || "no answer".to_owned())?;
+    ensure(server.sql_in_new_session("SELECT 1")? == "1", || {
+        "no answer".to_owned()
+    })?;
     server.configure(&[("aadauth.audit_local_sign_ins", None)])?;
     disk.make_room()?;
     ensure(
