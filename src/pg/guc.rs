@@ -1,7 +1,7 @@
-//! Settings: how they are declared and registered, and the check hook of texts.
+//! Settings: how they are declared and registered, and the check hooks.
 
 use std::cell::RefCell;
-use std::ffi::{CStr, CString, c_char, c_void};
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::ops::RangeInclusive;
 
 use pgrx::guc::{GucContext, GucEnum, GucFlags, GucRegistry, GucSetting};
@@ -88,6 +88,25 @@ pub fn seconds(
     number(setting, name, summary, c"", range, GucFlags::UNIT_S);
 }
 
+/// A limit in days, for which PostgreSQL has no unit. -1 is no limit; 0 could be taken for that and is refused.
+pub fn days(
+    setting: &'static GucSetting<i32>,
+    name: &'static CStr,
+    summary: &'static CStr,
+    detail: &'static CStr,
+    most: i32,
+) {
+    RULES.with_borrow_mut(|rules| rules.push((name, check_days)));
+    let (context, flags) = (GucContext::Sighup, GucFlags::empty());
+    let hook = Some(refuse_zero as _);
+    // SAFETY: the check hook lets no panic out, as define_int_guc_with_hooks demands.
+    unsafe {
+        GucRegistry::define_int_guc_with_hooks(
+            name, summary, detail, setting, -1, most, context, flags, hook, None, None,
+        );
+    }
+}
+
 /// A text that its rule accepts. An empty text means unset and is always accepted.
 pub fn text<R: Rule>(
     setting: &'static GucSetting<Text>,
@@ -149,8 +168,49 @@ unsafe extern "C-unwind" fn check<R: Rule>(
         Ok(value) => R::check(value),
         Err(_) => Err("The value is not UTF-8.".to_owned()),
     };
-    let Err(detail) = verdict else { return true };
-    // SAFETY: a NUL-terminated string that the shim copies; guc.c reads the copy after we return false.
-    unsafe { shim::aad_setting_refused(log::text(&detail).as_ptr()) };
+    verdict.map_or_else(|detail| refuse(&detail), |()| true)
+}
+
+#[pgrx::pg_guard]
+unsafe extern "C-unwind" fn refuse_zero(
+    new_value: *mut c_int,
+    _extra: *mut *mut c_void,
+    _source: pg_sys::GucSource::Type,
+) -> bool {
+    // SAFETY: guc.c (call_int_check_hook) passes the address of an integer.
+    match unsafe { *new_value } {
+        0 => refuse(DAYS),
+        _ => true,
+    }
+}
+
+const DAYS: &str = "The value must be a number of days, 1 or more, or -1 for no limit.";
+
+fn check_days(value: &str) -> Result<(), String> {
+    match value.trim().parse() {
+        Ok(-1 | 1_i32..) => Ok(()),
+        _ => Err(DAYS.to_owned()),
+    }
+}
+
+/// What a check hook returns for a value that it does not accept.
+fn refuse(detail: &str) -> bool {
+    // SAFETY: a NUL-terminated string that the shim copies; guc.c reads the copy after the hook returns false.
+    unsafe { shim::aad_setting_refused(log::text(detail).as_ptr()) };
     false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::check_days;
+
+    #[test]
+    fn a_limit_in_days_is_positive_or_off() {
+        for accepted in ["-1", "1", "400", " 36600 "] {
+            assert_eq!(check_days(accepted), Ok(()), "{accepted}");
+        }
+        for refused in ["0", "-2", "400d", "1.5", "forever"] {
+            assert!(check_days(refused).is_err(), "{refused}");
+        }
+    }
 }

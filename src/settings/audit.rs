@@ -22,12 +22,11 @@ define_settings! {
         c"aadauth.audit_local_sign_ins",
         c"Record the sign-ins of local roles as well as those of mapped roles.",
     );
-    AUDIT_RETENTION: i32 = 400 * 24 * 60, number(
+    AUDIT_RETENTION: i32 = 400, days(
         c"aadauth.audit_retention",
-        c"How long sign-ins are kept in the audit, which is dropped week by week; less than a day keeps them indefinitely.",
-        c"",
-        0..=100 * 366 * 24 * 60,
-        GucFlags::UNIT_MIN,
+        c"How many days sign-ins are kept in the audit.",
+        c"They are dropped by whole weeks. -1 keeps them indefinitely.",
+        100 * 366,
     );
     AUDIT_SPOOL_LIMIT: i32 = 1024 * 1024, number(
         c"aadauth.audit_spool_limit",
@@ -55,12 +54,10 @@ define_settings! {
     );
 }
 
-/// `None`: no limit. A number of days that is taken for minutes must not delete the audit, so that less than a day
-/// means no limit.
+/// `None`: no limit.
 pub fn audit_retention() -> Option<Duration> {
-    const DAY: u64 = 24 * 60;
-    let minutes = u64::try_from(AUDIT_RETENTION.get()).unwrap_or_default();
-    (minutes >= DAY).then(|| Duration::from_secs(minutes * 60))
+    let days = u64::try_from(AUDIT_RETENTION.get()).ok()?;
+    Some(Duration::from_secs(days * 24 * 3600))
 }
 
 pub fn audit_local_sign_ins() -> bool {

@@ -59,7 +59,7 @@ define_settings! {
     );
     GROUP_CACHE_TTL: i32 = 600, seconds(
         c"aadauth.group_cache_ttl",
-        c"How long a group membership that the directory has confirmed is cached.",
+        c"How long a group membership that the directory has confirmed is cached; 0 disables the cache.",
         0..=24 * 3600,
     );
     DIRECTORY_TIMEOUT: i32 = 5, seconds(
