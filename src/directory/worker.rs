@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use entra_api::{DirectoryError, DirectorySettings, ErrorKind};
 use entra_client::Directory;
+use once_cell::unsync::OnceCell;
 
 use super::log::DirectoryLog;
 use crate::background::notifier::{Delivery, Notifier};
@@ -272,17 +273,16 @@ fn since(earlier: i64, later: i64) -> Duration {
 /// Runs each job on a thread of its own. This thread reads the files, and drops the HTTP client, which
 /// waits for its own threads.
 fn serve(settings: &DirectorySettings, jobs: &Receiver<Job>) {
-    let mut directory: Option<Arc<Directory>> = None;
+    // Creating it can fail, and is tried again for the next job.
+    let client = OnceCell::new();
     for job in jobs {
-        let directory = match &directory {
-            Some(directory) => Arc::clone(directory),
-            None => match Directory::new(settings.clone()) {
-                Ok(new) => Arc::clone(directory.insert(Arc::new(new))),
-                Err(error) => {
-                    job.delivery.send(Err(error));
-                    continue;
-                }
-            },
+        let created = client.get_or_try_init(|| Directory::new(settings.clone()).map(Arc::new));
+        let directory = match created {
+            Ok(directory) => Arc::clone(directory),
+            Err(error) => {
+                job.delivery.send(Err(error));
+                continue;
+            }
         };
         let ask = move || {
             let outcome = lookup(&directory, &job.query, job.deadline);

@@ -1,13 +1,13 @@
-//! Text settings with a check hook.
+//! Settings: how they are declared and registered, and the check hooks.
 
 use std::cell::RefCell;
-use std::ffi::{CStr, CString, c_char, c_void};
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::ops::RangeInclusive;
 
-use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting};
+use pgrx::guc::{GucContext, GucEnum, GucFlags, GucRegistry, GucSetting};
 use pgrx::pg_sys;
 
-use super::log::text;
-use super::shim;
+use super::{log, shim};
 
 /// The check of a text setting.
 pub trait Rule {
@@ -22,7 +22,7 @@ thread_local! {
     static RULES: RefCell<Vec<(&'static CStr, Check)>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Why that setting does not accept `value`; `None` if it accepts the value, or was not registered by [`define`].
+/// Why that setting does not accept `value`; `None` if it accepts the value, or has no rule.
 pub fn check_error(name: &str, value: &str) -> Option<String> {
     let rule = RULES.with_borrow(|rules| {
         let mut rules = rules.iter();
@@ -36,44 +36,108 @@ pub fn check_error(name: &str, value: &str) -> Option<String> {
     rule(value).err()
 }
 
-/// Registers a text setting that takes effect on reload and accepts what its rule accepts. An empty text means unset
-/// and is always accepted.
-pub fn define<R: Rule>(
-    name: &'static CStr,
-    summary: &'static CStr,
-    setting: &'static GucSetting<Option<CString>>,
-) {
-    define_in::<R>(GucContext::Sighup, name, summary, setting);
+/// Declares settings, each with its type, default and how it is registered, and a function `init` that registers them.
+macro_rules! define_settings {
+    ($($setting:ident: $value:ty = $default:expr, $define:ident$(::<$rule:ty>)?($($argument:expr),+ $(,)?);)+) => {
+        $(static $setting: pgrx::guc::GucSetting<$value> = pgrx::guc::GucSetting::<$value>::new($default);)+
+
+        /// Registers these settings.
+        pub fn init() {
+            $(crate::pg::guc::$define$(::<$rule>)?(&$setting, $($argument),+);)+
+        }
+    };
+}
+pub(crate) use define_settings;
+
+pub type Text = Option<CString>;
+
+pub fn switch(setting: &'static GucSetting<bool>, name: &'static CStr, summary: &'static CStr) {
+    let (context, flags) = (GucContext::Sighup, GucFlags::empty());
+    GucRegistry::define_bool_guc(name, summary, c"", setting, context, flags);
 }
 
-/// [`define`] for a setting that takes effect when the server starts.
-pub fn define_for_start<R: Rule>(
+pub fn choice<T: GucEnum>(
+    setting: &'static GucSetting<T>,
     name: &'static CStr,
     summary: &'static CStr,
-    setting: &'static GucSetting<Option<CString>>,
+    detail: &'static CStr,
 ) {
-    define_in::<R>(GucContext::Postmaster, name, summary, setting);
+    let (context, flags) = (GucContext::Sighup, GucFlags::empty());
+    GucRegistry::define_enum_guc(name, summary, detail, setting, context, flags);
 }
 
-fn define_in<R: Rule>(
+pub fn number(
+    setting: &'static GucSetting<i32>,
+    name: &'static CStr,
+    summary: &'static CStr,
+    detail: &'static CStr,
+    range: RangeInclusive<i32>,
+    unit: GucFlags,
+) {
+    let (least, most) = range.into_inner();
+    let context = GucContext::Sighup;
+    GucRegistry::define_int_guc(name, summary, detail, setting, least, most, context, unit);
+}
+
+pub fn seconds(
+    setting: &'static GucSetting<i32>,
+    name: &'static CStr,
+    summary: &'static CStr,
+    range: RangeInclusive<i32>,
+) {
+    number(setting, name, summary, c"", range, GucFlags::UNIT_S);
+}
+
+/// A limit in days, for which PostgreSQL has no unit. -1 is no limit; 0 could be taken for that and is refused.
+pub fn days(
+    setting: &'static GucSetting<i32>,
+    name: &'static CStr,
+    summary: &'static CStr,
+    detail: &'static CStr,
+    most: i32,
+) {
+    RULES.with_borrow_mut(|rules| rules.push((name, check_days)));
+    let (context, flags) = (GucContext::Sighup, GucFlags::empty());
+    let hook = Some(refuse_zero as _);
+    // SAFETY: the check hook lets no panic out, as define_int_guc_with_hooks demands.
+    unsafe {
+        GucRegistry::define_int_guc_with_hooks(
+            name, summary, detail, setting, -1, most, context, flags, hook, None, None,
+        );
+    }
+}
+
+/// A text that its rule accepts. An empty text means unset and is always accepted.
+pub fn text<R: Rule>(
+    setting: &'static GucSetting<Text>,
+    name: &'static CStr,
+    summary: &'static CStr,
+) {
+    text_in::<R>(GucContext::Sighup, setting, name, summary);
+}
+
+/// [`text`] that takes effect when the server starts.
+pub fn text_at_start<R: Rule>(
+    setting: &'static GucSetting<Text>,
+    name: &'static CStr,
+    summary: &'static CStr,
+) {
+    text_in::<R>(GucContext::Postmaster, setting, name, summary);
+}
+
+fn text_in<R: Rule>(
     context: GucContext,
+    setting: &'static GucSetting<Text>,
     name: &'static CStr,
     summary: &'static CStr,
-    setting: &'static GucSetting<Option<CString>>,
 ) {
     RULES.with_borrow_mut(|rules| rules.push((name, R::check)));
+    let flags = GucFlags::SUPERUSER_ONLY;
+    let hook = Some(check::<R> as _);
     // SAFETY: the check hook lets no panic out, as define_string_guc_with_hooks demands.
     unsafe {
         GucRegistry::define_string_guc_with_hooks(
-            name,
-            summary,
-            c"",
-            setting,
-            context,
-            GucFlags::SUPERUSER_ONLY,
-            Some(check::<R>),
-            None,
-            None,
+            name, summary, c"", setting, context, flags, hook, None, None,
         );
     }
 }
@@ -104,8 +168,49 @@ unsafe extern "C-unwind" fn check<R: Rule>(
         Ok(value) => R::check(value),
         Err(_) => Err("The value is not UTF-8.".to_owned()),
     };
-    let Err(detail) = verdict else { return true };
-    // SAFETY: a NUL-terminated string that the shim copies; guc.c reads the copy after we return false.
-    unsafe { shim::aad_setting_refused(text(&detail).as_ptr()) };
+    verdict.map_or_else(|detail| refuse(&detail), |()| true)
+}
+
+#[pgrx::pg_guard]
+unsafe extern "C-unwind" fn refuse_zero(
+    new_value: *mut c_int,
+    _extra: *mut *mut c_void,
+    _source: pg_sys::GucSource::Type,
+) -> bool {
+    // SAFETY: guc.c (call_int_check_hook) passes the address of an integer.
+    match unsafe { *new_value } {
+        0 => refuse(DAYS),
+        _ => true,
+    }
+}
+
+const DAYS: &str = "The value must be a number of days, 1 or more, or -1 for no limit.";
+
+fn check_days(value: &str) -> Result<(), String> {
+    match value.trim().parse() {
+        Ok(-1 | 1_i32..) => Ok(()),
+        _ => Err(DAYS.to_owned()),
+    }
+}
+
+/// What a check hook returns for a value that it does not accept.
+fn refuse(detail: &str) -> bool {
+    // SAFETY: a NUL-terminated string that the shim copies; guc.c reads the copy after the hook returns false.
+    unsafe { shim::aad_setting_refused(log::text(detail).as_ptr()) };
     false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::check_days;
+
+    #[test]
+    fn a_limit_in_days_is_positive_or_off() {
+        for accepted in ["-1", "1", "400", " 36600 "] {
+            assert_eq!(check_days(accepted), Ok(()), "{accepted}");
+        }
+        for refused in ["0", "-2", "400d", "1.5", "forever"] {
+            assert!(check_days(refused).is_err(), "{refused}");
+        }
+    }
 }

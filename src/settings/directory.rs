@@ -1,15 +1,14 @@
 //! The settings of the directory: its endpoint, the credential, timeouts and the cache.
 
-use std::ffi::CStr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use entra_api::{CredentialSource, DirectorySettings, HttpSettings, check_proxy, graph_origin};
 use entra_token::{Authority, guid};
-use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum};
+use pgrx::guc::PostgresGucEnum;
 
-use super::general::{AbsolutePath, Text, authority, ca_file, duration, seconds, tenant, value};
-use crate::pg::guc::{self, Rule};
+use super::general::{AbsolutePath, authority, ca_file, duration, tenant, value};
+use crate::pg::guc::{Rule, Text, define_settings};
 
 /// The maximum of `aadauth.directory_timeout`.
 pub const DIRECTORY_TIMEOUT_MAX: Duration = Duration::from_secs(30);
@@ -28,92 +27,54 @@ enum CredentialName {
     WorkloadIdentity,
 }
 
-static CREDENTIAL: GucSetting<CredentialName> =
-    GucSetting::<CredentialName>::new(CredentialName::None);
-static CLIENT_ID: Text = Text::new(None);
-static CLIENT_SECRET_FILE: Text = Text::new(None);
-static CLIENT_CERTIFICATE_FILE: Text = Text::new(None);
-static FEDERATED_TOKEN_FILE: Text = Text::new(None);
-static GRAPH_ENDPOINT: Text = Text::new(None);
-static HTTPS_PROXY: Text = Text::new(None);
-static GROUP_CACHE_TTL: GucSetting<i32> = GucSetting::<i32>::new(600);
-static DIRECTORY_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(5);
-static ENABLE_GROUP_SYNC: GucSetting<bool> = GucSetting::<bool>::new(false);
-static GROUP_SYNC_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(1800);
-
-/// Registers these settings.
-pub fn init() {
-    GucRegistry::define_enum_guc(
+define_settings! {
+    CREDENTIAL: CredentialName = CredentialName::None, choice(
         c"aadauth.credential",
         c"How the server authenticates to Entra for queries to Microsoft Graph.",
         c"none: the directory is not queried.",
-        &CREDENTIAL,
-        GucContext::Sighup,
-        GucFlags::default(),
     );
-    guc::define::<ApplicationId>(
+    CLIENT_ID: Text = None, text::<ApplicationId>(
         c"aadauth.client_id",
         c"The application id that the credential belongs to, a GUID.",
-        &CLIENT_ID,
     );
-    for (name, summary, file) in [
-        (
-            c"aadauth.client_secret_file",
-            c"The file that holds the client secret.",
-            &CLIENT_SECRET_FILE,
-        ),
-        (
-            c"aadauth.client_certificate_file",
-            c"The file (PEM) that holds the client certificate and its private key.",
-            &CLIENT_CERTIFICATE_FILE,
-        ),
-        (
-            c"aadauth.federated_token_file",
-            c"The file that holds the token of a workload identity.",
-            &FEDERATED_TOKEN_FILE,
-        ),
-    ] as [(&CStr, &CStr, &Text); 3]
-    {
-        guc::define::<AbsolutePath>(name, summary, file);
-    }
-    guc::define::<GraphOrigin>(
+    CLIENT_SECRET_FILE: Text = None, text::<AbsolutePath>(
+        c"aadauth.client_secret_file",
+        c"The file that holds the client secret.",
+    );
+    CLIENT_CERTIFICATE_FILE: Text = None, text::<AbsolutePath>(
+        c"aadauth.client_certificate_file",
+        c"The file (PEM) that holds the client certificate and its private key.",
+    );
+    FEDERATED_TOKEN_FILE: Text = None, text::<AbsolutePath>(
+        c"aadauth.federated_token_file",
+        c"The file that holds the token of a workload identity.",
+    );
+    GRAPH_ENDPOINT: Text = None, text::<GraphOrigin>(
         c"aadauth.graph_endpoint",
         c"A Microsoft Graph endpoint to use instead of the cloud's, such as https://localhost:8443.",
-        &GRAPH_ENDPOINT,
     );
-    guc::define::<Proxy>(
+    HTTPS_PROXY: Text = None, text::<Proxy>(
         c"aadauth.https_proxy",
         c"A proxy for all HTTPS requests, such as http://proxy.example.com:3128.",
-        &HTTPS_PROXY,
     );
-    seconds(
+    GROUP_CACHE_TTL: i32 = 600, seconds(
         c"aadauth.group_cache_ttl",
-        c"How long a group membership that the directory has confirmed is cached.",
-        &GROUP_CACHE_TTL,
-        0,
-        24 * 3600,
+        c"How long a group membership that the directory has confirmed is cached; 0 disables the cache.",
+        0..=24 * 3600,
     );
-    seconds(
+    DIRECTORY_TIMEOUT: i32 = 5, seconds(
         c"aadauth.directory_timeout",
         c"How long a query to the directory may take.",
-        &DIRECTORY_TIMEOUT,
-        1,
-        DIRECTORY_TIMEOUT_MAX.as_secs() as i32,
+        1..=DIRECTORY_TIMEOUT_MAX.as_secs() as i32,
     );
-    GucRegistry::define_bool_guc(
+    ENABLE_GROUP_SYNC: bool = false, switch(
         c"pgaadauth.enable_group_sync",
         c"Give each member of a mapped group a role of their own.",
-        c"",
-        &ENABLE_GROUP_SYNC,
-        GucContext::Sighup,
-        GucFlags::default(),
     );
-    seconds(
+    GROUP_SYNC_INTERVAL: i32 = 1800, seconds(
         c"aadauth.group_sync_interval",
         c"How often the members of mapped groups are looked up.",
-        &GROUP_SYNC_INTERVAL,
-        60,
-        24 * 3600,
+        60..=24 * 3600,
     );
 }
 

@@ -1,14 +1,13 @@
 //! The settings of sign-ins, signing keys and the database.
 
-use std::ffi::{CStr, CString};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use entra_token::{Audience, Authority, Cloud, Policy, Reason, guid};
-use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum};
+use pgrx::guc::{GucFlags, GucSetting, PostgresGucEnum};
 use uuid::Uuid;
 
-use crate::pg::guc::{self, Rule};
+use crate::pg::guc::{Rule, Text, define_settings};
 
 /// Which credentials are allowed (`aadauth.authentication`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PostgresGucEnum)]
@@ -34,133 +33,80 @@ enum CloudName {
     China,
 }
 
-pub type Text = GucSetting<Option<CString>>;
-
-static AUTHENTICATION: GucSetting<Authentication> =
-    GucSetting::<Authentication>::new(Authentication::Both);
 // Neither tenant nor audience has a default: only a configured value may let clients in.
-static TENANT_ID: Text = Text::new(None);
-static AUDIENCE: Text = Text::new(None);
-static CLOUD: GucSetting<CloudName> = GucSetting::<CloudName>::new(CloudName::Public);
-static AUTHORITY_HOST: Text = Text::new(None);
-static CA_FILE: Text = Text::new(None);
-static JWKS_FILE: Text = Text::new(None);
-static DATABASE: Text = Text::new(Some(c"postgres"));
-static HBA_FILE: Text = Text::new(None);
-static REQUIRE_TLS: GucSetting<bool> = GucSetting::<bool>::new(true);
-static CLOCK_SKEW: GucSetting<i32> = GucSetting::<i32>::new(Policy::DEFAULT_CLOCK_SKEW as i32);
-static MAX_TOKEN_SIZE: GucSetting<i32> =
-    GucSetting::<i32>::new(Policy::DEFAULT_MAX_TOKEN_SIZE as i32);
-static MAX_TOKEN_LIFETIME: GucSetting<i32> =
-    GucSetting::<i32>::new(Policy::DEFAULT_MAX_TOKEN_LIFETIME as i32);
-static SIGNING_KEY_MAX_AGE: GucSetting<i32> = GucSetting::<i32>::new(7 * 24 * 3600);
-static SIGNING_KEY_REFRESH_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(3600);
-static SIGNING_KEY_REFRESH_COOLDOWN: GucSetting<i32> = GucSetting::<i32>::new(30);
-
-/// Registers these settings.
-pub fn init() {
-    GucRegistry::define_enum_guc(
+define_settings! {
+    AUTHENTICATION: Authentication = Authentication::Both, choice(
         c"aadauth.authentication",
         c"Which kinds of sign-in are allowed.",
         c"postgresql: passwords only. entra: tokens only. both: tokens for mapped roles, passwords for others.",
-        &AUTHENTICATION,
-        GucContext::Sighup,
-        GucFlags::default(),
     );
-    GucRegistry::define_enum_guc(
+    CLOUD: CloudName = CloudName::Public, choice(
         c"aadauth.cloud",
         c"The Microsoft cloud that the tenant is in.",
         c"public, usgov or china.",
-        &CLOUD,
-        GucContext::Sighup,
-        GucFlags::default(),
     );
-    guc::define::<Guid>(
+    TENANT_ID: Text = None, text::<Guid>(
         c"aadauth.tenant_id",
         c"The Entra tenant (directory) whose principals may sign in, a GUID.",
-        &TENANT_ID,
     );
-    guc::define::<Audiences>(
+    AUDIENCE: Text = None, text::<Audiences>(
         c"aadauth.audience",
         c"Comma-separated audiences (URIs or GUIDs) that a token may be for; \"ossrdbms\" means Azure's own.",
-        &AUDIENCE,
     );
-    guc::define::<Origin>(
+    AUTHORITY_HOST: Text = None, text::<Origin>(
         c"aadauth.authority_host",
         c"An authority to use instead of the cloud's, such as https://localhost:8443.",
-        &AUTHORITY_HOST,
     );
-    guc::define::<AbsolutePath>(
+    CA_FILE: Text = None, text::<AbsolutePath>(
         c"aadauth.ca_file",
         c"Certificates (PEM) to trust for HTTPS instead of the system's.",
-        &CA_FILE,
     );
-    guc::define::<AbsolutePath>(
+    JWKS_FILE: Text = None, text::<AbsolutePath>(
         c"aadauth.jwks_file",
         c"A file of signing keys (JWK set) to use instead of the network.",
-        &JWKS_FILE,
     );
-    guc::define::<DatabaseName>(
+    DATABASE: Text = Some(c"postgres"), text::<DatabaseName>(
         c"aadauth.database",
         c"The database that holds the sign-in audit and the revocations; a superuser must own it.",
-        &DATABASE,
     );
-    guc::define_for_start::<AnyPath>(
+    HBA_FILE: Text = None, text_at_start::<AnyPath>(
         c"aadauth.hba_file",
         c"An alternate HBA file to use instead of pg_hba.conf; its trust records ask every client for a token or password.",
-        &HBA_FILE,
     );
-    GucRegistry::define_bool_guc(
+    REQUIRE_TLS: bool = true, switch(
         c"aadauth.require_tls",
         c"Refuse TCP connections without TLS before a token is requested.",
-        c"",
-        &REQUIRE_TLS,
-        GucContext::Sighup,
-        GucFlags::default(),
     );
-    seconds(
+    CLOCK_SKEW: i32 = Policy::DEFAULT_CLOCK_SKEW as i32, seconds(
         c"aadauth.clock_skew",
         c"How far the clocks of the authority and of this server may differ.",
-        &CLOCK_SKEW,
-        0,
-        Policy::MAX_CLOCK_SKEW as i32,
+        0..=Policy::MAX_CLOCK_SKEW as i32,
     );
-    seconds(
+    MAX_TOKEN_LIFETIME: i32 = Policy::DEFAULT_MAX_TOKEN_LIFETIME as i32, seconds(
         c"aadauth.max_token_lifetime",
         c"The longest time from a token's start to its end.",
-        &MAX_TOKEN_LIFETIME,
-        300,
-        30 * 24 * 3600,
+        300..=30 * 24 * 3600,
     );
-    seconds(
+    SIGNING_KEY_MAX_AGE: i32 = 7 * 24 * 3600, seconds(
         c"aadauth.signing_key_max_age",
         c"How long signing keys are used while the authority cannot be reached.",
-        &SIGNING_KEY_MAX_AGE,
-        3600,
-        90 * 24 * 3600,
+        3600..=90 * 24 * 3600,
     );
-    seconds(
+    SIGNING_KEY_REFRESH_INTERVAL: i32 = 3600, seconds(
         c"aadauth.signing_key_refresh_interval",
         c"How often signing keys are fetched.",
-        &SIGNING_KEY_REFRESH_INTERVAL,
-        60,
-        24 * 3600,
+        60..=24 * 3600,
     );
-    seconds(
+    SIGNING_KEY_REFRESH_COOLDOWN: i32 = 30, seconds(
         c"aadauth.signing_key_refresh_cooldown",
         c"The shortest time between fetches that tokens with an unknown key cause.",
-        &SIGNING_KEY_REFRESH_COOLDOWN,
-        1,
-        3600,
+        1..=3600,
     );
-    GucRegistry::define_int_guc(
+    MAX_TOKEN_SIZE: i32 = Policy::DEFAULT_MAX_TOKEN_SIZE as i32, number(
         c"aadauth.max_token_size",
         c"The largest token that is accepted.",
         c"",
-        &MAX_TOKEN_SIZE,
-        1024,
-        Policy::LARGEST_TOKEN_SIZE as i32,
-        GucContext::Sighup,
+        1024..=Policy::LARGEST_TOKEN_SIZE as i32,
         GucFlags::UNIT_BYTE,
     );
 }
@@ -260,7 +206,7 @@ fn cloud() -> Cloud {
     }
 }
 
-pub fn value(setting: &Text) -> Option<String> {
+pub fn value(setting: &GucSetting<Text>) -> Option<String> {
     setting
         .get()
         .and_then(|text| text.into_string().ok())
@@ -269,25 +215,6 @@ pub fn value(setting: &Text) -> Option<String> {
 
 pub fn duration(setting: &GucSetting<i32>) -> Duration {
     Duration::from_secs(u64::try_from(setting.get()).unwrap_or_default())
-}
-
-pub fn seconds(
-    name: &'static CStr,
-    summary: &'static CStr,
-    setting: &'static GucSetting<i32>,
-    least: i32,
-    most: i32,
-) {
-    GucRegistry::define_int_guc(
-        name,
-        summary,
-        c"",
-        setting,
-        least,
-        most,
-        GucContext::Sighup,
-        GucFlags::UNIT_S,
-    );
 }
 
 struct Guid;

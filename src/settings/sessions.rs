@@ -1,6 +1,8 @@
 //! The settings of live sessions.
 
-use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum};
+use pgrx::guc::PostgresGucEnum;
+
+use crate::pg::guc::define_settings;
 
 /// What the expiry of a token means for the session that it opened (`aadauth.session_expiry`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PostgresGucEnum)]
@@ -13,17 +15,11 @@ pub enum SessionExpiry {
     Token,
 }
 
-static SESSION_EXPIRY: GucSetting<SessionExpiry> =
-    GucSetting::<SessionExpiry>::new(SessionExpiry::Off);
-
-pub fn init() {
-    GucRegistry::define_enum_guc(
+define_settings! {
+    SESSION_EXPIRY: SessionExpiry = SessionExpiry::Off, choice(
         c"aadauth.session_expiry",
         c"Whether a session ends when the token that opened it expires.",
         c"off: the session continues. token: the session ends with the token.",
-        &SESSION_EXPIRY,
-        GucContext::Sighup,
-        GucFlags::default(),
     );
 }
 

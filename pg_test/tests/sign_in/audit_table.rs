@@ -136,10 +136,17 @@ fn retention(rig: &Rig) -> Result<()> {
         mark,
         "dropped the sign-ins in table \"aadauth.sign_in_audit_",
     )?;
-    server.configure(&[("aadauth.audit_retention", Some("0"))])?;
+    server.configure(&[("aadauth.audit_retention", Some("-1"))])?;
     plant(&server, &[("old-5", 9_000)])?;
     await_roles(&server, "old-3 old-4 old-5")?;
-    server.configure(&[("aadauth.audit_retention", Some("1d"))])?;
+    // It could be taken for no limit.
+    let refused = server
+        .sql("ALTER SYSTEM SET aadauth.audit_retention = 0")
+        .err()
+        .map(|error| error.to_string())
+        .unwrap_or_default();
+    ensure(refused.contains("or -1 for no limit"), || refused)?;
+    server.configure(&[("aadauth.audit_retention", Some("1"))])?;
     await_roles(&server, "")?;
     // This week is kept whatever is set.
     rig.event(&server, &sign_in.mark).map(drop)

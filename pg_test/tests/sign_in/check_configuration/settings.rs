@@ -32,6 +32,11 @@ const MISTAKES: &[Mistake] = &[
         &["aadauth.clock_skew", "'1h'"],
     ),
     (
+        &[("aadauth.audit_retention", Some("400d"))],
+        "setting-refused",
+        &["'400d'", "a number of days"],
+    ),
+    (
         &[("aadauth.tennant_id", Some("x"))],
         "setting-refused",
         &["aadauth.tennant_id"],
