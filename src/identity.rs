@@ -4,7 +4,7 @@ use std::cell::Cell;
 
 use entra_token::{Claims, PrincipalKind, TokenKind};
 use pgrx::pg_sys;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::text::SanitizedText;
@@ -18,7 +18,7 @@ pub struct Identity {
 }
 
 /// Who a token belongs to.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Principal {
     pub kind: PrincipalKind,
     pub object_id: Uuid,
@@ -33,16 +33,18 @@ pub struct Principal {
 }
 
 /// What is kept of a token, never the token itself.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Token {
     /// The `uti` claim.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token_id: Option<SanitizedText>,
     /// Unix seconds.
-    pub issued_at: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub issued_at: Option<i64>,
     /// Unix seconds.
-    pub expires_at: i64,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<i64>,
+    #[serde(default)]
     pub amr: Vec<SanitizedText>,
     pub key_id: SanitizedText,
 }
@@ -64,8 +66,8 @@ impl Identity {
         });
         let token = Token {
             token_id: claims.uti().map(SanitizedText::from),
-            issued_at: claims.iat().unwrap_or_default(),
-            expires_at: claims.exp().unwrap_or_default(),
+            issued_at: claims.iat(),
+            expires_at: claims.exp(),
             amr: claims
                 .amr()
                 .iter()

@@ -2,12 +2,12 @@
 
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Text from outside that is safe to show: at most 255 characters, none of them control
 /// characters or invisible ones that reorder or hide others.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(transparent)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "String")]
 pub struct SanitizedText(String);
 
 impl SanitizedText {
@@ -32,6 +32,12 @@ impl fmt::Display for SanitizedText {
 impl From<&str> for SanitizedText {
     fn from(text: &str) -> SanitizedText {
         SanitizedText::new(text)
+    }
+}
+
+impl From<String> for SanitizedText {
+    fn from(text: String) -> SanitizedText {
+        SanitizedText::new(&text)
     }
 }
 

@@ -18,7 +18,7 @@ use entra_token::Reason;
 use uuid::Uuid;
 
 use super::event::{self, Event};
-use super::record::Record;
+use super::record::{self, Record};
 use super::spool;
 use crate::shared::outcome::Outcome;
 use crate::shared::shmem;
@@ -186,7 +186,7 @@ impl Counts {
         counted
             .filter_map(|entry| {
                 let count = i64::try_from(entry.slot.count).unwrap_or(i64::MAX);
-                Record::parse(&entry.slot.event).map(|record| record.with_count(count))
+                record::parse(&entry.slot.event).map(|record| Record { count, ..record })
             })
             .collect()
     }

@@ -1,7 +1,7 @@
 //! One attempt to sign in, as the spool records it.
 
 use entra_token::Reason;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use uuid::{Builder, Uuid};
 
 use crate::clock;
@@ -10,17 +10,17 @@ use crate::pg::server;
 use crate::shared::outcome::Outcome;
 use crate::text::SanitizedText;
 
-/// One attempt to sign in.
-#[derive(Clone, Debug, Serialize)]
-pub struct Event {
+/// One attempt to sign in. `O` and `R` are the types of its outcome and reasons, which [`super::record`] reads as text.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Event<O = Outcome, R = Reason> {
     /// UUIDv7. The table's primary key, so that no event is recorded twice.
     pub id: Uuid,
     /// When the attempt was decided, in microseconds since the Unix epoch.
     pub at: i64,
     pub role: SanitizedText,
-    pub outcome: Outcome,
+    pub outcome: O,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub reason: Option<Reason>,
+    pub reason: Option<R>,
     /// `entra-token`, `password`, or the method of the `pg_hba.conf` record.
     pub method: SanitizedText,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -44,25 +44,25 @@ pub struct Event {
     pub decision_micros: i64,
     /// For a refusal after the signature was verified: its checks. For an accepted sign-in to a group role: the
     /// source of the membership.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub checks: Vec<EventCheck>,
+    #[serde(default = "Vec::new", skip_serializing_if = "Vec::is_empty")]
+    pub checks: Vec<EventCheck<R>>,
     /// The number of attempts that the event represents.
     pub count: i64,
 }
 
 /// One check of the decision.
-#[derive(Clone, Debug, Serialize)]
-pub struct EventCheck {
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct EventCheck<R = Reason> {
     pub name: SanitizedText,
     /// Why it failed; `None` when it passed.
-    pub reason: Option<Reason>,
+    pub reason: Option<R>,
     /// For a membership: the group's object id, and the source that was asked.
     #[serde(flatten)]
     pub membership: Option<EventMembership>,
 }
 
 /// The source that was asked about a membership.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum MembershipSource {
     /// The token's `groups`.
@@ -75,7 +75,7 @@ pub enum MembershipSource {
 }
 
 /// A check of a membership.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct EventMembership {
     pub group: Uuid,
     pub source: MembershipSource,

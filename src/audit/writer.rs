@@ -13,7 +13,7 @@ use pgrx::spi::SpiClient;
 use uuid::Uuid;
 
 use super::partition::{self, Week};
-use super::record::Record;
+use super::record::{self, Record};
 use super::spool;
 use crate::pg::worker::{self, Failure};
 
@@ -65,7 +65,7 @@ fn advance_by(id: Uuid, most: usize) -> Result<Progress, Failure> {
         let (lines, end, is_finished) = next(id, start, most)?;
         let records: Vec<Record> = lines
             .iter()
-            .filter_map(|line| Record::parse(line))
+            .filter_map(|line| record::parse(line))
             .collect();
         let skipped = (lines.len() - records.len()) as u64;
         insert(client, &records)?;
@@ -182,7 +182,7 @@ fn insert(client: &mut SpiClient<'_>, records: &[Record]) -> Result<(), Failure>
     let mut weeks: BTreeMap<Week, BTreeMap<Uuid, &Record>> = BTreeMap::new();
     for record in records {
         let of_week = weeks.entry(Week::of(record.at)).or_default();
-        let known = of_week.entry(record.event_id).or_insert(record);
+        let known = of_week.entry(record.id).or_insert(record);
         if known.count < record.count {
             *known = record;
         }
@@ -208,21 +208,24 @@ const COLUMNS_AND_SOURCE: &str = "\
     token_id, issued_at, expires_at, amr, key_id,
     backend_pid, decision_time, checks, count)
 SELECT
-    event_id, timestamptz 'epoch' + interval '1 microsecond' * e.at,
+    id, timestamptz 'epoch' + interval '1 microsecond' * e.at,
     role, outcome, reason, method,
-    principal_type, object_id, tenant_id, upn, app_id, display_name, group_id,
+    kind, object_id, tenant_id, upn, app_id, display_name, group_id,
     client_address, client_port, database, application_name, tls,
     token_id, timestamptz 'epoch' + interval '1 second' * issued_at,
     timestamptz 'epoch' + interval '1 second' * expires_at, amr, key_id,
     backend_pid, interval '1 microsecond' * decision_micros, checks, count
 FROM pg_catalog.jsonb_to_recordset($1::jsonb) AS e (
-    event_id uuid, at bigint, role text, outcome text, reason text, method text,
-    principal_type text, object_id uuid, tenant_id uuid, upn text, app_id uuid,
-    display_name text, group_id uuid,
+    id uuid, at bigint, role text, outcome text, reason text, method text,
+    principal jsonb, group_id uuid,
     client_address inet, client_port integer, database text, application_name text,
-    tls boolean,
-    token_id text, issued_at bigint, expires_at bigint, amr text[], key_id text,
+    tls boolean, token jsonb,
     backend_pid integer, decision_micros bigint, checks jsonb, count bigint)
+LEFT JOIN LATERAL pg_catalog.jsonb_to_record(e.principal) AS principal (
+    kind text, object_id uuid, tenant_id uuid, upn text, app_id uuid,
+    display_name text) ON true
+LEFT JOIN LATERAL pg_catalog.jsonb_to_record(e.token) AS token (
+    token_id text, issued_at bigint, expires_at bigint, amr text[], key_id text) ON true
 ON CONFLICT (event_id) DO UPDATE SET count = excluded.count
 WHERE known.count < excluded.count";
 

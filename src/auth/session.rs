@@ -50,7 +50,7 @@ pub fn from_verdict(
                 .as_ref(),
         ),
         signed_in_at: clock::micros(),
-        expires_at: identity.token.expires_at,
+        expires_at: identity.token.expires_at?,
     })
 }
 

@@ -3,8 +3,6 @@
 //! Everything is read from the audit, so that no token has to be disclosed. SECURITY INVOKER: the caller's privileges on
 //! the audit table decide.
 
-mod checks;
-
 use std::fmt::Write as _;
 
 use entra_token::{Reason, Step};
@@ -13,7 +11,9 @@ use pgrx::prelude::*;
 use serde::Deserialize;
 
 use crate::audit::aggregate::UNKNOWN;
+use crate::audit::{EventCheck, EventMembership, MembershipSource};
 use crate::settings;
+use crate::text::SanitizedText;
 
 extension_sql!(
     r#"
@@ -26,10 +26,24 @@ GRANT EXECUTE ON FUNCTION aadauth.explain_sign_in(uuid) TO aadauth_auditor;
     requires = [explain_sign_in]
 );
 
-/// Characters in a line of the explanation, so that psql's table fits a terminal of 80.
-const WIDTH: usize = 38;
+/// One row of the result: what was checked, the outcome, and an explanation.
+type Row = (String, String, Option<String>);
 
-/// The sign-in as a whole, then each of its checks in order.
+/// The rows of a sign-in with a token, in order.
+const STEPS: [(Step, &str); 10] = [
+    (Step::Connection, "settings, role, connection"),
+    (Step::Envelope, "form of the token"),
+    (Step::Signature, "signature"),
+    (Step::Issuer, "issuer and tenant"),
+    (Step::Audience, "audience"),
+    (Step::Time, "times"),
+    (Step::Kind, "type of the token"),
+    (Step::Principal, "principal"),
+    (Step::Mfa, "multi-factor"),
+    (Step::Revocation, "revocation"),
+];
+
+/// The sign-in as a whole, then, of a sign-in with a token, each step in order.
 #[pg_extern(schema = "aadauth", stable, parallel_restricted)]
 #[search_path(pg_catalog, pg_temp)]
 fn explain_sign_in(
@@ -51,19 +65,7 @@ fn explain_sign_in(
             "Report this as a bug.",
         ),
     };
-    TableIterator::new(rows.into_iter().map(|row| {
-        let explanation = (!row.explanation.is_empty()).then(|| wrap(&row.explanation, WIDTH));
-        (row.checked, row.outcome, explanation)
-    }))
-}
-
-/// One row of the result.
-#[derive(Debug, PartialEq, Eq)]
-struct Row {
-    checked: String,
-    outcome: String,
-    /// Empty, or text with lines of any length.
-    explanation: String,
+    TableIterator::new(rows)
 }
 
 /// What the audit has recorded of a sign-in.
@@ -72,7 +74,7 @@ struct Recorded {
     at: String,
     role: String,
     outcome: String,
-    reason: Option<String>,
+    reason: Option<SanitizedText>,
     method: String,
     principal: Option<String>,
     object_id: Option<String>,
@@ -83,35 +85,9 @@ struct Recorded {
     tls: bool,
     token_id: Option<String>,
     expires_at: Option<String>,
-    #[serde(default)]
-    checks: Option<Vec<RecordedCheck>>,
+    key_id: Option<String>,
+    checks: Option<Vec<EventCheck<SanitizedText>>>,
     count: i64,
-}
-
-#[derive(Deserialize)]
-struct RecordedCheck {
-    name: String,
-    reason: Option<String>,
-    /// If a membership was checked.
-    #[serde(default)]
-    group: Option<String>,
-    #[serde(default)]
-    source: Option<String>,
-}
-
-impl RecordedCheck {
-    /// The group of a membership check, and the source that was asked.
-    fn membership(&self) -> Option<String> {
-        let (group, source) = (self.group.as_deref()?, self.source.as_deref()?);
-        let source = match source {
-            "claim" => "the token's groups",
-            "names" => "the token's groups, which have names instead of object ids",
-            "cache" => "the cached answer of the directory",
-            "directory" => "the directory",
-            other => other,
-        };
-        Some(format!("group {group}\nsource: {source}"))
-    }
 }
 
 /// Reads the event with the caller's privileges.
@@ -125,7 +101,7 @@ SELECT pg_catalog.json_build_object(
     'object_id', a.object_id, 'group_id', a.group_id,
     'client', pg_catalog.host(a.client_address), 'database', a.database,
     'application_name', a.application_name, 'tls', a.tls, 'token_id', a.token_id,
-    'expires_at', a.expires_at::timestamptz(0)::text, 'checks', a.checks, 'count', a.count)::text
+    'expires_at', a.expires_at::timestamptz(0)::text, 'key_id', a.key_id, 'checks', a.checks, 'count', a.count)::text
 FROM aadauth.sign_in_audit AS a WHERE a.event_id = $1";
     let found = Spi::connect(|client| {
         let rows = client.select(query, Some(1), &[event.into()])?;
@@ -168,7 +144,6 @@ fn fail(code: PgSqlErrorCode, message: String, hint: &str) -> ! {
 }
 
 fn explain(event: &Recorded) -> Vec<Row> {
-    let reason = event.reason.as_deref().and_then(Reason::from_code);
     if event.role == UNKNOWN {
         let text = format!(
             "{}\nrepresents {} attempts whose events could not be written; nothing else is known about them\n{}",
@@ -176,64 +151,98 @@ fn explain(event: &Recorded) -> Vec<Row> {
             event.count,
             advise(Reason::AuditUnavailable.code())
         );
-        return vec![Row::new("the sign-ins", &event.outcome, &text)];
+        return vec![row("the sign-ins", &event.outcome, text)];
     }
-    let checks = checks::expected(&event.method, reason);
-    let failing = checks
-        .iter()
-        .position(|check| reason.is_some_and(|reason| check.reasons.contains(&reason)));
-    let by_name = |name: &str| {
-        event
-            .checks
-            .iter()
-            .flatten()
-            .find(|check| check.name == name)
-    };
-    let is_accepted = event.outcome == "authenticated";
-    // A valid sign-in that could not be recorded was verified as well.
-    let is_verified = is_accepted
-        || reason == Some(Reason::AuditUnavailable)
-        || reason.is_some_and(|reason| reason.step() > Step::Signature);
-    // This many checks are known to have passed.
-    let passed = match failing {
-        Some(failing) => failing,
-        None if is_accepted => checks.len(),
-        None if is_verified => checks
-            .iter()
-            .take_while(|check| !check.reasons.is_empty())
-            .count(),
-        None => 0,
-    };
-    let outcome = |place: usize, name| match (by_name(name), reason) {
-        (Some(RecordedCheck { reason: None, .. }), _) => ("passed", None),
-        (Some(RecordedCheck { reason, .. }), _) => ("failed", reason.as_deref()),
-        (None, Some(reason)) if failing == Some(place) => ("failed", Some(reason.code())),
-        _ if place < passed => ("passed", None),
-        _ if failing.is_some() || is_verified && place + 1 == checks.len() => ("not reached", None),
-        _ => ("not recorded", None),
-    };
-    let mut rows: Vec<Row> = checks
-        .iter()
-        .enumerate()
-        .map(|(place, check)| {
-            let (outcome, code) = outcome(place, check.name);
-            let membership = by_name(check.name).and_then(RecordedCheck::membership);
-            let explanation: Vec<String> = membership.into_iter().chain(code.map(advise)).collect();
-            Row::new(check.name, outcome, &explanation.join("\n"))
-        })
-        .collect();
-    let is_shown = rows.iter().any(|row| row.outcome == "failed");
-    let mut summary = describe(event, is_verified);
-    if let Some(code) = event.reason.as_deref().filter(|_| !is_shown) {
-        summary.push('\n');
-        summary.push_str(&advise(code));
+    let mut rows = vec![row("the sign-in", &event.outcome, describe(event))];
+    if event.is_with_token() {
+        rows.extend(STEPS.map(|(step, name)| event.row_of(step, name)));
     }
-    rows.insert(0, Row::new("the sign-in", &event.outcome, &summary));
     rows
 }
 
-/// What is known of the attempt apart from its checks.
-fn describe(event: &Recorded, is_verified: bool) -> String {
+impl Recorded {
+    /// Otherwise its reason says all that is known.
+    fn is_with_token(&self) -> bool {
+        self.method == "entra-token"
+    }
+
+    fn known_reason(&self) -> Option<Reason> {
+        Reason::from_code(&self.reason.as_ref()?.to_string())
+    }
+
+    /// Whether that is its reason, or that of another check that failed.
+    fn failed_for(&self, reason: Reason) -> bool {
+        let code = Some(SanitizedText::from(reason.code()));
+        let mut checks = self.checks.iter().flatten();
+        self.reason == code || checks.any(|check| check.reason == code)
+    }
+
+    fn row_of(&self, step: Step, name: &str) -> Row {
+        let checks = self.checks.iter().flatten();
+        let memberships = checks
+            .filter(|_| step == Step::Principal)
+            .filter_map(|check| check.membership);
+        let mut explanation: Vec<String> = memberships.map(describe_membership).collect();
+        let mut outcome = self.without_failure(step);
+        let reasons = Reason::ALL
+            .iter()
+            .filter(|reason| reason.step() == step && !leaves_open(**reason));
+        for reason in reasons.filter(|reason| self.failed_for(**reason)) {
+            outcome = "failed";
+            explanation.push(advise(reason.code()));
+        }
+        row(name, outcome, explanation.join("\n"))
+    }
+
+    /// The outcome of a step of which no check is known to have failed.
+    fn without_failure(&self, step: Step) -> &'static str {
+        match self.known_reason() {
+            None if self.outcome == "authenticated" => "passed",
+            _ if step <= Step::Signature && self.key_id.is_some() => "passed",
+            // The token had been accepted.
+            Some(
+                Reason::MappingChanged
+                | Reason::MethodRefused
+                | Reason::NoVerdict
+                | Reason::AuditUnavailable,
+            ) => "passed",
+            None => "not recorded",
+            Some(reason) if leaves_open(reason) => "not recorded",
+            Some(reason) if step < reason.step() => "passed",
+            Some(reason) if reason.step() <= Step::Signature => "not reached",
+            // After the signature, every check is made and recorded.
+            Some(_) if self.has_known_checks() => "passed",
+            Some(_) => "not recorded",
+        }
+    }
+
+    /// Whether its checks were recorded, and failed for reasons that this version knows if they did.
+    fn has_known_checks(&self) -> bool {
+        let is_known = |code: &SanitizedText| Reason::from_code(&code.to_string()).is_some();
+        self.checks.as_ref().is_some_and(|checks| {
+            let mut reasons = checks.iter().filter_map(|check| check.reason.as_ref());
+            reasons.all(is_known)
+        })
+    }
+}
+
+/// Whether the reason does not say which step failed.
+fn leaves_open(reason: Reason) -> bool {
+    matches!(reason, Reason::Interrupted | Reason::InternalError)
+}
+
+fn describe_membership(membership: EventMembership) -> String {
+    let source = match membership.source {
+        MembershipSource::Claim => "the token's groups",
+        MembershipSource::Names => "the token's groups, which have names instead of object ids",
+        MembershipSource::Cache => "the cached answer of the directory",
+        MembershipSource::Directory => "the directory",
+    };
+    format!("group {}\nsource: {source}", membership.group)
+}
+
+/// What is known of the attempt apart from its steps.
+fn describe(event: &Recorded) -> String {
     let mut text = format!("{}\nrole \"{}\"", event.at, event.role);
     let mut line = |name: &str, value: Option<&str>| {
         if let Some(value) = value.filter(|value| !value.is_empty()) {
@@ -260,8 +269,15 @@ fn describe(event: &Recorded, is_verified: bool) -> String {
     if event.count > 1 {
         let _ = write!(text, "\nrepresents {} attempts", event.count);
     }
-    if event.method == "entra-token" && !is_verified {
+    if event.is_with_token() && event.without_failure(Step::Signature) != "passed" {
         text.push_str("\nNo signature was verified, so no claims of the token were recorded.");
+    }
+    let has_row = event.is_with_token()
+        && event
+            .known_reason()
+            .is_some_and(|reason| !leaves_open(reason));
+    if let Some(code) = event.reason.as_ref().filter(|_| !has_row) {
+        let _ = write!(text, "\n{}", advise(&code.to_string()));
     }
     text
 }
@@ -274,41 +290,16 @@ fn advise(code: &str) -> String {
     }
 }
 
-impl Row {
-    fn new(checked: &str, outcome: &str, explanation: &str) -> Row {
-        Row {
-            checked: checked.to_owned(),
-            outcome: outcome.to_owned(),
-            explanation: explanation.to_owned(),
-        }
-    }
-}
-
-/// Breaks lines at spaces, and long words anywhere.
-fn wrap(text: &str, width: usize) -> String {
-    let mut lines = Vec::new();
-    for paragraph in text.lines() {
-        let mut line = String::new();
-        for word in paragraph.split(' ') {
-            let characters: Vec<char> = word.chars().collect();
-            for piece in characters.chunks(width) {
-                let has_room = line.chars().count() + 1 + piece.len() <= width;
-                if !line.is_empty() && has_room {
-                    line.push(' ');
-                } else if !line.is_empty() {
-                    lines.push(std::mem::take(&mut line));
-                }
-                line.extend(piece);
-            }
-        }
-        lines.push(line);
-    }
-    lines.join("\n")
+fn row(checked: &str, outcome: &str, explanation: String) -> Row {
+    let explanation = Some(explanation).filter(|text| !text.is_empty());
+    (checked.to_owned(), outcome.to_owned(), explanation)
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+    use uuid::Uuid;
 
     use super::*;
 
@@ -328,91 +319,167 @@ mod tests {
             tls: true,
             token_id: None,
             expires_at: None,
+            key_id: None,
             checks: None,
             count: 1,
         }
     }
 
-    fn outcome(rows: &[Row], checked: &str) -> String {
-        let row = rows.iter().find(|row| row.checked == checked);
-        row.map_or_else(|| "no such check".into(), |row| row.outcome.clone())
-    }
-
-    #[test]
-    fn checks_before_the_failure_passed_and_checks_after_it_were_not_reached() {
-        let rows = explain(&event("entra-token", "refused", Some("key-unknown")));
-        assert_eq!(outcome(&rows, "the sign-in"), "refused");
-        assert_eq!(outcome(&rows, "claims readable"), "passed");
-        assert_eq!(outcome(&rows, "signing key"), "failed");
-        assert_eq!(outcome(&rows, "signature"), "not reached");
-        assert_eq!(outcome(&rows, "principal"), "not reached");
-        assert!(rows[0].explanation.contains("No signature was verified"));
-        let failed = rows.iter().find(|row| row.outcome == "failed").unwrap();
-        assert!(failed.explanation.contains(Reason::KeyUnknown.advice()));
-    }
-
-    #[test]
-    fn recorded_checks_count_as_they_are() {
-        let mut refused = event("entra-token", "refused", Some("expired"));
-        let check = |name: &str, reason: Option<&str>| RecordedCheck {
+    fn check(name: &str, reason: Option<&str>) -> EventCheck<SanitizedText> {
+        EventCheck {
             name: name.into(),
             reason: reason.map(Into::into),
-            group: None,
-            source: None,
-        };
+            membership: None,
+        }
+    }
+
+    fn outcome(rows: &[Row], name: &str) -> String {
+        let row = rows.iter().find(|(checked, ..)| checked == name);
+        row.map_or_else(|| "no such row".into(), |(_, outcome, _)| outcome.clone())
+    }
+
+    fn explanation(rows: &[Row], name: &str) -> String {
+        let row = rows.iter().find(|(checked, ..)| checked == name);
+        row.and_then(|(.., text)| text.clone()).unwrap_or_default()
+    }
+
+    fn expect(rows: &[Row], expected: &[(&str, &str)]) {
+        for (name, state) in expected {
+            assert_eq!(outcome(rows, name), *state, "{name}");
+        }
+    }
+
+    #[test]
+    fn every_reason_has_a_row_and_the_rows_are_in_order() {
+        assert!(STEPS.is_sorted_by_key(|(step, _)| *step));
+        for reason in Reason::ALL {
+            let rows = explain(&event("entra-token", "refused", Some(reason.code())));
+            let row = rows.iter().filter(|(.., text)| {
+                text.as_ref()
+                    .is_some_and(|text| text.contains(reason.advice()))
+            });
+            let shown: Vec<&str> = row.map(|(_, outcome, _)| outcome.as_str()).collect();
+            let expected = if leaves_open(*reason) {
+                "refused"
+            } else {
+                "failed"
+            };
+            assert_eq!(shown, [expected], "{reason}");
+        }
+    }
+
+    #[test]
+    fn steps_before_the_failure_passed_and_steps_after_it_were_not_reached() {
+        let rows = explain(&event("entra-token", "refused", Some("key-unknown")));
+        expect(
+            &rows,
+            &[
+                ("the sign-in", "refused"),
+                ("form of the token", "passed"),
+                ("signature", "failed"),
+                ("issuer and tenant", "not reached"),
+                ("principal", "not reached"),
+            ],
+        );
+        assert!(explanation(&rows, "the sign-in").contains("No signature was verified"));
+        assert!(explanation(&rows, "signature").contains(Reason::KeyUnknown.advice()));
+    }
+
+    #[test]
+    fn after_the_signature_every_check_that_failed_is_shown() {
+        let mut refused = event("entra-token", "refused", Some("expired"));
         refused.checks = Some(vec![
             check("audience", None),
             check("not expired", Some("expired")),
+            check("lifetime", Some("lifetime-too-long")),
             check("principal", Some("object-id-mismatch")),
         ]);
         let rows = explain(&refused);
-        for (name, expected) in [
-            ("signature", "passed"),
-            ("audience", "passed"),
-            ("not expired", "failed"),
-            ("principal", "failed"),
-            ("lifetime", "not recorded"),
-            ("final check", "not reached"),
-        ] {
-            assert_eq!(outcome(&rows, name), expected, "{name}");
+        expect(
+            &rows,
+            &[
+                ("signature", "passed"),
+                ("audience", "passed"),
+                ("times", "failed"),
+                ("type of the token", "passed"),
+                ("principal", "failed"),
+                ("revocation", "passed"),
+            ],
+        );
+        for reason in [Reason::Expired, Reason::LifetimeTooLong] {
+            assert!(explanation(&rows, "times").contains(reason.advice()));
         }
-        assert!(!rows[0].explanation.contains("No signature"));
+        assert!(!explanation(&rows, "the sign-in").contains("No signature"));
+        // A count has no checks, and one of another version may fail at any step.
+        let other = vec![check("later", Some("from-the-future"))];
+        for checks in [None, Some(other)] {
+            refused.checks = checks;
+            let rows = explain(&refused);
+            expect(
+                &rows,
+                &[
+                    ("audience", "passed"),
+                    ("times", "failed"),
+                    ("principal", "not recorded"),
+                ],
+            );
+        }
     }
 
     #[test]
-    fn a_membership_names_its_source() {
+    fn a_token_that_was_accepted_passed_every_step() {
         let mut accepted = event("entra-token", "authenticated", None);
-        accepted.checks = Some(vec![RecordedCheck {
-            name: "principal".into(),
-            reason: None,
-            group: Some("a-group".into()),
-            source: Some("cache".into()),
+        accepted.checks = Some(vec![EventCheck {
+            membership: Some(EventMembership {
+                group: Uuid::from_u128(5),
+                source: MembershipSource::Cache,
+            }),
+            ..check("principal", None)
         }]);
         let rows = explain(&accepted);
-        assert!(rows[1..].iter().all(|row| row.outcome == "passed"));
-        let principal = rows.iter().find(|row| row.checked == "principal").unwrap();
-        assert!(principal.explanation.contains("a-group"));
-        assert!(principal.explanation.contains("the cached answer"));
+        assert!(rows[1..].iter().all(|(_, outcome, _)| outcome == "passed"));
+        let principal = explanation(&rows, "principal");
+        assert!(principal.contains(&Uuid::from_u128(5).to_string()));
+        assert!(principal.contains("the cached answer"));
+        // Even if the sign-in was refused for something else after that.
+        let rows = explain(&event("entra-token", "refused", Some("mapping-changed")));
+        assert!(rows[2..].iter().all(|(_, outcome, _)| outcome == "passed"));
+        assert_eq!(rows[1].1, "failed");
     }
 
     #[test]
-    fn an_interrupted_sign_in_shows_that_nothing_is_recorded() {
-        let rows = explain(&event("pam", "interrupted", Some("interrupted")));
-        assert!(rows[1..].iter().all(|row| row.outcome == "not recorded"));
-        assert!(rows[0].explanation.contains(Reason::Interrupted.advice()));
+    fn an_interrupted_sign_in_shows_what_is_recorded() {
+        let mut interrupted = event("entra-token", "interrupted", Some("interrupted"));
+        let rows = explain(&interrupted);
+        assert!(
+            rows[1..]
+                .iter()
+                .all(|(_, outcome, _)| outcome == "not recorded")
+        );
+        assert!(explanation(&rows, "the sign-in").contains(Reason::Interrupted.advice()));
+        interrupted.key_id = Some("key".into());
+        let rows = explain(&interrupted);
+        expect(
+            &rows,
+            &[("signature", "passed"), ("audience", "not recorded")],
+        );
+    }
+
+    #[test]
+    fn without_a_token_the_reason_is_all() {
+        let rows = explain(&event("password", "refused", Some("password-failed")));
+        assert_eq!(rows.len(), 1);
+        assert!(explanation(&rows, "the sign-in").contains(Reason::PasswordFailed.advice()));
     }
 
     #[test]
     fn a_reason_of_another_version_is_named() {
         let rows = explain(&event("entra-token", "refused", Some("from-the-future")));
-        assert!(rows[0].explanation.contains("from-the-future"));
-        assert!(rows[1..].iter().all(|row| row.outcome == "not recorded"));
-    }
-
-    #[test]
-    fn lines_break_at_spaces_and_long_words_anywhere() {
-        assert_eq!(wrap("one two three", 8), "one two\nthree");
-        assert_eq!(wrap("a\n0123456789 b", 4), "a\n0123\n4567\n89 b");
-        assert_eq!(wrap("", 4), "");
+        assert!(explanation(&rows, "the sign-in").contains("from-the-future"));
+        assert!(
+            rows[1..]
+                .iter()
+                .all(|(_, outcome, _)| outcome == "not recorded")
+        );
     }
 }
