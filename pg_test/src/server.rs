@@ -474,6 +474,22 @@ impl Server {
         self.sql(sql)
     }
 
+    /// [`Server::sql`] for statements that lock the extension's tables beside its workers: run again where PostgreSQL has
+    /// ended a deadlock with one of them by an ERROR.
+    ///
+    /// # Errors
+    /// As [`Server::sql`].
+    pub fn sql_beside_workers(&self, sql: &str) -> Result<String> {
+        let mut outcome = self.sql(sql);
+        for _ in 0..5 {
+            match &outcome {
+                Err(error) if error.to_string().contains("40P01") => outcome = self.sql(sql),
+                _ => break,
+            }
+        }
+        outcome
+    }
+
     /// [`Server::sql`] in another database.
     ///
     /// # Errors

@@ -316,7 +316,7 @@ fn drop_extension(rig: &Rig) -> Result<()> {
             || error.to_string(),
         )?,
     }
-    server.sql("DROP EXTENSION aadauth CASCADE; CREATE EXTENSION aadauth")?;
+    server.sql_beside_workers("DROP EXTENSION aadauth CASCADE; CREATE EXTENSION aadauth")?;
     // With nothing recorded yet, revocations are worth asking for as well.
     server.sql("SELECT aadauth.revoke(gen_random_uuid())")?;
     match server.sql("TRUNCATE aadauth.sign_in_audit; DROP EXTENSION aadauth") {
@@ -328,7 +328,7 @@ fn drop_extension(rig: &Rig) -> Result<()> {
             || error.to_string(),
         )?,
     }
-    server.sql("DROP EXTENSION aadauth CASCADE")?;
+    server.sql_beside_workers("DROP EXTENSION aadauth CASCADE")?;
     // What comes meanwhile waits; then it goes on.
     let meanwhile = rig.accepted(&server, "someone", &rig.token_of(&person)?)?;
     server.sql("CREATE EXTENSION aadauth")?;

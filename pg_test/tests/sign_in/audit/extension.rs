@@ -14,7 +14,7 @@ pub fn dropped_and_created(rig: &Rig) -> Result<()> {
     before.sign_in_often(rig, &server, "someone", &secrets, 10)?;
     before.expect_each(&server)?;
     let mark = server.log()?.len();
-    server.sql("DROP EXTENSION aadauth CASCADE")?;
+    server.sql_beside_workers("DROP EXTENSION aadauth CASCADE")?;
     let without = Ledger::default();
     without.sign_in_often(rig, &server, "someone", &secrets, 10)?;
     server.wait_for_log(
