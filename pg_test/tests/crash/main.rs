@@ -56,29 +56,42 @@ fn run() -> Result<()> {
             .set("synchronous_commit", "off")
             .set("log_connections", "off"),
     )?;
-    rig.prepare(&server)?;
-    let load = Load::prepare(&rig, &server)?;
+    let outcome = kill_and_compare(&rig, &mut server, seconds, seed);
+    outcome.map_err(|error| {
+        format!(
+            "{error}\nthe end of the server's log:\n{}",
+            end_of_log(&server)
+        )
+        .into()
+    })
+}
+
+fn kill_and_compare(rig: &Rig, server: &mut Server, seconds: u64, seed: u64) -> Result<()> {
+    rig.prepare(server)?;
+    let load = Load::prepare(rig, server)?;
+    // A kill must not undo it: without synchronous_commit, the last half second of transactions may be lost.
+    server.sql("CHECKPOINT")?;
 
     let began = Instant::now();
-    let (kills, mut attempts) =
-        kill_under_load(&load, &mut server, Duration::from_secs(seconds), seed)?;
+    let (kills, mut attempts) = kill_under_load(&load, server, Duration::from_secs(seconds), seed)?;
     let took = began.elapsed();
     let mut problem = None;
     let agreed = until("the table agrees with what clients saw", || {
-        drain(&load, &server, &mut attempts)?;
-        let balance = Balance::compare(&attempts, &rows(&server)?);
+        drain(&load, server, &mut attempts)?;
+        let balance = Balance::compare(&attempts, &rows(server)?);
         problem = balance.check().err();
         Ok(problem.is_none().then_some(()))
     });
-    if let (Err(error), Some(problem)) = (agreed, problem) {
-        return Err(format!("{error}\n{problem}").into());
-    }
+    agreed.map_err(|error| match problem {
+        Some(problem) => format!("{error}\n{problem}").into(),
+        None => error,
+    })?;
     // Nor does anything come again.
     server.restart()?;
-    rig.await_keys(&server)?;
-    drain(&load, &server, &mut attempts)?;
-    let balance = Balance::compare(&attempts, &rows(&server)?);
-    report(&server, &attempts, &kills, &balance, took)?;
+    rig.await_keys(server)?;
+    drain(&load, server, &mut attempts)?;
+    let balance = Balance::compare(&attempts, &rows(server)?);
+    report(server, &attempts, &kills, &balance, took)?;
     balance.check()?;
     ensure(
         Victim::ALL.iter().all(|victim| kills.contains_key(victim)),
@@ -93,6 +106,13 @@ fn run() -> Result<()> {
     ensure(balance.aggregates > 0, || {
         "no row counts several attempts".to_owned()
     })
+}
+
+/// The last lines that it logged.
+fn end_of_log(server: &Server) -> String {
+    let log = server.log().unwrap_or_else(|error| error.to_string());
+    let lines: Vec<_> = log.lines().collect();
+    lines[lines.len().saturating_sub(60)..].join("\n")
 }
 
 /// Runs the clients while the server's processes are killed.
