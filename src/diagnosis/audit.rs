@@ -49,22 +49,14 @@ fn spool() -> Option<Finding> {
         .iter()
         .map(|failure| failure.counted)
         .sum();
-    if counted > 0 {
-        return Some(Finding::new(
+    (counted > 0).then(|| {
+        Finding::new(
             Code::AuditEventsNotWritten,
             "aadauth/spool",
             format!(
                 "{counted} events of sign-ins were only counted, because they could not be written; {size}."
             ),
             "Free space on the disk of the data directory, fix what keeps events from being moved to the table, or raise aadauth.audit_spool_limit. The server log has the cause, in the message that events cannot be written.",
-        ));
-    }
-    (used > limit / 4).then(|| {
-        Finding::new(
-            Code::AuditSpoolFilling,
-            "aadauth.audit_spool_limit",
-            format!("Events are not being moved from the spool to the table: {size}."),
-            "Fix what keeps events from being moved to the table, or raise the limit. A standby keeps its events until it is promoted.",
         )
     })
 }
@@ -148,7 +140,7 @@ fn database(name: &str, is_owned: Option<bool>, is_standby: bool) -> Option<Find
             "The worker tries again within a minute, and at once when the configuration is reloaded. The server log has the cause.",
         ),
         None if shmem::audit_worker().is_none() => Some(Finding::new(
-            Code::AuditWorkerNotRunning,
+            Code::AuditNotRecorded,
             "max_worker_processes",
             "The background worker \"aadauth audit worker\" is not running; events of sign-ins remain in the spool.",
             "Raise max_worker_processes, and restart the server; if it is high enough, the server log has the reason why the worker ended.",

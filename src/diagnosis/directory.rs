@@ -1,22 +1,12 @@
 //! Whether the server can use the directory.
 
-use std::error::Error;
-
-use entra_api::{ErrorKind, read_ca_file};
-use serde::Deserialize;
+use entra_api::ErrorKind;
 
 use super::finding::{Code, Finding};
-use super::query;
 use crate::shared::directory::lookup_error::LookupError;
 use crate::{directory, settings};
 
-pub fn check() -> Result<Vec<Finding>, Box<dyn Error>> {
-    let mut findings: Vec<Finding> = access().into_iter().collect();
-    findings.extend(group_names()?);
-    Ok(findings)
-}
-
-fn access() -> Option<Finding> {
+pub fn check() -> Option<Finding> {
     if let Some(missing) = settings::missing_for_directory() {
         // A missing tenant has a finding of its own.
         return (missing != "aadauth.tenant_id").then(|| {
@@ -33,7 +23,7 @@ fn access() -> Option<Finding> {
     let Some(settings) = settings::directory() else {
         return settings::group_sync_is_enabled().then(|| {
             Finding::new(
-                Code::GroupSyncWithoutDirectory,
+                Code::DirectoryIncomplete,
                 "pgaadauth.enable_group_sync",
                 "Group sync is enabled, but no directory is configured that lists the members of groups.",
                 "Set aadauth.credential and the settings that it requires, or set pgaadauth.enable_group_sync to off, and reload.",
@@ -52,24 +42,17 @@ fn access() -> Option<Finding> {
             error.kind,
         ));
     }
-    // A consequence of the file, which has a finding of its own.
-    if settings::ca_file().is_some_and(|file| read_ca_file(&file).is_err()) {
-        return None;
-    }
     match directory::probe() {
         Ok(()) | Err(LookupError::WorkerNotRunning | LookupError::NotConfigured) => None,
         Err(LookupError::Directory { kind, message }) => {
             let (code, place) = match kind {
-                ErrorKind::PermissionMissing => (
-                    Code::DirectoryPermissionMissing,
-                    "the app registration's API permissions",
-                ),
-                ErrorKind::CredentialUnusable => {
+                ErrorKind::CredentialUnusable | ErrorKind::CredentialRefused => {
                     (Code::DirectoryCredentialUnusable, "aadauth.credential")
                 }
-                ErrorKind::CredentialRefused => {
-                    (Code::DirectoryCredentialRefused, "aadauth.credential")
-                }
+                ErrorKind::PermissionMissing => (
+                    Code::DirectoryNotAnswering,
+                    "the app registration's API permissions",
+                ),
                 _ => (Code::DirectoryNotAnswering, "aadauth.graph_endpoint"),
             };
             Some(finding(code, place, &message, kind))
@@ -91,31 +74,4 @@ fn sentence(message: &str) -> String {
     let mut letters = message.chars();
     let first = letters.next().map(|first| first.to_ascii_uppercase());
     format!("{}{}.", first.unwrap_or_default(), letters.as_str())
-}
-
-#[derive(Deserialize)]
-struct Counted {
-    events: i64,
-}
-
-/// From the audit, if this is the database that holds it.
-fn group_names() -> Result<Option<Finding>, Box<dyn Error>> {
-    let counted = query::rows::<Counted>(
-        "SELECT count(*) AS events FROM aadauth.sign_in_audit
-         WHERE occurred_at > now() - interval '1 day' AND outcome = 'refused'
-             AND checks @> '[{\"source\": \"names\"}]'",
-    )?;
-    let events = counted.first().map_or(0, |counted| counted.events);
-    Ok((events > 0).then(|| {
-        Finding::new(
-            Code::GroupNamesInTokens,
-            "the app registration's token configuration",
-            format!(
-                "{events} sign-ins of the last day were refused because their tokens had group names instead of object ids: \
-                 only object ids are compared."
-            ),
-            "Configure the groups claim to be emitted as Group ID (Token configuration, groups claim), or configure the \
-             directory (aadauth.credential).",
-        )
-    }))
 }

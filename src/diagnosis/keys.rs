@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use entra_api::read_ca_file;
 use entra_token::TokenVersion;
 
 use super::finding::{Code, Finding};
@@ -49,10 +48,6 @@ fn missing_or_old() -> Option<Finding> {
     if worker.is_none() {
         return Some(worker_not_running());
     }
-    // A consequence of the file, which has a finding of its own.
-    if settings::ca_file().is_some_and(|file| read_ca_file(&file).is_err()) {
-        return None;
-    }
     let because = match &problem {
         Some(problem) => format!(" The last attempt to renew them failed: {problem}."),
         None => String::new(),
@@ -77,7 +72,7 @@ fn missing_or_old() -> Option<Finding> {
     let hours = age.as_secs() / 3600;
     let (code, state) = if age > limit {
         (
-            Code::SigningKeysTooOld,
+            Code::SigningKeysMissing,
             format!(
                 "The signing keys are {hours} hours old; keys older than aadauth.signing_key_max_age are not used.{because}"
             ),
@@ -87,20 +82,16 @@ fn missing_or_old() -> Option<Finding> {
             Code::SigningKeysMissing,
             format!("There are no signing keys, so every token is refused.{because}"),
         )
-    } else if age >= keys::WARNING_AGE {
+    } else if age >= keys::WARNING_AGE || problem.is_some() {
         let left = (limit.as_secs() / 3600).saturating_sub(hours);
         (
-            Code::SigningKeysOld,
+            Code::SigningKeysNotRenewed,
             format!(
                 "The signing keys are {hours} hours old, and are used for {left} hours more.{because}"
             ),
         )
     } else {
-        problem.as_ref()?;
-        (
-            Code::SigningKeysNotRenewed,
-            format!("The signing keys are valid, but could not be renewed.{because}"),
-        )
+        return None;
     };
     Some(Finding::new(code, PLACE, state, remedy))
 }

@@ -1,8 +1,7 @@
 //! `aadauth.check_configuration`: problems of the server's configuration, and how to correct them.
 //!
-//! It reads files with the permissions of the server process, and settings as this session has them. Consequences of a
-//! finding are not reported separately. It changes nothing, makes no network requests in this process, and shows no
-//! secrets.
+//! It reads files with the permissions of the server process, and settings as this session has them. It
+//! changes nothing, makes no network requests in this process, and shows no secrets.
 
 mod audit;
 mod directory;
@@ -22,7 +21,7 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
 use crate::pg::privileges;
-use finding::{Code, Finding};
+use finding::Finding;
 use roles::Roles;
 
 extension_sql!(
@@ -86,32 +85,9 @@ fn findings() -> Result<Vec<Finding>, Box<dyn Error>> {
     findings.extend(hba::check(&roles)?);
     findings.extend(roles.check());
     findings.extend(keys::check());
-    findings.extend(directory::check()?);
+    findings.extend(directory::check());
     findings.extend(audit::check()?);
     findings.extend(sessions::check());
-    // It is the cause of these.
-    if findings
-        .iter()
-        .any(|finding| finding.code == Code::PreloadByPath)
-    {
-        findings.retain(|finding| {
-            !matches!(
-                finding.code,
-                Code::NetworkWorkerNotRunning
-                    | Code::AuditWorkerNotRunning
-                    | Code::RevocationsNotLoaded
-            )
-        });
-    }
-    // The same database is the cause of this one. That nobody can sign in (RevocationsNotLoaded) is still reported.
-    if findings.iter().any(|finding| {
-        matches!(
-            finding.code,
-            Code::AuditDatabaseMissing | Code::AuditDatabaseOwner | Code::AuditExtensionMissing
-        )
-    }) {
-        findings.retain(|finding| finding.code != Code::RevocationsNotRenewed);
-    }
     Ok(findings)
 }
 

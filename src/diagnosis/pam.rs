@@ -1,7 +1,5 @@
 //! The PAM service files.
 
-mod stack;
-
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
@@ -11,19 +9,17 @@ use crate::pg::pam as service;
 
 const DIRECTORY: &str = "/etc/pam.d";
 
-/// Checks the service files of the aadauth records of `pg_hba.conf`: of each, the service's name as written there, and
-/// the place.
-pub fn check(services: impl Iterator<Item = (String, String)>) -> Vec<Finding> {
-    let mut seen = BTreeSet::new();
-    let mut findings: Vec<Finding> = services
-        .filter_map(|(name, place)| {
-            let name = service::file_name(&name);
-            seen.insert(name.clone())
-                .then(|| check_service(&name, &place))?
-        })
+/// Checks the service files of the aadauth records of `pg_hba.conf`, by the services' names as written there.
+pub fn check(services: &[&str]) -> Vec<Finding> {
+    let names: BTreeSet<String> = services
+        .iter()
+        .map(|name| service::file_name(name))
         .collect();
-    let other = stack::parse("other", &|name| read(name).ok());
-    if stack::accepts_wrong_password(&other, "auth") {
+    let mut findings: Vec<Finding> = names
+        .iter()
+        .filter_map(|name| check_service(name))
+        .collect();
+    if read("other").is_ok_and(|file| permits_without_deny(&file)) {
         findings.push(Finding::new(
             Code::PamOtherAccepts,
             format!("{DIRECTORY}/other"),
@@ -35,86 +31,74 @@ pub fn check(services: impl Iterator<Item = (String, String)>) -> Vec<Finding> {
     findings
 }
 
-fn check_service(name: &str, place: &str) -> Option<Finding> {
-    let own = service::service();
-    if name != own && name != "aadauth" && is_versioned(name) {
-        return Some(Finding::new(
-            Code::PamServiceOfAnotherVersion,
-            place,
-            format!("The service {name} belongs to another major version than this server."),
-            format!("Write pamservice={own}, and reload."),
-        ));
-    }
-    let path = format!("{DIRECTORY}/{name}");
-    let library = service::library();
-    let remedy = format!(
-        "Run make install again, or install the package. The file must have two lines, \"auth required {library}\" and \
-         \"account required {library}\"."
-    );
-    let text = match read(name) {
-        Ok(text) => text,
-        Err(error) => {
-            return Some(Finding::new(
-                Code::PamFileMissing,
-                path,
-                format!(
-                    "The server cannot read it ({error}), so everyone is refused on records that name {name}."
-                ),
-                remedy,
-            ));
-        }
-    };
-    let lines = stack::parse(name, &|file| match file == name {
-        true => Some(text.clone()),
-        false => read(file).ok(),
-    });
-    let modules = |kind: &str| -> Vec<&str> {
-        let of_kind = lines.iter().filter(|line| line.kind == kind);
-        of_kind.map(|line| line.module.as_str()).collect()
-    };
-    for kind in ["auth", "account"] {
-        let named = modules(kind);
-        if !named.contains(&library.as_str()) {
-            let instead = match named.as_slice() {
-                [] => "no module".to_owned(),
-                named => named.join(", "),
-            };
-            return Some(Finding::new(
-                Code::PamFileOfAnotherLibrary,
-                path,
-                format!("For {kind} it names {instead}, not {library}, so everyone is refused."),
-                remedy,
-            ));
-        }
-    }
-    let others: BTreeSet<&str> = ["auth", "account"]
-        .into_iter()
-        .flat_map(modules)
-        .filter(|module| *module != library)
-        .collect();
-    let others: Vec<&str> = others.into_iter().collect();
-    (!others.is_empty()).then(|| {
-        Finding::new(
-            Code::PamFileWithOtherModules,
-            path,
+fn check_service(name: &str) -> Option<Finding> {
+    let (own, library) = (service::service(), service::library());
+    let (code, problem) = match read(name) {
+        Err(error) => (
+            Code::PamFileMissing,
             format!(
-                "It also names {}, whose results count as well. This library must still accept each sign-in, but those \
-                 modules may refuse some, and sign-ins are slower.",
-                others.join(", ")
+                "The server cannot read it ({error}), so {DIRECTORY}/other decides on the records that name this service."
             ),
-            remedy,
-        )
-    })
+        ),
+        Ok(file) if service::names_only(&file, &library) => return None,
+        Ok(_) => (
+            Code::PamFileOfAnotherLibrary,
+            format!(
+                "It does not consist of the two lines that name {library}, so everyone is refused on the records that name \
+                 this service, or other modules take part in the decision."
+            ),
+        ),
+    };
+    Some(Finding::new(
+        code,
+        format!("{DIRECTORY}/{name}"),
+        problem,
+        format!(
+            "Name the service of this version (pamservice={own}) in pg_hba.conf, and run make install again, or install the \
+             package. Its file must have two lines, \"auth required {library}\" and \"account required {library}\"."
+        ),
+    ))
 }
 
-/// Whether the name has a version, as the names that `make install` writes.
-fn is_versioned(name: &str) -> bool {
-    name.strip_prefix("aadauth-").is_some_and(|version| {
-        !version.is_empty() && version.bytes().all(|byte| byte.is_ascii_digit())
-    })
+/// Whether a service file names the module that accepts everyone, and not the one that refuses.
+fn permits_without_deny(file: &str) -> bool {
+    let names = |module| {
+        let lines = file.lines().filter_map(|line| line.split('#').next());
+        lines.into_iter().any(|line| line.contains(module))
+    };
+    names("pam_permit") && !names("pam_deny")
 }
 
 fn read(name: &str) -> io::Result<String> {
     let bytes = fs::read(format!("{DIRECTORY}/{name}"))?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_permits_has_no_deny() {
+        for (file, expected) in [
+            ("", false),
+            ("auth required pam_permit.so", true),
+            (
+                "auth required pam_warn.so\nauth\trequired\t/lib/security/pam_permit.so",
+                true,
+            ),
+            ("# auth required pam_permit.so", false),
+            (
+                "auth required pam_permit.so # not pam_deny.so\n#auth required pam_deny.so",
+                true,
+            ),
+            (
+                "auth required pam_permit.so\nauth required pam_deny.so",
+                false,
+            ),
+            ("@include common-auth\n@include common-account", false),
+        ] {
+            assert_eq!(permits_without_deny(file), expected, "{file}");
+        }
+    }
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::error::Error;
 
-use entra_token::{Audience, Mapping};
+use entra_token::Mapping;
 use pgrx::pg_sys;
 use pgrx::spi::quote_identifier;
 use serde::Deserialize;
@@ -22,7 +22,6 @@ struct Attributes {
     name: String,
     is_superuser: bool,
     may_log_in: bool,
-    is_expired: bool,
     has_password: bool,
     /// LOGIN or an attribute that a group role does not have.
     has_attributes: bool,
@@ -60,7 +59,6 @@ impl Roles {
             .collect();
         let attributes = query::rows::<Attributes>(
             "SELECT rolname AS name, rolsuper AS is_superuser, rolcanlogin AS may_log_in,
-                 coalesce(rolvaliduntil < now(), false) AS is_expired,
                  rolpassword IS NOT NULL AS has_password,
                  rolcanlogin OR rolsuper OR rolcreaterole OR rolcreatedb OR rolreplication OR rolbypassrls AS has_attributes
              FROM pg_authid ORDER BY rolname",
@@ -121,8 +119,6 @@ impl Roles {
             self.damaged(),
             self.of_another_tenant(),
             self.with_superuser(),
-            self.mfa_unprovable(),
-            self.that_cannot_sign_in(),
             self.with_password(),
             self.without_administrator(),
         ];
@@ -192,31 +188,6 @@ impl Roles {
             |role| role.attributes.is_superuser,
             "Anyone with a token of the principal is a superuser, without any limit inside the server.",
             "Grant the role the privileges that it needs, and run ALTER ROLE ... NOSUPERUSER.",
-        )
-    }
-
-    fn mfa_unprovable(&self) -> Option<Finding> {
-        let audiences = settings::audiences();
-        let is_v2 = |audience: &Audience| matches!(audience, Audience::ApplicationId(_));
-        if audiences.is_empty() || !audiences.iter().all(is_v2) {
-            return None;
-        }
-        self.for_roles(
-            Code::MfaUnprovable,
-            |role| matches!(&role.mapping, Ok(Some(mapping)) if mapping.mfa),
-            "Multi-factor authentication is required, which only tokens of version 1 can prove, but aadauth.audience has only \
-             application ids, as tokens of version 2 have.",
-            "Configure the app registration to issue tokens of version 1, and add its application ID URI to \
-             aadauth.audience; or require MFA by a Conditional Access policy instead of the label.",
-        )
-    }
-
-    fn that_cannot_sign_in(&self) -> Option<Finding> {
-        self.for_roles(
-            Code::RoleCannotSignIn,
-            |role| !role.attributes.may_log_in || role.attributes.is_expired,
-            "It is NOLOGIN, or its VALID UNTIL has passed, so sign-ins are refused.",
-            "Run ALTER ROLE ... LOGIN or ALTER ROLE ... VALID UNTIL; or clear the label if the role must not sign in.",
         )
     }
 

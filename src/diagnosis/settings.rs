@@ -2,7 +2,6 @@
 
 use std::error::Error;
 
-use entra_api::read_ca_file;
 use entra_token::{Audience, Cloud};
 use serde::Deserialize;
 
@@ -18,13 +17,13 @@ pub fn check() -> Result<Vec<Finding>, Box<dyn Error>> {
         findings.extend(tenant());
         findings.extend(audience());
         findings.extend(authority());
-        findings.extend(ca_file());
         findings.extend(require_tls());
     }
     Ok(findings)
 }
 
-/// A setting in a file that the server does not accept (`pg_file_settings`).
+/// A setting in a file that the server does not accept (`pg_file_settings`). Those that wait for a restart are in
+/// `pg_settings`.
 #[derive(Deserialize)]
 struct Invalid {
     file: Option<String>,
@@ -34,13 +33,12 @@ struct Invalid {
     error: String,
 }
 
-/// The only aadauth setting that a reload does not change.
-const HBA_FILE: &str = "aadauth.hba_file";
-
 fn invalid() -> Result<Vec<Finding>, Box<dyn Error>> {
     let invalid = query::rows::<Invalid>(
         "SELECT sourcefile AS file, sourceline AS line, name, setting, error FROM pg_file_settings
-         WHERE error IS NOT NULL AND (name ILIKE 'aadauth.%' OR name ILIKE 'pgaadauth.%') ORDER BY seqno",
+         WHERE error IS NOT NULL AND (name ILIKE 'aadauth.%' OR name ILIKE 'pgaadauth.%')
+             AND lower(name) NOT IN (SELECT name FROM pg_settings WHERE pending_restart)
+         ORDER BY seqno",
     )?;
     Ok(invalid
         .into_iter()
@@ -52,14 +50,6 @@ fn invalid() -> Result<Vec<Finding>, Box<dyn Error>> {
             };
             let value = setting.unwrap_or_default();
             let objection = guc::check_error(&name, &value);
-            if name.eq_ignore_ascii_case(HBA_FILE) && objection.is_none() {
-                return Finding::new(
-                    Code::RestartPending,
-                    place,
-                    format!("The server is running with another value of {name}, which is only read when the server starts."),
-                    "Restart the server.",
-                );
-            }
             // The value may be a secret that belongs in a file.
             let shown = match name.ends_with("_file") || name.ends_with("_proxy") {
                 true => String::new(),
@@ -130,29 +120,17 @@ fn audience() -> Option<Finding> {
         ));
     }
     let authority = settings::authority();
-    let of = |cloud: Cloud| {
-        let own = cloud.ossrdbms();
-        audiences
-            .iter()
-            .find(|audience| own.contains(audience) || is_same(audience, &own))
-    };
-    let other = Cloud::ALL
-        .into_iter()
-        .filter(|cloud| *cloud != authority.cloud)
-        .find_map(|cloud| of(cloud).map(|audience| (cloud, audience)));
-    if let Some((cloud, audience)) = other {
-        return Some(Finding::new(
-            Code::AudienceOfAnotherCloud,
-            PLACE,
-            format!(
-                "{audience} is Azure's database resource of the cloud {cloud}, but aadauth.cloud is {}.",
-                authority.cloud
-            ),
-            "Set aadauth.cloud to the tenant's cloud, or name this server's own app registration.",
-        ));
-    }
     // An emulator's tokens are not valid elsewhere.
-    let shared = of(authority.cloud).filter(|_| authority.host.is_none())?;
+    if authority.host.is_some() {
+        return None;
+    }
+    // With or without a trailing slash.
+    let azure = authority.cloud.ossrdbms();
+    let is_shared = |audience: &&Audience| {
+        let text = audience.to_string();
+        azure.contains(audience) || azure.iter().any(|resource| resource.matches(&text))
+    };
+    let shared = audiences.iter().find(is_shared)?;
     Some(Finding::new(
         Code::AudienceShared,
         PLACE,
@@ -165,28 +143,11 @@ fn audience() -> Option<Finding> {
     ))
 }
 
-/// Ignores one trailing slash.
-fn is_same(audience: &Audience, known: &[Audience]) -> bool {
-    known
-        .iter()
-        .any(|known| known.matches(&audience.to_string()))
-}
-
 fn authority() -> Option<Finding> {
     const PLACE: &str = "aadauth.authority_host";
     let host = settings::authority().host?;
     let is_microsoft = Cloud::ALL.into_iter().any(|cloud| cloud.login() == host);
-    Some(if is_microsoft {
-        Finding::new(
-            Code::AuthorityHostOfMicrosoft,
-            PLACE,
-            format!(
-                "With {host} as aadauth.authority_host, tokens of version 1 are refused, because their issuer is another \
-                 host."
-            ),
-            "Remove aadauth.authority_host, set aadauth.cloud to the tenant's cloud, and reload.",
-        )
-    } else {
+    (!is_microsoft).then(|| {
         Finding::new(
             Code::AuthorityNotMicrosoft,
             PLACE,
@@ -197,17 +158,6 @@ fn authority() -> Option<Finding> {
             "Remove aadauth.authority_host, and reload.",
         )
     })
-}
-
-fn ca_file() -> Option<Finding> {
-    let error = read_ca_file(&settings::ca_file()?).err()?;
-    Some(Finding::new(
-        Code::CaFileUnusable,
-        "aadauth.ca_file",
-        format!("{error}, so signing keys cannot be fetched."),
-        "Name a PEM file of CA certificates that the server can read, or unset aadauth.ca_file to use the system's, and \
-         reload.",
-    ))
 }
 
 fn require_tls() -> Option<Finding> {

@@ -68,7 +68,7 @@ pub fn prewarm() {
 }
 
 /// Whether the service file has our two lines and no other line that libpam reads.
-fn names_only(file: &str, library: &str) -> bool {
+pub fn names_only(file: &str, library: &str) -> bool {
     let mut kinds: Vec<&str> = Vec::new();
     for line in file.lines() {
         let mut words = line.split_whitespace();

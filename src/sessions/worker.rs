@@ -50,8 +50,11 @@ pub fn run() {
         last_logged: None,
     };
     while !worker::stop_requested() {
-        if worker::reload_if_requested() && settings::database() != watch.database {
-            return;
+        if worker::reload_if_requested() {
+            if settings::database() != watch.database {
+                return;
+            }
+            watch.due = Instant::now();
         }
         let pause = watch.step().min(expire());
         if !worker::stop_requested() && !worker::reload_requested() {

@@ -19,7 +19,7 @@ pub use directory::{
     group_sync_interval, group_sync_is_enabled, http, missing_for_directory,
 };
 pub use general::{
-    Authentication, audiences, authentication, authority, ca_file, clock_skew, database, hba_file,
+    Authentication, audiences, authentication, authority, clock_skew, database, hba_file,
     jwks_file, policy, require_tls, signing_key_max_age, signing_key_refresh_cooldown,
     signing_key_refresh_interval, tenant,
 };

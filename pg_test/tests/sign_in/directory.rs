@@ -26,6 +26,10 @@ pub const TESTS: &[Test] = &[
         members::not_configured,
     ),
     (
+        "names_of_groups_in_a_token_are_not_compared",
+        members::names_in_the_claim,
+    ),
+    (
         "members_in_the_cache_sign_in_while_graph_is_away",
         cache::graph_away,
     ),

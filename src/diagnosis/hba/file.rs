@@ -1,8 +1,8 @@
-//! The records of the file in force.
+//! The records of an HBA file.
 
 use std::error::Error;
 
-use serde::Deserialize;
+use pgrx::prelude::*;
 
 use super::rule::Rule;
 use crate::diagnosis::query;
@@ -17,27 +17,20 @@ pub fn is_own(rule: &Rule) -> bool {
 /// The records in the file, which the server may not have loaded yet.
 pub struct File {
     pub path: String,
-    pub has_tls: bool,
     pub rules: Vec<Rule>,
 }
 
-#[derive(Deserialize)]
-struct Server {
-    hba_file: String,
-    ssl: bool,
-}
-
 impl File {
+    /// The file in force.
     pub fn read() -> Result<File, Box<dyn Error>> {
-        let server = query::rows::<Server>(
-            "SELECT current_setting('hba_file') AS hba_file, current_setting('ssl')::boolean AS ssl",
-        )?;
-        let server = server.into_iter().next().ok_or("no answer")?;
-        Ok(File {
-            path: server.hba_file,
-            has_tls: server.ssl,
-            rules: query::rows("SELECT * FROM pg_hba_file_rules")?,
-        })
+        let path = Spi::get_one("SELECT current_setting('hba_file')")?;
+        File::of_view(path.ok_or("no answer")?)
+    }
+
+    /// The file that the view `pg_hba_file_rules` shows.
+    pub fn of_view(path: String) -> Result<File, Box<dyn Error>> {
+        let rules = query::rows("SELECT * FROM pg_hba_file_rules")?;
+        Ok(File { path, rules })
     }
 
     /// The valid records.
@@ -45,12 +38,10 @@ impl File {
         self.rules.iter().filter(|rule| rule.auth_method.is_some())
     }
 
-    /// The PAM services of aadauth records, as written there, and the place of each.
-    pub fn pam_services(&self) -> impl Iterator<Item = (String, String)> {
-        self.records().filter_map(|rule| {
-            let service = rule.pam_service()?;
-            service::is_ours(service).then(|| (service.to_owned(), self.place(rule)))
-        })
+    /// The PAM services of aadauth records, as written there.
+    pub fn pam_services(&self) -> impl Iterator<Item = &str> {
+        let services = self.records().filter_map(Rule::pam_service);
+        services.filter(|service| service::is_ours(service))
     }
 
     pub fn place(&self, rule: &Rule) -> String {

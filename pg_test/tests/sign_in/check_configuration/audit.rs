@@ -7,12 +7,6 @@ use crate::rig::{Rig, installed_library};
 
 const MISTAKES: &[BySql] = &[
     BySql {
-        plant: "CREATE ROLE owner; ALTER DATABASE postgres OWNER TO owner",
-        undo: "ALTER DATABASE postgres OWNER TO postgres; DROP ROLE owner",
-        code: "audit-database-owner",
-        says: &["aadauth.database", "\"postgres\"", "ALTER DATABASE"],
-    },
-    BySql {
         plant: "CREATE ROLE owner; ALTER TABLE aadauth.sign_in_audit OWNER TO owner",
         undo: "ALTER TABLE aadauth.sign_in_audit OWNER TO postgres; DROP ROLE owner",
         code: "audit-database-owner",
@@ -35,15 +29,34 @@ const MISTAKES: &[BySql] = &[
 pub fn mistakes(rig: &Rig) -> Result<()> {
     let mut server = good_server(rig, "check-audit", |plan| plan)?;
     plant_by_sql(&server, MISTAKES)?;
+    server.sql("CREATE ROLE owner; ALTER DATABASE postgres OWNER TO owner")?;
+    server.reload()?;
+    let says: &[&str] = &["aadauth.database", "\"postgres\""];
+    expect(
+        &server,
+        "another owner",
+        &[
+            ("audit-database-owner", says),
+            ("revocations-not-renewed", says),
+        ],
+    )?;
+    server.sql("ALTER DATABASE postgres OWNER TO postgres; DROP ROLE owner")?;
+    server.reload()?;
+    expect_silence(&server, "the owner is back")?;
     server.sql("CREATE DATABASE bare")?;
-    for (database, code) in [
-        ("bare", "audit-extension-missing"),
-        ("nowhere", "audit-database-missing"),
-    ] {
-        server.configure(&[("aadauth.database", Some(database))])?;
-        let quoted = format!("\"{database}\"");
-        expect(&server, database, &[(code, &["aadauth.database", &quoted])])?;
-    }
+    server.configure(&[("aadauth.database", Some("bare"))])?;
+    let says: &[&str] = &["aadauth.database", "\"bare\""];
+    expect(&server, "bare", &[("audit-extension-missing", says)])?;
+    server.configure(&[("aadauth.database", Some("nowhere"))])?;
+    let says: &[&str] = &["aadauth.database", "\"nowhere\""];
+    expect(
+        &server,
+        "nowhere",
+        &[
+            ("audit-database-missing", says),
+            ("revocations-not-renewed", says),
+        ],
+    )?;
     server.configure(&[("aadauth.database", None)])?;
     expect_silence(&server, "with the database")
 }
@@ -60,32 +73,15 @@ pub fn spool(rig: &Rig) -> Result<()> {
     // What waits since an earlier start.
     let name = format!("aadauth/spool/{}.jsonl", Uuid::new_v4());
     let waiting = server.data().join(name);
-    for (length, refused, found) in [
-        (
-            200,
-            false,
-            (
-                "audit-spool-filling",
-                &["aadauth.audit_spool_limit", "200 kB of 256 kB"][..],
-            ),
-        ),
-        (
-            300,
-            true,
-            (
-                "audit-events-not-written",
-                &["1 events", "300 kB of 256 kB"][..],
-            ),
-        ),
-    ] {
-        std::fs::write(&waiting, vec![b'x'; length * 1024])?;
-        give_to_server(&waiting)?;
-        server.restart()?;
-        if refused {
-            rig.sign_in(&server, "someone", "no token")?;
-        }
-        expect(&server, "a spool that fills", &[missing, found])?;
-    }
+    std::fs::write(&waiting, vec![b'x'; 300 * 1024])?;
+    give_to_server(&waiting)?;
+    server.restart()?;
+    rig.sign_in(&server, "someone", "no token")?;
+    let not_written: (&str, &[&str]) = (
+        "audit-events-not-written",
+        &["1 events", "300 kB of 256 kB"],
+    );
+    expect(&server, "a spool that is full", &[missing, not_written])?;
     server.configure(&[("aadauth.database", None)])?;
     server.wait_for_log(0, "lines of the audit spool that are not events")?;
     rig.sign_in(&server, "someone", "no token")?;
@@ -100,7 +96,7 @@ pub fn workers(rig: &Rig) -> Result<()> {
         "no room for workers",
         &[
             ("network-worker-not-running", &["max_worker_processes"]),
-            ("audit-worker-not-running", &["max_worker_processes"]),
+            ("audit-not-recorded", &["max_worker_processes"]),
             ("revocations-not-loaded", &["max_worker_processes"]),
         ],
     )?;

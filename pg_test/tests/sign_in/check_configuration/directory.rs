@@ -1,8 +1,7 @@
 use pg_test::Result;
-use serde_json::json;
 
 use super::expect;
-use crate::directory_server::{ALICE, SERVER_SECRET, set_mode};
+use crate::directory_server::{SERVER_SECRET, set_mode};
 use crate::rig::Rig;
 
 /// A server that asks an emulator has this finding anyway.
@@ -61,7 +60,7 @@ pub fn mistakes(rig: &Rig) -> Result<()> {
         &own.server,
         "a wrong secret",
         &[
-            ("directory-credential-refused", &["AADSTS7000215"]),
+            ("directory-credential-unusable", &["AADSTS7000215"]),
             EMULATED,
         ],
     )?;
@@ -78,7 +77,7 @@ pub fn mistakes(rig: &Rig) -> Result<()> {
         "an application without permissions",
         &[
             (
-                "directory-permission-missing",
+                "directory-not-answering",
                 &[
                     "User.Read.All",
                     "GroupMember.Read.All",
@@ -116,34 +115,8 @@ pub fn mistakes(rig: &Rig) -> Result<()> {
         &own.server,
         "group sync without a directory",
         &[
+            ("directory-incomplete", &["pgaadauth.enable_group_sync"]),
             EMULATED,
-            (
-                "group-sync-without-directory",
-                &["pgaadauth.enable_group_sync"],
-            ),
-        ],
-    )
-}
-
-pub fn group_names(rig: &Rig) -> Result<()> {
-    let mut own = rig.directory_server("check-group-names")?;
-    let named = own
-        .token(crate::rig::Subject::User(ALICE.to_owned()))
-        .claim("groups", json!(["dba", "analysts"]))
-        .text()?;
-    // The claim has names, so the directory is asked.
-    own.accepted("dba", &named)?;
-    expect(&own.server, "with a directory", &[EMULATED])?;
-    own.server
-        .configure(&[("aadauth.credential", Some("none"))])?;
-    let source = own.refused("dba", &named, "groups-unknown")?;
-    crate::rig::ensure(source == "names", || source)?;
-    expect(
-        &own.server,
-        "without",
-        &[
-            EMULATED,
-            ("group-names-in-tokens", &["1 sign-ins", "Group ID"]),
         ],
     )
 }

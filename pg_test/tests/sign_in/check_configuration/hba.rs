@@ -25,13 +25,33 @@ const MISTAKES: &[Mistake] = &[
         &["pg_hba.conf"],
     ),
     (
-        &["host all all all trust", OURS],
+        &["host all all all scram-sha-256", OURS],
         "hba-line-before",
-        &["line 2", "trust", "\"someone\"", "Move line 3 above line 2"],
+        &[
+            "line 2",
+            "scram-sha-256",
+            "all roles",
+            "Move line 3 above line 2",
+        ],
     ),
-    // Clients without TLS come by that one.
+    (
+        &["hostssl all someone all password", OURS],
+        "hba-line-before",
+        &["line 2", "the mapped roles \"someone\""],
+    ),
+    (
+        &["hostssl all /^some all scram-sha-256", OURS],
+        "hba-line-before",
+        &["roles that match \"/^some\""],
+    ),
+    // In all sessions without TLS, and in all sessions without the library.
     (
         &[OURS, "host all all all trust"],
+        "hba-line-open-without-library",
+        &["line 3", "trust", "all roles"],
+    ),
+    (
+        &[OURS, "host all someone 10.0.0.0/8 trust"],
         "hba-line-open-without-library",
         &["line 3", "trust", "\"someone\""],
     ),
@@ -39,7 +59,7 @@ const MISTAKES: &[Mistake] = &[
     (
         &["host all all 127.0.0.1/32 scram-sha-256", OURS],
         "hba-line-before",
-        &["scram-sha-256", "\"someone\""],
+        &["scram-sha-256", "all roles"],
     ),
     (
         &[
@@ -57,7 +77,7 @@ const MISTAKES: &[Mistake] = &[
     (
         &["hostssl all all all pam pamservice=login", OURS],
         "hba-line-before",
-        &["pam", "\"someone\""],
+        &["pam", "all roles"],
     ),
     (
         &["hostssl all all all", OURS],
@@ -75,14 +95,9 @@ const MISTAKES: &[Mistake] = &[
         &["hostnossl"],
     ),
     (
-        &["hostssl all somebody_else all pam pamservice=aadauth-{major}"],
-        "hba-role-without-line",
-        &["\"someone\""],
-    ),
-    (
         &["hostssl all all all pam pamservice=aadauth-99"],
-        "pam-service-of-another-version",
-        &["line 2", "pamservice=aadauth-{major}"],
+        "pam-file-missing",
+        &["/etc/pam.d/aadauth-99", "pamservice=aadauth-{major}"],
     ),
 ];
 
@@ -95,15 +110,16 @@ const FINE: &[&[&str]] = &[
     &["hostnossl all all all scram-sha-256", OURS],
     &["host replication all all scram-sha-256", OURS],
     &["hostssl sameuser local_only all cert", OURS],
-    &[OURS, "hostssl all all all trust"],
+    &[OURS, "hostssl all all all scram-sha-256"],
+    &[
+        OURS,
+        "host all,replication all all reject",
+        "hostssl all all all trust",
+    ],
     &[OURS, "host all local_only all trust"],
     &[
         "hostssl all all ::1/128 pam pamservice=AADAUTH-{major}",
         OURS,
-    ],
-    &[
-        "hostssl all all 10.0.0.0/8 scram-sha-256",
-        "hostssl all all 127.0.0.1/32 pam pamservice=aadauth-{major}",
     ],
 ];
 
@@ -127,7 +143,13 @@ pub fn mistakes(rig: &Rig) -> Result<()> {
     expect(
         &server,
         "with nobody mapped",
-        &[("hba-line-before", &["of all roles"])],
+        &[
+            ("hba-line-before", &["for all roles"]),
+            (
+                "hba-line-open-without-library",
+                &["lets in all roles without a token"],
+            ),
+        ],
     )
 }
 

@@ -28,6 +28,19 @@ pub fn mistakes(rig: &Rig) -> Result<()> {
     })?;
     expect(&server, "good keys", &[EMULATED])?;
 
+    server.configure(&[("aadauth.ca_file", Some("/nowhere/ca.pem"))])?;
+    expect(
+        &server,
+        "no certificates",
+        &[
+            EMULATED,
+            (
+                "signing-keys-not-renewed",
+                &["/nowhere/ca.pem", "No such file"],
+            ),
+        ],
+    )?;
+
     // Another file of the same certificates makes the worker fetch at once.
     emulator.stop()?;
     let copy = rig.run().path().join("check-keys-ca.pem");
@@ -41,7 +54,7 @@ pub fn mistakes(rig: &Rig) -> Result<()> {
             EMULATED,
             (
                 "signing-keys-not-renewed",
-                &[authority.as_str(), "could not be renewed"],
+                &[authority.as_str(), "attempt to renew them failed"],
             ),
         ],
     )?;
@@ -54,7 +67,10 @@ pub fn mistakes(rig: &Rig) -> Result<()> {
         "keys of the day before yesterday",
         &[
             EMULATED,
-            ("signing-keys-old", &["48 hours old", "120 hours more"]),
+            (
+                "signing-keys-not-renewed",
+                &["48 hours old", "120 hours more"],
+            ),
         ],
     )?;
     server.configure(&[("aadauth.signing_key_max_age", Some("1d"))])?;
@@ -62,7 +78,7 @@ pub fn mistakes(rig: &Rig) -> Result<()> {
         &server,
         "keys that are too old",
         &[
-            ("signing-keys-too-old", &["48 hours old", "are not used"]),
+            ("signing-keys-missing", &["48 hours old", "are not used"]),
             EMULATED,
         ],
     )?;

@@ -9,30 +9,6 @@ use crate::rig::{OUR_LINES, Rig};
 
 const OURS: &str = OUR_LINES[0];
 
-/// The end of a line below the tests' own, what must be found, and what it says.
-const MISTAKES: &[(&str, &str, &[&str])] = &[
-    (
-        "issuer={authority}/v2.0 scope=x",
-        "oauth-without-delegation",
-        &["line 2", "delegate_ident_mapping=1"],
-    ),
-    (
-        "issuer=https://login.microsoftonline.com/common/v2.0 scope=x delegate_ident_mapping=1",
-        "oauth-issuer-not-served",
-        &["line 2", "common", "issuer={authority}/v2.0"],
-    ),
-    (
-        "issuer={authority} scope=x delegate_ident_mapping=1",
-        "oauth-issuer-not-served",
-        &["issuer={authority}/v2.0"],
-    ),
-    (
-        "issuer=https://localhost:1/{tenant}/v2.0 scope=x delegate_ident_mapping=1",
-        "oauth-issuer-not-served",
-        &["https://localhost:1/"],
-    ),
-];
-
 /// Of the tenant's issuers, one that knows nothing of a path, and one that does.
 const FINE: &[&str] = &[
     "issuer={authority}/v2.0 scope=x delegate_ident_mapping=1",
@@ -55,13 +31,17 @@ pub fn mistakes(rig: &Rig) -> Result<()> {
         )
         .replace("{tenant}", TENANT)
     };
-    for (end, code, says) in MISTAKES {
-        let line = filled(&format!("hostssl all all all oauth {end}"));
-        server.set_hba(&[&line])?;
-        let says: Vec<String> = says.iter().map(|text| filled(text)).collect();
-        let says: Vec<&str> = says.iter().map(String::as_str).collect();
-        expect(&server, &line, &[(code, &says)])?;
-    }
+    server.set_hba(&[&filled(
+        "hostssl all all all oauth issuer={authority}/v2.0 scope=x",
+    )])?;
+    expect(
+        &server,
+        "no delegation",
+        &[(
+            "oauth-without-delegation",
+            &["line 2", "delegate_ident_mapping=1"],
+        )],
+    )?;
     for end in FINE {
         let line = filled(&format!("hostssl all all all oauth {end}"));
         server.set_hba(&[&line])?;
@@ -74,24 +54,14 @@ pub fn mistakes(rig: &Rig) -> Result<()> {
         "host",
         &[("hba-line-without-tls", &["line 2", "hostssl"])],
     )?;
-    server.set_hba(&[&format!(
-        "hostssl all {}",
-        good.replacen("all", "somebody_else", 1)
-    )])?;
-    expect(
-        &server,
-        "others",
-        &[("hba-role-without-line", &["\"someone\""])],
-    )?;
 
     let other = good.replace("delegate_ident_mapping=1", "validator=other");
     server.configure(&[("oauth_validator_libraries", Some("aadauth, other"))])?;
-    let says = &["line 2", "\"other\"", "\"someone\"", "validator=aadauth"][..];
     server.set_hba(&[&format!("hostssl all {other}"), OURS])?;
     expect(
         &server,
         "another validator",
-        &[("oauth-of-another-validator", says)],
+        &[("hba-line-before", &["line 2", "(oauth)", "all roles"])],
     )?;
     server.set_hba(&[OURS, &format!("hostssl all {other}")])?;
     expect_silence(&server, "another validator, after ours")?;
@@ -103,14 +73,10 @@ pub fn mistakes(rig: &Rig) -> Result<()> {
 
     server.set_hba(&[&format!("hostssl all {good} validator=aadauth"), OURS])?;
     expect_silence(&server, "both methods")?;
-    let says = &["line 2", "oauth_validator_libraries = 'aadauth'"][..];
+    let says = &["line 2", "oauth_validator_libraries"][..];
     for libraries in [Some("other"), None] {
         server.configure(&[("oauth_validator_libraries", libraries)])?;
-        expect(
-            &server,
-            "not allowed",
-            &[("oauth-validator-not-allowed", says)],
-        )?;
+        expect(&server, "not allowed", &[("hba-line-invalid", says)])?;
     }
     Ok(())
 }

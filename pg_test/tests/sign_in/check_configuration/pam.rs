@@ -35,38 +35,21 @@ pub fn mistakes(rig: &Rig) -> Result<()> {
         &[("pam-file-missing", &["Permission denied"])],
     )?;
 
-    for (content, code, says) in [
-        (
-            "auth required pam_permit.so\naccount required pam_permit.so\n".to_owned(),
-            "pam-file-of-another-library",
-            "pam_permit.so",
-        ),
-        (
-            good.replace(&library, "/usr/lib/postgresql/99/lib/aadauth.so"),
-            "pam-file-of-another-library",
-            "/usr/lib/postgresql/99/lib/aadauth.so",
-        ),
-        (
-            format!("auth required {library}\n"),
-            "pam-file-of-another-library",
-            "For account it names no module",
-        ),
-        (
-            format!("{good}auth optional pam_permit.so\n"),
-            "pam-file-with-other-modules",
-            "pam_permit.so",
-        ),
-        (
-            format!("{good}@include common-account\n"),
-            "pam-file-with-other-modules",
-            "pam_unix.so",
-        ),
+    for content in [
+        "auth required pam_permit.so\naccount required pam_permit.so\n".to_owned(),
+        good.replace(&library, "/usr/lib/postgresql/99/lib/aadauth.so"),
+        format!("auth required {library}\n"),
+        format!("{good}auth optional pam_permit.so\n"),
+        format!("{good}@include common-account\n"),
     ] {
         directory.write(file, &content)?;
         expect(
             &server,
             &content,
-            &[(code, &["/etc/pam.d/aadauth-{major}", says])],
+            &[(
+                "pam-file-of-another-library",
+                &["/etc/pam.d/aadauth-{major}", &library],
+            )],
         )?;
         directory.write(file, &good)?;
         expect_silence(&server, "the file is back")?;

@@ -47,25 +47,6 @@ const MISTAKES: &[Mistake] = &[
         &["aadauth.audience"],
     ),
     (
-        &[(
-            "aadauth.audience",
-            Some("https://ossrdbms-aad.database.usgovcloudapi.net/"),
-        )],
-        "audience-of-another-cloud",
-        &["usgov", "aadauth.cloud is public"],
-    ),
-    (
-        &[
-            (
-                "aadauth.audience",
-                Some("123cd850-d9df-40bd-94d5-c9f07b7fa203"),
-            ),
-            ("aadauth.cloud", Some("china")),
-        ],
-        "audience-of-another-cloud",
-        &["public", "aadauth.cloud is china"],
-    ),
-    (
         &[("aadauth.audience", Some("api://own, ossrdbms"))],
         "audience-shared",
         &[
@@ -88,24 +69,10 @@ const MISTAKES: &[Mistake] = &[
         &[],
     ),
     (
-        &[(
-            "aadauth.authority_host",
-            Some("https://login.microsoftonline.com"),
-        )],
-        "authority-host-of-microsoft",
-        &["version 1"],
-    ),
-    (
-        &[("aadauth.ca_file", Some("/nowhere/ca.pem"))],
-        "ca-file-unusable",
-        &["/nowhere/ca.pem", "No such file"],
-    ),
-    (
         &[("aadauth.require_tls", Some("off"))],
         "tokens-without-tls",
         &["aadauth.require_tls"],
     ),
-    (&[("ssl", Some("off"))], "tls-off", &["hostssl line 2"]),
 ];
 
 pub fn mistakes(rig: &Rig) -> Result<()> {
@@ -125,22 +92,15 @@ pub fn mistakes(rig: &Rig) -> Result<()> {
         server.configure(&undo)?;
         expect_silence(&server, &format!("{changes:?} undone"))?;
     }
-    Ok(())
-}
-
-pub fn ca_file(rig: &Rig) -> Result<()> {
-    let mut server = good_server(rig, "check-ca-file", |plan| plan)?;
-    let file = rig.run().path().join("no-certificates.pem");
-    let path = file.display().to_string();
-    std::fs::write(&file, "nothing\n")?;
-    server.configure(&[("aadauth.ca_file", Some(&path))])?;
+    server.configure(&[("ssl", Some("off"))])?;
     expect(
         &server,
-        "a file without certificates",
-        &[("ca-file-unusable", &[path.as_str(), "holds no certificate"])],
-    )?;
-    std::fs::copy(rig.emulator.authorities(), &file)?;
-    expect_silence(&server, "a file with certificates")
+        "without TLS",
+        &[
+            ("hba-line-invalid", &["line 2", "SSL is disabled"]),
+            ("hba-line-invalid", &["line 3", "SSL is disabled"]),
+        ],
+    )
 }
 
 /// A secret that was put where none belongs is not shown.

@@ -195,3 +195,17 @@ pub fn not_configured(rig: &Rig) -> Result<()> {
         own.requests_during(|| own.refused("dba", &alice, "groups-unknown").map(drop))?;
     ensure(requests == 0, || format!("{requests} requests"))
 }
+
+/// Only object ids are compared; names are as good as no claim.
+pub fn names_in_the_claim(rig: &Rig) -> Result<()> {
+    let mut own = rig.directory_server("group-names")?;
+    let named = own
+        .token(Subject::User(ALICE.to_owned()))
+        .claim("groups", json!(["dba", "analysts"]))
+        .text()?;
+    own.accepted("dba", &named)?;
+    own.server
+        .configure(&[("aadauth.credential", Some("none"))])?;
+    let source = own.refused("dba", &named, "groups-unknown")?;
+    ensure(source == "names", || source)
+}
