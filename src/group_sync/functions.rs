@@ -11,6 +11,7 @@ use crate::pg::name::Name;
 use crate::pg::{latch, privileges, server, snapshot};
 use crate::shared::group_sync::{Reply, Ticket};
 use crate::shared::shmem;
+use crate::shared::workers::Worker;
 use crate::{clock, principals, settings};
 
 /// How long a worker may take to become ready after its start, or after group sync is turned on.
@@ -88,8 +89,8 @@ fn request_run() -> Result<Ticket, SyncError> {
     let until = Instant::now() + START_TIMEOUT;
     loop {
         match shmem::change_sync(|state| state.ask()) {
-            Ok((ticket, worker)) => {
-                worker.wake();
+            Ok(ticket) => {
+                shmem::worker(Worker::GroupSync).wake();
                 return Ok(ticket);
             }
             Err(problem) if Instant::now() >= until => return Err(SyncError::NotReady(problem)),

@@ -15,7 +15,9 @@ use crate::background::schedule::Schedule;
 use crate::pg::latch::Process;
 use crate::pg::log::{self, Level};
 use crate::pg::{exit, server, worker};
-use crate::shared::shmem::{self, ConnectFailures};
+use crate::shared::group_sync::SyncState;
+use crate::shared::shmem;
+use crate::shared::workers::Worker;
 use crate::{clock, group_sync, settings};
 
 /// How long the worker sleeps at most.
@@ -25,12 +27,13 @@ const RETRY: Duration = Duration::from_secs(10);
 
 /// Runs until SIGTERM, or until group sync is turned off or another database is configured.
 pub fn run() {
-    exit::before_exit(|| shmem::change_sync(|state| state.unregister_worker()));
-    shmem::change_sync(|state| state.register_worker(Process::own()));
+    exit::before_exit(|| shmem::change_sync(SyncState::restart));
+    shmem::change_sync(SyncState::restart);
+    shmem::worker(Worker::GroupSync).set_process(Process::own());
     let Some(setup) = wait_until_enabled() else {
         return;
     };
-    database::connect(&setup.database, &ConnectFailures::GROUP_SYNC);
+    database::connect(Worker::GroupSync, &setup.database);
     let now = Instant::now();
     let mut sync = Sync {
         setup,
@@ -80,9 +83,8 @@ fn wait_until_enabled() -> Option<Setup> {
             continue;
         }
         let detail = "Group memberships are not updated. The previous log line has the reason.";
-        let failures = ConnectFailures::GROUP_SYNC;
         let (what, idle) = ("synchronize groups", || MAX_PAUSE);
-        if !database::wait_to_connect(&failures, what, detail, idle) {
+        if !database::wait_to_connect(Worker::GroupSync, what, detail, idle) {
             return None;
         }
         // A reload ends the wait early.

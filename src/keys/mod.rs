@@ -19,6 +19,7 @@ use crate::shared::keys::table::{
     Awaited, ClockCheck, KeyPolicy, KeyTable, Lookup, REFRESH_TIMEOUT, RefreshRequest,
 };
 use crate::shared::shmem;
+use crate::shared::workers::Worker;
 use crate::{clock, settings};
 
 /// The generation of the keys at this process's last [`find`]; `u64::MAX` before the first.
@@ -29,12 +30,21 @@ static SEEN: AtomicU64 = AtomicU64::new(u64::MAX);
 /// Holds a lock while it copies the key, and waits for nothing else.
 pub fn find(version: TokenVersion, issuer: &str, key_id: &str) -> Lookup {
     let Some(policy) = policy() else {
-        return Lookup::Unavailable(Reason::SigningKeysUnavailable);
+        return Lookup::Unavailable;
     };
     shmem::keys(|table| {
         SEEN.store(table.generation(), Ordering::Relaxed);
         table.lookup(&policy, version, issuer, key_id)
     })
+}
+
+/// Why [`find`] found no keys at all: `signing-keys-unavailable` or `worker-not-running`.
+pub fn why_unavailable() -> Reason {
+    if shmem::worker(Worker::Network).is_running() {
+        Reason::SigningKeysUnavailable
+    } else {
+        Reason::WorkerNotRunning
+    }
 }
 
 /// Requests new keys from the network worker and waits until the attempt to fetch them has ended, at most two seconds.
@@ -50,8 +60,12 @@ pub fn find(version: TokenVersion, issuer: &str, key_id: &str) -> Lookup {
 /// - `key-refresh-timed-out`.
 pub fn refresh() -> Result<(), Reason> {
     let own = Process::own().ok_or(Reason::InternalError)?;
+    let worker = shmem::worker(Worker::Network);
+    if !worker.is_running() {
+        return Err(Reason::WorkerNotRunning);
+    }
     let cooldown = settings::signing_key_refresh_cooldown();
-    let (seen, request, worker) = shmem::change_keys(|table| {
+    let (seen, request) = shmem::change_keys(|table| {
         let seen = match SEEN.load(Ordering::Relaxed) {
             u64::MAX => table.generation(),
             seen => seen,
@@ -59,16 +73,13 @@ pub fn refresh() -> Result<(), Reason> {
         (
             seen,
             table.request_refresh(seen, own, clock::micros(), cooldown),
-            table.worker(),
         )
     });
     let awaited = match request? {
         RefreshRequest::KeysChanged => return Ok(()),
         RefreshRequest::Wait(awaited) => awaited,
     };
-    if let Some(worker) = worker {
-        worker.wake();
-    }
+    worker.wake();
     let outcome = wait_for_refresh(seen, awaited);
     shmem::change_keys(|table| table.remove_waiter(own));
     outcome
@@ -102,8 +113,8 @@ pub fn clock_check() -> Option<ClockCheck> {
 fn wait_for_refresh(seen: u64, awaited: Awaited) -> Result<(), Reason> {
     let deadline = Instant::now() + REFRESH_TIMEOUT;
     loop {
-        let (is_done, is_running) =
-            shmem::keys(|table| (table.is_done(seen, awaited), table.worker().is_some()));
+        let is_done = shmem::keys(|table| table.is_done(seen, awaited));
+        let is_running = shmem::worker(Worker::Network).is_running();
         let left = deadline.saturating_duration_since(Instant::now());
         match (is_done, is_running) {
             (true, _) => return Ok(()),
