@@ -132,9 +132,9 @@ impl Sync {
         let (up_to, last) = shmem::sync(|state| (state.asked(), state.last_run()));
         let fit = database::check(&self.setup.database, &group_sync::TABLES);
         self.is_ready = fit.is_ok();
-        shmem::change_sync(|state| state.set_ready(fit.is_ok()));
+        change(|state| state.set_ready(fit.is_ok()));
         if let Err(problem) = fit {
-            shmem::change_sync(|state| state.end(up_to, Some(&problem.message)));
+            change(|state| state.end(up_to, Some(&problem.message)));
             self.log_problem(problem);
             return RETRY;
         }
@@ -152,16 +152,16 @@ impl Sync {
             Ok(Finished { has_failed: false }) => {
                 self.last_logged = None;
                 self.schedule.succeeded(now);
-                shmem::change_sync(|state| state.end(up_to, None));
+                change(|state| state.end(up_to, None));
             }
             Ok(Finished { has_failed: true }) => {
                 self.last_logged = None;
                 self.schedule.failed(now, random_byte());
-                shmem::change_sync(|state| state.end(up_to, None));
+                change(|state| state.end(up_to, None));
             }
             Err(RunError::Database(failure)) => {
                 self.schedule.failed(now, random_byte());
-                shmem::change_sync(|state| state.end(up_to, Some(&failure.message)));
+                change(|state| state.end(up_to, Some(&failure.message)));
                 self.log_problem(failure.into());
             }
         }
@@ -191,6 +191,12 @@ impl Sync {
         }
         self.last_logged = Some(problem);
     }
+}
+
+/// Changes what the sessions that requested a run wait for.
+fn change(change: impl FnOnce(&mut SyncState)) {
+    shmem::change_sync(change);
+    shmem::worker(Worker::GroupSync).notify();
 }
 
 fn random_byte() -> u8 {

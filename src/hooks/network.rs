@@ -8,7 +8,6 @@ use std::os::fd::AsFd;
 use std::time::Instant;
 
 use crate::background::notifier::Notifier;
-use crate::clock;
 use crate::directory::worker::Queries;
 use crate::keys::worker::SigningKeys;
 use crate::pg::latch::Process;
@@ -50,10 +49,6 @@ pub fn run() {
 /// Leaves the worker's entry, and wakes those that wait for it.
 fn stop() {
     shmem::worker(Worker::Network).set_process(None);
-    let for_keys = shmem::keys(|table| table.waiting(clock::micros()));
-    let for_queries = shmem::change_queries(QueryTable::stop);
-    for_keys
-        .into_iter()
-        .chain(for_queries)
-        .for_each(Process::wake);
+    let askers = shmem::change_queries(QueryTable::stop);
+    askers.into_iter().for_each(Process::wake);
 }

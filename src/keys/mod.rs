@@ -9,17 +9,16 @@ pub mod worker;
 pub use age::WARNING_AGE;
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
 
 use entra_token::{Reason, TokenVersion};
 
-use crate::pg::latch::{self, Process};
+use crate::pg::latch::Process;
 use crate::shared::keys::scope::Scope;
 use crate::shared::keys::table::{
-    Awaited, ClockCheck, KeyPolicy, KeyTable, Lookup, REFRESH_TIMEOUT, RefreshRequest,
+    ClockCheck, KeyPolicy, KeyTable, Lookup, REFRESH_TIMEOUT, RefreshRequest,
 };
 use crate::shared::shmem;
-use crate::shared::workers::Worker;
+use crate::shared::workers::{Unanswered, Worker};
 use crate::{clock, settings};
 
 /// The generation of the keys at this process's last [`find`]; `u64::MAX` before the first.
@@ -79,10 +78,14 @@ pub fn refresh() -> Result<(), Reason> {
         RefreshRequest::KeysChanged => return Ok(()),
         RefreshRequest::Wait(awaited) => awaited,
     };
-    worker.wake();
-    let outcome = wait_for_refresh(seen, awaited);
+    let outcome = worker.ask(REFRESH_TIMEOUT, || {
+        shmem::keys(|table| table.is_done(seen, awaited)).then_some(())
+    });
     shmem::change_keys(|table| table.remove_waiter(own));
-    outcome
+    outcome.map_err(|unanswered| match unanswered {
+        Unanswered::NotRunning => Reason::WorkerNotRunning,
+        Unanswered::TimedOut => Reason::KeyRefreshTimedOut,
+    })
 }
 
 /// Whether there are keys of either token version that sign-ins may use.
@@ -108,22 +111,6 @@ pub fn fetched_at(version: TokenVersion) -> Option<i64> {
 /// server started.
 pub fn clock_check() -> Option<ClockCheck> {
     shmem::keys(KeyTable::clock)
-}
-
-fn wait_for_refresh(seen: u64, awaited: Awaited) -> Result<(), Reason> {
-    let deadline = Instant::now() + REFRESH_TIMEOUT;
-    loop {
-        let is_done = shmem::keys(|table| table.is_done(seen, awaited));
-        let is_running = shmem::worker(Worker::Network).is_running();
-        let left = deadline.saturating_duration_since(Instant::now());
-        match (is_done, is_running) {
-            (true, _) => return Ok(()),
-            (false, false) => return Err(Reason::WorkerNotRunning),
-            (false, true) if left.is_zero() => return Err(Reason::KeyRefreshTimedOut),
-            // One millisecond more, because the latch's timeout is in whole milliseconds.
-            (false, true) => latch::wait(left + Duration::from_millis(1)),
-        }
-    }
 }
 
 /// Which keys this process may use; `None` if no tenant is configured.

@@ -139,6 +139,7 @@ impl Watch {
             message: format!("there are more than {MAX_REVOCATIONS} revocations"),
             hint: Some("Delete rows that are no longer needed from aadauth.revoked_principals."),
         })?;
+        shmem::worker(Worker::Session).notify();
         sessions::end_revoked();
         Ok(())
     }

@@ -74,8 +74,12 @@ unsafe impl BeginsAsZeros for GroupCache {}
 unsafe impl BeginsAsZeros for RevocationList {}
 // SAFETY: it consists of atomic numbers.
 unsafe impl BeginsAsZeros for Counters {}
-// SAFETY: as above.
-unsafe impl BeginsAsZeros for [WorkerEntry; Worker::ALL.len()] {}
+// SAFETY: it consists of atomic numbers, and of condition variables, which are numbers.
+unsafe impl BeginsAsZeros for [WorkerEntry; Worker::ALL.len()] {
+    fn complete(&mut self) {
+        self.iter_mut().for_each(WorkerEntry::init);
+    }
+}
 
 impl Vacant for Place {
     fn vacant() -> Place {

@@ -1,8 +1,10 @@
 //! The background workers' entries in shared memory.
 
 use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
+use std::time::Duration;
 
 use super::problem::ProblemKind;
+use crate::pg::condition::Condition;
 use crate::pg::latch::Process;
 
 /// A background worker; the number is that of its entry.
@@ -29,9 +31,22 @@ pub struct WorkerEntry {
     process: AtomicI32,
     connect_failures: AtomicU32,
     problem: AtomicU32,
+    /// The worker has answered or ended, or has done something else that is waited for.
+    progress: Condition,
+}
+
+/// Why [`WorkerEntry::ask`] returned without an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unanswered {
+    NotRunning,
+    TimedOut,
 }
 
 impl WorkerEntry {
+    pub fn init(&mut self) {
+        self.progress.init();
+    }
+
     /// The process of the worker while it runs; workers for audit and sessions count once they are connected to their
     /// database.
     pub fn process(&self) -> Option<Process> {
@@ -45,6 +60,7 @@ impl WorkerEntry {
     pub fn set_process(&self, process: Option<Process>) {
         let number = process.map_or(0, |process| process.number() + 1);
         self.process.store(number, Ordering::Release);
+        self.notify();
     }
 
     /// Wakes the worker if it is running.
@@ -52,6 +68,33 @@ impl WorkerEntry {
         if let Some(process) = self.process() {
             process.wake();
         }
+    }
+
+    /// Wakes the worker, and waits until `look` finds its answer.
+    ///
+    /// # Errors
+    /// The worker does not run, or the time is over.
+    pub fn ask<T>(
+        &self,
+        timeout: Duration,
+        mut look: impl FnMut() -> Option<T>,
+    ) -> Result<T, Unanswered> {
+        self.wake();
+        let answer = self.wait_for(timeout, || {
+            let stopped = || (!self.is_running()).then_some(Err(Unanswered::NotRunning));
+            look().map(Ok).or_else(stopped)
+        });
+        answer.unwrap_or(Err(Unanswered::TimedOut))
+    }
+
+    /// Waits until `look` finds something, whether the worker runs or not; `None` after `timeout`.
+    pub fn wait_for<T>(&self, timeout: Duration, look: impl FnMut() -> Option<T>) -> Option<T> {
+        self.progress.wait_for(timeout, look)
+    }
+
+    /// Has those who wait for the worker look again.
+    pub fn notify(&self) {
+        self.progress.notify();
     }
 
     /// How many times in a row the worker has ended while it connected to its database.

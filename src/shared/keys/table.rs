@@ -233,25 +233,13 @@ impl KeyTable {
         self.asked
     }
 
-    /// Records the end of the attempt that [`begin`](Self::begin) numbered, and returns the processes to
-    /// wake.
-    pub fn finish(&mut self, asked: u64, now: i64, problem: Option<&str>) -> Vec<Process> {
+    /// Records the end of the attempt that [`begin`](Self::begin) numbered.
+    pub fn finish(&mut self, asked: u64, now: i64, problem: Option<&str>) {
         self.answered = self.answered.max(asked.min(self.asked));
         self.attempts += 1;
         self.is_fetching = false;
         self.attempted_at = Some(now);
         self.problem = problem.map(Bytes::cut);
-        self.waiting(now)
-    }
-
-    /// The processes that wait now.
-    pub fn waiting(&self, now: i64) -> Vec<Process> {
-        let waiting = self
-            .waiters
-            .iter()
-            .flatten()
-            .filter(|waiter| waiter.waits(now));
-        waiting.map(|waiter| waiter.process).collect()
     }
 
     /// Replaces the sets of the given versions, and drops all others if the scope differs.

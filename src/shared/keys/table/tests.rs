@@ -149,15 +149,13 @@ fn many_sign_ins_make_one_request_and_eight_wait() {
         Err(Reason::KeyRefreshCoolingDown)
     );
     assert_eq!(table.open_request(), Some(1));
-    assert_eq!(table.waiting(0).len(), 8);
     // The places of killed processes become free by themselves.
     let later = micros(REFRESH_TIMEOUT) + 1;
-    assert_eq!(table.waiting(later), []);
     assert_eq!(
         table.request_refresh(seen, process(9), later, COOLDOWN),
         Ok(wait(1))
     );
-    assert_eq!(table.finish(1, later, None), [process(9)]);
+    table.finish(1, later, None);
     assert!(table.is_done(seen, Awaited::Requests(1)));
     assert_eq!(table.open_request(), None);
 }
