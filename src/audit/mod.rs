@@ -23,6 +23,7 @@ use crate::settings;
 use crate::shared::outcome::Outcome;
 use crate::shared::shmem;
 use crate::shared::spool::Quota;
+use crate::shared::workers::Worker;
 use aggregate::Admission;
 
 extension_sql_file!("../../sql/audit.sql", name = "audit");
@@ -73,9 +74,7 @@ pub fn append(event: &Event, must_be_recorded: bool) -> Result<(), NotRecorded> 
     } else {
         append_authenticated(event, must_be_recorded)
     };
-    if let Some(worker) = shmem::audit_worker() {
-        worker.wake();
-    }
+    shmem::worker(Worker::Audit).wake();
     outcome
 }
 

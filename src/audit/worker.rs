@@ -8,12 +8,12 @@ use uuid::Uuid;
 use super::aggregate::Counts;
 use super::{partition, spool, writer};
 use crate::background::database::{self, Problem};
-use crate::pg::latch::Process;
 use crate::pg::log::{self, Level};
-use crate::pg::{exit, worker};
+use crate::pg::worker;
 use crate::settings;
 use crate::shared::problem::ProblemKind;
-use crate::shared::shmem::{self, ConnectFailures};
+use crate::shared::shmem;
+use crate::shared::workers::Worker;
 
 /// How often the spool is read when no sign-in wakes the worker.
 const IDLE_INTERVAL: Duration = Duration::from_secs(10);
@@ -34,18 +34,11 @@ const TABLES: [&str; 2] = ["sign_in_audit", "audit_spool"];
 
 /// Runs until SIGTERM, or until another database is configured.
 pub fn run() {
-    let failures = ConnectFailures::AUDIT;
     let detail = "Events remain in the spool until then. The audit worker's preceding FATAL message in the server log has the cause.";
     let idle = || IDLE_INTERVAL;
-    if !database::wait_to_connect(&failures, "record sign-ins", detail, idle) {
+    let Some(database) = database::open(Worker::Audit, "record sign-ins", detail, idle) else {
         return;
-    }
-    // Read after the wait: a reload that changes it ends the wait.
-    let database = settings::database();
-    database::connect(&database, &failures);
-    exit::before_exit(|| shmem::set_audit_worker(None));
-    shmem::set_audit_worker(Process::own());
-
+    };
     let mut drain = Drain {
         database,
         last_logged: None,
@@ -64,7 +57,8 @@ pub fn run() {
         if outcome.is_ok() {
             retention.apply(began);
         }
-        shmem::set_audit_problem(outcome.as_ref().err().map(|problem| problem.kind));
+        let kind = outcome.as_ref().err().map(|problem| problem.kind);
+        shmem::worker(Worker::Audit).set_problem(kind);
         let (least, most) = match outcome {
             Ok(()) => (MIN_INTERVAL, IDLE_INTERVAL),
             Err(problem) => {

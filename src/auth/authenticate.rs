@@ -136,7 +136,7 @@ fn signing_key(
     let missing = match find() {
         Lookup::Found(key) => return Ok(key),
         Lookup::Unknown => Reason::KeyUnknown,
-        Lookup::Unavailable(reason) => reason,
+        Lookup::Unavailable => keys::why_unavailable(),
     };
     if envelope.plausible(policy, now).is_err() {
         return Err(missing);
@@ -152,7 +152,7 @@ fn signing_key(
     match find() {
         Lookup::Found(key) => Ok(key),
         Lookup::Unknown => Err(Reason::KeyUnknown),
-        Lookup::Unavailable(reason) => Err(reason),
+        Lookup::Unavailable => Err(keys::why_unavailable()),
     }
 }
 

@@ -6,11 +6,13 @@ use std::time::{Duration, Instant};
 use pgrx::datum::DatumWithOid;
 use pgrx::prelude::*;
 
+use crate::pg::latch::Process;
 use crate::pg::log::{self, Level};
 use crate::pg::worker::{self, Failure};
 use crate::settings;
 use crate::shared::problem::ProblemKind;
-use crate::shared::shmem::ConnectFailures;
+use crate::shared::shmem;
+use crate::shared::workers::Worker;
 
 /// Why a worker cannot work. The message is in the style of a primary message.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,12 +46,12 @@ fn pause_after(failures: u32) -> Duration {
 /// `what` completes "could not connect to database ... to". `meanwhile` is called during the wait, and returns how long
 /// to wait before it is called again.
 pub fn wait_to_connect(
-    failures: &ConnectFailures,
+    worker: Worker,
     what: &str,
     detail: &str,
     meanwhile: impl Fn() -> Duration,
 ) -> bool {
-    let count = failures.count();
+    let count = shmem::worker(worker).connect_failures();
     if count == 0 {
         return true;
     }
@@ -79,12 +81,30 @@ pub fn wait_to_connect(
     false
 }
 
+/// Waits and connects as [`wait_to_connect`] and [`connect`] do, and registers the worker. Returns the database, or `None`
+/// if the worker must end.
+pub fn open(
+    worker: Worker,
+    what: &str,
+    detail: &str,
+    meanwhile: impl Fn() -> Duration,
+) -> Option<String> {
+    if !wait_to_connect(worker, what, detail, meanwhile) {
+        return None;
+    }
+    // Read after the wait: a reload that changes it ends the wait.
+    let database = settings::database();
+    connect(worker, &database);
+    shmem::worker(worker).set_process(Process::own());
+    Some(database)
+}
+
 /// Connects to the database, and counts the attempt while it may end the process.
-pub fn connect(database: &str, failures: &ConnectFailures) {
-    let count = failures.count();
-    failures.set(count.saturating_add(1));
+pub fn connect(worker: Worker, database: &str) {
+    let entry = shmem::worker(worker);
+    entry.set_connect_failures(entry.connect_failures().saturating_add(1));
     worker::connect(database);
-    failures.set(0);
+    entry.set_connect_failures(0);
 }
 
 /// Whether the extension's tables of those names exist and are owned by a superuser. The owner of a database controls

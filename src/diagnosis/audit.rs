@@ -9,7 +9,8 @@ use super::query;
 use crate::audit::spool;
 use crate::settings;
 use crate::shared::problem::ProblemKind;
-use crate::shared::shmem::{self, ConnectFailures};
+use crate::shared::shmem;
+use crate::shared::workers::Worker;
 
 const PLACE: &str = "aadauth.database";
 
@@ -110,7 +111,8 @@ fn database(name: &str, is_owned: Option<bool>, is_standby: bool) -> Option<Find
     if is_standby {
         return None;
     }
-    match shmem::audit_problem() {
+    let worker = shmem::worker(Worker::Audit);
+    match worker.problem() {
         Some(ProblemKind::NoExtension) => finding(
             Code::AuditExtensionMissing,
             format!(
@@ -132,14 +134,14 @@ fn database(name: &str, is_owned: Option<bool>, is_standby: bool) -> Option<Find
             ),
             "The server log has the cause, in the message that begins with \"sign-ins are not recorded\".",
         ),
-        None if shmem::audit_worker().is_none() && ConnectFailures::AUDIT.count() > 0 => finding(
+        None if !worker.is_running() && worker.connect_failures() > 0 => finding(
             Code::AuditNotRecorded,
             format!(
                 "The audit worker could not connect to database \"{name}\"; events of sign-ins remain in the spool."
             ),
             "The worker tries again within a minute, and at once when the configuration is reloaded. The server log has the cause.",
         ),
-        None if shmem::audit_worker().is_none() => Some(Finding::new(
+        None if !worker.is_running() => Some(Finding::new(
             Code::AuditNotRecorded,
             "max_worker_processes",
             "The background worker \"aadauth audit worker\" is not running; events of sign-ins remain in the spool.",

@@ -8,6 +8,7 @@ use super::finding::{Code, Finding};
 use crate::settings::{self, Authentication};
 use crate::shared::keys::stored::Source;
 use crate::shared::shmem;
+use crate::shared::workers::Worker;
 use crate::{clock, keys};
 
 const PLACE: &str = "aadauth.signing_keys";
@@ -41,11 +42,11 @@ fn clock_off() -> Option<Finding> {
 }
 
 fn missing_or_old() -> Option<Finding> {
-    let (worker, sets, problem) = shmem::keys(|table| {
+    let (sets, problem) = shmem::keys(|table| {
         let sets = TokenVersion::ALL.map(|version| table.snapshot(None, version));
-        (table.worker(), sets, table.last_attempt().1)
+        (sets, table.last_attempt().1)
     });
-    if worker.is_none() {
+    if !shmem::worker(Worker::Network).is_running() {
         return Some(worker_not_running());
     }
     let because = match &problem {

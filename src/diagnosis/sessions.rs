@@ -4,13 +4,15 @@ use super::finding::{Code, Finding};
 use crate::settings;
 use crate::shared::sessions::revocations::RevocationList;
 use crate::shared::shmem;
+use crate::shared::workers::Worker;
 
 const PLACE: &str = "aadauth.database";
 
 pub fn check() -> Option<Finding> {
     let database = settings::database();
-    let runs = shmem::session_worker().is_some();
-    if runs && shmem::session_problem().is_none() {
+    let worker = shmem::worker(Worker::Session);
+    let runs = worker.is_running();
+    if runs && worker.problem().is_none() {
         return None;
     }
     let cause = if runs {

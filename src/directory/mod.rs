@@ -22,6 +22,7 @@ use crate::shared::directory::query::{Answer, Query};
 use crate::shared::directory::scope::Scope;
 use crate::shared::directory::table::{Expired, GRACE_PERIOD, Ticket};
 use crate::shared::shmem;
+use crate::shared::workers::Worker;
 use crate::{clock, settings};
 
 /// The result of a membership lookup.
@@ -127,14 +128,16 @@ fn submit(query: Query) -> Result<Answer, LookupError> {
 fn submit_in(scope: Scope, query: Query) -> Result<Answer, LookupError> {
     let own = Process::own().ok_or(LookupError::WorkerNotRunning)?;
     let timeout = settings::directory_timeout();
-    let (ticket, worker) = shmem::change_queries(|table| {
-        let ticket = table.ask(own, scope, query, clock::micros(), timeout);
-        (ticket, table.worker())
+    let worker = shmem::worker(Worker::Network);
+    // Under the lock: a worker that ends answers the queries after it has left its entry.
+    let ticket = shmem::change_queries(|table| {
+        if !worker.is_running() {
+            return Err(LookupError::WorkerNotRunning);
+        }
+        table.ask(own, scope, query, clock::micros(), timeout)
     });
     let handle = QueryHandle(ticket?);
-    if let Some(worker) = worker {
-        worker.wake();
-    }
+    worker.wake();
     handle.wait(timeout + GRACE_PERIOD)?.into_result()
 }
 

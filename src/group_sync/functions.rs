@@ -1,6 +1,6 @@
 //! The SQL functions of group sync.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use pgrx::datum::DatumWithOid;
 use pgrx::iter::TableIterator;
@@ -8,15 +8,14 @@ use pgrx::prelude::*;
 
 use super::error::SyncError;
 use crate::pg::name::Name;
-use crate::pg::{latch, privileges, server, snapshot};
-use crate::shared::group_sync::{Reply, Ticket};
+use crate::pg::{privileges, server, snapshot};
+use crate::shared::group_sync::{Reply, SyncState};
 use crate::shared::shmem;
+use crate::shared::workers::Worker;
 use crate::{clock, principals, settings};
 
 /// How long a worker may take to become ready after its start, or after group sync is turned on.
 const START_TIMEOUT: Duration = Duration::from_secs(15);
-/// How often the worker's state is checked. A run takes seconds to minutes.
-const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Creates a role for each member of every mapped group, grants it the group's role, and revokes the group's
 /// role from those who have left. The group sync worker does this now, and the function waits for it.
@@ -73,28 +72,22 @@ fn synchronize() -> Result<Vec<Row>, SyncError> {
     if server::has_written() {
         return Err(SyncError::HasChanges);
     }
-    let ticket = request_run()?;
-    loop {
-        match shmem::sync(|state| state.reply(&ticket)) {
-            Reply::Pending => latch::wait(POLL_INTERVAL),
-            Reply::Gone => return Err(SyncError::Gone),
-            Reply::Failed(problem) => return Err(SyncError::Failed(problem)),
-            Reply::Done { after, last } => return Ok(read(after, last)?),
-        }
-    }
-}
-
-fn request_run() -> Result<Ticket, SyncError> {
-    let until = Instant::now() + START_TIMEOUT;
-    loop {
-        match shmem::change_sync(|state| state.ask()) {
-            Ok((ticket, worker)) => {
-                worker.wake();
-                return Ok(ticket);
-            }
-            Err(problem) if Instant::now() >= until => return Err(SyncError::NotReady(problem)),
-            Err(_) => latch::wait(POLL_INTERVAL),
-        }
+    let worker = shmem::worker(Worker::GroupSync);
+    let mut problem = None;
+    let ticket = worker.wait_for(START_TIMEOUT, || {
+        let asked = shmem::change_sync(SyncState::ask);
+        asked.map_err(|why| problem = why).ok()
+    });
+    let ticket = ticket.ok_or(SyncError::NotReady(problem))?;
+    // A run takes as long as it takes.
+    let reply = worker.ask(Duration::MAX, || {
+        let reply = shmem::sync(|state| state.reply(&ticket));
+        (reply != Reply::Pending).then_some(reply)
+    });
+    match reply {
+        Ok(Reply::Done { after, last }) => Ok(read(after, last)?),
+        Ok(Reply::Failed(problem)) => Err(SyncError::Failed(problem)),
+        Ok(Reply::Gone | Reply::Pending) | Err(_) => Err(SyncError::Gone),
     }
 }
 

@@ -15,7 +15,9 @@ use crate::background::schedule::Schedule;
 use crate::pg::latch::Process;
 use crate::pg::log::{self, Level};
 use crate::pg::{exit, server, worker};
-use crate::shared::shmem::{self, ConnectFailures};
+use crate::shared::group_sync::SyncState;
+use crate::shared::shmem;
+use crate::shared::workers::Worker;
 use crate::{clock, group_sync, settings};
 
 /// How long the worker sleeps at most.
@@ -25,12 +27,13 @@ const RETRY: Duration = Duration::from_secs(10);
 
 /// Runs until SIGTERM, or until group sync is turned off or another database is configured.
 pub fn run() {
-    exit::before_exit(|| shmem::change_sync(|state| state.unregister_worker()));
-    shmem::change_sync(|state| state.register_worker(Process::own()));
+    exit::before_exit(|| shmem::change_sync(SyncState::restart));
+    shmem::change_sync(SyncState::restart);
+    shmem::worker(Worker::GroupSync).set_process(Process::own());
     let Some(setup) = wait_until_enabled() else {
         return;
     };
-    database::connect(&setup.database, &ConnectFailures::GROUP_SYNC);
+    database::connect(Worker::GroupSync, &setup.database);
     let now = Instant::now();
     let mut sync = Sync {
         setup,
@@ -80,9 +83,8 @@ fn wait_until_enabled() -> Option<Setup> {
             continue;
         }
         let detail = "Group memberships are not updated. The previous log line has the reason.";
-        let failures = ConnectFailures::GROUP_SYNC;
         let (what, idle) = ("synchronize groups", || MAX_PAUSE);
-        if !database::wait_to_connect(&failures, what, detail, idle) {
+        if !database::wait_to_connect(Worker::GroupSync, what, detail, idle) {
             return None;
         }
         // A reload ends the wait early.
@@ -130,9 +132,9 @@ impl Sync {
         let (up_to, last) = shmem::sync(|state| (state.asked(), state.last_run()));
         let fit = database::check(&self.setup.database, &group_sync::TABLES);
         self.is_ready = fit.is_ok();
-        shmem::change_sync(|state| state.set_ready(fit.is_ok()));
+        change(|state| state.set_ready(fit.is_ok()));
         if let Err(problem) = fit {
-            shmem::change_sync(|state| state.end(up_to, Some(&problem.message)));
+            change(|state| state.end(up_to, Some(&problem.message)));
             self.log_problem(problem);
             return RETRY;
         }
@@ -150,16 +152,16 @@ impl Sync {
             Ok(Finished { has_failed: false }) => {
                 self.last_logged = None;
                 self.schedule.succeeded(now);
-                shmem::change_sync(|state| state.end(up_to, None));
+                change(|state| state.end(up_to, None));
             }
             Ok(Finished { has_failed: true }) => {
                 self.last_logged = None;
                 self.schedule.failed(now, random_byte());
-                shmem::change_sync(|state| state.end(up_to, None));
+                change(|state| state.end(up_to, None));
             }
             Err(RunError::Database(failure)) => {
                 self.schedule.failed(now, random_byte());
-                shmem::change_sync(|state| state.end(up_to, Some(&failure.message)));
+                change(|state| state.end(up_to, Some(&failure.message)));
                 self.log_problem(failure.into());
             }
         }
@@ -189,6 +191,12 @@ impl Sync {
         }
         self.last_logged = Some(problem);
     }
+}
+
+/// Changes what the sessions that requested a run wait for.
+fn change(change: impl FnOnce(&mut SyncState)) {
+    shmem::change_sync(change);
+    shmem::worker(Worker::GroupSync).notify();
 }
 
 fn random_byte() -> u8 {

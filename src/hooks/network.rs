@@ -8,13 +8,15 @@ use std::os::fd::AsFd;
 use std::time::Instant;
 
 use crate::background::notifier::Notifier;
-use crate::clock;
 use crate::directory::worker::Queries;
 use crate::keys::worker::SigningKeys;
 use crate::pg::latch::Process;
 use crate::pg::log::{self, Level};
 use crate::pg::{exit, worker};
+use crate::shared::directory::table::QueryTable;
+use crate::shared::keys::table::KeyTable;
 use crate::shared::shmem;
+use crate::shared::workers::Worker;
 
 /// Runs until SIGTERM.
 pub fn run() {
@@ -25,8 +27,9 @@ pub fn run() {
             return log::line(Level::Warning, &message, None, None);
         }
     };
-    exit::before_exit(|| register(None));
-    register(Process::own());
+    exit::before_exit(stop);
+    shmem::change_keys(KeyTable::start);
+    shmem::worker(Worker::Network).set_process(Process::own());
     let mut keys = SigningKeys::new(Instant::now());
     let mut queries = Queries::new();
     while !worker::stop_requested() {
@@ -43,15 +46,9 @@ pub fn run() {
     std::mem::forget(queries);
 }
 
-/// Sets the process that serves keys and queries in shared memory, and wakes those that wait for it.
-fn register(process: Option<Process>) {
-    let for_keys = shmem::change_keys(|table| {
-        table.set_worker(process);
-        table.waiting(clock::micros())
-    });
-    let for_queries = shmem::change_queries(|table| table.set_worker(process));
-    for_keys
-        .into_iter()
-        .chain(for_queries)
-        .for_each(Process::wake);
+/// Leaves the worker's entry, and wakes those that wait for it.
+fn stop() {
+    shmem::worker(Worker::Network).set_process(None);
+    let askers = shmem::change_queries(QueryTable::stop);
+    askers.into_iter().for_each(Process::wake);
 }

@@ -7,13 +7,16 @@ use pgrx::prelude::*;
 use pgrx::{IntoDatum, pg_sys};
 
 use super::{client_authentication, network};
+use crate::pg::latch::Process;
 use crate::pg::{exit, server};
+use crate::shared::shmem;
+use crate::shared::workers::Worker;
 use crate::{audit, group_sync, sessions};
 
 /// How long the postmaster waits before it restarts a worker that has ended.
 const RESTART: Duration = Duration::from_secs(5);
 
-struct Worker {
+struct Registration {
     name: &'static str,
     has_database: bool,
     start: BgWorkerStartTime,
@@ -22,8 +25,8 @@ struct Worker {
 
 /// In the order of their registration: if only one fits into `max_worker_processes`, it is the one without which
 /// tokens are refused. The first two also run on a hot standby.
-const WORKERS: [Worker; 4] = [
-    Worker {
+const WORKERS: [Registration; 4] = [
+    Registration {
         name: "aadauth session worker",
         has_database: true,
         start: BgWorkerStartTime::ConsistentState,
@@ -32,19 +35,19 @@ const WORKERS: [Worker; 4] = [
             sessions::worker::run();
         },
     },
-    Worker {
+    Registration {
         name: "aadauth network worker",
         has_database: false,
         start: BgWorkerStartTime::ConsistentState,
         run: network::run,
     },
-    Worker {
+    Registration {
         name: "aadauth audit worker",
         has_database: true,
         start: BgWorkerStartTime::RecoveryFinished,
         run: audit::worker::run,
     },
-    Worker {
+    Registration {
         name: "aadauth group sync worker",
         has_database: true,
         start: BgWorkerStartTime::RecoveryFinished,
@@ -88,7 +91,17 @@ pub extern "C-unwind" fn aadauth_worker(argument: pg_sys::Datum) {
     if let Some(worker) = WORKERS.get(argument.value()) {
         // SAFETY: this is a background worker's main function, before anything else in it.
         unsafe { aad_worker_signals(worker.has_database) };
+        exit::before_exit(leave);
         (worker.run)();
     }
     exit::process(1)
+}
+
+/// Clears the entry of this process in the table of workers.
+fn leave() {
+    for entry in Worker::ALL.map(shmem::worker) {
+        if entry.is_running() && entry.process() == Process::own() {
+            entry.set_process(None);
+        }
+    }
 }

@@ -9,16 +9,16 @@ pub mod worker;
 pub use age::WARNING_AGE;
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
 
 use entra_token::{Reason, TokenVersion};
 
-use crate::pg::latch::{self, Process};
+use crate::pg::latch::Process;
 use crate::shared::keys::scope::Scope;
 use crate::shared::keys::table::{
-    Awaited, ClockCheck, KeyPolicy, KeyTable, Lookup, REFRESH_TIMEOUT, RefreshRequest,
+    ClockCheck, KeyPolicy, KeyTable, Lookup, REFRESH_TIMEOUT, RefreshRequest,
 };
 use crate::shared::shmem;
+use crate::shared::workers::{Unanswered, Worker};
 use crate::{clock, settings};
 
 /// The generation of the keys at this process's last [`find`]; `u64::MAX` before the first.
@@ -29,12 +29,21 @@ static SEEN: AtomicU64 = AtomicU64::new(u64::MAX);
 /// Holds a lock while it copies the key, and waits for nothing else.
 pub fn find(version: TokenVersion, issuer: &str, key_id: &str) -> Lookup {
     let Some(policy) = policy() else {
-        return Lookup::Unavailable(Reason::SigningKeysUnavailable);
+        return Lookup::Unavailable;
     };
     shmem::keys(|table| {
         SEEN.store(table.generation(), Ordering::Relaxed);
         table.lookup(&policy, version, issuer, key_id)
     })
+}
+
+/// Why [`find`] found no keys at all: `signing-keys-unavailable` or `worker-not-running`.
+pub fn why_unavailable() -> Reason {
+    if shmem::worker(Worker::Network).is_running() {
+        Reason::SigningKeysUnavailable
+    } else {
+        Reason::WorkerNotRunning
+    }
 }
 
 /// Requests new keys from the network worker and waits until the attempt to fetch them has ended, at most two seconds.
@@ -50,8 +59,12 @@ pub fn find(version: TokenVersion, issuer: &str, key_id: &str) -> Lookup {
 /// - `key-refresh-timed-out`.
 pub fn refresh() -> Result<(), Reason> {
     let own = Process::own().ok_or(Reason::InternalError)?;
+    let worker = shmem::worker(Worker::Network);
+    if !worker.is_running() {
+        return Err(Reason::WorkerNotRunning);
+    }
     let cooldown = settings::signing_key_refresh_cooldown();
-    let (seen, request, worker) = shmem::change_keys(|table| {
+    let (seen, request) = shmem::change_keys(|table| {
         let seen = match SEEN.load(Ordering::Relaxed) {
             u64::MAX => table.generation(),
             seen => seen,
@@ -59,19 +72,20 @@ pub fn refresh() -> Result<(), Reason> {
         (
             seen,
             table.request_refresh(seen, own, clock::micros(), cooldown),
-            table.worker(),
         )
     });
     let awaited = match request? {
         RefreshRequest::KeysChanged => return Ok(()),
         RefreshRequest::Wait(awaited) => awaited,
     };
-    if let Some(worker) = worker {
-        worker.wake();
-    }
-    let outcome = wait_for_refresh(seen, awaited);
+    let outcome = worker.ask(REFRESH_TIMEOUT, || {
+        shmem::keys(|table| table.is_done(seen, awaited)).then_some(())
+    });
     shmem::change_keys(|table| table.remove_waiter(own));
-    outcome
+    outcome.map_err(|unanswered| match unanswered {
+        Unanswered::NotRunning => Reason::WorkerNotRunning,
+        Unanswered::TimedOut => Reason::KeyRefreshTimedOut,
+    })
 }
 
 /// Whether there are keys of either token version that sign-ins may use.
@@ -97,22 +111,6 @@ pub fn fetched_at(version: TokenVersion) -> Option<i64> {
 /// server started.
 pub fn clock_check() -> Option<ClockCheck> {
     shmem::keys(KeyTable::clock)
-}
-
-fn wait_for_refresh(seen: u64, awaited: Awaited) -> Result<(), Reason> {
-    let deadline = Instant::now() + REFRESH_TIMEOUT;
-    loop {
-        let (is_done, is_running) =
-            shmem::keys(|table| (table.is_done(seen, awaited), table.worker().is_some()));
-        let left = deadline.saturating_duration_since(Instant::now());
-        match (is_done, is_running) {
-            (true, _) => return Ok(()),
-            (false, false) => return Err(Reason::WorkerNotRunning),
-            (false, true) if left.is_zero() => return Err(Reason::KeyRefreshTimedOut),
-            // One millisecond more, because the latch's timeout is in whole milliseconds.
-            (false, true) => latch::wait(left + Duration::from_millis(1)),
-        }
-    }
 }
 
 /// Which keys this process may use; `None` if no tenant is configured.

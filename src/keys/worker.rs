@@ -14,13 +14,13 @@ use super::jwks_file::KeyFile;
 use super::store;
 use crate::background::notifier::Notifier;
 use crate::background::schedule::Schedule;
-use crate::pg::latch::Process;
 use crate::pg::log::{self, Level};
 use crate::pg::{server, worker};
 use crate::shared::keys::scope::Scope;
 use crate::shared::keys::stored::{Source, SourcedSet};
 use crate::shared::keys::table::ClockCheck;
 use crate::shared::shmem;
+use crate::shared::workers::Worker;
 use crate::{clock, keys, settings};
 
 /// How often the key file is checked for changes.
@@ -329,8 +329,8 @@ fn start(
 
 /// Records the end of an attempt and wakes those who wait for it.
 fn finish(asked: u64, problem: Option<&str>) {
-    let waiting = shmem::change_keys(|table| table.finish(asked, clock::micros(), problem));
-    waiting.into_iter().for_each(Process::wake);
+    shmem::change_keys(|table| table.finish(asked, clock::micros(), problem));
+    shmem::worker(Worker::Network).notify();
 }
 
 fn fetched(set: KeySet, source: Source) -> SourcedSet {

@@ -17,7 +17,10 @@ pub struct Zeroed<T> {
 
 /// # Safety
 /// All zeros must be a valid value.
-pub unsafe trait BeginsAsZeros: PGRXSharedMemory {}
+pub unsafe trait BeginsAsZeros: PGRXSharedMemory {
+    /// Initializes what cannot remain zero.
+    fn complete(&mut self) {}
+}
 
 impl<T> Zeroed<T> {
     pub const fn new(name: &'static CStr) -> Zeroed<T> {
@@ -53,6 +56,7 @@ impl<T: BeginsAsZeros> PgSharedMemoryInitialization for Zeroed<T> {
             let place = pg_sys::ShmemInitStruct(self.name.as_ptr(), size_of::<T>(), &mut found);
             if !found {
                 ptr::write_bytes(place.cast::<u8>(), 0, size_of::<T>());
+                (*place.cast::<T>()).complete();
             }
             self.place.store(place.cast(), Ordering::Relaxed);
         }

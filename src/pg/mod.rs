@@ -1,6 +1,7 @@
 //! Safe wrappers of what we call in PostgreSQL and libpam.
 #![allow(unsafe_code, reason = "wraps what we call in C")]
 
+pub mod condition;
 pub mod connection;
 pub mod exit;
 #[cfg(feature = "fault-injection")]

@@ -17,6 +17,7 @@ use crate::principals::admin::privilege;
 use crate::principals::mapped::MappedRoles;
 use crate::shared::sessions::revocations::MAX_REVOCATIONS;
 use crate::shared::shmem;
+use crate::shared::workers::Worker;
 use crate::{principals, settings};
 
 /// Denies sign-in to a principal until that time: to a user, to a group and all who sign in through it, or
@@ -48,7 +49,8 @@ pub(super) fn revoke(
             );
         }
         log_on_commit("revoked", object_id);
-        if shmem::session_worker().is_none() || shmem::session_problem().is_some() {
+        let worker = shmem::worker(Worker::Session);
+        if !worker.is_running() || worker.problem().is_some() {
             log::line(
                 Level::Warning,
                 "the list of revocations is not being read",
@@ -187,9 +189,7 @@ fn log_on_commit(what: &'static str, object_id: Uuid) {
     let (by, _) = caller();
     register_xact_callback(PgXactCallbackEvent::Commit, move || {
         shmem::count_revocation_change();
-        if let Some(worker) = shmem::session_worker() {
-            worker.wake();
-        }
+        shmem::worker(Worker::Session).wake();
         log::line(
             Level::Log,
             &format!("Microsoft Entra ID principal {what}: oid={object_id} by=\"{by}\""),

@@ -14,11 +14,11 @@ mod view;
 pub mod worker;
 
 use std::cell::RefCell;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use entra_token::{PrincipalKind, Reason, RevocableIds};
 
-use crate::pg::latch::{self, Process};
+use crate::pg::latch::Process;
 use crate::pg::log::{self, Level};
 use crate::pg::termination;
 use crate::shared::shmem;
@@ -27,11 +27,10 @@ use crate::{clock, settings};
 use crate::shared::sessions::revocations::RevocationList;
 use crate::shared::sessions::table::{Place, Session};
 use crate::shared::sessions::termination::TerminationReason;
+use crate::shared::workers::Worker;
 
 /// How long a sign-in waits for the list of revocations to be loaded.
 const LOAD_TIMEOUT: Duration = Duration::from_secs(2);
-/// How often it checks.
-const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// The tables that the session worker and the functions trust.
 pub const TABLES: [&str; 1] = ["revoked_principals"];
@@ -102,14 +101,10 @@ pub fn own() -> Option<Session> {
 /// # Errors
 /// `revocations-unavailable`.
 pub fn await_revocations() -> Result<(), Reason> {
-    let deadline = Instant::now() + LOAD_TIMEOUT;
-    while !shmem::revocations(RevocationList::is_loaded) {
-        if Instant::now() >= deadline {
-            return Err(Reason::RevocationsUnavailable);
-        }
-        latch::wait(POLL_INTERVAL);
-    }
-    Ok(())
+    let is_loaded = || shmem::revocations(RevocationList::is_loaded).then_some(());
+    shmem::worker(Worker::Session)
+        .wait_for(LOAD_TIMEOUT, is_loaded)
+        .ok_or(Reason::RevocationsUnavailable)
 }
 
 /// Whether a sign-in or session with these ids is revoked now.

@@ -10,14 +10,14 @@ use pgrx::prelude::*;
 use uuid::Uuid;
 
 use crate::background::database::{self, Problem};
-use crate::pg::latch::Process;
 use crate::pg::log::{self, Level};
-use crate::pg::{exit, server, worker};
+use crate::pg::{server, worker};
 use crate::sessions;
 use crate::settings::{self, SessionExpiry};
 use crate::shared::problem::ProblemKind;
 use crate::shared::sessions::revocations::{MAX_REVOCATIONS, Revocation, RevocationList, TooMany};
-use crate::shared::shmem::{self, ConnectFailures};
+use crate::shared::shmem;
+use crate::shared::workers::Worker;
 
 /// How often the table is read when our functions have not changed it: a restored dump or a prepared
 /// transaction may have.
@@ -32,16 +32,10 @@ const EXPIRY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Runs until SIGTERM, or until another database is configured.
 pub fn run() {
-    let failures = ConnectFailures::SESSIONS;
     let detail = "Until the list has been read once, Entra sign-ins are denied; after that, the last list remains \
                   in force. The previous log line has the reason.";
-    if !database::wait_to_connect(&failures, "read the revocations", detail, expire) {
-        return;
-    }
-    let database = settings::database();
-    database::connect(&database, &failures);
-    exit::before_exit(|| shmem::set_session_worker(None));
-    shmem::set_session_worker(Process::own());
+    let opened = database::open(Worker::Session, "read the revocations", detail, expire);
+    let Some(database) = opened else { return };
     let mut watch = Watch {
         database,
         changes: None,
@@ -94,9 +88,10 @@ impl Watch {
         let position = server::is_in_recovery().then(server::replay_position);
         let now = Instant::now();
         if changes != self.changes || position != self.position || now >= self.due {
-            let had_problem = shmem::session_problem().is_some();
+            let entry = shmem::worker(Worker::Session);
+            let had_problem = entry.problem().is_some();
             let outcome = self.load();
-            shmem::set_session_problem(outcome.as_ref().err().map(|problem| problem.kind));
+            entry.set_problem(outcome.as_ref().err().map(|problem| problem.kind));
             match outcome {
                 Ok(()) => {
                     (self.changes, self.position) = (changes, position);
@@ -147,6 +142,7 @@ impl Watch {
             message: format!("there are more than {MAX_REVOCATIONS} revocations"),
             hint: Some("Delete rows that are no longer needed from aadauth.revoked_principals."),
         })?;
+        shmem::worker(Worker::Session).notify();
         sessions::end_revoked();
         Ok(())
     }

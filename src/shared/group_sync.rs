@@ -4,11 +4,9 @@
 //! epoch.
 
 use super::bytes::Bytes;
-use crate::pg::latch::Process;
 
-/// The worker, the requests for a run, and their outcome.
+/// The requests for a run, and their outcome.
 pub struct SyncState {
-    worker: Option<Process>,
     /// Grows whenever a worker starts.
     epoch: u64,
     /// The worker is connected, and group sync is on as far as it knows.
@@ -48,7 +46,6 @@ pub enum Reply {
 
 impl SyncState {
     pub const EMPTY: SyncState = SyncState {
-        worker: None,
         epoch: 0,
         is_ready: false,
         asked: 0,
@@ -63,21 +60,20 @@ impl SyncState {
     ///
     /// # Errors
     /// No worker will begin one; the text says why, if that is known.
-    pub fn ask(&mut self) -> Result<(Ticket, Process), Option<String>> {
-        let Some(worker) = self.worker.filter(|_| self.is_ready) else {
+    pub fn ask(&mut self) -> Result<Ticket, Option<String>> {
+        if !self.is_ready {
             return Err(self.problem());
-        };
+        }
         self.asked += 1;
-        let ticket = Ticket {
+        Ok(Ticket {
             epoch: self.epoch,
             number: self.asked,
             after: self.last_run,
-        };
-        Ok((ticket, worker))
+        })
     }
 
     pub fn reply(&self, ticket: &Ticket) -> Reply {
-        if self.epoch != ticket.epoch || self.worker.is_none() {
+        if self.epoch != ticket.epoch {
             return Reply::Gone;
         }
         if self.answered >= ticket.number {
@@ -110,32 +106,17 @@ impl SyncState {
         self.asked > self.answered
     }
 
-    /// Registers a worker that starts as that process.
-    pub fn register_worker(&mut self, worker: Option<Process>) {
+    /// Notes that a worker starts, or ends: earlier requests are not answered any more.
+    pub fn restart(&mut self) {
         *self = SyncState {
-            worker,
             epoch: self.epoch + 1,
             is_ready: false,
             current_run: None,
             next_run: None,
-            // Requests to a worker that has ended are not answered any more.
             answered: self.asked,
             problem: None,
             ..*self
         };
-    }
-
-    /// Whether the worker is running.
-    pub fn worker_is_running(&self) -> bool {
-        self.worker.is_some()
-    }
-
-    /// Removes the worker, which ends.
-    pub fn unregister_worker(&mut self) {
-        self.worker = None;
-        self.is_ready = false;
-        self.current_run = None;
-        self.next_run = None;
     }
 
     /// Sets whether the worker does group sync.
@@ -178,7 +159,7 @@ mod tests {
 
     fn working() -> SyncState {
         let mut state = SyncState::EMPTY;
-        state.register_worker(Process::from_number(7));
+        state.restart();
         state.set_ready(true);
         state
     }
@@ -188,7 +169,7 @@ mod tests {
         let mut state = working();
         let answers = state.asked();
         state.begin(1);
-        let (ticket, _) = state.ask().unwrap();
+        let ticket = state.ask().unwrap();
         assert_eq!(state.reply(&ticket), Reply::Pending);
         state.end(answers, None);
         assert_eq!(state.reply(&ticket), Reply::Pending);
@@ -205,7 +186,7 @@ mod tests {
     fn a_worker_that_is_not_ready_takes_no_request() {
         let mut state = SyncState::EMPTY;
         assert_eq!(state.ask(), Err(None));
-        state.register_worker(Process::from_number(7));
+        state.restart();
         assert_eq!(state.ask(), Err(None));
         state.end(0, Some("no table"));
         assert_eq!(state.ask(), Err(Some("no table".to_owned())));
@@ -217,11 +198,11 @@ mod tests {
     fn a_worker_that_ends_leaves_no_request_pending() {
         for restarted in [false, true] {
             let mut state = working();
-            let (ticket, _) = state.ask().unwrap();
+            let ticket = state.ask().unwrap();
             state.begin(1);
-            state.unregister_worker();
+            state.restart();
             if restarted {
-                state.register_worker(Process::from_number(8));
+                state.restart();
                 state.set_ready(true);
                 let answers = state.asked();
                 state.begin(2);
@@ -230,7 +211,7 @@ mod tests {
             assert_eq!(state.reply(&ticket), Reply::Gone);
         }
         let mut state = working();
-        let (ticket, _) = state.ask().unwrap();
+        let ticket = state.ask().unwrap();
         state.set_ready(false);
         assert_eq!(state.reply(&ticket), Reply::Gone);
     }
@@ -238,7 +219,7 @@ mod tests {
     #[test]
     fn a_run_that_fails_says_why() {
         let mut state = working();
-        let (ticket, _) = state.ask().unwrap();
+        let ticket = state.ask().unwrap();
         let answers = state.asked();
         state.begin(1);
         state.end(answers, Some("no space left"));
@@ -246,7 +227,7 @@ mod tests {
             state.reply(&ticket),
             Reply::Failed("no space left".to_owned())
         );
-        let (ticket, _) = state.ask().unwrap();
+        let ticket = state.ask().unwrap();
         let answers = state.asked();
         state.begin(2);
         state.end(answers, None);

@@ -12,3 +12,4 @@ pub mod problem;
 pub mod sessions;
 pub mod shmem;
 pub mod spool;
+pub mod workers;

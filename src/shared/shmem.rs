@@ -4,7 +4,7 @@
     reason = "declares that the tables may be shared, and refers to them under their locks"
 )]
 
-use std::sync::atomic::{AtomicI32, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 use pgrx::prelude::*;
 use pgrx::{PGRXSharedMemory, PgAtomic, PgLwLock, pg_shmem_init};
@@ -14,11 +14,11 @@ use super::directory::groups::GroupCache;
 use super::directory::table::QueryTable;
 use super::group_sync::SyncState;
 use super::keys::table::KeyTable;
-use super::problem::ProblemKind;
 use super::sessions::revocations::RevocationList;
 use super::sessions::table::Place;
 use super::sessions::termination::TerminationReason;
 use super::spool::SpoolState;
+use super::workers::{Worker, WorkerEntry};
 use crate::pg::latch::Process;
 use crate::pg::memory::{BeginsAsZeros, PerProcess, Vacant, Zeroed};
 
@@ -40,6 +40,8 @@ unsafe impl PGRXSharedMemory for Place {}
 unsafe impl PGRXSharedMemory for SpoolState {}
 // SAFETY: as above.
 unsafe impl PGRXSharedMemory for Counters {}
+// SAFETY: as above.
+unsafe impl PGRXSharedMemory for WorkerEntry {}
 
 // SAFETY: no other structure of this server bears the name, and nothing uses it before pgrx's shmem_startup_hook, which
 // `init` registers, has made it.
@@ -50,18 +52,9 @@ static QUERIES: PgLwLock<QueryTable> = unsafe { PgLwLock::new(c"aadauth_director
 static GROUPS_LOCK: PgLwLock<()> = unsafe { PgLwLock::new(c"aadauth_groups") };
 static GROUPS: Zeroed<GroupCache> = Zeroed::new(c"aadauth_group_cache");
 static COUNTERS: Zeroed<Counters> = Zeroed::new(c"aadauth_statistics");
-// SAFETY: as above.
-static AUDIT_WORKER: PgAtomic<AtomicI32> = unsafe { PgAtomic::new(c"aadauth_audit_worker") };
-// SAFETY: as above.
-static AUDIT_CONNECT_FAILURES: PgAtomic<AtomicU32> =
-    unsafe { PgAtomic::new(c"aadauth_audit_connect_failures") };
+static WORKERS: Zeroed<[WorkerEntry; Worker::ALL.len()]> = Zeroed::new(c"aadauth_workers");
 // SAFETY: as above.
 static SYNC: PgLwLock<SyncState> = unsafe { PgLwLock::new(c"aadauth_group_sync") };
-// SAFETY: as above.
-static SYNC_CONNECT_FAILURES: PgAtomic<AtomicU32> =
-    unsafe { PgAtomic::new(c"aadauth_group_sync_connect_failures") };
-// SAFETY: as above.
-static AUDIT_PROBLEM: PgAtomic<AtomicU32> = unsafe { PgAtomic::new(c"aadauth_audit_problem") };
 // SAFETY: as above.
 static SESSIONS_LOCK: PgLwLock<()> = unsafe { PgLwLock::new(c"aadauth_sessions") };
 static SESSIONS: PerProcess<Place> = PerProcess::new(c"aadauth_session_table");
@@ -73,13 +66,6 @@ static REVOCATIONS: Zeroed<RevocationList> = Zeroed::new(c"aadauth_revocation_li
 static REVOCATIONS_ASKED: PgAtomic<AtomicU64> =
     unsafe { PgAtomic::new(c"aadauth_revocations_asked") };
 // SAFETY: as above.
-static SESSION_WORKER: PgAtomic<AtomicI32> = unsafe { PgAtomic::new(c"aadauth_session_worker") };
-// SAFETY: as above.
-static SESSION_CONNECT_FAILURES: PgAtomic<AtomicU32> =
-    unsafe { PgAtomic::new(c"aadauth_session_connect_failures") };
-// SAFETY: as above.
-static SESSION_PROBLEM: PgAtomic<AtomicU32> = unsafe { PgAtomic::new(c"aadauth_session_problem") };
-// SAFETY: as above.
 static SPOOL: PgLwLock<SpoolState> = unsafe { PgLwLock::new(c"aadauth_spool") };
 
 // SAFETY: it consists of numbers, arrays of bytes and `false`.
@@ -88,6 +74,12 @@ unsafe impl BeginsAsZeros for GroupCache {}
 unsafe impl BeginsAsZeros for RevocationList {}
 // SAFETY: it consists of atomic numbers.
 unsafe impl BeginsAsZeros for Counters {}
+// SAFETY: it consists of atomic numbers, and of condition variables, which are numbers.
+unsafe impl BeginsAsZeros for [WorkerEntry; Worker::ALL.len()] {
+    fn complete(&mut self) {
+        self.iter_mut().for_each(WorkerEntry::init);
+    }
+}
 
 impl Vacant for Place {
     fn vacant() -> Place {
@@ -106,20 +98,14 @@ pub fn init() {
     pg_shmem_init!(GROUPS_LOCK = ());
     pg_shmem_init!(GROUPS = ());
     pg_shmem_init!(COUNTERS = ());
-    pg_shmem_init!(AUDIT_WORKER = AtomicI32::new(-1));
-    pg_shmem_init!(AUDIT_CONNECT_FAILURES);
+    pg_shmem_init!(WORKERS = ());
     pg_shmem_init!(SYNC = SyncState::EMPTY);
-    pg_shmem_init!(SYNC_CONNECT_FAILURES);
-    pg_shmem_init!(AUDIT_PROBLEM);
     pg_shmem_init!(SESSIONS_LOCK = ());
     pg_shmem_init!(SESSIONS = ());
     pg_shmem_init!(TERMINATIONS = ());
     pg_shmem_init!(REVOCATIONS_LOCK = ());
     pg_shmem_init!(REVOCATIONS = ());
     pg_shmem_init!(REVOCATIONS_ASKED);
-    pg_shmem_init!(SESSION_WORKER = AtomicI32::new(-1));
-    pg_shmem_init!(SESSION_CONNECT_FAILURES);
-    pg_shmem_init!(SESSION_PROBLEM);
     pg_shmem_init!(SPOOL = SpoolState::EMPTY);
 }
 
@@ -219,29 +205,6 @@ pub fn count_revocation_change() {
     REVOCATIONS_ASKED.get().fetch_add(1, Ordering::Release);
 }
 
-/// The session worker, while it is connected.
-pub fn session_worker() -> Option<Process> {
-    Process::from_number(SESSION_WORKER.get().load(Ordering::Relaxed))
-}
-
-/// Sets the process that the session worker runs as, if any.
-pub fn set_session_worker(process: Option<Process>) {
-    SESSION_WORKER
-        .get()
-        .store(process.map_or(-1, Process::number), Ordering::Relaxed);
-}
-
-/// Why the session worker's last attempt to read the revocations failed.
-pub fn session_problem() -> Option<ProblemKind> {
-    ProblemKind::from_number(SESSION_PROBLEM.get().load(Ordering::Relaxed))
-}
-
-/// Sets what [`session_problem`] returns.
-pub fn set_session_problem(problem: Option<ProblemKind>) {
-    let number = problem.map_or(0, |problem| problem as u32);
-    SESSION_PROBLEM.get().store(number, Ordering::Relaxed);
-}
-
 /// The counters.
 pub fn counters() -> &'static Counters {
     // SAFETY: the memory was filled when the server started and stays mapped for as long as this process
@@ -249,27 +212,16 @@ pub fn counters() -> &'static Counters {
     unsafe { &*COUNTERS.place() }
 }
 
-/// The audit worker, while it runs.
-pub fn audit_worker() -> Option<Process> {
-    Process::from_number(AUDIT_WORKER.get().load(Ordering::Relaxed))
-}
-
-/// Sets the process that the audit worker runs as, if any.
-pub fn set_audit_worker(process: Option<Process>) {
-    AUDIT_WORKER
-        .get()
-        .store(process.map_or(-1, Process::number), Ordering::Relaxed);
-}
-
-/// Why the audit worker's last attempt to record sign-ins failed.
-pub fn audit_problem() -> Option<ProblemKind> {
-    ProblemKind::from_number(AUDIT_PROBLEM.get().load(Ordering::Relaxed))
-}
-
-/// Sets what [`audit_problem`] returns.
-pub fn set_audit_problem(problem: Option<ProblemKind>) {
-    let number = problem.map_or(0, |problem| problem as u32);
-    AUDIT_PROBLEM.get().store(number, Ordering::Relaxed);
+/// The worker's entry.
+pub fn worker(worker: Worker) -> &'static WorkerEntry {
+    // SAFETY: as in `counters`. The array has an entry for each of them.
+    let [session, network, audit, group_sync] = unsafe { &*WORKERS.place() };
+    match worker {
+        Worker::Session => session,
+        Worker::Network => network,
+        Worker::Audit => audit,
+        Worker::GroupSync => group_sync,
+    }
 }
 
 /// Reads the state of the spool; otherwise like [`keys`].
@@ -290,21 +242,4 @@ pub fn sync<R>(look: impl FnOnce(&SyncState) -> R) -> R {
 /// Changes the state of group sync; otherwise like [`change_keys`].
 pub fn change_sync<R>(change: impl FnOnce(&mut SyncState) -> R) -> R {
     change(&mut SYNC.exclusive())
-}
-
-/// How many times in a row a worker has ended while it connected to its database.
-pub struct ConnectFailures(&'static PgAtomic<AtomicU32>);
-
-impl ConnectFailures {
-    pub const AUDIT: ConnectFailures = ConnectFailures(&AUDIT_CONNECT_FAILURES);
-    pub const GROUP_SYNC: ConnectFailures = ConnectFailures(&SYNC_CONNECT_FAILURES);
-    pub const SESSIONS: ConnectFailures = ConnectFailures(&SESSION_CONNECT_FAILURES);
-
-    pub fn count(&self) -> u32 {
-        self.0.get().load(Ordering::Relaxed)
-    }
-
-    pub fn set(&self, count: u32) {
-        self.0.get().store(count, Ordering::Relaxed);
-    }
 }

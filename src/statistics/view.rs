@@ -5,6 +5,7 @@ use pgrx::prelude::*;
 
 use crate::audit;
 use crate::shared::shmem;
+use crate::shared::workers::Worker;
 use crate::{clock, keys};
 
 extension_sql!(
@@ -22,6 +23,13 @@ GRANT SELECT ON aadauth.statistics TO aadauth_auditor, pg_monitor;
     name = "statistics_view",
     requires = [statistics, reset_statistics]
 );
+
+const WORKERS: [(&str, Worker); 4] = [
+    ("network", Worker::Network),
+    ("audit", Worker::Audit),
+    ("session", Worker::Session),
+    ("group-sync", Worker::GroupSync),
+];
 
 /// Each value by name and label; the label is empty where there is only one value, the value NULL where there is none to
 /// report.
@@ -47,10 +55,11 @@ fn statistics() -> TableIterator<
         String::new(),
         Some(number(audit::backlog())),
     ));
-    for (name, runs) in workers() {
+    for (name, worker) in WORKERS {
+        let runs = shmem::worker(worker).is_running();
         rows.push(("worker_running", name.to_owned(), Some(i64::from(runs))));
     }
-    let has_problem = shmem::audit_problem().is_some();
+    let has_problem = shmem::worker(Worker::Audit).problem().is_some();
     rows.push(("audit_trouble", String::new(), Some(i64::from(has_problem))));
     let now = clock::micros();
     for version in TokenVersion::ALL {
@@ -64,17 +73,6 @@ fn statistics() -> TableIterator<
 #[pg_extern(schema = "aadauth")]
 fn reset_statistics() {
     shmem::counters().reset(clock::micros());
-}
-
-/// Each background worker, and whether it is running: audit and session workers count once they are connected to their
-/// database.
-fn workers() -> [(&'static str, bool); 4] {
-    [
-        ("network", shmem::keys(|table| table.worker().is_some())),
-        ("audit", shmem::audit_worker().is_some()),
-        ("session", shmem::session_worker().is_some()),
-        ("group-sync", shmem::sync(|state| state.worker_is_running())),
-    ]
 }
 
 fn number(value: u64) -> i64 {

@@ -54,16 +54,14 @@ struct Slot {
     answer: Option<Answer>,
 }
 
-/// The queries, and the worker that answers them.
+/// The queries to the worker.
 pub struct QueryTable {
-    worker: Option<Process>,
     last_ticket: Ticket,
     slots: [Option<Slot>; SLOTS],
 }
 
 impl QueryTable {
     pub const EMPTY: QueryTable = QueryTable {
-        worker: None,
         last_ticket: Ticket(0),
         slots: [None; SLOTS],
     };
@@ -71,7 +69,7 @@ impl QueryTable {
     /// Adds a query that is live for `timeout` and [`GRACE_PERIOD`].
     ///
     /// # Errors
-    /// [`LookupError::WorkerNotRunning`], [`LookupError::Busy`].
+    /// [`LookupError::Busy`].
     pub fn ask(
         &mut self,
         asker: Process,
@@ -80,9 +78,6 @@ impl QueryTable {
         now: i64,
         timeout: Duration,
     ) -> Result<Ticket, LookupError> {
-        if self.worker.is_none() {
-            return Err(LookupError::WorkerNotRunning);
-        }
         let free = self
             .slots
             .iter_mut()
@@ -123,14 +118,8 @@ impl QueryTable {
         }
     }
 
-    pub fn worker(&self) -> Option<Process> {
-        self.worker
-    }
-
-    /// Sets the process that the worker runs as, if any, and returns the processes to wake: earlier queries will not be
-    /// answered.
-    pub fn set_worker(&mut self, worker: Option<Process>) -> Vec<Process> {
-        self.worker = worker;
+    /// Answers all pending queries when the worker ends, and returns the processes to wake.
+    pub fn stop(&mut self) -> Vec<Process> {
         let pending = self.slots.iter_mut().flatten();
         let pending = pending.filter(|slot| slot.answer.is_none());
         pending

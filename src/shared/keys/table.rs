@@ -32,8 +32,8 @@ pub enum Lookup {
     Found(SigningKey),
     /// There are keys of that issuer, but not this one.
     Unknown,
-    /// There are none: `signing-keys-unavailable` or `worker-not-running`.
-    Unavailable(Reason),
+    /// There are none.
+    Unavailable,
 }
 
 /// What to wait for after [`KeyTable::request_refresh`].
@@ -82,7 +82,6 @@ struct Waiter {
 
 /// The keys, the worker that keeps them up to date, and the sign-ins that wait for it.
 pub struct KeyTable {
-    worker: Option<Process>,
     scope: Option<StoredScope>,
     v1: Option<StoredSet>,
     v2: Option<StoredSet>,
@@ -103,7 +102,6 @@ pub struct KeyTable {
 
 impl KeyTable {
     pub const EMPTY: KeyTable = KeyTable {
-        worker: None,
         scope: None,
         v1: None,
         v2: None,
@@ -131,10 +129,7 @@ impl KeyTable {
             .set(version)
             .filter(|set| self.serves(policy, set) && set.issuer.as_str() == issuer);
         let Some(set) = served else {
-            return Lookup::Unavailable(match self.worker {
-                Some(_) => Reason::SigningKeysUnavailable,
-                None => Reason::WorkerNotRunning,
-            });
+            return Lookup::Unavailable;
         };
         let key = set
             .keys
@@ -155,10 +150,6 @@ impl KeyTable {
         self.generation
     }
 
-    pub fn worker(&self) -> Option<Process> {
-        self.worker
-    }
-
     /// Adds a sign-in to those that wait for new keys, and requests them unless a request is pending.
     ///
     /// The cool-down runs from the last request of a sign-in: scheduled fetches neither start it nor are
@@ -168,7 +159,7 @@ impl KeyTable {
     /// for it and make no request.
     ///
     /// # Errors
-    /// `worker-not-running`, `key-refresh-cooling-down`.
+    /// `key-refresh-cooling-down`.
     pub fn request_refresh(
         &mut self,
         seen: u64,
@@ -178,9 +169,6 @@ impl KeyTable {
     ) -> Result<RefreshRequest, Reason> {
         if self.generation != seen {
             return Ok(RefreshRequest::KeysChanged);
-        }
-        if self.worker.is_none() {
-            return Err(Reason::WorkerNotRunning);
         }
         let is_first = self.is_fetching || self.attempted_at.is_none();
         let is_first = is_first && self.is_empty();
@@ -234,8 +222,8 @@ impl KeyTable {
         (self.asked > self.answered).then_some(self.asked)
     }
 
-    pub fn set_worker(&mut self, worker: Option<Process>) {
-        self.worker = worker;
+    /// Notes that no attempt is in progress, when a worker starts.
+    pub fn start(&mut self) {
         self.is_fetching = false;
     }
 
@@ -245,25 +233,13 @@ impl KeyTable {
         self.asked
     }
 
-    /// Records the end of the attempt that [`begin`](Self::begin) numbered, and returns the processes to
-    /// wake.
-    pub fn finish(&mut self, asked: u64, now: i64, problem: Option<&str>) -> Vec<Process> {
+    /// Records the end of the attempt that [`begin`](Self::begin) numbered.
+    pub fn finish(&mut self, asked: u64, now: i64, problem: Option<&str>) {
         self.answered = self.answered.max(asked.min(self.asked));
         self.attempts += 1;
         self.is_fetching = false;
         self.attempted_at = Some(now);
         self.problem = problem.map(Bytes::cut);
-        self.waiting(now)
-    }
-
-    /// The processes that wait now.
-    pub fn waiting(&self, now: i64) -> Vec<Process> {
-        let waiting = self
-            .waiters
-            .iter()
-            .flatten()
-            .filter(|waiter| waiter.waits(now));
-        waiting.map(|waiter| waiter.process).collect()
     }
 
     /// Replaces the sets of the given versions, and drops all others if the scope differs.

@@ -42,12 +42,6 @@ fn membership(member: u128) -> Query {
     }
 }
 
-fn with_worker() -> QueryTable {
-    let mut table = QueryTable::EMPTY;
-    assert_eq!(table.set_worker(Some(process(0))), []);
-    table
-}
-
 fn ask(table: &mut QueryTable, asker: i32, query: Query, now: i64) -> Ticket {
     table
         .ask(process(asker), scope(1), query, now, TIMEOUT)
@@ -68,7 +62,7 @@ fn is_over(table: &mut QueryTable, ticket: Ticket) -> bool {
 
 #[test]
 fn an_answer_goes_to_all_askers_of_the_query() {
-    let mut table = with_worker();
+    let mut table = QueryTable::EMPTY;
     let first = ask(&mut table, 1, membership(1), NOW);
     let other = ask(&mut table, 2, membership(2), NOW);
     let same = ask(&mut table, 3, membership(1), NOW);
@@ -93,7 +87,7 @@ fn an_answer_goes_to_all_askers_of_the_query() {
 
 #[test]
 fn the_answer_of_another_directory_is_not_delivered() {
-    let mut table = with_worker();
+    let mut table = QueryTable::EMPTY;
     let ticket = ask(&mut table, 1, membership(1), NOW);
     assert_eq!(
         table.answer(&scope(2), &membership(1), ANY, Answer::Member(true)),
@@ -106,7 +100,7 @@ fn the_answer_of_another_directory_is_not_delivered() {
 /// A slot is reused before its first asker collects: neither gets the other's answer.
 #[test]
 fn a_ticket_opens_no_other_answer() {
-    let mut table = with_worker();
+    let mut table = QueryTable::EMPTY;
     let slow = ask(&mut table, 1, membership(1), NOW);
     let mut tickets = vec![slow];
     // The table is full of such queries, and all of them have expired.
@@ -128,7 +122,7 @@ fn a_ticket_opens_no_other_answer() {
 
 #[test]
 fn an_answer_is_given_once() {
-    let mut table = with_worker();
+    let mut table = QueryTable::EMPTY;
     let ticket = ask(&mut table, 1, membership(1), NOW);
     assert_eq!(
         table.answer(&scope(1), &membership(1), ANY, Answer::Member(true)),
@@ -147,7 +141,7 @@ fn an_answer_is_given_once() {
 
 #[test]
 fn an_asker_after_the_newest_ticket_keeps_waiting() {
-    let mut table = with_worker();
+    let mut table = QueryTable::EMPTY;
     let early = ask(&mut table, 1, membership(1), NOW);
     let newest = table.last_ticket();
     let late = ask(&mut table, 2, membership(1), NOW);
@@ -159,7 +153,7 @@ fn an_asker_after_the_newest_ticket_keeps_waiting() {
 
 #[test]
 fn a_killed_askers_slot_is_free_when_its_time_is_over() {
-    let mut table = with_worker();
+    let mut table = QueryTable::EMPTY;
     for number in 0..SLOTS as i32 {
         ask(&mut table, number, membership(number as u128), NOW);
     }
@@ -176,7 +170,7 @@ fn a_killed_askers_slot_is_free_when_its_time_is_over() {
 
 #[test]
 fn a_clock_that_jumps_keeps_no_slot() {
-    let mut table = with_worker();
+    let mut table = QueryTable::EMPTY;
     for number in 0..SLOTS as i32 {
         ask(&mut table, number, membership(number as u128), NOW);
     }
@@ -193,7 +187,7 @@ fn a_clock_that_jumps_keeps_no_slot() {
 
 #[test]
 fn queries_are_in_the_order_of_asking_until_they_are_due() {
-    let mut table = with_worker();
+    let mut table = QueryTable::EMPTY;
     let first = ask(&mut table, 1, membership(1), NOW);
     let second = ask(&mut table, 2, membership(2), NOW);
     table.leave(first);
@@ -214,17 +208,11 @@ fn queries_are_in_the_order_of_asking_until_they_are_due() {
 #[test]
 fn no_asker_waits_for_a_worker_that_has_ended() {
     let mut table = QueryTable::EMPTY;
-    assert_eq!(
-        table.ask(process(1), scope(1), membership(1), NOW, TIMEOUT),
-        Err(LookupError::WorkerNotRunning)
-    );
-    let mut table = with_worker();
     let waiting = ask(&mut table, 1, membership(1), NOW);
     let answered = ask(&mut table, 2, membership(2), NOW);
     table.answer(&scope(1), &membership(2), ANY, Answer::Member(true));
-    assert_eq!(table.set_worker(None), [process(1)]);
-    // The worker is back before the asker collects.
-    assert_eq!(table.set_worker(Some(process(7))), []);
+    assert_eq!(table.stop(), [process(1)]);
+    assert_eq!(table.stop(), []);
     let found = collected(&mut table, waiting).unwrap();
     assert!(found.into_result() == Err(LookupError::WorkerNotRunning));
     assert!(collected(&mut table, answered) == Some(Answer::Member(true)));
@@ -233,7 +221,7 @@ fn no_asker_waits_for_a_worker_that_has_ended() {
 
 #[test]
 fn no_query_lasts_longer_than_the_maximum() {
-    let mut table = with_worker();
+    let mut table = QueryTable::EMPTY;
     let hour = Duration::from_secs(3600);
     table
         .ask(process(1), scope(1), membership(1), NOW, hour)
