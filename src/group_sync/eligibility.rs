@@ -17,24 +17,17 @@ use crate::text::SanitizedText;
 pub enum SkipReason {
     /// Another role has the name: one that is not mapped, or is mapped to another principal.
     NameTaken,
-    NameTooLong,
-    /// A name that PostgreSQL reserves for itself.
-    NameReserved,
-    /// No name, or one that could be mistaken for another.
+    /// No name, or one that is too long, that PostgreSQL reserves for itself, or that could be mistaken for another.
     NameUnusable,
     /// The account is disabled in the directory.
     AccountDisabled,
     /// The group's role requires multi-factor authentication and the member's role does not or cannot.
     MfaRequired,
-    /// The member's role is mapped as another type of principal.
-    TypeDiffers,
-    /// The labels of the member's role are invalid.
-    LabelsDamaged,
+    /// The labels of the member's role are invalid, or map it as another type of principal.
+    LabelsInvalid,
     /// PostgreSQL refused.
     Failed,
-    /// The group's role is an Entra admin.
-    AdminGroup,
-    /// The group's role has privileges that only a superuser may grant, or that administer others.
+    /// The group's role is an Entra admin, or has privileges that only a superuser may grant or that administer others.
     PrivilegedGroup,
     /// The group's role is mapped in a tenant other than the configured one.
     OtherTenant,
@@ -48,15 +41,11 @@ impl SkipReason {
     pub const fn code(self) -> &'static str {
         match self {
             SkipReason::NameTaken => "name-taken",
-            SkipReason::NameTooLong => "name-too-long",
-            SkipReason::NameReserved => "name-reserved",
             SkipReason::NameUnusable => "name-unusable",
             SkipReason::AccountDisabled => "account-disabled",
             SkipReason::MfaRequired => "mfa-required",
-            SkipReason::TypeDiffers => "type-differs",
-            SkipReason::LabelsDamaged => "labels-damaged",
+            SkipReason::LabelsInvalid => "labels-invalid",
             SkipReason::Failed => "failed",
-            SkipReason::AdminGroup => "admin-group",
             SkipReason::PrivilegedGroup => "privileged-group",
             SkipReason::OtherTenant => "other-tenant",
             SkipReason::ListingFailed => "listing-failed",
@@ -67,21 +56,16 @@ impl SkipReason {
     /// An explanation for a member, where the code is not enough.
     pub const fn detail(self) -> Option<&'static str> {
         match self {
-            SkipReason::NameTooLong => Some(
-                "A role name has at most 63 bytes. pgaadauth_create_principal_with_oid accepts another name.",
-            ),
-            SkipReason::NameReserved | SkipReason::NameUnusable => Some(
-                "No role is created with that name. pgaadauth_create_principal_with_oid accepts another one.",
+            SkipReason::NameUnusable => Some(
+                "The name is empty, longer than 63 bytes, reserved, or could be mistaken for another. \
+                 pgaadauth_create_principal_with_oid accepts another name.",
             ),
             SkipReason::MfaRequired => Some(
                 "The group's role requires multi-factor authentication, and the member's role does not or cannot.",
             ),
-            SkipReason::TypeDiffers => {
-                Some("A role is mapped to this object id, but as another type of principal.")
-            }
-            SkipReason::LabelsDamaged => {
-                Some("A role is mapped to this object id, but its labels disagree.")
-            }
+            SkipReason::LabelsInvalid => Some(
+                "A role is mapped to this object id, but as another type of principal, or its labels disagree.",
+            ),
             _ => None,
         }
     }
@@ -143,9 +127,10 @@ pub fn desired_state<'a>(
     if requirements.mfa && member.kind == PrincipalKind::Service {
         return DesiredState::Skip(SkipReason::MfaRequired);
     }
-    match name_problem(member) {
-        None => DesiredState::NewRole,
-        Some(reason) => DesiredState::Skip(reason),
+    if name_is_usable(member) {
+        DesiredState::NewRole
+    } else {
+        DesiredState::Skip(SkipReason::NameUnusable)
     }
 }
 
@@ -155,10 +140,8 @@ pub fn ineligible(
     member: &Principal,
     requirements: GroupRequirements,
 ) -> Option<SkipReason> {
-    if !role.is_sound {
-        Some(SkipReason::LabelsDamaged)
-    } else if role.kind != member.kind {
-        Some(SkipReason::TypeDiffers)
+    if !role.is_sound || role.kind != member.kind {
+        Some(SkipReason::LabelsInvalid)
     } else if requirements.mfa && !role.mfa {
         Some(SkipReason::MfaRequired)
     } else {
@@ -166,24 +149,18 @@ pub fn ineligible(
     }
 }
 
-/// Why no role may get the member's name, even if it is free.
+/// Whether a role may get the member's name, if it is free.
 ///
 /// People read names in `psql`, in logs and in the arguments of GRANT. So a name must be what it looks
 /// like, and an application, whose owner chooses its name, must not pass for a user.
-fn name_problem(member: &Principal) -> Option<SkipReason> {
+fn name_is_usable(member: &Principal) -> bool {
     let name = member.name.as_str();
     let is_shown = SanitizedText::new(name).to_string() == name && name.trim() == name;
     let passes_for_user = member.kind == PrincipalKind::Service && lookup::has_at_sign(name);
-    if name.is_empty() || !is_shown || passes_for_user {
-        Some(SkipReason::NameUnusable)
-    } else if name.len() >= pg_sys::NAMEDATALEN as usize {
-        Some(SkipReason::NameTooLong)
-    } else if name.starts_with("pg_") || ["public", "none"].contains(&name) {
-        // catalog.c, IsReservedName; acl.c, check_rolespec_name.
-        Some(SkipReason::NameReserved)
-    } else {
-        None
-    }
+    let is_too_long = name.len() >= pg_sys::NAMEDATALEN as usize;
+    // catalog.c, IsReservedName; acl.c, check_rolespec_name.
+    let is_reserved = name.starts_with("pg_") || ["public", "none"].contains(&name);
+    !name.is_empty() && is_shown && !passes_for_user && !is_too_long && !is_reserved
 }
 
 #[cfg(test)]
@@ -280,7 +257,7 @@ mod tests {
         let service = role(PrincipalKind::Service, 7, 70);
         assert_eq!(
             skip_reason(&user(7), REQUIREMENTS, &[service]),
-            SkipReason::TypeDiffers
+            SkipReason::LabelsInvalid
         );
         let damaged = MappedRole {
             is_sound: false,
@@ -288,7 +265,7 @@ mod tests {
         };
         assert_eq!(
             skip_reason(&user(7), REQUIREMENTS, &[damaged]),
-            SkipReason::LabelsDamaged
+            SkipReason::LabelsInvalid
         );
         let disabled = Principal {
             enabled: false,
@@ -326,32 +303,31 @@ mod tests {
 
     #[test]
     fn names_are_what_they_look_like_or_not_used() {
-        use SkipReason::*;
         for (name, expected) in [
-            ("", Some(NameUnusable)),
-            (" alice", Some(NameUnusable)),
-            ("alice ", Some(NameUnusable)),
-            ("alice\u{a0}", Some(NameUnusable)),
-            ("line\nbreak", Some(NameUnusable)),
-            ("bell\u{7}", Some(NameUnusable)),
-            ("nul\0", Some(NameUnusable)),
-            ("right\u{202e}left", Some(NameUnusable)),
-            ("zero\u{200b}width", Some(NameUnusable)),
-            ("pg_monitor", Some(NameReserved)),
-            ("public", Some(NameReserved)),
-            ("none", Some(NameReserved)),
-            ("x\"; ALTER ROLE x SUPERUSER; --", None),
-            ("PG_monitor", None),
-            ("Zoë O'Hara", None),
+            ("", false),
+            (" alice", false),
+            ("alice ", false),
+            ("alice\u{a0}", false),
+            ("line\nbreak", false),
+            ("bell\u{7}", false),
+            ("nul\0", false),
+            ("right\u{202e}left", false),
+            ("zero\u{200b}width", false),
+            ("pg_monitor", false),
+            ("public", false),
+            ("none", false),
+            ("x\"; ALTER ROLE x SUPERUSER; --", true),
+            ("PG_monitor", true),
+            ("Zoë O'Hara", true),
         ] {
             let service = principal(PrincipalKind::Service, 7, name);
-            assert_eq!(name_problem(&service), expected, "{name:?}");
+            assert_eq!(name_is_usable(&service), expected, "{name:?}");
         }
         let long = |letters: usize| principal(PrincipalKind::User, 7, &"é".repeat(letters));
-        assert_eq!(name_problem(&long(31)), None);
-        assert_eq!(name_problem(&long(32)), Some(NameTooLong));
+        assert!(name_is_usable(&long(31)));
+        assert!(!name_is_usable(&long(32)));
         let imitation = principal(PrincipalKind::Service, 7, "alice@contoso.com");
-        assert_eq!(name_problem(&imitation), Some(NameUnusable));
-        assert_eq!(name_problem(&user(7)), None);
+        assert!(!name_is_usable(&imitation));
+        assert!(name_is_usable(&user(7)));
     }
 }

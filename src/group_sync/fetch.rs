@@ -16,6 +16,7 @@ use entra_client::Directory;
 use entra_token::PrincipalKind;
 use uuid::Uuid;
 
+use super::members;
 use crate::background::notifier::{Notification, Notifier};
 use crate::pg::worker;
 use crate::statistics;
@@ -157,29 +158,37 @@ struct Thread {
 impl Thread {
     fn run(&self, settings: DirectorySettings, groups: &Receiver<Uuid>) {
         let directory = Directory::new(settings);
+        self.answer(groups, |group, page| match &directory {
+            Ok(directory) => fetch(directory, group, &self.stop, page),
+            Err(error) => {
+                statistics::count_directory_call(Some(error.kind));
+                Listed::Failed(error.clone().into())
+            }
+        });
+    }
+
+    /// Lists each requested group by `list`, which passes on one page after the other until that returns
+    /// `false`.
+    fn answer(
+        &self,
+        groups: &Receiver<Uuid>,
+        list: impl Fn(Uuid, &mut dyn FnMut(Vec<Principal>) -> bool) -> Listed,
+    ) {
         while let Ok(group) = groups.recv() {
-            let listed = match &directory {
-                Ok(directory) => self.fetch(directory, group),
-                Err(error) => {
-                    statistics::count_directory_call(Some(error.kind));
-                    Listed::Failed(error.clone().into())
-                }
+            let mut seen = 0;
+            let mut page = |members: Vec<Principal>| {
+                seen += members.len();
+                seen <= members::MOST && self.send(Message::Page(members))
             };
+            let mut listed = list(group, &mut page);
+            if seen > members::MOST {
+                let most = members::MOST;
+                let message = format!("the group has more than {most} members");
+                listed = Listed::Failed(FetchError::new(message));
+            }
             if !self.send(Message::End(listed)) {
                 return;
             }
-        }
-    }
-
-    fn fetch(&self, directory: &Directory, group: Uuid) -> Listed {
-        let mut page = |members| self.send(Message::Page(members));
-        let outcome = directory.members(group, &self.stop, &mut page);
-        count(&outcome);
-        match outcome {
-            Ok(()) => Listed::Complete,
-            // A missing group revokes the group role from everybody, so a second request confirms it.
-            Err(error) if error.kind == ErrorKind::NotFound => find_group(directory, group),
-            Err(error) => Listed::Failed(error.into()),
         }
     }
 
@@ -188,6 +197,22 @@ impl Thread {
         let is_sent = self.messages.send(message).is_ok();
         self.notification.notify();
         is_sent
+    }
+}
+
+fn fetch(
+    directory: &Directory,
+    group: Uuid,
+    stop: &AtomicBool,
+    page: &mut dyn FnMut(Vec<Principal>) -> bool,
+) -> Listed {
+    let outcome = directory.members(group, stop, page);
+    count(&outcome);
+    match outcome {
+        Ok(()) => Listed::Complete,
+        // A missing group revokes the group role from everybody, so a second request confirms it.
+        Err(error) if error.kind == ErrorKind::NotFound => find_group(directory, group),
+        Err(error) => Listed::Failed(error.into()),
     }
 }
 
@@ -209,4 +234,91 @@ fn find_group(directory: &Directory, group: Uuid) -> Listed {
 
 fn count<T>(outcome: &Result<T, DirectoryError>) {
     statistics::count_directory_call(outcome.as_ref().err().map(|error| error.kind));
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    const LARGE: Uuid = Uuid::from_u128(1);
+    const SMALL: Uuid = Uuid::from_u128(2);
+    const PAGE: usize = 999;
+
+    fn page_of(count: usize) -> Vec<Principal> {
+        let members = (0..count).map(|number| Principal {
+            kind: PrincipalKind::User,
+            object_id: Uuid::from_u128(number as u128),
+            name: "alice@contoso.com".to_owned(),
+            app_id: None,
+            enabled: true,
+        });
+        members.collect()
+    }
+
+    /// A listing with that many members.
+    fn list(members: usize, page: &mut dyn FnMut(Vec<Principal>) -> bool) -> Listed {
+        let mut left = members;
+        while left > 0 {
+            let count = left.min(PAGE);
+            left -= count;
+            if !page(page_of(count)) {
+                // As of a listing that was stopped.
+                return Listed::Failed(FetchError::new(format!("stopped with {left} left")));
+            }
+        }
+        Listed::Complete
+    }
+
+    /// What arrives of a group with that many members and then of one with two: the members and the error of each.
+    fn listings(large: usize) -> Vec<(usize, Option<String>)> {
+        let notifier = Notifier::new().unwrap();
+        let (sender, messages) = mpsc::sync_channel(CAPACITY);
+        let thread = Thread {
+            messages: sender,
+            notification: notifier.notification(),
+            stop: Arc::new(AtomicBool::new(false)),
+        };
+        let (groups, requested) = mpsc::channel();
+        for group in [LARGE, SMALL] {
+            groups.send(group).unwrap();
+        }
+        drop(groups);
+        let fetching = std::thread::spawn(move || {
+            thread.answer(&requested, |group, page| {
+                list(if group == LARGE { large } else { 2 }, page)
+            });
+        });
+        let mut listings = Vec::new();
+        let mut count = 0;
+        for message in messages {
+            match message {
+                Message::Page(page) => count += page.len(),
+                Message::End(Listed::Failed(error)) => {
+                    listings.push((count, Some(error.message)));
+                    count = 0;
+                }
+                Message::End(_) => {
+                    listings.push((count, None));
+                    count = 0;
+                }
+            }
+        }
+        fetching.join().unwrap();
+        listings
+    }
+
+    #[test]
+    fn a_group_that_is_too_large_is_not_read_to_its_end() {
+        let most = members::MOST;
+        let error = "the group has more than 100000 members".to_owned();
+        for too_large in [most + 1, 10 * most] {
+            let read = most / PAGE * PAGE;
+            assert_eq!(
+                listings(too_large),
+                [(read, Some(error.clone())), (2, None)]
+            );
+        }
+        assert_eq!(listings(most), [(most, None), (2, None)]);
+    }
 }

@@ -86,7 +86,7 @@ pub fn skip_reason(group: &Group, tenant: Uuid) -> Result<Option<(SkipReason, St
     }
     if group.mapping.admin {
         let detail = "The role is labeled admin: members sign in as it.".to_owned();
-        return Ok(Some((SkipReason::AdminGroup, detail)));
+        return Ok(Some((SkipReason::PrivilegedGroup, detail)));
     }
     let detail = match admin::privilege(group.role) {
         Some(privilege) => privilege.to_string(),

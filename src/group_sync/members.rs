@@ -174,7 +174,7 @@ mod tests {
         assert_eq!(revoke_reason(elsewhere), not_member);
         for (role, reason) in [
             (role(User, 5), SkipReason::AccountDisabled),
-            (role(Service, 3), SkipReason::TypeDiffers),
+            (role(Service, 3), SkipReason::LabelsInvalid),
         ] {
             assert_eq!(revoke_reason(role), Some(RevokeReason::Ineligible(reason)));
         }

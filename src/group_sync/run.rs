@@ -4,7 +4,7 @@
 //! nothing.
 
 use std::collections::HashMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use entra_api::{DirectorySettings, Principal};
 use uuid::Uuid;
@@ -14,13 +14,11 @@ use super::eligibility::SkipReason;
 use super::fetch::{FetchError, Listed, MemberFetcher, Message};
 use super::groups::{self, Group};
 use super::history::{self, Change, Entry, Progress, State};
-use super::members::{self, Members};
+use super::members::Members;
 use crate::directory;
 use crate::pg::log::{self, Level};
 use crate::pg::worker::{self, Failure};
 
-/// How often the progress of a listing is recorded.
-const PROGRESS_INTERVAL: Duration = Duration::from_millis(500);
 /// How long the worker sleeps at most while it waits for the directory.
 const WAIT: Duration = Duration::from_secs(60);
 /// After this many failures in a row, the members are not the cause.
@@ -129,23 +127,13 @@ impl Run<'_> {
         };
         fetcher.request(task.group.id());
         let mut list: Vec<Principal> = Vec::new();
-        let mut written = Instant::now();
         let listed = loop {
             match fetcher.next() {
                 None => worker::wait(WAIT, Some(fetcher.notifier_fd())),
                 Some(Message::End(listed)) => break listed,
                 Some(Message::Page(page)) => {
                     list.extend(page);
-                    if list.len() > members::MOST {
-                        let most = members::MOST;
-                        let message = format!("the group has more than {most} members");
-                        return Ok(Err(Listed::Failed(FetchError::new(message))));
-                    }
                     task.progress.seen = list.len();
-                    if written.elapsed() >= PROGRESS_INTERVAL {
-                        task.record_progress(State::Listing)?;
-                        written = Instant::now();
-                    }
                 }
             }
             self.check_interrupted()?;

@@ -53,7 +53,8 @@ fn listing(rig: &Rig) -> Result<()> {
         json!({ "huge": 3_000_000 }),
         json!("truncated"),
         json!({ "redirect": "https://localhost:1/" }),
-        json!("error"),
+        // A longer pause than the worker takes: it does not retry within the run.
+        json!({ "throttled": 200 }),
     ] {
         synced
             .emulator

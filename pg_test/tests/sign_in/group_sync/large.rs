@@ -8,18 +8,12 @@ use pg_test::Result;
 use pg_test::wait::until_within;
 use serde_json::json;
 
+use super::Synced;
 use super::failures::worker;
-use super::{ALICE, CAROL, DBA, Row, Synced};
 use crate::Test;
 use crate::rig::{Rig, ensure};
 
-pub const TESTS: &[Test] = &[
-    ("a_large_group_over_pages_and_pauses", large),
-    (
-        "a_group_that_is_too_large_is_not_read_to_its_end",
-        too_large,
-    ),
-];
+pub const TESTS: &[Test] = &[("a_large_group_over_pages_and_pauses", large)];
 
 const SIZE: &str = "AADAUTH_TEST_GROUP_SIZE";
 const USUAL: u32 = 2000;
@@ -100,34 +94,6 @@ fn large(rig: &Rig) -> Result<()> {
         seen.len()
     );
     Ok(())
-}
-
-/// And the next group has its own members, not the rest of that one's.
-fn too_large(rig: &Rig) -> Result<()> {
-    let group = ("aaa", "ad000000-0000-4000-8000-000000000001");
-    let synced = Synced::start(
-        rig,
-        "sync-too-large",
-        &format!(
-            "[[tenant.group]]\nname = \"aaa\"\noid = \"{}\"\ngenerated_members = 101000\n",
-            group.1
-        ),
-    )?;
-    synced.map(&[group, DBA])?;
-    let rows = synced.sync()?;
-    let short: Vec<_> = rows.iter().map(Row::short).collect();
-    ensure(
-        short
-            == [
-                ("aaa", "listing-failed"),
-                (ALICE, "created"),
-                (CAROL, "created"),
-            ],
-        || format!("{rows:?}"),
-    )?;
-    let detail = rows[0].detail.clone().unwrap_or_default();
-    ensure(detail.contains("more than 100000 members"), || detail)?;
-    synced.expect_members("aaa", "")
 }
 
 /// A process's memory in kB, by its name in `/proc/.../status`.

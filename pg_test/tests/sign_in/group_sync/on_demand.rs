@@ -198,6 +198,9 @@ fn cancelled(rig: &Rig) -> Result<()> {
 fn reloads(rig: &Rig) -> Result<()> {
     let mut synced = Synced::start(rig, "sync-reloads", "")?;
     synced.map(&[DBA])?;
+    let right = synced.server.sql("SHOW aadauth.client_secret_file")?;
+    let wrong = rig.secret_file("sync-reloads-wrong.secret", "a-secret-that-nobody-knows")?;
+    let wrong = wrong.display().to_string();
     let run = |synced: &Synced<'_>| {
         synced
             .server
@@ -240,15 +243,18 @@ fn reloads(rig: &Rig) -> Result<()> {
         let asked = scope.spawn(ask);
         listing(&synced)?;
         let second = run(&synced)?;
+        // A refused credential fails at once; an unreachable directory is retried within the run.
         synced
             .server
-            .configure(&[("aadauth.https_proxy", Some("http://127.0.0.1:1"))])?;
+            .configure(&[("aadauth.client_secret_file", Some(&wrong))])?;
         let rows = asked.join().map_err(|_| "panicked")??;
         ensure(rows == "1" && run(&synced)? != second, || rows)?;
         let status = synced.status("dba")?;
         ensure(status["state"] == "failed", || status.to_string())?;
         synced.expect_members("dba", &[ALICE, CAROL].join(","))?;
-        synced.server.configure(&[("aadauth.https_proxy", None)])?;
+        synced
+            .server
+            .configure(&[("aadauth.client_secret_file", Some(&right))])?;
         until("the run goes through", || {
             Ok((synced.members_of("dba")? == CAROL).then_some(()))
         })?;
@@ -387,9 +393,13 @@ fn interval(rig: &Rig) -> Result<()> {
     until("the next run is due within a minute", || {
         Ok((next(&synced)? <= 60.0).then_some(()))
     })?;
-    pg_test::wait::until_within(
-        std::time::Duration::from_secs(90),
-        "groups are synchronized unasked",
-        || Ok((synced.members_of("dba")? == [ALICE, CAROL].join(",")).then_some(())),
-    )
+    // A run is due sooner after one that failed and may soon succeed. Nothing asks for it.
+    synced
+        .emulator
+        .disturb(&json!({ "fault": { "throttled": 200 }, "endpoint": "graph" }))?;
+    synced.sync_and_expect(&[("dba", "listing-failed")])?;
+    synced.emulator.behave()?;
+    until("groups are synchronized unasked", || {
+        Ok((synced.members_of("dba")? == [ALICE, CAROL].join(",")).then_some(()))
+    })
 }

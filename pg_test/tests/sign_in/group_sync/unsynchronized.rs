@@ -31,7 +31,7 @@ fn admin(rig: &Rig) -> Result<()> {
         "SELECT pgaadauth_create_principal_with_oid('dba', '{}', 'group', true, false)",
         DBA.1
     ))?;
-    synced.sync_and_expect(&[("dba", "admin-group")])?;
+    synced.sync_and_expect(&[("dba", "privileged-group")])?;
     nothing_done(&synced)?;
     let status = synced.status("dba")?;
     ensure(status["state"] == "skipped", || status.to_string())?;
@@ -155,6 +155,6 @@ fn labels(rig: &Rig) -> Result<()> {
          UPDATE pg_shseclabel SET label = label || ',admin'
          WHERE provider = 'pgaadauth-int' AND objoid = '\"alice@contoso.com\"'::regrole",
     )?;
-    synced.sync_and_expect(&[(ALICE, "labels-damaged")])?;
+    synced.sync_and_expect(&[(ALICE, "labels-invalid")])?;
     synced.expect_members("dba", CAROL)
 }
