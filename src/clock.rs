@@ -1,6 +1,6 @@
 //! The time of day.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use pgrx::prelude::*;
 
@@ -11,8 +11,12 @@ pub fn micros() -> i64 {
 
 /// Another moment in microseconds since the Unix epoch.
 pub fn micros_of(moment: SystemTime) -> i64 {
-    let since_epoch = moment.duration_since(UNIX_EPOCH).unwrap_or_default();
-    since_epoch.as_micros().try_into().unwrap_or(i64::MAX)
+    micros_in(moment.duration_since(UNIX_EPOCH).unwrap_or_default())
+}
+
+/// A duration in microseconds.
+pub fn micros_in(duration: Duration) -> i64 {
+    duration.as_micros().try_into().unwrap_or(i64::MAX)
 }
 
 /// An SQL timestamp from microseconds since the Unix epoch, to the whole second.

@@ -10,6 +10,7 @@ use pgrx::prelude::*;
 use pgrx::spi::SpiClient;
 use uuid::Uuid;
 
+use crate::pg::uuid::sql_uuid;
 use crate::pg::worker::{self, Failure};
 
 /// A week from Monday 00:00 UTC to the next, counted from the one that contains the Unix epoch.
@@ -132,10 +133,7 @@ pub fn delete_offsets(retention: Duration, present: &[Uuid]) -> Result<(), Failu
     let statement = "DELETE FROM aadauth.audit_spool AS s
         WHERE s.read_at < pg_catalog.now() - pg_catalog.make_interval(secs => $1)
             AND s.spool_id <> ALL ($2)";
-    let present: Vec<pgrx::Uuid> = present
-        .iter()
-        .map(|id| pgrx::Uuid::from_bytes(id.into_bytes()))
-        .collect();
+    let present: Vec<pgrx::Uuid> = present.iter().map(|id| sql_uuid(*id)).collect();
     worker::transaction(|| {
         Spi::connect_mut(|client| {
             let retention = DatumWithOid::from(retention.as_secs_f64());

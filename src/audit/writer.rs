@@ -15,6 +15,7 @@ use uuid::Uuid;
 use super::partition::{self, Week};
 use super::record::{self, Record};
 use super::spool;
+use crate::pg::uuid::uuid_argument;
 use crate::pg::worker::{self, Failure};
 
 /// What has been done with a part of one spool file.
@@ -123,7 +124,7 @@ fn next(id: Uuid, start: u64, most: usize) -> Result<(Vec<Vec<u8>>, u64, bool), 
 fn offset(client: &mut SpiClient<'_>, id: Uuid) -> Result<u64, Failure> {
     let query = "SELECT s.read_to FROM aadauth.audit_spool AS s \
                  WHERE s.spool_id = $1 FOR UPDATE";
-    let rows = client.update(query, Some(1), &[sql_uuid(id)])?;
+    let rows = client.update(query, Some(1), &[uuid_argument(id)])?;
     if rows.is_empty() {
         return Ok(0);
     }
@@ -148,7 +149,11 @@ fn move_offset(
                      skipped_lines = s.skipped_lines + excluded.skipped_lines, \
                      read_at = pg_catalog.now()";
     let number = |number: u64| DatumWithOid::from(i64::try_from(number).unwrap_or(i64::MAX));
-    client.update(query, None, &[sql_uuid(id), number(end), number(skipped)])?;
+    client.update(
+        query,
+        None,
+        &[uuid_argument(id), number(end), number(skipped)],
+    )?;
     Ok(())
 }
 
@@ -228,7 +233,3 @@ LEFT JOIN LATERAL pg_catalog.jsonb_to_record(e.token) AS token (
     token_id text, issued_at bigint, expires_at bigint, amr text[], key_id text) ON true
 ON CONFLICT (event_id) DO UPDATE SET count = excluded.count
 WHERE known.count < excluded.count";
-
-fn sql_uuid(id: Uuid) -> DatumWithOid<'static> {
-    DatumWithOid::from(pgrx::Uuid::from_bytes(id.into_bytes()))
-}

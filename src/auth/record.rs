@@ -1,13 +1,12 @@
 //! The audit event of a sign-in, and the log line of an accepted one.
 
-use std::time::Duration;
-
 use entra_token::{Judgment, PRINCIPAL_CHECK, PrincipalKind, Reason};
 
 use super::attempt;
 use super::refusal::Refusal;
 use super::verdict::{Accepted, AuthMethod, Decision, Verdict};
 use crate::audit::{self, Event, EventCheck, EventMembership, NotRecorded};
+use crate::clock::micros_in;
 use crate::pg::connection::{self, Connection, Proof};
 use crate::pg::log::{self, Level};
 use crate::pg::oauth::{self, WithoutToken};
@@ -203,7 +202,7 @@ fn event(connection: &Connection, outcome: Outcome, verdict: Option<&Verdict>) -
         .map(SanitizedText::from);
     event.tls = connection.tls;
     if let Some(verdict) = verdict {
-        event.decision_micros = micros(verdict.took);
+        event.decision_micros = micros_in(verdict.took);
         event.principal = verdict
             .identity
             .as_ref()
@@ -218,8 +217,4 @@ fn event(connection: &Connection, outcome: Outcome, verdict: Option<&Verdict>) -
         }
     }
     event
-}
-
-fn micros(took: Duration) -> i64 {
-    i64::try_from(took.as_micros()).unwrap_or(i64::MAX)
 }

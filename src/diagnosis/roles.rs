@@ -70,8 +70,7 @@ impl Roles {
         };
         for attributes in attributes {
             if let Some((oid, labels)) = labels.get(&attributes.name) {
-                let mapping =
-                    Mapping::from_labels(labels.public.as_deref(), labels.internal.as_deref());
+                let mapping = labels.mapping();
                 roles.mapped.push(Mapped {
                     oid: *oid,
                     attributes,

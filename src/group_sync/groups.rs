@@ -59,8 +59,7 @@ pub fn is_unchanged(group: &Group) -> bool {
 }
 
 fn read(role: pg_sys::Oid, labels: &Labels) -> Option<Group> {
-    let mapping = Mapping::from_labels(labels.public.as_deref(), labels.internal.as_deref());
-    let mapping = mapping.ok().flatten()?;
+    let mapping = labels.mapping().ok().flatten()?;
     if mapping.kind != PrincipalKind::Group {
         return None;
     }

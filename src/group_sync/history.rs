@@ -10,6 +10,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::eligibility::SkipReason;
+use crate::pg::uuid::uuid_argument;
 use crate::pg::worker::Failure;
 use crate::text::SanitizedText;
 
@@ -146,8 +147,8 @@ pub fn record_progress(
     let number = |number: usize| DatumWithOid::from(i32::try_from(number).unwrap_or(i32::MAX));
     let problem = problem.map(|problem| SanitizedText::up_to(MAX_DETAIL, problem).to_string());
     let values = [
-        sql_uuid(entry.tenant),
-        sql_uuid(entry.group),
+        uuid_argument(entry.tenant),
+        uuid_argument(entry.group),
         DatumWithOid::from(entry.run),
         DatumWithOid::from(state.as_str()),
         number(progress.seen),
@@ -187,8 +188,8 @@ pub fn record_changes(entry: &Entry, changes: &[Change]) -> Result<(), Failure> 
         DatumWithOid::from(json),
         DatumWithOid::from(entry.run),
         DatumWithOid::from(SanitizedText::new(&entry.role).to_string()),
-        sql_uuid(entry.tenant),
-        sql_uuid(entry.group),
+        uuid_argument(entry.tenant),
+        uuid_argument(entry.group),
     ];
     Spi::connect_mut(|client| client.update(CHANGES, None, &values).map(drop))?;
     Ok(())
@@ -204,10 +205,6 @@ FROM pg_catalog.jsonb_to_recordset($1::jsonb) AS n (
 ON CONFLICT (tenant_id, group_id, member_id, action) WHERE first_at IS NOT NULL DO UPDATE SET
     run = excluded.run, at = excluded.at, group_role = excluded.group_role,
     member = excluded.member, detail = excluded.detail";
-
-fn sql_uuid(id: Uuid) -> DatumWithOid<'static> {
-    DatumWithOid::from(pgrx::Uuid::from_bytes(id.into_bytes()))
-}
 
 fn unexpected(error: serde_json::Error) -> Failure {
     Failure {

@@ -171,8 +171,7 @@ impl Sync {
     /// The time until the next run, which is also stored for the view.
     fn pause(&self, now: Instant) -> Duration {
         let pause = self.schedule.due().saturating_duration_since(now);
-        let micros = i64::try_from(pause.as_micros()).unwrap_or(i64::MAX);
-        let next_run = clock::micros().saturating_add(micros);
+        let next_run = clock::micros().saturating_add(clock::micros_in(pause));
         let is_asked = shmem::change_sync(|state| {
             state.set_next_run(next_run);
             state.is_asked()

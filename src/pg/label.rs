@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::ffi::{CStr, c_char, c_int};
 use std::{ptr, slice};
 
+use entra_token::{Mapping, Reason};
 use pgrx::pg_sys;
 
 use super::log;
@@ -39,6 +40,16 @@ impl Provider {
 pub struct Labels {
     pub public: Option<String>,
     pub internal: Option<String>,
+}
+
+impl Labels {
+    /// What they map the role to; `Ok(None)` if it has neither.
+    ///
+    /// # Errors
+    /// As [`Mapping::from_labels`].
+    pub fn mapping(&self) -> Result<Option<Mapping>, Reason> {
+        Mapping::from_labels(self.public.as_deref(), self.internal.as_deref())
+    }
 }
 
 /// `AadLabel` of catalog.h.

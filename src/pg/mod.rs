@@ -23,4 +23,5 @@ mod shim;
 pub mod sign_in_method;
 pub mod snapshot;
 pub mod termination;
+pub mod uuid;
 pub mod worker;

@@ -1,6 +1,5 @@
 //! Which sessions may map roles, and which roles they may map.
 
-use entra_token::Mapping;
 use pgrx::pg_sys;
 
 use super::error::{PrincipalError, Privilege};
@@ -83,9 +82,7 @@ pub fn says_admin(labels: &Labels) -> bool {
 }
 
 fn is_labeled_admin(role: pg_sys::Oid) -> bool {
-    let Labels { public, internal } = label::read(role);
-    let mapping = Mapping::from_labels(public.as_deref(), internal.as_deref());
-    matches!(mapping, Ok(Some(mapping)) if mapping.admin)
+    matches!(label::read(role).mapping(), Ok(Some(mapping)) if mapping.admin)
 }
 
 fn is_unmappable(role: pg_sys::Oid, name: &str) -> bool {

@@ -21,7 +21,7 @@ use uuid::Uuid;
 use super::admin::{self, AZURE_PG_ADMIN};
 use super::error::PrincipalError;
 use super::lookup;
-use crate::pg::label::{self, Labels};
+use crate::pg::label;
 use crate::pg::log::{self, Level};
 use crate::pg::name::Name;
 use crate::pg::privileges::{self, CREATEROLE_IS_BROAD};
@@ -367,11 +367,11 @@ fn run_as_superuser(statement: &str) -> Result<(), PrincipalError> {
 /// Name and mapping of every role with a valid mapping, ordered by name; a warning for each invalid one.
 fn mapped_roles() -> Vec<(String, Mapping)> {
     let mut mapped = Vec::new();
-    for (role, Labels { public, internal }) in label::all() {
+    for (role, labels) in label::all() {
         let Some(name) = privileges::name_of(role) else {
             continue;
         };
-        match Mapping::from_labels(public.as_deref(), internal.as_deref()) {
+        match labels.mapping() {
             Ok(Some(mapping)) => mapped.push((name, mapping)),
             Ok(None) => {}
             Err(reason) => log::line(

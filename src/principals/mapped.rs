@@ -1,6 +1,6 @@
 //! The roles that are mapped to principals, read all at once.
 
-use entra_token::{InternalLabel, Mapping, PrincipalKind};
+use entra_token::{InternalLabel, PrincipalKind};
 use pgrx::pg_sys;
 use uuid::Uuid;
 
@@ -34,9 +34,7 @@ impl MappedRoles {
                 tenant,
                 admin,
             } = internal;
-            let mapping =
-                Mapping::from_labels(labels.public.as_deref(), labels.internal.as_deref());
-            let mapping = mapping.ok().flatten();
+            let mapping = labels.mapping().ok().flatten();
             Some(MappedRole {
                 tenant,
                 object_id,

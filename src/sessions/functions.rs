@@ -4,7 +4,6 @@
 //! roles do. The table is written as the bootstrap superuser, since no other role may write it.
 
 use pgrx::callbacks::{PgXactCallbackEvent, register_xact_callback};
-use pgrx::datum::DatumWithOid;
 use pgrx::prelude::*;
 use uuid::Uuid;
 
@@ -12,6 +11,7 @@ use super::TABLES;
 use super::error::RevocationError;
 use crate::background::database;
 use crate::pg::log::{self, Level};
+use crate::pg::uuid::{sql_uuid, uuid_argument};
 use crate::pg::{privileges, server};
 use crate::principals::admin::privilege;
 use crate::principals::mapped::MappedRoles;
@@ -144,7 +144,8 @@ fn add(
         Spi::run("DELETE FROM aadauth.revoked_principals WHERE until <= pg_catalog.now()")?;
         let query =
             "SELECT pg_catalog.count(*) FROM aadauth.revoked_principals WHERE object_id <> $1";
-        let others = Spi::get_one_with_args::<i64>(query, &[id(object_id)])?.unwrap_or_default();
+        let others =
+            Spi::get_one_with_args::<i64>(query, &[uuid_argument(object_id)])?.unwrap_or_default();
         if usize::try_from(others).is_ok_and(|others| others >= MAX_REVOCATIONS) {
             return Err(RevocationError::TooMany);
         }
@@ -157,9 +158,9 @@ ON CONFLICT (object_id) DO UPDATE SET
     revoked_at = excluded.revoked_at,
     revoked_by = excluded.revoked_by,
     revoked_by_id = excluded.revoked_by_id";
-        let by_id = by_id.map(|id| pgrx::Uuid::from_bytes(id.into_bytes()));
+        let by_id = by_id.map(sql_uuid);
         let values = [
-            id(object_id),
+            uuid_argument(object_id),
             until.into(),
             reason.map(str::to_owned).into(),
             by.into(),
@@ -174,7 +175,7 @@ fn remove(object_id: Uuid) -> Result<(), RevocationError> {
         "DELETE FROM aadauth.revoked_principals WHERE object_id = $1 RETURNING object_id";
     let removed = privileges::as_bootstrap_superuser(|| {
         Spi::connect_mut(|client| {
-            let rows = client.update(statement, None, &[id(object_id)])?;
+            let rows = client.update(statement, None, &[uuid_argument(object_id)])?;
             Ok::<_, spi::Error>(rows.len())
         })
     })?;
@@ -209,8 +210,4 @@ fn caller() -> (String, Option<Uuid>) {
             (name, None)
         }
     }
-}
-
-fn id(id: Uuid) -> DatumWithOid<'static> {
-    DatumWithOid::from(pgrx::Uuid::from_bytes(id.into_bytes()))
 }

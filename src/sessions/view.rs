@@ -1,11 +1,11 @@
 //! `aadauth.sessions` and `aadauth.current_principal`.
 
 use pgrx::prelude::*;
-use uuid::Uuid;
 
 use crate::clock;
 use crate::pg::name::Name;
 use crate::pg::privileges;
+use crate::pg::uuid::sql_uuid;
 use crate::shared::sessions::table::Session;
 use crate::shared::shmem;
 
@@ -46,8 +46,8 @@ pub(super) fn sessions() -> TableIterator<
             Name(session.role.as_str().to_owned()),
             session.principal(),
             session.kind.word(),
-            sql(session.object_id),
-            session.group_id.map(sql),
+            sql_uuid(session.object_id),
+            session.group_id.map(sql_uuid),
             given(session.database.as_str()).map(Name),
             session.client.as_str().to_owned(),
             clock::timestamp(session.signed_in_at),
@@ -78,12 +78,12 @@ pub(super) fn own_principal() -> TableIterator<
     TableIterator::new(super::own().into_iter().map(|session| {
         (
             session.kind.word(),
-            sql(session.object_id),
-            sql(session.tenant_id),
+            sql_uuid(session.object_id),
+            sql_uuid(session.tenant_id),
             session.principal(),
-            session.app_id.map(sql),
+            session.app_id.map(sql_uuid),
             Name(session.role.as_str().to_owned()),
-            session.group_id.map(sql),
+            session.group_id.map(sql_uuid),
             given(session.token_id.as_str()),
             clock::timestamp(session.signed_in_at),
             expires_at(&session),
@@ -98,10 +98,6 @@ fn sees_all() -> bool {
             .into_iter()
             .filter_map(privileges::role_named)
             .any(|role| privileges::has_privileges_of(current, role))
-}
-
-fn sql(id: Uuid) -> pgrx::Uuid {
-    pgrx::Uuid::from_bytes(id.into_bytes())
 }
 
 fn given(text: &str) -> Option<String> {

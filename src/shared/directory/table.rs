@@ -13,6 +13,7 @@ use std::time::Duration;
 use super::lookup_error::{LookupError, SLOTS};
 use super::query::{Answer, Query};
 use super::scope::Scope;
+use crate::clock::micros_in;
 use crate::pg::latch::Process;
 use crate::settings::DIRECTORY_TIMEOUT_MAX;
 
@@ -91,7 +92,7 @@ impl QueryTable {
             scope,
             query,
             asked_at: now,
-            due_at: now.saturating_add(micros(timeout.min(DIRECTORY_TIMEOUT_MAX))),
+            due_at: now.saturating_add(micros_in(timeout.min(DIRECTORY_TIMEOUT_MAX))),
             answer: None,
         });
         Ok(ticket)
@@ -193,14 +194,10 @@ impl QueryTable {
 impl Slot {
     /// Whether its asker may still wait. A clock that was set back must not keep it.
     fn is_live(&self, now: i64) -> bool {
-        let last = self.due_at.saturating_add(micros(GRACE_PERIOD));
-        let longest = micros(DIRECTORY_TIMEOUT_MAX).saturating_add(micros(GRACE_PERIOD));
+        let last = self.due_at.saturating_add(micros_in(GRACE_PERIOD));
+        let longest = micros_in(DIRECTORY_TIMEOUT_MAX).saturating_add(micros_in(GRACE_PERIOD));
         (now..=now.saturating_add(longest)).contains(&last)
     }
-}
-
-fn micros(duration: Duration) -> i64 {
-    duration.as_micros().try_into().unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use entra_token::{KeySet, Reason, SigningKey, TokenVersion};
 
 use super::scope::Scope;
 use super::stored::{Source, SourcedSet, StoredKey, StoredScope, StoredSet};
+use crate::clock::micros_in;
 use crate::pg::latch::Process;
 use crate::shared::bytes::Bytes;
 
@@ -175,7 +176,7 @@ impl KeyTable {
         let is_open = self.asked > self.answered;
         // A clock that was set back must not prolong the cool-down.
         let since = now.checked_sub(self.asked_at).filter(|since| *since >= 0);
-        if !is_first && !is_open && since.is_some_and(|since| since < micros(cooldown)) {
+        if !is_first && !is_open && since.is_some_and(|since| since < micros_in(cooldown)) {
             return Err(Reason::KeyRefreshCoolingDown);
         }
         let place = self
@@ -187,7 +188,7 @@ impl KeyTable {
         };
         *place = Some(Waiter {
             process,
-            until: now.saturating_add(micros(REFRESH_TIMEOUT)),
+            until: now.saturating_add(micros_in(REFRESH_TIMEOUT)),
         });
         if is_first {
             return Ok(RefreshRequest::Wait(Awaited::Attempts(self.attempts + 1)));
@@ -342,12 +343,8 @@ impl KeyTable {
 
 impl Waiter {
     fn waits(&self, now: i64) -> bool {
-        (now..=now.saturating_add(micros(REFRESH_TIMEOUT))).contains(&self.until)
+        (now..=now.saturating_add(micros_in(REFRESH_TIMEOUT))).contains(&self.until)
     }
-}
-
-fn micros(duration: Duration) -> i64 {
-    duration.as_micros().try_into().unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

@@ -228,10 +228,10 @@ fn no_query_lasts_longer_than_the_maximum() {
         .unwrap();
     assert_eq!(
         table.pending(NOW)[0].due_at,
-        NOW + micros(DIRECTORY_TIMEOUT_MAX)
+        NOW + micros_in(DIRECTORY_TIMEOUT_MAX)
     );
     assert_eq!(
-        table.taken(NOW + micros(DIRECTORY_TIMEOUT_MAX) + micros(GRACE_PERIOD) + 1),
+        table.taken(NOW + micros_in(DIRECTORY_TIMEOUT_MAX) + micros_in(GRACE_PERIOD) + 1),
         0
     );
 }

@@ -150,7 +150,7 @@ fn many_sign_ins_make_one_request_and_eight_wait() {
     );
     assert_eq!(table.open_request(), Some(1));
     // The places of killed processes become free by themselves.
-    let later = micros(REFRESH_TIMEOUT) + 1;
+    let later = micros_in(REFRESH_TIMEOUT) + 1;
     assert_eq!(
         table.request_refresh(seen, process(9), later, COOLDOWN),
         Ok(wait(1))
@@ -171,7 +171,7 @@ fn an_answered_request_starts_the_cool_down() {
     );
     table.finish(1, 1, Some("down"));
     assert_eq!(table.last_attempt(), (Some(1), Some("down".to_owned())));
-    let end = micros(COOLDOWN);
+    let end = micros_in(COOLDOWN);
     assert_eq!(
         table.request_refresh(seen, process(1), end - 1, COOLDOWN),
         Err(Reason::KeyRefreshCoolingDown)
