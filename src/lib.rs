@@ -19,7 +19,7 @@
 //! | [`identity`] | who signs in, and who has signed in to this backend |
 //! | [`clock`], [`text`] | the time; text that is safe to log |
 //!
-//! A room imports from those below it and from no other (docs/architecture.md).
+//! A room imports only from those below it in the picture of docs/architecture.md.
 #![deny(unsafe_code)]
 
 use pgrx::prelude::*;

@@ -37,7 +37,7 @@ impl Source<'_> {
         }
     }
 
-    /// Adds for the log what a refusal cannot undo when the token has already been sent.
+    /// Adds for the log that a token that was already sent without TLS may be disclosed.
     fn with_source_detail(self, refusal: Refusal) -> Refusal {
         match (self, refusal.reason) {
             (Source::Sent(_), Reason::TlsRequired) => refusal.with_detail(
@@ -58,7 +58,7 @@ pub fn with_token(source: Source<'_>, connection: &Connection, role: Option<Role
         prepare(connection, role.as_ref()).map_err(|refusal| source.with_source_detail(refusal));
     let outcome = prepared.and_then(|(mapping, policy)| {
         let response = source.read(policy.max_token_size);
-        // The client's time does not count.
+        // The time spent waiting for the client is not counted.
         start = Instant::now();
         let token = match response {
             TokenResponse::Token(token) => token,
@@ -114,7 +114,7 @@ fn prepare(connection: &Connection, role: Option<&Role>) -> Result<(Mapping, Pol
     checked().map_err(|reason| Refusal::new(reason, &connection.role))
 }
 
-/// Steps 2 and 3: the token's form, its key, its signature.
+/// Checks the token's form, its key and its signature (`Step::Envelope` and `Step::Signature`).
 fn verify(token: &[u8], policy: &Policy, now: i64) -> Result<(Claims, SigningKey), Reason> {
     #[cfg(feature = "fault-injection")]
     crate::pg::fault::inject();
@@ -141,7 +141,7 @@ fn signing_key(
     if envelope.plausible(policy, now).is_err() {
         return Err(missing);
     }
-    // Without any keys, administrators need to see that reason, not that a new fetch has to wait.
+    // Without any keys, that is the reason that administrators need to see, not that a new fetch has to wait.
     keys::refresh().map_err(|reason| {
         if missing == Reason::KeyUnknown {
             reason
@@ -156,7 +156,7 @@ fn signing_key(
     }
 }
 
-/// Steps 4 to 10: compares the verified token with the role's label. For a group role, returns how the
+/// Compares the verified token with the role's label, by all further steps. For a group role, returns how the
 /// membership is known.
 ///
 /// The directory is asked last, when every other check has passed.

@@ -1,9 +1,9 @@
 //! The final authorization check of every sign-in, whichever pg_hba.conf record it matched.
 //!
-//! The rule is an allow-list. A mapped role gets in only if this backend holds an accepted verdict for this role as
-//! it is now. A client that matched an aadauth HBA record ([`SignInMethod`]) gets in only with an accepted verdict,
-//! whether its role is mapped or local: libpam falls back to /etc/pam.d/other when the service file is missing, so that
-//! success of the `pam` method proves nothing, and neither does `trust`.
+//! The rule is an allow-list. A mapped role gets in only if this backend holds an accepted verdict for this role with
+//! its present attributes and labels. A client that matched an aadauth HBA record ([`SignInMethod`]) gets in only with
+//! an accepted verdict, whether its role is mapped or local: libpam falls back to /etc/pam.d/other when the service
+//! file is missing, so that success of the `pam` method proves nothing, and neither does `trust`.
 
 use std::ffi::c_int;
 
@@ -22,7 +22,7 @@ use crate::sessions;
 use crate::settings::{self, Authentication};
 use crate::text::SanitizedText;
 
-/// Decides about the sign-in as of now. `status` is the outcome of the pg_hba.conf method (auth.c).
+/// Decides about the sign-in. `status` is the outcome of the pg_hba.conf method (auth.c).
 pub fn authorize(status: c_int) -> Decision {
     disconnect::begin_attempt();
     if status == STATUS_EOF {
@@ -53,7 +53,7 @@ fn with_verdict(
         Ok(accepted) => accepted,
         Err(refusal) => return Decision::Refused(refusal.clone()),
     };
-    // The client may have taken a minute to answer the prompt.
+    // The role may have changed while the client answered the prompt.
     if verdict.role.as_ref() != role {
         return refused(Reason::MappingChanged);
     }
@@ -93,7 +93,8 @@ fn admit(verdict: &Verdict, mapping: &Mapping, connection: &Connection) -> Decis
         }]),
         Err(reason) => refused(reason),
     };
-    // Other libraries' hooks may delay a refused client.
+    // Now and not when the process ends: another library's hook may delay the refusal, and a refused client has no
+    // session.
     sessions::leave();
     Decision::Refused(refusal)
 }
@@ -101,11 +102,11 @@ fn admit(verdict: &Verdict, mapping: &Mapping, connection: &Connection) -> Decis
 fn without_verdict(connection: &Connection, role: Option<&Role>, status: c_int) -> Decision {
     let refused = |reason| Decision::Refused(Refusal::new(reason, &connection.role));
     if let Some(method) = connection.sign_in_method() {
-        let is_elsewhere = method == SignInMethod::HbaFile && !hba_file::is_in_force();
+        let is_other_file_in_force = method == SignInMethod::HbaFile && !hba_file::is_in_force();
         return match method {
-            // The trust record also requires a client certificate (clientcert=verify-full).
+            // The client has not met a condition of the record itself (clientcert=verify-full).
             SignInMethod::HbaFile if status != STATUS_OK => Decision::RefusedByMethod,
-            SignInMethod::HbaFile if is_elsewhere => refused(Reason::HbaFileNotInForce),
+            SignInMethod::HbaFile if is_other_file_in_force => refused(Reason::HbaFileNotInForce),
             SignInMethod::Oauth if status != STATUS_OK => match oauth::without_token() {
                 WithoutToken::Discovery => Decision::Discovery,
                 WithoutToken::Silence | WithoutToken::Malformed => refused(Reason::TokenMalformed),
@@ -118,7 +119,7 @@ fn without_verdict(connection: &Connection, role: Option<&Role>, status: c_int) 
     if role.is_some_and(Role::is_mapped) {
         return refused(Reason::WrongLine);
     }
-    // Before the method's outcome: a right password must be refused like a wrong one.
+    // Checked before `status`, so that a right password is refused like a wrong one.
     if settings::authentication() == Authentication::Entra && !is_break_glass(connection) {
         return refused(Reason::PasswordDisabled);
     }

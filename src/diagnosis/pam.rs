@@ -19,13 +19,13 @@ pub fn check(services: &[&str]) -> Vec<Finding> {
         .iter()
         .filter_map(|name| check_service(name))
         .collect();
-    if read("other").is_ok_and(|file| permits_without_deny(&file)) {
+    if read("other").is_ok_and(|file| permits(&file, &read)) {
         findings.push(Finding::new(
             Code::PamOtherAccepts,
             format!("{DIRECTORY}/other"),
-            "It accepts every client of a service that has no file: without this library and its service file, all roles \
-             could sign in without a password.",
-            "End it with \"auth required pam_deny.so\" and \"account required pam_deny.so\", as Linux-PAM recommends.",
+            "It names pam_permit.so before a pam_deny.so that refuses, and so accepts clients of a service that has no file: \
+             without this library and its service file, all roles could sign in without a password.",
+            "Begin it with \"auth required pam_deny.so\" and \"account required pam_deny.so\", as Linux-PAM recommends.",
         ));
     }
     findings
@@ -60,13 +60,58 @@ fn check_service(name: &str) -> Option<Finding> {
     ))
 }
 
-/// Whether a service file names the module that accepts everyone, and not the one that refuses.
-fn permits_without_deny(file: &str) -> bool {
-    let names = |module| {
-        let lines = file.lines().filter_map(|line| line.split('#').next());
-        lines.into_iter().any(|line| line.contains(module))
+/// Whether a service file accepts by `pam_permit`: its `auth` lines, with those of included files, name it before a
+/// `pam_deny` that refuses.
+fn permits(file: &str, read: &dyn Fn(&str) -> io::Result<String>) -> bool {
+    let mut lines = Vec::new();
+    auth_lines(file, read, MAX_INCLUDES, &mut lines);
+    let decides = lines.iter().find_map(|(control, module)| {
+        let module = module.rsplit('/').next().unwrap_or_default();
+        let is_required = ["required", "requisite"].contains(&control.as_str());
+        match module.strip_suffix(".so").unwrap_or(module) {
+            "pam_permit" => Some(true),
+            "pam_deny" if is_required => Some(false),
+            _ => None,
+        }
+    });
+    decides.unwrap_or_default()
+}
+
+/// How deeply service files may include each other; libpam has its own limit.
+const MAX_INCLUDES: u32 = 8;
+
+/// Adds the control and module of each `auth` line (pam.conf(5)).
+fn auth_lines(
+    file: &str,
+    read: &dyn Fn(&str) -> io::Result<String>,
+    depth: u32,
+    found: &mut Vec<(String, String)>,
+) {
+    let include = |name: &str, found: &mut Vec<_>| {
+        if let (Some(depth), Ok(file)) = (depth.checked_sub(1), read(name)) {
+            auth_lines(&file, read, depth, found);
+        }
     };
-    names("pam_permit") && !names("pam_deny")
+    for line in file.lines() {
+        let line = line.split('#').next().unwrap_or_default().trim();
+        let (kind, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
+        let rest = rest.trim_start();
+        if kind == "@include" {
+            include(rest, found);
+        }
+        if !kind.trim_start_matches('-').eq_ignore_ascii_case("auth") {
+            continue;
+        }
+        let (control, rest) = match rest.strip_prefix('[') {
+            Some(rest) => rest.split_once(']').unwrap_or_default(),
+            None => rest.split_once(char::is_whitespace).unwrap_or_default(),
+        };
+        let module = rest.split_whitespace().next().unwrap_or_default();
+        match control.to_ascii_lowercase() {
+            control if control == "include" || control == "substack" => include(module, found),
+            control => found.push((control, module.to_owned())),
+        }
+    }
 }
 
 fn read(name: &str) -> io::Result<String> {
@@ -79,7 +124,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_that_permits_has_no_deny() {
+    fn files_that_permit() {
+        let read = |name: &str| match name {
+            "permissive" => Ok("auth required pam_permit.so\n@include permissive".to_owned()),
+            "common-auth" => Ok("auth [success=1 default=ignore] pam_unix.so nullok\n\
+                                 auth requisite pam_deny.so\nauth required pam_permit.so"
+                .to_owned()),
+            _ => Err(io::ErrorKind::NotFound.into()),
+        };
         for (file, expected) in [
             ("", false),
             ("auth required pam_permit.so", true),
@@ -92,13 +144,33 @@ mod tests {
                 "auth required pam_permit.so # not pam_deny.so\n#auth required pam_deny.so",
                 true,
             ),
+            // Of another kind, too late, or without effect.
             (
-                "auth required pam_permit.so\nauth required pam_deny.so",
+                "auth required pam_permit.so\npassword required pam_deny.so",
+                true,
+            ),
+            (
+                "auth sufficient pam_permit.so\nauth required pam_deny.so",
+                true,
+            ),
+            (
+                "auth optional pam_deny.so\nauth required pam_permit.so",
+                true,
+            ),
+            (
+                "auth required pam_deny.so\nauth required pam_permit.so",
                 false,
             ),
+            ("account required pam_permit.so", false),
+            ("@include permissive", true),
+            ("auth include permissive", true),
+            ("-auth\tsubstack\tpermissive", true),
+            ("account include permissive", false),
+            ("@include nothing", false),
+            // Debian's.
             ("@include common-auth\n@include common-account", false),
         ] {
-            assert_eq!(permits_without_deny(file), expected, "{file}");
+            assert_eq!(permits(file, &read), expected, "{file}");
         }
     }
 }

@@ -1,11 +1,12 @@
-//! Waiting until another process has changed something: PostgreSQL's condition variables.
+//! PostgreSQL's condition variables: waiting until another process has changed something and notifies.
 
 use std::cell::UnsafeCell;
 use std::time::{Duration, Instant};
 
 use pgrx::pg_sys;
 
-/// A condition variable in shared memory (condition_variable.c). [`init`](Self::init) comes first.
+/// A condition variable in shared memory (condition_variable.c). Call [`init`](Self::init) once, before any process
+/// uses it.
 pub struct Condition(UnsafeCell<pg_sys::ConditionVariable>);
 
 impl Condition {
@@ -14,13 +15,12 @@ impl Condition {
         unsafe { pg_sys::ConditionVariableInit(self.0.get()) };
     }
 
-    /// Waits until `look` finds something, which is called again after each [`notify`](Self::notify); `None` after
-    /// `timeout`.
+    /// Calls `look` now and after each [`notify`](Self::notify), until it returns something; `None` after `timeout`.
     ///
     /// Interrupts are served: a canceled query, a shutdown and the authentication timeout end the wait by an ERROR or
     /// FATAL. The process ends when the postmaster has died.
     pub fn wait_for<T>(&self, timeout: Duration, mut look: impl FnMut() -> Option<T>) -> Option<T> {
-        // None: longer than the clock can tell.
+        // `None` is no deadline: the sum overflows.
         let deadline = Instant::now().checked_add(timeout);
         let _sleep = Sleep;
         loop {
@@ -47,9 +47,11 @@ impl Condition {
         }
     }
 
-    /// Wakes the processes that wait for the condition. Do not call it in the `look` of a wait.
+    /// Wakes the processes that wait for the condition. Do not call it in the `look` of a wait: a broadcast ends the
+    /// caller's own sleep (ConditionVariableBroadcast).
     pub fn notify(&self) {
-        // SAFETY: as above; it sets latches and takes a spinlock only, so that it cannot fail.
+        // SAFETY: the variable was initialized when the server started; the call only sets latches and takes a
+        // spinlock, so that it cannot fail.
         unsafe { pg_sys::ConditionVariableBroadcast(self.0.get()) };
     }
 }

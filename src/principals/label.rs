@@ -25,6 +25,10 @@ pub fn relabel(
     let labels = label::read(role);
     // Before the directory lookup, which a session that may not map roles must not cause.
     admin::check(role, &labels, label.is_some())?;
+    if label.is_none() && labels == Labels::default() {
+        // Nothing changes, and a transaction that has changed nothing may wait for group sync, which takes the lock below.
+        return Ok(());
+    }
     let other = match label {
         None => Other::Cleared,
         Some(label) => counterpart(provider, role, label, &labels)?,

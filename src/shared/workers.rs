@@ -7,7 +7,7 @@ use super::problem::ProblemKind;
 use crate::pg::condition::Condition;
 use crate::pg::latch::Process;
 
-/// A background worker; the number is that of its entry.
+/// A background worker. Each has an entry in shared memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Worker {
     Session,
@@ -31,7 +31,7 @@ pub struct WorkerEntry {
     process: AtomicI32,
     connect_failures: AtomicU32,
     problem: AtomicU32,
-    /// The worker has answered or ended, or has done something else that is waited for.
+    /// Notified whenever the worker changes something that others may wait for.
     progress: Condition,
 }
 
@@ -47,8 +47,8 @@ impl WorkerEntry {
         self.progress.init();
     }
 
-    /// The process of the worker while it runs; workers for audit and sessions count once they are connected to their
-    /// database.
+    /// The process of the worker while it runs; those for audit and sessions are entered after they have connected to
+    /// their database, the others when they start.
     pub fn process(&self) -> Option<Process> {
         Process::from_number(self.process.load(Ordering::Acquire) - 1)
     }
@@ -92,12 +92,12 @@ impl WorkerEntry {
         self.progress.wait_for(timeout, look)
     }
 
-    /// Has those who wait for the worker look again.
+    /// Wakes the processes that wait for the worker; each checks its condition again.
     pub fn notify(&self) {
         self.progress.notify();
     }
 
-    /// How many times in a row the worker has ended while it connected to its database.
+    /// How many attempts in a row to connect to its database have ended the worker.
     pub fn connect_failures(&self) -> u32 {
         self.connect_failures.load(Ordering::Relaxed)
     }

@@ -6,8 +6,9 @@ mod rule;
 mod without_library;
 
 use std::error::Error;
+use std::ptr;
 
-use crate::diagnosis::finding::{Code, Finding};
+use crate::diagnosis::finding::{Code, Finding, list};
 use crate::diagnosis::pam;
 use crate::diagnosis::roles::Roles;
 use crate::hooks::client_authentication;
@@ -36,6 +37,7 @@ pub fn check(roles: &Roles) -> Result<Vec<Finding>, Box<dyn Error>> {
     findings.extend(file.invalid());
     findings.extend(file.missing());
     findings.extend(file.preceding_records(&logins));
+    findings.extend(file.roles_without_record(&logins));
     findings.extend(file.records().filter_map(|rule| file.without_tls(rule)));
     findings.extend(file.without_delegation());
     let mut services: Vec<&str> = file.pam_services().collect();
@@ -98,8 +100,9 @@ impl File {
         })
     }
 
-    /// Records for mapped roles before the first aadauth record for the same transport. Those with the method reject are
-    /// intended, and those for replication do not match what `all` matches.
+    /// Records for mapped roles before an aadauth record for the same transport. After an aadauth record that matches all
+    /// connections, there are none that could be refused. Records with the method reject are intended, and `all` does
+    /// not include replication connections.
     fn preceding_records(&self, roles: &[Login]) -> Vec<Finding> {
         let mut findings = Vec::new();
         for transport in [Transport::Local, Transport::Tls, Transport::WithoutTls] {
@@ -107,17 +110,40 @@ impl File {
                 self.records()
                     .filter(move |rule| rule.transport() == transport)
             };
-            let Some(own) = records().find(|rule| is_own(rule)) else {
+            let own = || records().filter(|rule| is_own(rule) && !rule.is_for_replication());
+            let Some(last) = own().find(|rule| rule.matches_all()).or(own().last()) else {
                 continue;
             };
-            let before = records().take_while(|rule| !is_own(rule));
-            let is_other = |rule: &&Rule| rule.method() == "reject" || rule.is_for_replication();
-            for rule in before.filter(|rule| !is_other(rule)) {
+            let is_harmless = |rule: &&Rule| {
+                is_own(rule) || rule.method() == "reject" || rule.is_for_replication()
+            };
+            let before = records().take_while(|rule| !ptr::eq(*rule, last));
+            for rule in before.filter(|rule| !is_harmless(rule)) {
                 let whom = rule.affected(roles);
-                findings.extend(whom.map(|whom| self.preceding_record(rule, own, &whom)));
+                findings.extend(whom.map(|whom| self.preceding_record(rule, last, &whom)));
             }
         }
         findings
+    }
+
+    fn roles_without_record(&self, roles: &[Login]) -> Option<Finding> {
+        let is_matched = |role: &&Login| {
+            self.records()
+                .any(|rule| is_own(rule) && rule.may_match(role))
+        };
+        let left = roles.iter().filter(|role| !is_matched(role));
+        let names: Vec<&str> = left.map(|role| role.name.as_str()).collect();
+        (self.records().any(is_own) && !names.is_empty()).then(|| {
+            Finding::new(
+                Code::HbaRoleWithoutLine,
+                self.path.clone(),
+                format!(
+                    "No aadauth record is for the mapped roles {}.",
+                    list(&names)
+                ),
+                "Name them, or \"all\", in the third field of an aadauth record, and reload.",
+            )
+        })
     }
 
     fn preceding_record(&self, rule: &Rule, own: &Rule, whom: &str) -> Finding {

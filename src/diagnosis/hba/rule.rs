@@ -98,15 +98,31 @@ impl Rule {
         if let Some(pattern) = users().find(|user| user.starts_with('/')) {
             return Some(format!("roles that match \"{pattern}\""));
         }
-        let is_named = |role: &&Login| {
-            users().any(|user| match user.strip_prefix('+') {
-                Some(group) => role.member_of.contains(group),
-                None => *user == role.name,
-            })
-        };
-        let named = roles.iter().filter(is_named);
+        let named = roles.iter().filter(|role| self.names(role));
         let names: Vec<&str> = named.map(|role| role.name.as_str()).collect();
         (!names.is_empty()).then(|| format!("the mapped roles {}", list(&names)))
+    }
+
+    /// Whether the user field may match the role: which names a regular expression matches is not looked at.
+    pub fn may_match(&self, role: &Login) -> bool {
+        self.names_all_users()
+            || (self.user_name.iter().flatten()).any(|user| user.starts_with('/'))
+            || self.names(role)
+    }
+
+    fn names(&self, role: &Login) -> bool {
+        let mut users = self.user_name.iter().flatten();
+        users.any(|user| match user.strip_prefix('+') {
+            Some(group) => role.member_of.contains(group),
+            None => *user == role.name,
+        })
+    }
+
+    /// Whether all connections of its transport match it, except for replication.
+    pub fn matches_all(&self) -> bool {
+        self.names_all_users()
+            && (self.database.iter().flatten()).any(|name| name == "all")
+            && self.address.as_deref().is_none_or(|from| from == "all")
     }
 
     /// Whether it is for replication connections, and no others.

@@ -79,6 +79,42 @@ const MISTAKES: &[Mistake] = &[
         "hba-line-before",
         &["pam", "all roles"],
     ),
+    // Others of ours before it match less.
+    (
+        &[
+            "hostssl replication all all pam pamservice=aadauth-{major}",
+            "host all all all scram-sha-256",
+            OURS,
+        ],
+        "hba-line-before",
+        &["line 3", "all roles", "Move line 4 above line 3"],
+    ),
+    (
+        &[
+            "hostssl app all all pam pamservice=aadauth-{major}",
+            "host all all all scram-sha-256",
+            OURS,
+        ],
+        "hba-line-before",
+        &["line 3", "all roles"],
+    ),
+    (
+        &[
+            "hostssl all +staff ::1/128 pam pamservice=aadauth-{major}",
+            "host all someone all scram-sha-256",
+            "hostssl app,postgres all all pam pamservice=aadauth-{major}",
+        ],
+        "hba-line-before",
+        &["line 3", "\"someone\""],
+    ),
+    (
+        &[
+            "hostssl all somebody_else all pam pamservice=aadauth-{major}",
+            "host all all all scram-sha-256",
+        ],
+        "hba-role-without-line",
+        &["\"someone\"", "\"all\""],
+    ),
     (
         &["hostssl all all all", OURS],
         "hba-line-invalid",
@@ -117,6 +153,11 @@ const FINE: &[&[&str]] = &[
         "hostssl all all all trust",
     ],
     &[OURS, "host all local_only all trust"],
+    &[
+        "hostssl all someone all pam pamservice=aadauth-{major}",
+        "host all all all scram-sha-256",
+    ],
+    &["hostssl all /^some all pam pamservice=aadauth-{major}"],
     &[
         "hostssl all all ::1/128 pam pamservice=AADAUTH-{major}",
         OURS,

@@ -26,6 +26,10 @@ pub const TESTS: &[Test] = &[
     ("auditors_and_admins_read_and_nobody_writes", readers),
     ("not_on_a_standby", standby),
     ("it_runs_by_itself", interval),
+    (
+        "a_label_that_was_not_there_keeps_nobody_waiting",
+        nothing_to_clear,
+    ),
 ];
 
 const CALL: &str = "SELECT count(*) FROM pgaadauth_sync_roles_for_group_members()";
@@ -402,4 +406,15 @@ fn interval(rig: &Rig) -> Result<()> {
     until("groups are synchronized unasked", || {
         Ok((synced.members_of("dba")? == [ALICE, CAROL].join(",")).then_some(()))
     })
+}
+
+/// A transaction that has changed nothing may wait for a run, so it must not hold the lock that the run takes.
+fn nothing_to_clear(rig: &Rig) -> Result<()> {
+    let synced = Synced::start(rig, "sync-nothing", "")?;
+    synced.map(&[DBA])?;
+    synced.server.sql("CREATE ROLE unmapped")?;
+    let counted = synced.server.sql(&format!(
+        "BEGIN; SET LOCAL statement_timeout = '10s'; SECURITY LABEL FOR pgaadauth ON ROLE unmapped IS NULL; {CALL}; COMMIT"
+    ))?;
+    ensure(counted == "2", || counted.clone())
 }
