@@ -92,7 +92,7 @@ fn auth_lines(
             auth_lines(&file, read, depth, found);
         }
     };
-    for line in file.lines() {
+    for line in file.replace("\\\n", " ").lines() {
         let line = line.split('#').next().unwrap_or_default().trim();
         let (kind, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
         let rest = rest.trim_start();
@@ -139,6 +139,7 @@ mod tests {
                 "auth required pam_warn.so\nauth\trequired\t/lib/security/pam_permit.so",
                 true,
             ),
+            ("auth required \\\n pam_permit.so", true),
             ("# auth required pam_permit.so", false),
             (
                 "auth required pam_permit.so # not pam_deny.so\n#auth required pam_deny.so",

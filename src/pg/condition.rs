@@ -33,7 +33,8 @@ impl Condition {
             if left.is_zero() {
                 return None;
             }
-            // One millisecond more, because the timeout is in whole milliseconds; at most what a C int holds.
+            // The first call only enters the list of those who wait and returns (condition_variable.c), so that `look`
+            // cannot miss a change before it sleeps. One millisecond more, because the timeout is in whole milliseconds; at most what a C int holds.
             let millis = i32::try_from(left.as_millis() + 1).unwrap_or(i32::MAX);
             // SAFETY: the variable was initialized when the server started, this process has a PGPROC as every backend
             // and worker with shared memory, and pgrx turns an ERROR into a panic, at which `Sleep` is dropped.
@@ -50,8 +51,8 @@ impl Condition {
     /// Wakes the processes that wait for the condition. Do not call it in the `look` of a wait: a broadcast ends the
     /// caller's own sleep (ConditionVariableBroadcast).
     pub fn notify(&self) {
-        // SAFETY: the variable was initialized when the server started; the call only sets latches and takes a
-        // spinlock, so that it cannot fail.
+        // SAFETY: the variable was initialized when the server started, and this process has a PGPROC; the call only
+        // sets latches and takes a spinlock, so that it cannot fail.
         unsafe { pg_sys::ConditionVariableBroadcast(self.0.get()) };
     }
 }

@@ -34,7 +34,11 @@ pub fn check(roles: &Roles) -> Result<Vec<Finding>, Box<dyn Error>> {
     }
     let file = File::read()?;
     let logins = roles.logins();
-    findings.extend(file.invalid());
+    findings.extend(
+        file.invalid(
+            "If the record is invalid, a reload keeps the old records, and a restart fails.",
+        ),
+    );
     findings.extend(file.missing());
     findings.extend(file.preceding_records(&logins));
     findings.extend(file.roles_without_record(&logins));
@@ -46,7 +50,9 @@ pub fn check(roles: &Roles) -> Result<Vec<Finding>, Box<dyn Error>> {
         None => findings.extend(file.open_records(&logins)),
         Some(Err(unreadable)) => findings.push(unreadable.clone()),
         Some(Ok(own)) => {
-            findings.extend(own.invalid());
+            findings.extend(own.invalid(
+                "If the record is invalid, the server does not start without the library.",
+            ));
             findings.extend(own.open_records(&logins));
             services.extend(own.pam_services());
         }
@@ -68,16 +74,13 @@ fn displaced(problem: &str) -> Finding {
 
 impl File {
     /// What the server logs about records when it reads them.
-    fn invalid(&self) -> impl Iterator<Item = Finding> {
-        self.rules.iter().filter_map(|rule| {
+    fn invalid(&self, consequence: &str) -> impl Iterator<Item = Finding> {
+        self.rules.iter().filter_map(move |rule| {
             let error = rule.error.as_deref()?;
             Some(Finding::new(
                 Code::HbaLineInvalid,
                 self.place(rule),
-                format!(
-                    "PostgreSQL reports an error: {error}. If the record is invalid, a reload keeps the old records, and a \
-                     restart fails."
-                ),
+                format!("PostgreSQL reports an error: {error}. {consequence}"),
                 "Correct the record, or the setting that it requires, and reload.",
             ))
         })

@@ -81,7 +81,7 @@ struct Waiter {
     until: i64,
 }
 
-/// The keys, the worker that keeps them up to date, and the sign-ins that wait for it.
+/// The keys, and the sign-ins that wait for others.
 pub struct KeyTable {
     scope: Option<StoredScope>,
     v1: Option<StoredSet>,

@@ -92,7 +92,8 @@ pub fn own_file(rig: &Rig) -> Result<()> {
     ensure(file.ends_with(ALTERNATE_HBA_FILE), || file)?;
     write(&["local all nonsense"])?;
     let code = "hba-line-invalid";
-    expect(&server, "nonsense", &[(code, &["pg_hba.conf line 1"])])?;
+    let says = &["pg_hba.conf line 1", "does not start"];
+    expect(&server, "nonsense", &[(code, says)])?;
     std::fs::remove_file(&own)?;
     let says = &["pg_hba.conf", "No such file", "does not start"];
     expect(&server, "no file", &[(code, says)])
