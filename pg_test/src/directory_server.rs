@@ -8,9 +8,10 @@ use serde_json::Value;
 use crate::Result;
 use crate::emulator::{Emulator, TENANT, Token};
 use crate::place::give_to_server;
+use crate::plan::Plan;
 use crate::process::checked;
 use crate::rig::{Rig, SignIn, Subject, ensure};
-use crate::server::{Plan, Server};
+use crate::server::Server;
 use crate::wait::until;
 
 /// The application of the emulator's directory that servers ask Graph as.

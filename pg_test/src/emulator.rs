@@ -19,7 +19,7 @@ use uuid::Uuid;
 use crate::Result;
 use crate::place::{RunDirectory, target};
 use crate::process::Owned;
-use crate::server::free_port;
+use crate::set_up::free_port;
 use crate::wait::until;
 
 /// The tenant of the emulator's built-in directory.

@@ -15,8 +15,9 @@ use crate::client::Attempt;
 use crate::emulator::{AUDIENCE, AUDIENCE_V2_ID, Emulator, TENANT, Token};
 use crate::pam;
 use crate::place::{RunDirectory, major, pg_config, pg_config_says, source, target};
+use crate::plan::Plan;
 use crate::process::checked;
-use crate::server::{Plan, Server};
+use crate::server::Server;
 use crate::wait::until;
 use crate::wire::{Connection, Outcome, Request};
 

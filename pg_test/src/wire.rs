@@ -111,6 +111,8 @@ impl Connection {
         parameters: &[(&str, &str)],
     ) -> Result<Connection> {
         socket.set_read_timeout(Some(READ_TIMEOUT))?;
+        // As libpq does: otherwise the startup packet waits for the server's delayed acknowledgment of the handshake.
+        socket.set_nodelay(true)?;
         let stream: Box<dyn Stream> = match tls {
             None => Box::new(socket),
             Some(config) => {

@@ -85,12 +85,14 @@ fn missing_or_old() -> Option<Finding> {
         )
     } else if age >= keys::WARNING_AGE || problem.is_some() {
         let left = (limit.as_secs() / 3600).saturating_sub(hours);
-        (
-            Code::SigningKeysNotRenewed,
-            format!(
-                "The signing keys are {hours} hours old, and are used for {left} hours more.{because}"
+        let state = match oldest {
+            // Those of a file do not age.
+            None => "The signing keys could not be renewed, and are still used.".to_owned(),
+            Some(_) => format!(
+                "The signing keys are {hours} hours old, and are used for {left} hours more."
             ),
-        )
+        };
+        (Code::SigningKeysNotRenewed, state + &because)
     } else {
         return None;
     };

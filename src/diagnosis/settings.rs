@@ -1,4 +1,4 @@
-//! Settings that are invalid, missing or unsafe.
+//! Settings that are invalid, missing or insecure.
 
 use std::error::Error;
 

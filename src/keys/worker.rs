@@ -173,7 +173,7 @@ impl SigningKeys {
             }
         }
         if !sets.is_empty() {
-            shmem::change_keys(|table| table.publish(scope, &sets));
+            publish(scope, &sets);
             self.save(scope);
         }
         // After the keys: publishing clears what is known of another authority.
@@ -278,6 +278,12 @@ impl Setup {
     }
 }
 
+/// Publishes the keys, for which sign-ins may wait.
+fn publish(scope: &Scope, sets: &[SourcedSet]) {
+    shmem::change_keys(|table| table.publish(scope, sets));
+    shmem::worker(Worker::Network).notify();
+}
+
 /// Removes from shared memory the keys that these settings do not trust, and loads the keys on disk if no others are
 /// left.
 fn adopt(setup: &Setup) {
@@ -298,7 +304,7 @@ fn adopt(setup: &Setup) {
     match store::load(scope, clock::micros()) {
         Ok(None) => {}
         Ok(Some(sets)) => {
-            shmem::change_keys(|table| table.publish(scope, &sets));
+            publish(scope, &sets);
             let message = format!(
                 "loaded signing keys of {} from disk",
                 scope.authority.login()

@@ -20,11 +20,13 @@ const FOLDERS: &[(&str, &[&str])] = &[
     ("pg_test", &["rs"]),
     ("sql", &["sql"]),
     (".ci", &[]),
+    ("crates/entra-emulator/bin", &[]),
+    ("docs", &["md"]),
+    ("packaging", &[]),
 ];
 
 /// The pages and other files that are looked at.
 const FILES: &[&str] = &[
-    "docs/architecture.md",
     "README.md",
     "CONTRIBUTING.md",
     "SECURITY.md",

@@ -9,7 +9,7 @@ use pg_test::Result;
 use pg_test::document::{Block, blocks};
 use pg_test::emulator::{Emulator, program};
 use pg_test::place::{RunDirectory, give_to_server, pg_config, pg_config_says, source, target};
-use pg_test::server::Plan;
+use pg_test::plan::Plan;
 
 /// What the shell is given before the first command.
 const PRELUDE: &str = r#"

@@ -6,7 +6,7 @@ use std::fs;
 use entra_token::Reason;
 use pg_test::Result;
 use pg_test::place::{RunDirectory, source};
-use pg_test::server::Plan;
+use pg_test::plan::Plan;
 
 use crate::documents;
 

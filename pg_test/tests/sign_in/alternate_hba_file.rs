@@ -6,8 +6,9 @@ pub mod hostile_hook;
 pub mod sign_ins;
 
 use pg_test::Result;
+use pg_test::plan::Plan;
 use pg_test::route::Route;
-use pg_test::server::{Plan, Server};
+use pg_test::server::Server;
 use pg_test::wire::{Connection, Outcome, Request};
 use uuid::Uuid;
 

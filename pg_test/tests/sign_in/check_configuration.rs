@@ -15,7 +15,8 @@ use std::collections::BTreeSet;
 
 use pg_test::Result;
 use pg_test::place::{major, source};
-use pg_test::server::{MAJOR, Plan, Server};
+use pg_test::plan::{MAJOR, Plan};
+use pg_test::server::Server;
 use pg_test::wait::until;
 use serde_json::Value;
 

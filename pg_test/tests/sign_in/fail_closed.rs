@@ -3,7 +3,8 @@
 use std::fs;
 
 use pg_test::compiler::shared_library;
-use pg_test::server::{Server, free_port};
+use pg_test::server::Server;
+use pg_test::set_up::free_port;
 use pg_test::wire::Request;
 use pg_test::{Result, pam};
 

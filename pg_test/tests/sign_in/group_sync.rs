@@ -10,7 +10,8 @@ pub mod unsynchronized;
 
 use pg_test::Result;
 use pg_test::emulator::Emulator;
-use pg_test::server::{Plan, Server};
+use pg_test::plan::Plan;
+use pg_test::server::Server;
 use serde::Deserialize;
 use uuid::Uuid;
 

@@ -111,7 +111,7 @@ const OF_PAM: &[&str] = &[
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     // However many cores there are: they wait more than they work, and each may start servers of its own.
-    arguments.test_threads.get_or_insert(4);
+    arguments.test_threads.get_or_insert(6);
     if arguments.list {
         libtest_mimic::run(&arguments, trials(&None)).exit();
     }

@@ -8,8 +8,9 @@ mod tokens;
 
 use pg_test::Result;
 use pg_test::emulator::{AUDIENCE, TENANT};
+use pg_test::plan::Plan;
 use pg_test::route::Route;
-use pg_test::server::{Plan, Server};
+use pg_test::server::Server;
 
 use crate::Test;
 use crate::rig::Rig;

@@ -29,6 +29,7 @@ fn start(rig: &Rig, name: &str, hidden: &[PathBuf]) -> Result<Server> {
     let copy = rig.run().path().join("postgresql-without-pam");
     if !*installed {
         let server = target().join("servers/15");
+        checked(Command::new("cp").arg("-a").arg(&server).arg(&copy))?;
         // Most of what was compiled for the other server is good for this one too.
         let build = target().join("without-pam");
         if !build.join("release").exists() {
@@ -40,20 +41,18 @@ fn start(rig: &Rig, name: &str, hidden: &[PathBuf]) -> Result<Server> {
                     .arg(&build),
             )?;
         }
-        let printed = checked(
-            Command::new("make")
-                .args(["-s", "-C"])
-                .arg(source())
-                .args(["build", "install"])
-                .arg(format!(
-                    "PG_CONFIG={}",
-                    server.join("bin/pg_config").display()
-                ))
-                .arg("PACKAGES=--workspace")
-                .env("CARGO_TARGET_DIR", &build),
-        )?;
+        // Built with the headers of the one that stays where it is, since pgrx makes its bindings again for another.
+        let make = |goal: &str, server: &Path| {
+            let pg_config = server.join("bin/pg_config");
+            let mut command = Command::new("make");
+            command.args(["-s", "-C"]).arg(source()).arg(goal);
+            command.arg(format!("PG_CONFIG={}", pg_config.display()));
+            command.arg("PACKAGES=--workspace");
+            checked(command.env("CARGO_TARGET_DIR", &build))
+        };
+        make("build", &server)?;
+        let printed = make("install", &copy)?;
         ensure(printed.contains("built without PAM"), || printed.clone())?;
-        checked(Command::new("cp").arg("-a").arg(&server).arg(&copy))?;
         *installed = true;
     }
     drop(installed);

@@ -6,9 +6,10 @@ use std::process::{Command, Output};
 
 use pg_test::Result;
 use pg_test::place::source;
+use pg_test::plan::Plan;
 use pg_test::process::{as_postgres, checked};
 use pg_test::rig::ensure;
-use pg_test::server::{Plan, Server};
+use pg_test::server::Server;
 
 use crate::{Servers, Test, mappings};
 
@@ -71,7 +72,7 @@ fn service_of_another_version(servers: &Servers) -> Result<()> {
         format!("{:?}", refused.outcome)
     })?;
     let codes = server.sql("SELECT code FROM aadauth.check_configuration()")?;
-    ensure(codes.contains("pam-file-"), || codes)
+    ensure(codes.contains("pam-file-of-another-library"), || codes)
 }
 
 /// On 15 Entra admins administered every role by CREATEROLE; since 16 they need more, and are told what.

@@ -5,9 +5,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use pg_test::Result;
+use pg_test::plan::Plan;
 use pg_test::process::checked;
 use pg_test::rig::{Rig, Subject, ensure};
-use pg_test::server::{Plan, Server};
+use pg_test::server::Server;
 
 use crate::{Servers, Test, mappings};
 

@@ -8,9 +8,9 @@ use std::process::Command;
 
 use pg_test::Result;
 use pg_test::place::{pg_config_says, source};
+use pg_test::plan::Plan;
 use pg_test::process::checked;
 use pg_test::rig::Rig;
-use pg_test::server::Plan;
 
 pub const VERSION: &str = "0.9";
 

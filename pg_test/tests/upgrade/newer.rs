@@ -5,10 +5,10 @@ use std::process::Command;
 
 use pg_test::Result;
 use pg_test::place::target;
+use pg_test::plan::Plan;
 use pg_test::process::checked;
 use pg_test::rig::{Rig, install};
 use pg_test::route::Route;
-use pg_test::server::Plan;
 
 pub struct Newer {
     binaries: PathBuf,

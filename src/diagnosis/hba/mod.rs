@@ -25,26 +25,18 @@ pub fn check(roles: &Roles) -> Result<Vec<Finding>, Box<dyn Error>> {
              would be asked for a token.",
         ));
     }
+    let file = File::read()?;
+    let logins = roles.logins();
+    let mut services: Vec<&str> = Vec::new();
     if hba_file::is_set() && !hba_file::is_in_force() {
         findings.push(displaced(
             "Another library has put another file in force than aadauth.hba_file names. Everyone is refused on its trust \
              records.",
         ));
-        return Ok(findings);
+    } else {
+        findings.extend(file.check(&logins));
+        services.extend(file.pam_services());
     }
-    let file = File::read()?;
-    let logins = roles.logins();
-    findings.extend(
-        file.invalid(
-            "If the record is invalid, a reload keeps the old records, and a restart fails.",
-        ),
-    );
-    findings.extend(file.missing());
-    findings.extend(file.preceding_records(&logins));
-    findings.extend(file.roles_without_record(&logins));
-    findings.extend(file.records().filter_map(|rule| file.without_tls(rule)));
-    findings.extend(file.without_delegation());
-    let mut services: Vec<&str> = file.pam_services().collect();
     let own = without_library::own_file()?;
     match &own {
         None => findings.extend(file.open_records(&logins)),
@@ -73,6 +65,20 @@ fn displaced(problem: &str) -> Finding {
 }
 
 impl File {
+    /// Checks the file in force.
+    fn check(&self, logins: &[Login]) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        findings.extend(self.invalid(
+            "If the record is invalid, a reload keeps the old records, and a restart fails.",
+        ));
+        findings.extend(self.missing());
+        findings.extend(self.preceding_records(logins));
+        findings.extend(self.roles_without_record(logins));
+        findings.extend(self.records().filter_map(|rule| self.without_tls(rule)));
+        findings.extend(self.without_delegation());
+        findings
+    }
+
     /// What the server logs about records when it reads them.
     fn invalid(&self, consequence: &str) -> impl Iterator<Item = Finding> {
         self.rules.iter().filter_map(move |rule| {

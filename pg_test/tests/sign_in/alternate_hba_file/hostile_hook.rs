@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use pg_test::Result;
 use pg_test::compiler::shared_library;
 use pg_test::place::give_to_server;
-use pg_test::server::{Plan, Server};
+use pg_test::plan::Plan;
+use pg_test::server::Server;
 use pg_test::wire::Request;
 
 use super::{by_password, recorded};

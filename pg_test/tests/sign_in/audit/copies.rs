@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use pg_test::Result;
-use pg_test::server::{Plan, Server};
+use pg_test::plan::Plan;
+use pg_test::server::Server;
 use pg_test::wait::until;
 
 use super::ledger::{Ledger, rows};

@@ -1,6 +1,7 @@
 use pg_test::place::give_to_server;
+use pg_test::plan::Plan;
 use pg_test::route::{ALTERNATE_HBA_FILE, Route};
-use pg_test::server::{Plan, Server};
+use pg_test::server::Server;
 use pg_test::wait::until;
 use pg_test::{Result, pam};
 

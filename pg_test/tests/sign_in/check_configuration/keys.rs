@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use pg_test::Result;
 use pg_test::emulator::Emulator;
-use pg_test::server::free_port;
+use pg_test::set_up::free_port;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
@@ -82,6 +82,28 @@ pub fn mistakes(rig: &Rig) -> Result<()> {
             EMULATED,
         ],
     )?;
+
+    // Keys of a file do not age.
+    let file = rig.run().path().join("check-keys-jwks.json");
+    let keys = entra_emulator::SigningKeys::open(emulator.state())?.key_set(None);
+    std::fs::write(&file, keys.to_string())?;
+    let path = file.display().to_string();
+    server.configure(&[("aadauth.jwks_file", Some(&path))])?;
+    expect(&server, "keys of a file", &[EMULATED])?;
+    std::fs::remove_file(&file)?;
+    server.reload()?;
+    expect(
+        &server,
+        "a file that is gone",
+        &[
+            EMULATED,
+            (
+                "signing-keys-not-renewed",
+                &["are still used", &path, "No such file"],
+            ),
+        ],
+    )?;
+    server.configure(&[("aadauth.jwks_file", None)])?;
 
     let nowhere = format!("https://localhost:{}", free_port()?);
     server.configure(&[("aadauth.authority_host", Some(&nowhere))])?;

@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use entra_emulator::directory::BUILT_IN;
 use pg_test::Result;
 use pg_test::emulator::{Emulator, program};
+use pg_test::plan::Plan;
 use pg_test::process::checked;
-use pg_test::server::Plan;
 use pg_test::wait::until;
 use serde_json::json;
 

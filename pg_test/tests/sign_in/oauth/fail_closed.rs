@@ -2,7 +2,8 @@
 
 use pg_test::Result;
 use pg_test::bearer::{Answer, message};
-use pg_test::server::{Server, free_port};
+use pg_test::server::Server;
+use pg_test::set_up::free_port;
 use pg_test::wait::until;
 use pg_test::wire::Outcome;
 use serde_json::json;
