@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use rustix::fs::{StatVfsMountFlags, statvfs};
 use tempfile::TempDir;
 
 use crate::Result;
@@ -75,17 +76,32 @@ pub fn pg_config_says(option: &str) -> Result<String> {
         .to_owned())
 }
 
-/// A directory for one run, below `/tmp` since the source tree may be closed to the server's
-/// account. It's removed with all that is in it.
+/// Where runs work if it is large enough. The files of a server are a thousand, and ext4 takes long to create files
+/// where as many were just deleted (`recently_deleted` in ialloc.c).
+const IN_MEMORY: &str = "/dev/shm";
+
+/// The bytes that must be free there. A run takes one to two GB at most.
+const ENOUGH: u64 = 8 << 30;
+
+/// Where a run works. Not in the source tree, which may be closed to the server's account.
+fn workplace() -> &'static str {
+    let fits = statvfs(IN_MEMORY).is_ok_and(|place| {
+        place.f_bavail.saturating_mul(place.f_frsize) >= ENOUGH
+            && !place.f_flag.contains(StatVfsMountFlags::NOEXEC)
+    });
+    if fits { IN_MEMORY } else { "/tmp" }
+}
+
+/// A directory for one run. It's removed with all that is in it.
 pub struct RunDirectory(TempDir);
 
 impl RunDirectory {
     /// # Errors
-    /// `/tmp` is not writable, or there is no account `postgres`.
+    /// Its place is not writable, or there is no account `postgres`.
     pub fn create() -> Result<RunDirectory> {
         let directory = tempfile::Builder::new()
             .prefix("aadauth-test-")
-            .tempdir_in("/tmp")?;
+            .tempdir_in(workplace())?;
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755))?;
         Ok(RunDirectory(directory))
     }

@@ -132,12 +132,12 @@ impl Sync {
         let (up_to, last) = shmem::sync(|state| (state.asked(), state.last_run()));
         let fit = database::check(&self.setup.database, &group_sync::TABLES);
         self.is_ready = fit.is_ok();
-        change(|state| state.set_ready(fit.is_ok()));
         if let Err(problem) = fit {
-            change(|state| state.end(up_to, Some(&problem.message)));
+            change(|state| state.refuse(&problem.message));
             self.log_problem(problem);
             return RETRY;
         }
+        change(|state| state.set_ready());
         let outcome = Run {
             settings: &self.setup.directory,
             last,

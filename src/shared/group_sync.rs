@@ -85,9 +85,6 @@ impl SyncState {
                 },
             };
         }
-        if !self.is_ready {
-            return Reply::Gone;
-        }
         Reply::Pending
     }
 
@@ -119,9 +116,9 @@ impl SyncState {
         };
     }
 
-    /// Sets whether the worker does group sync.
-    pub fn set_ready(&mut self, is_ready: bool) {
-        self.is_ready = is_ready;
+    /// Notes that the worker does group sync, and takes requests.
+    pub fn set_ready(&mut self) {
+        self.is_ready = true;
     }
 
     /// Notes that a run begins. It answers the earlier requests.
@@ -136,6 +133,12 @@ impl SyncState {
         self.answered = self.answered.max(answers);
         self.current_run = None;
         self.problem = problem.map(Bytes::cut);
+    }
+
+    /// Answers all requests with the problem, and takes no more.
+    pub fn refuse(&mut self, problem: &str) {
+        self.is_ready = false;
+        self.end(self.asked, Some(problem));
     }
 
     /// The number of requests so far.
@@ -160,7 +163,7 @@ mod tests {
     fn working() -> SyncState {
         let mut state = SyncState::EMPTY;
         state.restart();
-        state.set_ready(true);
+        state.set_ready();
         state
     }
 
@@ -188,9 +191,9 @@ mod tests {
         assert_eq!(state.ask(), Err(None));
         state.restart();
         assert_eq!(state.ask(), Err(None));
-        state.end(0, Some("no table"));
+        state.refuse("no table");
         assert_eq!(state.ask(), Err(Some("no table".to_owned())));
-        state.set_ready(true);
+        state.set_ready();
         assert!(state.ask().is_ok());
     }
 
@@ -203,7 +206,7 @@ mod tests {
             state.restart();
             if restarted {
                 state.restart();
-                state.set_ready(true);
+                state.set_ready();
                 let answers = state.asked();
                 state.begin(2);
                 state.end(answers, None);
@@ -212,8 +215,8 @@ mod tests {
         }
         let mut state = working();
         let ticket = state.ask().unwrap();
-        state.set_ready(false);
-        assert_eq!(state.reply(&ticket), Reply::Gone);
+        state.refuse("no table");
+        assert_eq!(state.reply(&ticket), Reply::Failed("no table".to_owned()));
     }
 
     #[test]
