@@ -11,7 +11,7 @@ use pg_test::process::checked;
 use pg_test::server::Server;
 
 use crate::Test;
-use crate::rig::{Rig, ensure, installed_library};
+use crate::rig::{Rig, UNOPTIMIZED, ensure, installed_library};
 
 pub const TESTS: &[Test] = &[
     ("a_server_built_without_pam", server_without_pam),
@@ -47,7 +47,7 @@ fn start(rig: &Rig, name: &str, hidden: &[PathBuf]) -> Result<Server> {
             let mut command = Command::new("make");
             command.args(["-s", "-C"]).arg(source()).arg(goal);
             command.arg(format!("PG_CONFIG={}", pg_config.display()));
-            command.arg("PACKAGES=--workspace");
+            command.arg(format!("PACKAGES=--workspace {}", UNOPTIMIZED.join(" ")));
             checked(command.env("CARGO_TARGET_DIR", &build))
         };
         make("build", &server)?;
