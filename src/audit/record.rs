@@ -40,13 +40,6 @@ pub fn parse(line: &[u8]) -> Option<Record> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        clippy::indexing_slicing
-    )]
-
     use entra_token::{PrincipalKind, Reason};
     use serde_json::Value;
     use uuid::Uuid;

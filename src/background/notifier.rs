@@ -91,8 +91,6 @@ impl Drop for Notification {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::panic)]
-
     use std::sync::mpsc::TryRecvError;
     use std::thread;
 

@@ -297,8 +297,6 @@ fn row(checked: &str, outcome: &str, explanation: String) -> Row {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
-
     use uuid::Uuid;
 
     use super::*;

@@ -164,7 +164,6 @@ fn name_is_usable(member: &Principal) -> bool {
 }
 
 #[cfg(test)]
-#[allow(clippy::panic)]
 mod tests {
     use super::*;
 

@@ -237,7 +237,6 @@ fn count<T>(outcome: &Result<T, DirectoryError>) {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

@@ -191,13 +191,6 @@ impl TryFrom<u8> for Format {
 
 #[cfg(test)]
 mod tests {
-    #![allow(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        clippy::indexing_slicing
-    )]
-
     use entra_token::Authority;
 
     use super::*;

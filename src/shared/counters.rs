@@ -174,8 +174,6 @@ fn read(number: &AtomicU64) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
-
     use super::*;
 
     fn empty() -> Counters {

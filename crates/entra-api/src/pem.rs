@@ -60,8 +60,6 @@ fn boundary<'a>(line: &'a str, start: &str) -> Option<&'a str> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
-
     use super::*;
 
     fn read(text: &str) -> Result<Vec<(String, Vec<u8>)>, &'static str> {

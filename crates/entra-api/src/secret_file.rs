@@ -84,8 +84,6 @@ fn permission_problem(owner: u32, own: u32, mode: u32) -> Option<&'static str> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
-
     use std::os::unix::fs::{PermissionsExt, symlink};
 
     use super::*;

@@ -115,8 +115,6 @@ fn alternative_name(name: &str) -> Result<SanType, CertificateError> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
-
     use super::*;
 
     #[test]

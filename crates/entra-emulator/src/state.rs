@@ -123,8 +123,6 @@ fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StateE
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
-
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;

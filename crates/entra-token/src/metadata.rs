@@ -65,13 +65,6 @@ pub enum MetadataError {
 
 #[cfg(test)]
 mod tests {
-    #![allow(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        clippy::indexing_slicing
-    )]
-
     use super::*;
 
     const ISSUER: &str = "https://sts.windows.net/6f1c2d3e-4a5b-4c6d-8e7f-a0b1c2d3e4f5/";

@@ -196,13 +196,6 @@ pub enum AudienceError {
 
 #[cfg(test)]
 mod tests {
-    #![allow(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        clippy::indexing_slicing
-    )]
-
     use super::*;
 
     const ID: &str = "6f1c2d3e-4a5b-4c6d-8e7f-a0b1c2d3e4f5";

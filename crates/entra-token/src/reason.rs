@@ -308,13 +308,6 @@ impl<'de> Deserialize<'de> for Reason {
 
 #[cfg(test)]
 mod tests {
-    #![allow(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        clippy::indexing_slicing
-    )]
-
     use std::collections::HashSet;
 
     use super::*;

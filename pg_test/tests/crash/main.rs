@@ -6,8 +6,6 @@
 //! attempts, and what is killed when. Processes are not scheduled alike twice, so the same seed brings a run of the same
 //! kind, not the same run.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
-
 mod balance;
 mod clients;
 mod killer;

@@ -12,8 +12,6 @@
 //! The shell finds a server that it may reconfigure and restart, reached as `db.example.com`;
 //! `az`, `psql`, `sudo` and `systemctl` are those of `commands/` beside this file.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
-
 mod commands;
 mod tables;
 

@@ -14,8 +14,6 @@
 //! 6. `META.json` is what PGXN asks for and agrees with the rest; the Dockerfile's steps lead to a
 //!    server that people sign in to (on request: it builds the library from nothing).
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
-
 mod dockerfile;
 mod installed;
 mod instructions;

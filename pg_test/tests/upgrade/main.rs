@@ -5,8 +5,6 @@
 //! library is installed for both. Where the newer one has no PAM, its lines are in the alternate HBA file, and the
 //! tests that need PAM on it are ignored.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
-
 mod catalog;
 mod cluster;
 mod dump;

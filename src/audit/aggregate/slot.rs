@@ -95,8 +95,6 @@ pub fn home_of(key: &[u8], slots: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
-
     use super::*;
 
     fn slot() -> Slot {

@@ -79,13 +79,6 @@ fn has_writers(file: &File) -> io::Result<bool> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        clippy::indexing_slicing
-    )]
-
     use std::fs;
     use std::path::PathBuf;
 

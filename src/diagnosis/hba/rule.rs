@@ -153,8 +153,6 @@ impl Rule {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::indexing_slicing)]
-
     use super::*;
 
     /// A record without options: type, databases, users, address and method.

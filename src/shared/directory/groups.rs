@@ -156,8 +156,6 @@ fn set_of(member: Uuid, group: Uuid) -> usize {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
-
     use entra_api::{CredentialSource, DirectorySettings, HttpSettings};
     use entra_token::Authority;
 

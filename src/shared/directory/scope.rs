@@ -37,8 +37,6 @@ impl Scope {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
-
     use entra_api::{CredentialSource, HttpSettings};
     use entra_token::{Authority, Cloud};
     use uuid::Uuid;

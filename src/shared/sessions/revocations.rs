@@ -64,8 +64,6 @@ impl RevocationList {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
-
     use super::*;
 
     fn empty() -> Box<RevocationList> {

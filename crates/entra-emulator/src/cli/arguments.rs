@@ -349,8 +349,6 @@ fn parse_member(text: &str) -> Result<(String, Value), String> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
-
     use clap::CommandFactory as _;
     use serde_json::json;
 

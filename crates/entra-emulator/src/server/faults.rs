@@ -160,8 +160,6 @@ impl Faults {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
-
     use super::*;
 
     fn order(fault: &str, endpoint: Option<&str>, times: Option<u64>) -> FaultOrder {

@@ -1,10 +1,3 @@
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
-
 use super::*;
 
 const TENANT: Uuid = Uuid::from_u128(0x6F1C2D3E_4A5B_4C6D_8E7F_A0B1C2D3E4F5);

@@ -229,8 +229,6 @@ fn syntax_error(text: &str) -> GraphError {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
-
     use serde_json::json;
 
     use super::*;

@@ -42,8 +42,6 @@ pub(super) fn user_scope(scope: &str) -> Result<UserScope, Refusal> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
-
     use super::*;
 
     #[test]
