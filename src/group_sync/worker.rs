@@ -146,32 +146,36 @@ impl Sync {
         }
         .perform(|number| shmem::change_sync(|state| state.begin(number)));
         let now = Instant::now();
-        match outcome {
+        let problem = match outcome {
             // Pending requests wait for the run that begins with the new settings.
             Err(RunError::Interrupted) => return Duration::ZERO,
             Ok(Finished { has_failed: false }) => {
-                self.last_logged = None;
                 self.schedule.succeeded(now);
-                change(|state| state.end(up_to, None));
+                None
             }
             Ok(Finished { has_failed: true }) => {
-                self.last_logged = None;
                 self.schedule.failed(now, random_byte());
-                change(|state| state.end(up_to, None));
+                None
             }
             Err(RunError::Database(failure)) => {
                 self.schedule.failed(now, random_byte());
-                change(|state| state.end(up_to, Some(&failure.message)));
-                self.log_problem(failure.into());
+                Some(Problem::from(failure))
             }
+        };
+        // With the answer, so that a session that waited for it finds in the view when the next run is due.
+        let next_run = Some(self.next_run(now));
+        let message = problem.as_ref().map(|problem| problem.message.as_str());
+        change(|state| state.end(up_to, message, next_run));
+        match problem {
+            Some(problem) => self.log_problem(problem),
+            None => self.last_logged = None,
         }
         self.pause(now)
     }
 
     /// The time until the next run, which is also stored for the view.
     fn pause(&self, now: Instant) -> Duration {
-        let pause = self.schedule.due().saturating_duration_since(now);
-        let next_run = clock::micros().saturating_add(clock::micros_in(pause));
+        let next_run = self.next_run(now);
         let is_asked = shmem::change_sync(|state| {
             state.set_next_run(next_run);
             state.is_asked()
@@ -180,7 +184,16 @@ impl Sync {
         if is_asked {
             return Duration::ZERO;
         }
-        pause.min(MAX_PAUSE)
+        self.until_due(now).min(MAX_PAUSE)
+    }
+
+    /// When the next run is due, in microseconds since the Unix epoch.
+    fn next_run(&self, now: Instant) -> i64 {
+        clock::micros().saturating_add(clock::micros_in(self.until_due(now)))
+    }
+
+    fn until_due(&self, now: Instant) -> Duration {
+        self.schedule.due().saturating_duration_since(now)
     }
 
     fn log_problem(&mut self, problem: Problem) {
