@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::LazyLock;
+use std::sync::{LazyLock, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use entra_emulator::certificate::CertificateAuthority;
@@ -40,6 +40,18 @@ pub struct Emulator {
     process: Option<Owned>,
 }
 
+/// To make keys takes a second of processor time, and no test needs more than two sets: the first emulator, the one of
+/// the rig, has its own, and all others share one.
+fn give_signing_keys(state: &Path) -> Result<()> {
+    static SETS: Mutex<Vec<SigningKeys>> = Mutex::new(Vec::new());
+    let mut sets = SETS.lock().map_err(|_| "no signing keys could be made")?;
+    match sets.get(1) {
+        Some(shared) => shared.copy_to(state)?,
+        None => sets.push(SigningKeys::open(state)?),
+    }
+    Ok(())
+}
+
 impl Emulator {
     /// Makes keys and the certificate authority; nothing listens yet.
     ///
@@ -49,7 +61,7 @@ impl Emulator {
         let state = run.path().join(name);
         let directory = StateDirectory::open(&state)?;
         CertificateAuthority::open(&directory)?;
-        SigningKeys::open(&state)?;
+        give_signing_keys(&state)?;
         Ok(Emulator {
             state,
             directory: Directory::built_in()?,

@@ -350,8 +350,8 @@ pub fn ensure(condition: bool, otherwise: impl FnOnce() -> String) -> Result<()>
     }
 }
 
-/// Builds the library in a third of the time, where nothing depends on what the compiler makes of it.
-pub const UNOPTIMIZED: [&str; 2] = ["--config", "profile.release.package.aadauth.opt-level=0"];
+/// Options of cargo, in the source tree, for a library that takes half the time to build.
+pub const UNOPTIMIZED: [&str; 2] = ["--config", ".ci/unoptimized.toml"];
 
 /// A directory like the one that the server's libraries are in, with another build of ours: with
 /// `features` beside the version's.
@@ -373,19 +373,11 @@ pub fn library_directory(run: &RunDirectory, name: &str, features: &[&str]) -> R
     Ok(directory)
 }
 
-/// The library, built with `features` beside the version's in a build directory of its own, which is kept: the main
-/// one holds the library that is installed. It begins as a copy, since the dependencies are the same.
+/// The library, built with `features` beside the version's in a build directory of its own: the main one holds the
+/// library that is installed.
 fn built_with(features: &[&str]) -> Result<PathBuf> {
     let version = format!("pg{}", major()?);
-    let own = target().join(format!("{}-{version}", features.join("+")));
-    if !own.exists() {
-        let unfinished = own.with_extension("unfinished");
-        checked(Command::new("rm").arg("-rf").arg(&unfinished))?;
-        std::fs::create_dir(&unfinished)?;
-        let release = target().join("release");
-        checked(Command::new("cp").arg("-a").arg(release).arg(&unfinished))?;
-        std::fs::rename(&unfinished, &own)?;
-    }
+    let own = build_directory(&format!("{}-{version}", features.join("+")))?;
     checked(
         Command::new("cargo")
             .args([
@@ -407,6 +399,21 @@ fn built_with(features: &[&str]) -> Result<PathBuf> {
     Ok(own.join("release/libaadauth.so"))
 }
 
+/// Another build directory than the main one, which is kept. It begins with what was compiled there, since most of it
+/// is the same.
+pub fn build_directory(name: &str) -> Result<PathBuf> {
+    let own = target().join(name);
+    if !own.exists() {
+        let unfinished = own.with_extension("unfinished");
+        checked(Command::new("rm").arg("-rf").arg(&unfinished))?;
+        std::fs::create_dir(&unfinished)?;
+        let release = target().join("release");
+        checked(Command::new("cp").arg("-a").arg(release).arg(&unfinished))?;
+        std::fs::rename(&unfinished, &own)?;
+    }
+    Ok(own)
+}
+
 /// The directory of the server's libraries.
 pub fn library_place() -> Result<PathBuf> {
     Ok(PathBuf::from(pg_config_says("--pkglibdir")?))
@@ -418,18 +425,22 @@ pub fn installed_library() -> Result<PathBuf> {
 }
 
 /// Builds everything and installs the library for the server of that `pg_config`, so that nobody tests
-/// yesterday's.
+/// yesterday's; without optimization for the server below the directory `AADAUTH_UNOPTIMIZED`.
 ///
 /// # Errors
 /// It doesn't compile, or can't be written to its place.
 pub fn install(pg_config: &Path) -> Result<()> {
+    let mut packages = vec!["--workspace"];
+    if std::env::var_os("AADAUTH_UNOPTIMIZED").is_some_and(|server| pg_config.starts_with(server)) {
+        packages.extend(UNOPTIMIZED);
+    }
     checked(
         Command::new("make")
             .args(["-s", "-C"])
             .arg(source())
             .args(["build", "install"])
             .arg(format!("PG_CONFIG={}", pg_config.display()))
-            .arg("PACKAGES=--workspace")
+            .arg(format!("PACKAGES={}", packages.join(" ")))
             .env("CARGO_TARGET_DIR", target()),
     )
     .map(drop)

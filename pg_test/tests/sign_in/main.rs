@@ -3,8 +3,6 @@
 //! `cargo test --release -p pg_test --test sign_in -- prompt::` runs a part. Run as root: servers are
 //! started as `postgres`, and PAM service files are written.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
-
 mod alternate_hba_file;
 mod audit;
 mod audit_table;
@@ -44,6 +42,9 @@ use pg_test::{Result, directory_server, rig};
 type Test = (&'static str, fn(&Rig) -> Result<()>);
 
 const MODULES: &[(&str, &[Test])] = &[
+    // First those that build other libraries, while the rest waits for servers.
+    ("without_pam", without_pam::TESTS),
+    ("fail_closed", fail_closed::TESTS),
     (
         "alternate_hba_file",
         alternate_hba_file::hostile_hook::TESTS,
@@ -57,7 +58,6 @@ const MODULES: &[(&str, &[Test])] = &[
     ("clients", clients::TESTS),
     ("directory", directory::TESTS),
     ("explain", explain::TESTS),
-    ("fail_closed", fail_closed::TESTS),
     ("group_sync", group_sync::members::TESTS),
     ("group_sync", group_sync::names::TESTS),
     ("group_sync", group_sync::unsynchronized::TESTS),
@@ -84,7 +84,6 @@ const MODULES: &[(&str, &[Test])] = &[
     ("sessions", sessions::seen::TESTS),
     ("sessions", sessions::standby::TESTS),
     ("statistics", statistics::TESTS),
-    ("without_pam", without_pam::TESTS),
 ];
 
 /// Tests of PAM, or of `trust` lines that are not aadauth's. They do not apply to the method of the alternate HBA file,

@@ -11,7 +11,7 @@ use pg_test::process::checked;
 use pg_test::server::Server;
 
 use crate::Test;
-use crate::rig::{Rig, UNOPTIMIZED, ensure, installed_library};
+use crate::rig::{Rig, UNOPTIMIZED, build_directory, ensure, installed_library};
 
 pub const TESTS: &[Test] = &[
     ("a_server_built_without_pam", server_without_pam),
@@ -30,17 +30,7 @@ fn start(rig: &Rig, name: &str, hidden: &[PathBuf]) -> Result<Server> {
     if !*installed {
         let server = target().join("servers/15");
         checked(Command::new("cp").arg("-a").arg(&server).arg(&copy))?;
-        // Most of what was compiled for the other server is good for this one too.
-        let build = target().join("without-pam");
-        if !build.join("release").exists() {
-            fs::create_dir_all(&build)?;
-            checked(
-                Command::new("cp")
-                    .arg("-a")
-                    .arg(target().join("release"))
-                    .arg(&build),
-            )?;
-        }
+        let build = build_directory("without-pam")?;
         // Built with the headers of the one that stays where it is, since pgrx makes its bindings again for another.
         let make = |goal: &str, server: &Path| {
             let pg_config = server.join("bin/pg_config");

@@ -1,12 +1,13 @@
 //! The emulator, in this process.
 
 use std::path::PathBuf;
-use std::sync::mpsc;
+use std::sync::{LazyLock, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use entra_api::{CredentialSource, DirectorySettings, HttpSettings};
 use entra_client::Directory;
+use entra_emulator::SigningKeys;
 use entra_emulator::server::{self, Options, Running};
 use entra_token::{Authority, Cloud};
 use serde_json::{Value, json};
@@ -41,7 +42,10 @@ impl Emulator {
     }
 
     fn with(directory: entra_emulator::Directory) -> Emulator {
+        static KEYS: LazyLock<SigningKeys> =
+            LazyLock::new(|| SigningKeys::open(tempfile::tempdir().unwrap().path()).unwrap());
         let state = tempfile::tempdir().unwrap();
+        KEYS.copy_to(state.path()).unwrap();
         let (sender, receiver) = mpsc::channel();
         let options = Options {
             state: state.path().to_owned(),

@@ -3,10 +3,12 @@
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use entra_emulator::SigningKeys;
 use entra_emulator::server::Running;
 use entra_emulator::state::StateDirectory;
 use reqwest::blocking::{Client, Response};
@@ -18,6 +20,15 @@ pub const PROGRAM: &str = env!("CARGO_BIN_EXE_entra-emulator");
 pub const TENANT: &str = "6b1f0c7e-2a3d-4e58-9b41-0c5d7e8f9a01";
 pub const AUDIENCE: &str = "api://aadauth-demo";
 
+/// A new state directory, which has signing keys: those of the others.
+pub fn state() -> TempDir {
+    static KEYS: LazyLock<SigningKeys> =
+        LazyLock::new(|| SigningKeys::open(tempfile::tempdir().unwrap().path()).unwrap());
+    let state = tempfile::tempdir().unwrap();
+    KEYS.copy_to(state.path()).unwrap();
+    state
+}
+
 pub struct Emulator {
     pub state: TempDir,
     pub running: Running,
@@ -27,7 +38,7 @@ pub struct Emulator {
 
 impl Emulator {
     pub fn start() -> Emulator {
-        Emulator::start_on(tempfile::tempdir().unwrap(), &[])
+        Emulator::start_on(state(), &[])
     }
 
     /// Starts on a state directory that may have been used before, and waits for the line that
