@@ -147,7 +147,7 @@ demo-stop: ## stop what `make demo` left running, and remove it
 test: ## the tests that each change needs (as root, on Debian; installs what is missing)
 	@.ci/test
 
-test-all: ## these, all supported versions of PostgreSQL, packages, dependency rules, the long crash test
+test-all: ## these, all supported versions of PostgreSQL, packages, dependency rules, the crash test
 	@.ci/run
 
 nightly: ## what takes longer: all tests on all versions, PostgreSQL's own tests, ten minutes of crashes

@@ -40,28 +40,36 @@ pub struct Emulator {
     process: Option<Owned>,
 }
 
-/// To make keys takes a second of processor time, and no test needs more than two sets: the first emulator, the one of
-/// the rig, has its own, and all others share one.
-fn give_signing_keys(state: &Path) -> Result<()> {
-    static SETS: Mutex<Vec<SigningKeys>> = Mutex::new(Vec::new());
-    let mut sets = SETS.lock().map_err(|_| "no signing keys could be made")?;
-    match sets.get(1) {
-        Some(shared) => shared.copy_to(state)?,
-        None => sets.push(SigningKeys::open(state)?),
-    }
-    Ok(())
-}
-
 impl Emulator {
-    /// Makes keys and the certificate authority; nothing listens yet.
+    /// Makes the certificate authority; nothing listens yet. All emulators that are prepared so have the same signing
+    /// keys: to make them takes a second of processor time.
     ///
     /// # Errors
     /// The run's directory isn't writable.
     pub fn prepare(run: &RunDirectory, name: &str) -> Result<Emulator> {
+        static SHARED: Mutex<Option<SigningKeys>> = Mutex::new(None);
+        let emulator = Emulator::without_keys(run, name)?;
+        let mut shared = SHARED.lock().map_err(|_| "no signing keys could be made")?;
+        match &*shared {
+            Some(keys) => keys.copy_to(&emulator.state)?,
+            None => *shared = Some(SigningKeys::open(&emulator.state)?),
+        }
+        Ok(emulator)
+    }
+
+    /// The same with signing keys that no other emulator has.
+    ///
+    /// # Errors
+    /// As [`Emulator::prepare`].
+    pub fn with_own_keys(run: &RunDirectory, name: &str) -> Result<Emulator> {
+        let emulator = Emulator::without_keys(run, name)?;
+        SigningKeys::open(&emulator.state)?;
+        Ok(emulator)
+    }
+
+    fn without_keys(run: &RunDirectory, name: &str) -> Result<Emulator> {
         let state = run.path().join(name);
-        let directory = StateDirectory::open(&state)?;
-        CertificateAuthority::open(&directory)?;
-        give_signing_keys(&state)?;
+        CertificateAuthority::open(&StateDirectory::open(&state)?)?;
         Ok(Emulator {
             state,
             directory: Directory::built_in()?,

@@ -56,7 +56,7 @@ impl Rig {
     pub fn start() -> Result<Rig> {
         install(&pg_config())?;
         let run = RunDirectory::create()?;
-        let mut emulator = Emulator::prepare(&run, "entra")?;
+        let mut emulator = Emulator::with_own_keys(&run, "entra")?;
         let certificate = emulator.server_certificate()?;
         emulator.start()?;
         let tls = crate::tls::trusting(&emulator.authorities())?;

@@ -126,6 +126,9 @@ impl Sync {
         let now = Instant::now();
         let is_asked = shmem::sync(|state| state.is_asked());
         if self.is_ready && !is_asked && now < self.schedule.due() {
+            // The interval may be another.
+            let next_run = self.next_run(now);
+            shmem::change_sync(|state| state.set_next_run(next_run));
             return self.pause(now);
         }
         // Requests made from now on are for the next run.
@@ -163,9 +166,12 @@ impl Sync {
             }
         };
         // With the answer, so that a session that waited for it finds in the view when the next run is due.
-        let next_run = Some(self.next_run(now));
+        let next_run = self.next_run(now);
         let message = problem.as_ref().map(|problem| problem.message.as_str());
-        change(|state| state.end(up_to, message, next_run));
+        change(|state| {
+            state.end(up_to, message);
+            state.set_next_run(next_run);
+        });
         match problem {
             Some(problem) => self.log_problem(problem),
             None => self.last_logged = None,
@@ -173,15 +179,10 @@ impl Sync {
         self.pause(now)
     }
 
-    /// The time until the next run, which is also stored for the view.
+    /// The time to wait for the next run.
     fn pause(&self, now: Instant) -> Duration {
-        let next_run = self.next_run(now);
-        let is_asked = shmem::change_sync(|state| {
-            state.set_next_run(next_run);
-            state.is_asked()
-        });
         // A request made during the run has set a latch that was reset since.
-        if is_asked {
+        if shmem::sync(|state| state.is_asked()) {
             return Duration::ZERO;
         }
         self.until_due(now).min(MAX_PAUSE)

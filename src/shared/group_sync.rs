@@ -128,19 +128,17 @@ impl SyncState {
         self.next_run = None;
     }
 
-    /// Notes that an attempt that answers that many requests has ended, with a problem or without, and when the next
-    /// run is due.
-    pub fn end(&mut self, answers: u64, problem: Option<&str>, next_run: Option<i64>) {
+    /// Notes that an attempt that answers that many requests has ended, with a problem or without.
+    pub fn end(&mut self, answers: u64, problem: Option<&str>) {
         self.answered = self.answered.max(answers);
         self.current_run = None;
-        self.next_run = next_run;
         self.problem = problem.map(Bytes::cut);
     }
 
     /// Answers all requests with the problem, and takes no more.
     pub fn refuse(&mut self, problem: &str) {
         self.is_ready = false;
-        self.end(self.asked, Some(problem), None);
+        self.end(self.asked, Some(problem));
     }
 
     /// The number of requests so far.
@@ -175,16 +173,14 @@ mod tests {
         state.begin(1);
         let ticket = state.ask().unwrap();
         assert_eq!(state.reply(&ticket), Reply::Pending);
-        state.end(answers, None, None);
+        state.end(answers, None);
         assert_eq!(state.reply(&ticket), Reply::Pending);
         assert!(state.is_asked());
         let answers = state.asked();
         state.begin(2);
         assert_eq!(state.reply(&ticket), Reply::Pending);
-        state.end(answers, None, Some(1_000));
+        state.end(answers, None);
         assert_eq!(state.reply(&ticket), Reply::Done { after: 1, last: 2 });
-        // The answer comes with the time of the next run.
-        assert_eq!(state.runs(), (None, Some(1_000)));
         assert!(!state.is_asked());
     }
 
@@ -212,7 +208,7 @@ mod tests {
                 state.set_ready();
                 let answers = state.asked();
                 state.begin(2);
-                state.end(answers, None, None);
+                state.end(answers, None);
             }
             assert_eq!(state.reply(&ticket), Reply::Gone);
         }
@@ -228,7 +224,7 @@ mod tests {
         let ticket = state.ask().unwrap();
         let answers = state.asked();
         state.begin(1);
-        state.end(answers, Some("no space left"), None);
+        state.end(answers, Some("no space left"));
         assert_eq!(
             state.reply(&ticket),
             Reply::Failed("no space left".to_owned())
@@ -236,7 +232,7 @@ mod tests {
         let ticket = state.ask().unwrap();
         let answers = state.asked();
         state.begin(2);
-        state.end(answers, None, None);
+        state.end(answers, None);
         assert_eq!(state.reply(&ticket), Reply::Done { after: 1, last: 2 });
     }
 }

@@ -42,7 +42,7 @@ use pg_test::{Result, directory_server, rig};
 type Test = (&'static str, fn(&Rig) -> Result<()>);
 
 const MODULES: &[(&str, &[Test])] = &[
-    // First those that build other libraries, while the rest waits for servers.
+    // First those that build other libraries: at the end they would run alone.
     ("without_pam", without_pam::TESTS),
     ("fail_closed", fail_closed::TESTS),
     (

@@ -110,7 +110,7 @@ pub fn other_directory(rig: &Rig) -> Result<()> {
     let source = own.accepted("dba", &alice)?;
     ensure(source == "cache", || source)?;
 
-    let mut other = Emulator::prepare(rig.run(), "entra-switch-other")?;
+    let mut other = Emulator::with_own_keys(rig.run(), "entra-switch-other")?;
     other.start()?;
     other.change_members("dba", &[], &[ALICE])?;
     // Graph alone is another: it does not take the first authority's tokens. The certificate authority of
