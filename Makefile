@@ -13,10 +13,6 @@ CARGO_TARGET_DIR ?= $(CURDIR)/target
 # ensures that they are compiled only once.
 PACKAGES ?= -p aadauth
 
-# cargo-pgrx sets target.*.rustflags for its builds and plain cargo does not, so that each would
-# compile every dependency again for itself; with RUSTFLAGS in the environment both ignore them.
-RUSTFLAGS ?=
-
 # Where the server has its files. To package for another machine, give pkglibdir= and sharedir=, and
 # PAM=yes if the server there is built with PAM.
 pkglibdir = $(shell "$(PG_CONFIG)" --pkglibdir)
@@ -29,7 +25,7 @@ AADAUTH_BUILD_DIR ?= $(CARGO_TARGET_DIR)
 # The major version that the library in the build directory is for.
 BUILT_FOR = $(AADAUTH_BUILD_DIR)/release/aadauth.major
 
-export CARGO_TARGET_DIR RUSTFLAGS
+export CARGO_TARGET_DIR
 export PGRX_PG_CONFIG_PATH = $(PG_CONFIG)
 export PGRX_HOME = $(CARGO_TARGET_DIR)/pgrx
 

@@ -81,16 +81,3 @@ pub extern "C-unwind" fn _PG_init() {
     pg::pam::prewarm();
     pg::guc::reserve_prefixes();
 }
-
-/// How `cargo pgrx test` starts its server.
-#[cfg(test)]
-pub mod pg_test {
-    pub fn setup(_options: Vec<&str>) {}
-
-    pub fn postgresql_conf_options() -> Vec<&'static str> {
-        vec![
-            "shared_preload_libraries = 'aadauth'",
-            "aadauth.tenant_id = '11111111-2222-4333-8444-555555555555'",
-        ]
-    }
-}

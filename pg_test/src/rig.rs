@@ -245,6 +245,34 @@ impl Rig {
         Ok((Connection::open(server.port(), tls, &parameters)?, mark))
     }
 
+    /// Signs in over TLS; the session stays open.
+    pub fn session(&self, server: &Server, role: &str, secret: &str) -> Result<Connection> {
+        self.session_with(server, role, secret, &[("database", "postgres")])
+    }
+
+    /// [`Rig::session`] with other startup parameters.
+    pub fn session_with(
+        &self,
+        server: &Server,
+        role: &str,
+        secret: &str,
+        parameters: &[(&str, &str)],
+    ) -> Result<Connection> {
+        let (mut connection, _) = self.connect_with(server, role, Some(&self.tls), parameters)?;
+        let outcome = match connection.request()? {
+            Request::Password => {
+                connection.password(secret.as_bytes())?;
+                connection.outcome()?
+            }
+            Request::Sasl(_) => connection.scram(secret.as_bytes(), || Ok(()))?,
+            other => return Err(format!("{role} was asked for {other:?}").into()),
+        };
+        match outcome {
+            Outcome::In => Ok(connection),
+            other => Err(format!("{role} was not let in: {other:?}").into()),
+        }
+    }
+
     /// Signs in over TLS, answering a request for a password with `secret`.
     pub fn sign_in(&self, server: &Server, role: &str, secret: &str) -> Result<SignIn> {
         let (connection, mark) = self.connect(server, role)?;
@@ -393,7 +421,6 @@ fn built_with(features: &[&str]) -> Result<PathBuf> {
             .args(UNOPTIMIZED)
             .env("CARGO_TARGET_DIR", &own)
             .env("PGRX_PG_CONFIG_PATH", pg_config())
-            .env("RUSTFLAGS", "")
             .current_dir(source()),
     )?;
     Ok(own.join("release/libaadauth.so"))

@@ -12,8 +12,9 @@ use crate::place::{give_to_server, major_of};
 use crate::plan::{MAJOR, Plan};
 use crate::process::{Owned, as_postgres, postgres_account, signal};
 use crate::route::{ALTERNATE_HBA_FILE, Route};
-use crate::superuser::Sessions;
+use crate::superuser::{self, Sessions};
 use crate::wait::until;
+use crate::wire::Connection;
 
 /// A running server; dropped, it stops, and its files are removed.
 pub struct Server {
@@ -305,8 +306,19 @@ impl Server {
     /// # Errors
     /// As [`Server::sql`].
     pub fn sql_in(&self, database: &str, sql: &str) -> Result<String> {
-        let socket = self.socket().join(format!(".s.PGSQL.{}", self.port));
-        self.sessions.run(&socket, database, sql)
+        self.sessions.run(&self.socket_file(), database, sql)
+    }
+
+    /// A session of the superuser's for a caller that keeps it.
+    ///
+    /// # Errors
+    /// The server takes no connection.
+    pub fn superuser(&self) -> Result<Connection> {
+        superuser::open(&self.socket_file(), "postgres")
+    }
+
+    fn socket_file(&self) -> PathBuf {
+        self.socket().join(format!(".s.PGSQL.{}", self.port))
     }
 
     /// What the server has logged so far.

@@ -12,7 +12,7 @@ use rustix::thread::set_thread_res_uid;
 
 use crate::Result;
 use crate::process::postgres_account;
-use crate::wire::{Connection, Outcome};
+use crate::wire::{Connection, Outcome, READ_TIMEOUT};
 
 /// The idle sessions of one server, by database.
 #[derive(Default)]
@@ -59,6 +59,16 @@ impl Sessions {
         }
         Ok(None)
     }
+}
+
+/// A session of the caller's own.
+///
+/// # Errors
+/// The server takes no connection.
+pub fn open(socket: &Path, database: &str) -> Result<Connection> {
+    let session = Session::open(socket, database)?;
+    session.socket.set_read_timeout(Some(READ_TIMEOUT))?;
+    Ok(session.connection)
 }
 
 /// Whether a statement may leave something in its session, change what sessions begin with, or need that nobody is

@@ -17,8 +17,11 @@ use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
 use crate::Result;
 
+/// The rows of all results, or what the server refuses a statement with.
+pub type Answer = std::result::Result<Vec<Vec<String>>, Refusal>;
+
 /// Longer than `authentication_timeout`, after which the server has something to say.
-const READ_TIMEOUT: Duration = Duration::from_secs(90);
+pub(crate) const READ_TIMEOUT: Duration = Duration::from_secs(90);
 
 /// What the server says first.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -301,6 +304,15 @@ impl Connection {
     /// # Errors
     /// The server refuses one; others can be run then, unless the connection is closed.
     pub fn rows(&mut self, sql: &str) -> Result<Vec<Vec<String>>> {
+        self.execute(sql)?
+            .map_err(|refusal| refusal.to_string().into())
+    }
+
+    /// Runs statements as [`Connection::rows`] does; a refusal by the server is a value.
+    ///
+    /// # Errors
+    /// The server closes the connection.
+    pub fn execute(&mut self, sql: &str) -> Result<Answer> {
         let mut body = sql.as_bytes().to_vec();
         body.push(0);
         self.send(Some(b'Q'), &body)?;
@@ -310,14 +322,13 @@ impl Connection {
             match self.message()? {
                 None => {
                     let closed = || "the server closed the connection".to_owned();
-                    return Err(failure.unwrap_or_else(closed).into());
+                    return Err(failure
+                        .map_or_else(closed, |refusal: Refusal| refusal.to_string())
+                        .into());
                 }
-                Some((b'E', body)) => failure = Some(refusal(&body).to_string()),
+                Some((b'E', body)) => failure = Some(refusal(&body)),
                 Some((b'D', body)) => rows.push(columns(&body)?),
-                Some((b'Z', _)) => match failure {
-                    Some(failure) => return Err(failure.into()),
-                    None => return Ok(rows),
-                },
+                Some((b'Z', _)) => return Ok(failure.map_or(Ok(rows), Err)),
                 Some(_) => {}
             }
         }

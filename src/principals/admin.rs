@@ -24,7 +24,7 @@ pub fn may_map() -> bool {
     if privileges::is_superuser(session) && privileges::is_superuser(current) {
         return true;
     }
-    signed_in_as_admin() == Some(current)
+    identity::admin_role() == Some(current)
         && session == current
         && !privileges::is_user_switched()
         && is_labeled_admin(current)
@@ -90,12 +90,4 @@ fn is_unmappable(role: pg_sys::Oid, name: &str) -> bool {
     role == BOOTSTRAP_SUPERUSER
         || name.starts_with("pg_")
         || [AZURE_PG_ADMIN, AADAUTH_AUDITOR].contains(&name)
-}
-
-fn signed_in_as_admin() -> Option<pg_sys::Oid> {
-    #[cfg(feature = "pg_test")]
-    if let Some(role) = super::tests::signed_in_as() {
-        return Some(role);
-    }
-    identity::admin_role()
 }

@@ -35,6 +35,3 @@ pub use functions::ensure_may_map;
 pub fn relabel(provider: Provider, role: Option<pg_sys::Oid>, label: Option<&str>) {
     label::relabel(provider, role, label).unwrap_or_else(|error| error.raise());
 }
-
-#[cfg(feature = "pg_test")]
-mod tests;

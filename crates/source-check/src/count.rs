@@ -185,12 +185,9 @@ impl VisitMut for Tests {
                 .segments
                 .last()
                 .map(|s| s.ident.to_string());
-            let kind = match name.as_deref() {
-                Some("test") => "#[test]",
-                Some("pg_test") => "#[pg_test]",
-                _ => continue,
-            };
-            *self.kinds.entry(kind).or_default() += 1;
+            if name.as_deref() == Some("test") {
+                *self.kinds.entry("#[test]").or_default() += 1;
+            }
         }
         visit_mut::visit_item_fn_mut(self, function);
     }
@@ -217,7 +214,7 @@ fn tests(root: &Path) -> Result<String> {
             rows.entry(place).or_default().visit_file_mut(&mut file);
         }
     }
-    let kinds = ["#[test]", "#[pg_test]", "TESTS"];
+    let kinds = ["#[test]", "TESTS"];
     let mut text = format!("{:28}", "");
     text += &kinds.map(|kind| format!("{kind:>11}")).concat();
     text.push('\n');

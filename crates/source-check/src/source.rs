@@ -220,7 +220,7 @@ fn is_test(attribute: &Attribute) -> bool {
         .last()
         .map(|s| s.ident.to_string());
     match name.as_deref() {
-        Some("test" | "pg_test") => true,
+        Some("test") => true,
         Some("cfg") => attribute.parse_args().is_ok_and(|meta| is_for_tests(&meta)),
         _ => false,
     }
@@ -234,14 +234,9 @@ fn is_for_tests(condition: &Meta) -> bool {
     };
     match condition {
         Meta::Path(path) => path.is_ident("test"),
-        Meta::NameValue(pair) => {
-            pair.path.is_ident("feature")
-                && matches!(&pair.value, syn::Expr::Lit(value)
-                    if matches!(&value.lit, syn::Lit::Str(name) if name.value() == "pg_test"))
-        }
         Meta::List(list) if list.path.is_ident("all") => parts(list).iter().any(is_for_tests),
         Meta::List(list) if list.path.is_ident("any") => parts(list).iter().all(is_for_tests),
-        Meta::List(_) => false,
+        Meta::List(_) | Meta::NameValue(_) => false,
     }
 }
 

@@ -1,6 +1,6 @@
-//! Sign-ins from end to end: a real server, a real client, an emulated Entra ID.
+//! Sign-ins, mappings, rights and sessions from end to end: a real server, a real client, an emulated Entra ID.
 //!
-//! `cargo test --release -p pg_test --test sign_in -- prompt::` runs a part. Run as root: servers are
+//! `cargo test --release --workspace --test sign_in -- prompt::` runs a part. Run as root: servers are
 //! started as `postgres`, and PAM service files are written.
 
 mod alternate_hba_file;
@@ -16,13 +16,13 @@ mod group_sync;
 mod hba_lines;
 mod keys;
 mod local_roles;
+mod mapping;
 mod oauth;
 mod other_libraries;
 mod pam;
 mod principals;
 mod prompt;
 mod reasons;
-mod rights;
 mod sentinel;
 mod sessions;
 mod statistics;
@@ -68,13 +68,17 @@ const MODULES: &[(&str, &[Test])] = &[
     ("hba_lines", hba_lines::TESTS),
     ("keys", keys::TESTS),
     ("local_roles", local_roles::TESTS),
+    ("mapping", mapping::admins::TESTS),
+    ("mapping", mapping::functions::TESTS),
+    ("guard", mapping::guard::TESTS),
+    ("mapping", mapping::labels::TESTS),
+    ("mapping", mapping::rights::TESTS),
     ("oauth", oauth::TESTS),
     ("other_libraries", other_libraries::TESTS),
     ("pam", pam::TESTS),
     ("principals", principals::TESTS),
     ("prompt", prompt::TESTS),
     ("reasons", reasons::TESTS),
-    ("rights", rights::TESTS),
     ("sentinel", sentinel::TESTS),
     ("sessions", sessions::ended::TESTS),
     ("sessions", sessions::expiry::TESTS),
@@ -143,6 +147,10 @@ fn applies(module: &str, test: &str) -> bool {
         "alternate_hba_file" => is_alternate_hba_file,
         // A server of that version, beside the one under test.
         "without_pam" => !is_alternate_hba_file && is_of_version(|major| major == 15),
+        "guard" => is_of_version(|major| major == 15),
+        _ if test == "mapping::every_admin_administers_who_is_none" => {
+            is_of_version(|major| major >= 16)
+        }
         _ => !is_alternate_hba_file || !OF_PAM.contains(&test),
     }
 }

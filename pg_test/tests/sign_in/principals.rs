@@ -12,12 +12,8 @@ pub const TESTS: &[Test] = &[
     ("new_name_same_object_id_signs_in", renamed),
     ("a_service_by_its_application_id", application_id),
     ("a_guest", guest),
-    ("one_role_per_object_id", one_role_each),
     ("update_rebinds_and_keeps_grants", update),
-    ("by_name_says_that_there_is_no_directory", by_name),
     ("the_shim_extension", shim),
-    ("the_list", list),
-    ("labels_are_checked_where_they_are_set", label_grammar),
     ("a_dump_of_roles_can_be_replayed", dump),
     ("a_removed_label_takes_effect_at_once", label_removed),
 ];
@@ -76,34 +72,6 @@ fn guest(rig: &Rig) -> Result<()> {
         .map(drop)
 }
 
-fn one_role_each(rig: &Rig) -> Result<()> {
-    let person = rig.person(&rig.server, "first")?;
-    rig.server.sql("CREATE ROLE second LOGIN")?;
-    for sql in [
-        format!(
-            "SELECT pgaadauth_create_principal_with_oid('third', '{}', 'user', false, false)",
-            person.object_id
-        ),
-        format!(
-            "SECURITY LABEL FOR pgaadauth ON ROLE second IS 'aadauth,oid={},type=user'",
-            person.object_id
-        ),
-    ] {
-        match rig.server.sql(&sql) {
-            Ok(_) => return Err(format!("two roles for one object id: {sql}").into()),
-            Err(error) => ensure(error.to_string().contains("first"), || {
-                format!("names no role: {error}")
-            })?,
-        }
-    }
-    ensure(
-        rig.server
-            .sql("SELECT count(*) FROM pg_roles WHERE rolname = 'third'")?
-            == "0",
-        || "the role was left behind".to_owned(),
-    )
-}
-
 fn update(rig: &Rig) -> Result<()> {
     let before = rig.person(&rig.server, "rebound")?;
     rig.server
@@ -132,21 +100,6 @@ fn update(rig: &Rig) -> Result<()> {
     Ok(())
 }
 
-fn by_name(rig: &Rig) -> Result<()> {
-    match rig
-        .server
-        .sql("SELECT pgaadauth_create_principal('dora@contoso.com', false, false)")
-    {
-        Ok(answer) => Err(format!("made by name: {answer}").into()),
-        Err(error) => ensure(
-            error
-                .to_string()
-                .contains("pgaadauth_create_principal_with_oid"),
-            || error.to_string(),
-        ),
-    }
-}
-
 fn shim(rig: &Rig) -> Result<()> {
     let server = rig.start_plan(rig.plan("shim")?)?;
     server.sql("CREATE EXTENSION IF NOT EXISTS pgaadauth CASCADE")?;
@@ -155,54 +108,6 @@ fn shim(rig: &Rig) -> Result<()> {
     server
         .sql("DROP EXTENSION pgaadauth; DROP EXTENSION aadauth CASCADE; CREATE EXTENSION aadauth")
         .map(drop)
-}
-
-fn list(rig: &Rig) -> Result<()> {
-    let row = rig.server.sql(
-        "SELECT rolname, principaltype, objectid, tenantid, ismfa, isadmin
-         FROM pgaadauth_list_principals(false) WHERE rolname = 'carol@contoso.com'",
-    )?;
-    let tenant = pg_test::emulator::TENANT;
-    ensure(
-        row == format!("carol@contoso.com|user|ca401000-0000-4000-8000-000000000003|{tenant}|1|0"),
-        || row.clone(),
-    )?;
-    let admins = rig
-        .server
-        .sql("SELECT count(*) FROM pgaadauth_list_principals(true) WHERE isadmin = 0")?;
-    ensure(admins == "0", || admins.clone())
-}
-
-fn label_grammar(rig: &Rig) -> Result<()> {
-    rig.server.sql("CREATE ROLE grammar LOGIN")?;
-    for label in [
-        "",
-        "aad",
-        "aadauth,oid=nonsense,type=user",
-        "aadauth,oid=e15e0000-0000-4000-8000-0000000000e3",
-        "aadauth,oid=e15e0000-0000-4000-8000-0000000000e3,type=robot",
-        "aadauth,oid=e15e0000-0000-4000-8000-0000000000e3,type=user,database=x",
-        "aadauth,oid=e15e0000-0000-4000-8000-0000000000e3,type=user,admin,admin",
-    ] {
-        let sql = format!("SECURITY LABEL FOR pgaadauth ON ROLE grammar IS '{label}'");
-        fails(rig, &sql, "22023")?;
-    }
-    rig.server.sql("CREATE TABLE not_a_role ()")?;
-    let on_table = "SECURITY LABEL FOR pgaadauth ON TABLE not_a_role IS 'aadauth'";
-    fails(rig, on_table, "42809")
-}
-
-/// Expects a statement of the superuser's to fail with that SQLSTATE.
-fn fails(rig: &Rig, sql: &str, sqlstate: &str) -> Result<()> {
-    match rig.server.sql(sql) {
-        Ok(_) => Err(format!("accepted: {sql}").into()),
-        Err(error) => {
-            let error = error.to_string();
-            ensure(error.contains(&format!("ERROR:  {sqlstate}: ")), || {
-                format!("{sql}: {error}")
-            })
-        }
-    }
 }
 
 fn dump(rig: &Rig) -> Result<()> {

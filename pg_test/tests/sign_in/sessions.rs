@@ -11,9 +11,9 @@ pub mod standby;
 use pg_test::Result;
 use pg_test::server::Server;
 use pg_test::wait::until;
-use pg_test::wire::{Connection, Outcome, Refusal, Request};
+use pg_test::wire::{Connection, Outcome, Refusal};
 
-use crate::rig::{Rig, ensure};
+use crate::rig::ensure;
 
 const EXPIRED: (&str, &str) = (
     "57E01",
@@ -23,28 +23,6 @@ const REVOKED: (&str, &str) = (
     "57E02",
     "terminating connection because the access of this principal was revoked",
 );
-
-/// Signs in over TLS; the session stays open.
-fn open(rig: &Rig, server: &Server, role: &str, secret: &str) -> Result<Connection> {
-    open_with(rig, server, role, secret, &[("database", "postgres")])
-}
-
-fn open_with(
-    rig: &Rig,
-    server: &Server,
-    role: &str,
-    secret: &str,
-    more: &[(&str, &str)],
-) -> Result<Connection> {
-    let (mut connection, _) = rig.connect_with(server, role, Some(&rig.tls), more)?;
-    let request = connection.request()?;
-    ensure(request == Request::Password, || format!("{request:?}"))?;
-    connection.password(secret.as_bytes())?;
-    match connection.outcome()? {
-        Outcome::In => Ok(connection),
-        other => Err(format!("{role} was not let in: {other:?}").into()),
-    }
-}
 
 /// Sends a query and leaves it at that.
 fn start_query(connection: &mut Connection, sql: &str) -> Result<()> {

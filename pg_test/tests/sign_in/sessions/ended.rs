@@ -8,7 +8,7 @@ use pg_test::wait::until;
 use pg_test::wire::Connection;
 
 use super::revocation::{restore, revoke};
-use super::{REVOKED, await_count, expect_end, expect_words, open, open_with, start_query};
+use super::{REVOKED, await_count, expect_end, expect_words, start_query};
 use crate::Test;
 use crate::rig::{Person, Rig, ensure};
 
@@ -33,7 +33,7 @@ fn two_hundred(rig: &Rig) -> Result<()> {
         }
         administrator.query(&restore(person.object_id))?;
         until("they may sign in again", || {
-            Ok(open(rig, &server, "many", &token).ok().map(drop))
+            Ok(rig.session(&server, "many", &token).ok().map(drop))
         })?;
     }
     Err(format!("it took {rounds:?}").into())
@@ -51,7 +51,7 @@ fn end_two_hundred(
     await_count(server, person.object_id, 0)?;
     let mut sessions = Vec::new();
     for number in 0..SESSIONS {
-        let mut session = open(rig, server, "many", token)?;
+        let mut session = rig.session(server, "many", token)?;
         // Some idle, some in a transaction, some in a query.
         match number % 3 {
             1 => drop(session.query("BEGIN")?),
@@ -89,7 +89,7 @@ fn administrator(rig: &Rig, server: &Server) -> Result<Connection> {
 
 fn long_query(rig: &Rig) -> Result<()> {
     let person = rig.person(&rig.server, "busy")?;
-    let mut session = open(rig, &rig.server, "busy", &rig.token_of(&person)?)?;
+    let mut session = rig.session(&rig.server, "busy", &rig.token_of(&person)?)?;
     start_query(
         &mut session,
         "SELECT count(*) FROM generate_series(1, 100000000000)",
@@ -120,8 +120,9 @@ fn replication(rig: &Rig) -> Result<()> {
     let person = rig.person(&server, "follower")?;
     server.sql("ALTER ROLE follower REPLICATION")?;
     let token = rig.token_of(&person)?;
-    let mut idle = open_with(rig, &server, "follower", &token, &[("replication", "true")])?;
-    let mut streaming = open_with(rig, &server, "follower", &token, &[("replication", "true")])?;
+    let mut idle = rig.session_with(&server, "follower", &token, &[("replication", "true")])?;
+    let mut streaming =
+        rig.session_with(&server, "follower", &token, &[("replication", "true")])?;
     let position = server.sql("SELECT pg_current_wal_flush_lsn()")?;
     start_query(
         &mut streaming,

@@ -8,7 +8,7 @@ use pg_test::wait::until;
 use pg_test::wire::Connection;
 use pg_test::{Error, Result};
 
-use super::{EXPIRED, REVOKED, await_count, expect_end, expect_rows, open, start_query};
+use super::{EXPIRED, REVOKED, await_count, expect_end, expect_rows, start_query};
 use crate::Test;
 use crate::rig::{Person, Rig, ensure};
 
@@ -42,10 +42,10 @@ fn short_lived(rig: &Rig, person: &Person) -> Result<String> {
 fn ended(rig: &Rig) -> Result<()> {
     let server = server(rig, "expiry", &[])?;
     let person = rig.person(&server, "someone")?;
-    let mut goes_on = open(rig, &server, "someone", &rig.token_of(&person)?)?;
+    let mut goes_on = rig.session(&server, "someone", &rig.token_of(&person)?)?;
     let token = short_lived(rig, &person)?;
     let signed_in = Instant::now();
-    let connect = || open(rig, &server, "someone", &token);
+    let connect = || rig.session(&server, "someone", &token);
     let (mut idle, mut in_transaction, mut in_query) = (connect()?, connect()?, connect()?);
     in_transaction.query("CREATE TEMP TABLE t (); BEGIN; SELECT count(*) FROM pg_class")?;
     start_query(&mut in_query, "SELECT pg_sleep(3600)")?;
@@ -69,7 +69,7 @@ fn off(rig: &Rig) -> Result<()> {
     let mut server = server(rig, "expiry-off", &[("aadauth.session_expiry", "off")])?;
     let person = rig.person(&server, "someone")?;
     let token = short_lived(rig, &person)?;
-    let mut session = open(rig, &server, "someone", &token)?;
+    let mut session = rig.session(&server, "someone", &token)?;
     let over = "SELECT now() > token_expires_at + interval '3 s' FROM aadauth.current_principal()";
     until("the token has been over for a while", || {
         Ok((session.query(over)? == ["t"]).then_some(()))
@@ -85,7 +85,7 @@ fn skew(rig: &Rig) -> Result<()> {
     let server = server(rig, "expiry-skew", &[("aadauth.clock_skew", "4s")])?;
     let person = rig.person(&server, "someone")?;
     let token = short_lived(rig, &person)?;
-    let mut session = open(rig, &server, "someone", &token)?;
+    let mut session = rig.session(&server, "someone", &token)?;
     let over =
         "SELECT now() > token_expires_at + interval '1500 ms' FROM aadauth.current_principal()";
     until("the token is over", || {
@@ -110,14 +110,14 @@ fn commits(rig: &Rig) -> Result<()> {
     )?;
     let token = short_lived(rig, &person)?;
     let mut sessions = (0..6)
-        .map(|_| open(rig, &server, "writer", &token))
+        .map(|_| rig.session(&server, "writer", &token))
         .collect::<Result<Vec<_>>>()?;
     let mut committed = write_until_the_end("expired", &mut sessions, EXPIRED, || Ok(()))?;
     // Revocation ends sessions at any moment that one likes.
     let token = rig.token_of(&person)?;
     for round in 0..15 {
         let mut sessions = (0..4)
-            .map(|_| open(rig, &server, "writer", &token))
+            .map(|_| rig.session(&server, "writer", &token))
             .collect::<Result<Vec<_>>>()?;
         committed.extend(write_until_the_end(
             &format!("revoked-{round}"),
@@ -133,7 +133,7 @@ fn commits(rig: &Rig) -> Result<()> {
         )?);
         server.sql(&format!("SELECT aadauth.restore('{}')", person.object_id))?;
         until("they may sign in again", || {
-            Ok(open(rig, &server, "writer", &token).ok().map(drop))
+            Ok(rig.session(&server, "writer", &token).ok().map(drop))
         })?;
     }
     await_count(&server, person.object_id, 0)?;

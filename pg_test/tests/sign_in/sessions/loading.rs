@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use pg_test::Result;
 use pg_test::wait::until;
 
-use super::{REVOKED, expect_end, expect_rows, open};
+use super::{REVOKED, expect_end, expect_rows};
 use crate::Test;
 use crate::rig::{Rig, ensure};
 
@@ -47,7 +47,7 @@ fn closed(rig: &Rig) -> Result<()> {
     server.configure(&[("aadauth.database", None)])?;
     rig.expect_refused(&server, "someone", &sign_in, "revocations-unavailable")?;
     until("it opens", || {
-        Ok(open(rig, &server, "someone", &token).ok().map(drop))
+        Ok(rig.session(&server, "someone", &token).ok().map(drop))
     })
 }
 
@@ -55,7 +55,7 @@ fn stays(rig: &Rig) -> Result<()> {
     let mut server = rig.server("list-stays", |plan| plan)?;
     let out = rig.person(&server, "revoked")?;
     let person = rig.person(&server, "someone")?;
-    let mut session = open(rig, &server, "revoked", &rig.token_of(&out)?)?;
+    let mut session = rig.session(&server, "revoked", &rig.token_of(&out)?)?;
     server.sql(&format!("SELECT aadauth.revoke('{}')", out.object_id))?;
     expect_end(&mut session, REVOKED)?;
     let check = |server: &pg_test::server::Server, what: &str| -> Result<()> {
@@ -63,7 +63,7 @@ fn stays(rig: &Rig) -> Result<()> {
         ensure(!sign_in.outcome.is_in(), || {
             format!("{what}: the revoked one got in")
         })?;
-        open(rig, server, "someone", &rig.token_of(&person)?)
+        rig.session(server, "someone", &rig.token_of(&person)?)
             .map(drop)
             .map_err(|error| format!("{what}: {error}").into())
     };
@@ -95,7 +95,7 @@ fn without_extension(rig: &Rig) -> Result<()> {
     )?;
     let token = rig.alice()?;
     until("the keys are there and nobody is revoked", || {
-        Ok(open(rig, &server, "someone", &token).ok().map(drop))
+        Ok(rig.session(&server, "someone", &token).ok().map(drop))
     })
 }
 
@@ -104,7 +104,7 @@ fn not_owned(rig: &Rig) -> Result<()> {
     let mut server = rig.server("list-not-owned", |plan| plan)?;
     let person = rig.person(&server, "someone")?;
     let token = rig.token_of(&person)?;
-    let mut session = open(rig, &server, "someone", &token)?;
+    let mut session = rig.session(&server, "someone", &token)?;
     server.sql(
         "CREATE ROLE thief; ALTER TABLE aadauth.revoked_principals OWNER TO thief;
          CREATE TABLE public.stolen (who name);
@@ -131,6 +131,6 @@ fn not_owned(rig: &Rig) -> Result<()> {
     rig.refused(&server, "someone", &token, "revocations-unavailable")?;
     server.sql("ALTER TABLE aadauth.revoked_principals OWNER TO postgres")?;
     until("it opens", || {
-        Ok(open(rig, &server, "someone", &token).ok().map(drop))
+        Ok(rig.session(&server, "someone", &token).ok().map(drop))
     })
 }

@@ -11,7 +11,7 @@ use pg_test::wait::{until, until_within};
 use pg_test::wire::{Outcome, Request};
 use pg_test::{Error, Result, pam};
 
-use super::{REVOKED, count, expect_end, expect_rows, open};
+use super::{REVOKED, count, expect_end, expect_rows};
 use crate::Test;
 use crate::rig::{Rig, SignIn, Subject, ensure};
 
@@ -42,8 +42,8 @@ fn refused(rig: &Rig) -> Result<()> {
     let person = rig.person(&rig.server, "laptop_loser")?;
     let other = rig.person(&rig.server, "stayer")?;
     let token = rig.token_of(&person)?;
-    let mut session = open(rig, &rig.server, "laptop_loser", &token)?;
-    let mut bystander = open(rig, &rig.server, "stayer", &rig.token_of(&other)?)?;
+    let mut session = rig.session(&rig.server, "laptop_loser", &token)?;
+    let mut bystander = rig.session(&rig.server, "stayer", &rig.token_of(&other)?)?;
     rig.server.sql(&format!(
         "SELECT aadauth.revoke('{}', reason => 'left the company')",
         person.object_id
@@ -63,7 +63,8 @@ fn refused(rig: &Rig) -> Result<()> {
     expect_rows(&mut bystander, "SELECT 1", &["1"])?;
     rig.server.sql(&restore(person.object_id))?;
     until("the principal may sign in again", || {
-        Ok(open(rig, &rig.server, "laptop_loser", &token)
+        Ok(rig
+            .session(&rig.server, "laptop_loser", &token)
             .ok()
             .map(drop))
     })
@@ -80,8 +81,8 @@ fn group(rig: &Rig) -> Result<()> {
         "user",
     )?;
     let token = rig.alice()?;
-    let mut member = open(rig, &server, "dba", &token)?;
-    let mut herself = open(rig, &server, "alice", &token)?;
+    let mut member = rig.session(&server, "dba", &token)?;
+    let mut herself = rig.session(&server, "alice", &token)?;
     server.sql(&revoke(dba))?;
     expect_end(&mut member, REVOKED)?;
     rig.refused(&server, "dba", &token, "revoked")?;
@@ -108,7 +109,7 @@ fn application(rig: &Rig) -> Result<()> {
         .emulator
         .token(Subject::ServicePrincipal("reporting".to_owned()))
         .text()?;
-    let mut session = open(rig, &server, "reporting", &token)?;
+    let mut session = rig.session(&server, "reporting", &token)?;
     let app_id = session
         .query("SELECT (aadauth.current_principal()).app_id")?
         .concat();
@@ -138,7 +139,7 @@ fn until_then(rig: &Rig) -> Result<()> {
         Ok((!sign_in.outcome.is_in()).then_some(()))
     })?;
     until("the time is over", || {
-        Ok(open(rig, &rig.server, "suspended", &token).ok().map(drop))
+        Ok(rig.session(&rig.server, "suspended", &token).ok().map(drop))
     })?;
     ensure(revoked_at.elapsed() > Duration::from_secs(3), || {
         format!("let in after {:?}", revoked_at.elapsed())
@@ -148,12 +149,12 @@ fn until_then(rig: &Rig) -> Result<()> {
 fn rolled_back(rig: &Rig) -> Result<()> {
     let person = rig.person(&rig.server, "spared")?;
     let token = rig.token_of(&person)?;
-    let mut session = open(rig, &rig.server, "spared", &token)?;
+    let mut session = rig.session(&rig.server, "spared", &token)?;
     rig.server
         .sql(&format!("BEGIN; {}; ROLLBACK", revoke(person.object_id)))?;
     // What is committed after it has been seen, and so has that.
     let other = rig.person(&rig.server, "not_spared")?;
-    let mut ended = open(rig, &rig.server, "not_spared", &rig.token_of(&other)?)?;
+    let mut ended = rig.session(&rig.server, "not_spared", &rig.token_of(&other)?)?;
     rig.server.sql(&revoke(other.object_id))?;
     expect_end(&mut ended, REVOKED)?;
     expect_rows(&mut session, "SELECT 1", &["1"])?;
@@ -210,7 +211,7 @@ fn after_the_token(rig: &Rig) -> Result<()> {
     let person = rig.person(&server, "someone")?;
     let other = rig.person(&server, "other")?;
     fs::write(&open_gate, "")?;
-    let mut session = open(rig, &server, "other", &rig.token_of(&other)?)?;
+    let mut session = rig.session(&server, "other", &rig.token_of(&other)?)?;
     fs::remove_file(&open_gate)?;
     fs::remove_file(&waiting)?;
     let (mut connection, mark) = rig.connect(&server, "someone")?;
@@ -249,7 +250,7 @@ fn nobody_slips_through(rig: &Rig) -> Result<()> {
                 scope.spawn(|| -> Result<()> {
                     let mut open_sessions = Vec::new();
                     while !done.load(Ordering::Relaxed) {
-                        if let Ok(session) = open(rig, &server, "eager", &token) {
+                        if let Ok(session) = rig.session(&server, "eager", &token) {
                             let_in.fetch_add(1, Ordering::Relaxed);
                             open_sessions.push(session);
                         }

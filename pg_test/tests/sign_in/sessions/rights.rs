@@ -5,7 +5,7 @@ use pg_test::server::Server;
 use pg_test::wire::Connection;
 use uuid::Uuid;
 
-use super::{REVOKED, expect_end, expect_rows, open};
+use super::{REVOKED, expect_end, expect_rows};
 use crate::Test;
 use crate::rig::{Person, Rig, ensure};
 
@@ -30,7 +30,7 @@ fn with_admin(rig: &Rig, name: &str) -> Result<(Server, Connection)> {
         "SELECT pgaadauth_create_principal_with_oid('chief', '{}', 'user', true, false)",
         chief.object_id
     ))?;
-    let session = open(rig, &server, "chief", &rig.token_of(&chief)?)?;
+    let session = rig.session(&server, "chief", &rig.token_of(&chief)?)?;
     Ok((server, session))
 }
 
@@ -53,7 +53,7 @@ fn calls(object_id: Uuid) -> [String; 2] {
 fn admins(rig: &Rig) -> Result<()> {
     let (server, mut chief) = with_admin(rig, "revoking-admin")?;
     let person = rig.person(&server, "someone")?;
-    let mut session = open(rig, &server, "someone", &rig.token_of(&person)?)?;
+    let mut session = rig.session(&server, "someone", &rig.token_of(&person)?)?;
     let [revoke, restore] = calls(person.object_id);
     chief.query(&revoke)?;
     expect_end(&mut session, REVOKED)?;
@@ -75,7 +75,7 @@ fn others(rig: &Rig) -> Result<()> {
          CREATE FUNCTION public.lent() RETURNS void LANGUAGE sql SECURITY DEFINER AS $$ {revoke} $$;
          CREATE ROLE clerk LOGIN CREATEROLE PASSWORD 'right'; GRANT chief TO clerk"
     ))?;
-    let mut session = open(rig, &server, "someone", &rig.token_of(&person)?)?;
+    let mut session = rig.session(&server, "someone", &rig.token_of(&person)?)?;
     let denied = "permission denied for function";
     for sql in [revoke.as_str(), &restore, "SELECT public.lent()"] {
         expect_error(&mut session, sql, denied)?;
@@ -147,7 +147,7 @@ fn themselves(rig: &Rig) -> Result<()> {
     server.sql(
         "SELECT pgaadauth_create_principal_with_oid('dba', 'dba00000-0000-4000-8000-000000000010', 'group', true, false)",
     )?;
-    let mut alice = open(rig, &server, "dba", &rig.alice()?)?;
+    let mut alice = rig.session(&server, "dba", &rig.alice()?)?;
     let restore = "SELECT aadauth.restore('a11ce000-0000-4000-8000-000000000001')";
     expect_error(&mut alice, restore, "of the current session")?;
     // Nor shorten a revocation that has not reached the sessions yet.

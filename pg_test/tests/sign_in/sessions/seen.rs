@@ -4,7 +4,7 @@ use pg_test::Result;
 use pg_test::wait::until;
 use serde_json::Value;
 
-use super::{await_count, count, expect_rows, open, open_with};
+use super::{await_count, count, expect_rows};
 use crate::Test;
 use crate::rig::{Rig, Subject, ensure};
 
@@ -48,7 +48,7 @@ fn member(rig: &Rig) -> Result<()> {
         .claim("uti", "seen-by-the-test")
         .expires_in(1234);
     let more = [("database", "postgres"), ("application_name", "looker")];
-    let mut session = open_with(rig, &rig.server, "dba", &token.text()?, &more)?;
+    let mut session = rig.session_with(&rig.server, "dba", &token.text()?, &more)?;
     let row = row(rig, &mut session)?;
     expect_columns(
         &row,
@@ -77,7 +77,7 @@ fn managed_identity(rig: &Rig) -> Result<()> {
         .emulator
         .token(Subject::ManagedIdentity("vm-app".to_owned()))
         .text()?;
-    let mut session = open(rig, &rig.server, "vm-app", &token)?;
+    let mut session = rig.session(&rig.server, "vm-app", &token)?;
     let row = row(rig, &mut session)?;
     expect_columns(
         &row,
@@ -115,7 +115,7 @@ fn stays(rig: &Rig) -> Result<()> {
         .user("alice@contoso.com")
         .object_id(person.object_id)
         .claim("uti", "stays");
-    let mut session = open(rig, &rig.server, "changer", &token.text()?)?;
+    let mut session = rig.session(&rig.server, "changer", &token.text()?)?;
     let expected = format!("alice@contoso.com {} changer stays", person.object_id);
     for change in [
         "SELECT 1",
@@ -145,7 +145,7 @@ fn stays(rig: &Rig) -> Result<()> {
 
 fn local(rig: &Rig) -> Result<()> {
     let somebody = rig.person(&rig.server, "not_local")?;
-    let _session = open(rig, &rig.server, "not_local", &rig.token_of(&somebody)?)?;
+    let _session = rig.session(&rig.server, "not_local", &rig.token_of(&somebody)?)?;
     let (mut session, _) = rig.connect(&rig.server, "local")?;
     session.request()?;
     let outcome = session.scram(b"local password", || Ok(()))?;
@@ -174,7 +174,7 @@ fn in_sql(rig: &Rig) -> Result<()> {
     )?;
     let mut sessions = Vec::new();
     for person in [&one, &two] {
-        let mut session = open(rig, &rig.server, &person.role, &rig.token_of(person)?)?;
+        let mut session = rig.session(&rig.server, &person.role, &rig.token_of(person)?)?;
         session.query(&format!(
             "INSERT INTO owned (note) VALUES ('of {}')",
             person.role
@@ -191,9 +191,9 @@ fn who_sees(rig: &Rig) -> Result<()> {
     let one = rig.person(&rig.server, "seen_one")?;
     let two = rig.person(&rig.server, "seen_two")?;
     let token = rig.token_of(&one)?;
-    let mut first = open(rig, &rig.server, "seen_one", &token)?;
-    let _second = open(rig, &rig.server, "seen_one", &token)?;
-    let mut other = open(rig, &rig.server, "seen_two", &rig.token_of(&two)?)?;
+    let mut first = rig.session(&rig.server, "seen_one", &token)?;
+    let _second = rig.session(&rig.server, "seen_one", &token)?;
+    let mut other = rig.session(&rig.server, "seen_two", &rig.token_of(&two)?)?;
     let roles = "SELECT role FROM aadauth.sessions
                  WHERE role IN ('seen_one', 'seen_two') ORDER BY role";
     let all = ["seen_one", "seen_one", "seen_two"];
@@ -217,7 +217,7 @@ fn who_sees(rig: &Rig) -> Result<()> {
 fn sign_out(rig: &Rig) -> Result<()> {
     let person = rig.person(&rig.server, "goer")?;
     let mark = rig.server.log()?.len();
-    let mut session = open(rig, &rig.server, "goer", &rig.token_of(&person)?)?;
+    let mut session = rig.session(&rig.server, "goer", &rig.token_of(&person)?)?;
     let pid = session.query("SELECT pg_backend_pid()")?.concat();
     let line = |text: &str| -> Result<Option<String>> {
         let (own, log) = (format!("[{pid}]"), rig.server.log_since(mark)?);
@@ -245,12 +245,12 @@ fn killed(rig: &Rig) -> Result<()> {
     let mut server = rig.server("sessions-killed", |plan| plan)?;
     let person = rig.person(&server, "someone")?;
     let token = rig.token_of(&person)?;
-    let mut session = open(rig, &server, "someone", &token)?;
+    let mut session = rig.session(&server, "someone", &token)?;
     await_count(&server, person.object_id, 1)?;
     let pid = session.query("SELECT pg_backend_pid()")?.concat();
     server.crash(pid.parse()?)?;
     await_count(&server, person.object_id, 0)?;
     // The revocations are loaded again.
-    let _session = open(rig, &server, "someone", &token)?;
+    let _session = rig.session(&server, "someone", &token)?;
     await_count(&server, person.object_id, 1)
 }

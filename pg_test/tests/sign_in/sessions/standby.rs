@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use pg_test::Result;
 use pg_test::wait::until;
 
-use super::{EXPIRED, REVOKED, await_count, expect_end, expect_rows, open};
+use super::{EXPIRED, REVOKED, await_count, expect_end, expect_rows};
 use crate::Test;
 use crate::rig::{OUR_LINES, Rig, ensure};
 
@@ -37,8 +37,8 @@ fn follows(rig: &Rig) -> Result<()> {
     })?;
     // What is revoked while it follows.
     let token = rig.token_of(&one)?;
-    let mut session = open(rig, &standby, "one", &token)?;
-    let mut other = open(rig, &standby, "two", &rig.token_of(&two)?)?;
+    let mut session = rig.session(&standby, "one", &token)?;
+    let mut other = rig.session(&standby, "two", &rig.token_of(&two)?)?;
     expect_rows(
         &mut session,
         "SELECT principal FROM aadauth.sessions",
@@ -72,11 +72,11 @@ fn follows(rig: &Rig) -> Result<()> {
     primary.sql(&format!("SELECT aadauth.restore('{}')", one.object_id))?;
     caught_up()?;
     until("the principal may sign in again", || {
-        Ok(open(rig, &standby, "one", &token).ok().map(drop))
+        Ok(rig.session(&standby, "one", &token).ok().map(drop))
     })?;
     // Promoted, the same worker goes on, and functions work at once.
     standby.sql("SELECT pg_promote()")?;
-    let mut session = open(rig, &standby, "one", &token)?;
+    let mut session = rig.session(&standby, "one", &token)?;
     standby.sql(&format!("SELECT aadauth.revoke('{}')", one.object_id))?;
     expect_end(&mut session, REVOKED)?;
     await_count(&standby, one.object_id, 0)?;
@@ -88,6 +88,6 @@ fn follows(rig: &Rig) -> Result<()> {
         .user("alice@contoso.com")
         .object_id(two.object_id)
         .expires_in(4);
-    let mut session = open(rig, &standby, "two", &short.text()?)?;
+    let mut session = rig.session(&standby, "two", &short.text()?)?;
     expect_end(&mut session, EXPIRED)
 }

@@ -1,4 +1,4 @@
-//! Who may make principals, of what, on a version where CREATEROLE is broad.
+//! What an Entra admin may do, and nobody else, by a client that signs in for each statement.
 
 use pg_test::Result;
 use pg_test::client::Printed;
@@ -11,15 +11,11 @@ use crate::rig::{Person, Rig, ensure};
 pub const TESTS: &[Test] = &[
     ("admins_make_principals", admins_make_principals),
     ("others_do_not", others_do_not),
-    ("set_role_to_an_admin_confers_nothing", set_role),
-    ("an_admin_may_not_touch_privileged_roles", privileged_roles),
     (
         "an_admin_may_not_grant_the_servers_files_and_programs",
         server_roles,
     ),
     ("an_admin_reads_and_writes_no_audit", no_audit),
-    ("an_admin_whose_label_lost_the_word_is_none", demoted),
-    ("protected_roles_are_never_labeled", protected),
     ("an_admins_role_is_no_superuser", admin_rights),
 ];
 
@@ -126,51 +122,6 @@ fn others_do_not(rig: &Rig) -> Result<()> {
     Ok(())
 }
 
-/// On 15, CREATEROLE may grant itself any role that is no superuser's, but for the guard. A role that is a
-/// member of an admin's role by other means may act as it, and still map nobody.
-fn set_role(rig: &Rig) -> Result<()> {
-    let (server, chief) = with_admin(rig, "set-role")?;
-    server.sql("CREATE ROLE target LOGIN; CREATE ROLE maker LOGIN CREATEROLE PASSWORD 'secret'")?;
-    let maker = rig.attempt(&server, "maker", "secret");
-    let take = "GRANT chief TO maker";
-    denied(&maker.psql("", take)?, take)?;
-    server.sql(take)?;
-    for sql in [create("x1"), label("target")] {
-        let sql = format!("SET ROLE chief; {sql}");
-        denied(&maker.psql("", &sql)?, &sql)?;
-    }
-    // Nor may an admin's session map roles after SET ROLE to another.
-    server.sql("CREATE ROLE other CREATEROLE; GRANT other TO chief")?;
-    let sql = format!("SET ROLE other; {}", create("x2"));
-    denied(&run(rig, &server, &chief, &sql)?, &sql)?;
-    // Nor does a SECURITY DEFINER function that an admin owns map roles for its callers.
-    server.sql(
-        "CREATE FUNCTION public.lend(sql text) RETURNS void LANGUAGE plpgsql SECURITY DEFINER
-             AS $$ BEGIN EXECUTE sql; END $$;
-         ALTER FUNCTION public.lend OWNER TO chief",
-    )?;
-    let sql = format!("SELECT public.lend($sql${}$sql$)", create("x3"));
-    denied(&maker.psql("", &sql)?, &sql)
-}
-
-fn privileged_roles(rig: &Rig) -> Result<()> {
-    let (server, chief) = with_admin(rig, "privileged")?;
-    for attribute in ["SUPERUSER", "REPLICATION", "BYPASSRLS"] {
-        let role = format!("has_{}", attribute.to_lowercase());
-        server.sql(&format!("CREATE ROLE {role} LOGIN {attribute}"))?;
-        let update = format!(
-            "SELECT pgaadauth_update_principal_with_oid('{role}', '{}', 'user', false, false)",
-            Uuid::new_v4()
-        );
-        for sql in [label(&role), update] {
-            denied(&run(rig, &server, &chief, &sql)?, &sql)?;
-        }
-        // The superuser may.
-        server.sql(&label(&role))?;
-    }
-    Ok(())
-}
-
 fn server_roles(rig: &Rig) -> Result<()> {
     let (server, chief) = with_admin(rig, "server-roles")?;
     let plain = rig.person(&server, "plain")?;
@@ -252,44 +203,6 @@ fn no_audit(rig: &Rig) -> Result<()> {
     }
     let event = rig.event(&server, &sign_in.mark)?;
     ensure(event["role"] == "chief", || event.to_string())
-}
-
-fn demoted(rig: &Rig) -> Result<()> {
-    let (server, chief) = with_admin(rig, "demoted")?;
-    let token = rig.token_of(&chief)?;
-    let (mut session, _) = rig.connect(&server, "chief")?;
-    session.request()?;
-    session.password(token.as_bytes())?;
-    ensure(session.outcome()?.is_in(), || "not let in".to_owned())?;
-    session.query(&create("while_admin"))?;
-    server.sql(&format!(
-        "SELECT pgaadauth_update_principal_with_oid('chief', '{}', 'user', false, false)",
-        chief.object_id
-    ))?;
-    match session.query(&create("after")) {
-        Ok(_) => Err("a former admin made a principal".into()),
-        Err(error) => ensure(error.to_string().contains("permission denied"), || {
-            error.to_string()
-        }),
-    }
-}
-
-fn protected(rig: &Rig) -> Result<()> {
-    for role in [
-        "postgres",
-        "azure_pg_admin",
-        "aadauth_auditor",
-        "pg_monitor",
-    ] {
-        match rig.server.sql(&label(role)) {
-            Ok(_) => return Err(format!("{role} was labeled").into()),
-            Err(error) => ensure(
-                error.to_string().contains("42501") || error.to_string().contains("42939"),
-                || error.to_string(),
-            )?,
-        }
-    }
-    Ok(())
 }
 
 fn admin_rights(rig: &Rig) -> Result<()> {
