@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use rustix::process::Signal;
 
 use crate::Result;
-use crate::place::{give_to_server, major_of};
+use crate::place::{give_to_server, major, major_of, target};
 use crate::plan::{MAJOR, Plan};
 use crate::process::{Owned, as_postgres, postgres_account, signal};
 use crate::route::{ALTERNATE_HBA_FILE, Route};
@@ -444,6 +444,16 @@ impl Server {
         give_to_server(&path)
     }
 
+    /// For the reader of a failed test.
+    fn keep_log(&self) {
+        let Ok(directory) = kept_logs() else { return };
+        let _ = fs::create_dir_all(&directory);
+        let _ = fs::copy(
+            self.log_file(),
+            directory.join(format!("{}.log", self.plan.name)),
+        );
+    }
+
     fn log_file(&self) -> PathBuf {
         self.home.join("server.log")
     }
@@ -452,8 +462,22 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         let stopped = self.stop_with(Signal::QUIT);
+        self.keep_log();
         if stopped.is_ok() {
             let _ = fs::remove_dir_all(&self.home);
         }
     }
+}
+
+/// Where the log of each server remains, by its name, until another server of that name stops: a directory for each
+/// version and method.
+///
+/// # Errors
+/// The version or the method of the servers under test is not known.
+pub fn kept_logs() -> Result<PathBuf> {
+    let method = match Route::of_environment()? {
+        Route::Pam => "pam",
+        Route::HbaFile => "hba-file",
+    };
+    Ok(target().join(format!("logs/servers/{}-{method}", major()?)))
 }

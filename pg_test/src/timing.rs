@@ -10,6 +10,7 @@ use libtest_mimic::{Conclusion, Trial};
 
 use crate::Result;
 use crate::place::target;
+use crate::server::kept_logs;
 
 static TOOK: Mutex<Vec<(Duration, String)>> = Mutex::new(Vec::new());
 
@@ -57,6 +58,9 @@ pub fn conclude(suite: &str, conclusion: &Conclusion) -> ExitCode {
         eprintln!("the times of the tests: {error}");
     }
     if conclusion.has_failed() {
+        if let Ok(logs) = kept_logs() {
+            println!("The logs of the servers are in {}.", logs.display());
+        }
         ExitCode::FAILURE
     } else {
         ExitCode::SUCCESS
