@@ -24,7 +24,8 @@ DO $$
 DECLARE
     wanted text;
     existing pg_catalog.pg_roles;
-    members text;
+    membership record;
+    admin name;
 BEGIN
     FOREACH wanted IN ARRAY ARRAY['azure_pg_admin', 'aadauth_auditor'] LOOP
         SELECT * INTO existing FROM pg_catalog.pg_roles WHERE rolname OPERATOR(pg_catalog.=) wanted;
@@ -39,12 +40,41 @@ BEGIN
                       HINT = pg_catalog.format(
                           'Rename the role, or run ALTER ROLE %I NOLOGIN NOSUPERUSER NOCREATEROLE.', wanted);
         END IF;
-        SELECT pg_catalog.string_agg(member::pg_catalog.regrole::text, ', ')
-            INTO members FROM pg_catalog.pg_auth_members
-            WHERE roleid OPERATOR(pg_catalog.=) existing.oid;
-        IF members IS NOT NULL THEN
-            RAISE NOTICE 'role "%" exists and keeps its members: %', wanted, members;
-        END IF;
+        -- The role has privileges from now on. Only a superuser may have given it to others; a role gets ADMIN OPTION on
+        -- the roles that it creates, by the name of the bootstrap superuser (user.c, CreateRole).
+        FOR membership IN
+            SELECT member.rolname AS member, grantor.rolname AS grantor,
+                grantor.rolsuper IS TRUE AND NOT pg_catalog.to_jsonb(m) OPERATOR(pg_catalog.@>)
+                    '{"admin_option": true, "inherit_option": false, "set_option": false}'::pg_catalog.jsonb AS is_trusted
+            FROM pg_catalog.pg_auth_members AS m
+            JOIN pg_catalog.pg_roles AS member ON member.oid OPERATOR(pg_catalog.=) m.member
+            LEFT JOIN pg_catalog.pg_roles AS grantor ON grantor.oid OPERATOR(pg_catalog.=) m.grantor
+            WHERE m.roleid OPERATOR(pg_catalog.=) existing.oid AND NOT member.rolsuper AND NOT EXISTS (
+                SELECT FROM pg_catalog.pg_shseclabel AS l
+                WHERE l.objoid OPERATOR(pg_catalog.=) m.member AND l.provider OPERATOR(pg_catalog.=) 'pgaadauth-int'::text
+                    AND 'admin'::text OPERATOR(pg_catalog.=) ANY (pg_catalog.string_to_array(l.label, ',')))
+        LOOP
+            IF membership.is_trusted THEN
+                RAISE WARNING 'role "%" exists and keeps its member "%"', wanted, membership.member;
+                CONTINUE;
+            END IF;
+            EXECUTE pg_catalog.format('REVOKE %I FROM %I', wanted, membership.member) OPERATOR(pg_catalog.||) CASE
+                WHEN pg_catalog.current_setting('server_version_num')::pg_catalog.int4 OPERATOR(pg_catalog.>=) 160000
+                    THEN pg_catalog.format(' GRANTED BY %I CASCADE', membership.grantor) ELSE '' END;
+            RAISE WARNING 'revoked the membership of role "%" in role "%", which was not granted by a superuser',
+                membership.member, wanted;
+        END LOOP;
+    END LOOP;
+    -- Those whose labels were set before.
+    FOR admin IN
+        SELECT r.rolname
+        FROM pg_catalog.pg_shseclabel AS l
+        JOIN pg_catalog.pg_roles AS r ON r.oid OPERATOR(pg_catalog.=) l.objoid
+        WHERE l.provider OPERATOR(pg_catalog.=) 'pgaadauth-int'::text AND NOT r.rolsuper
+            AND 'admin'::text OPERATOR(pg_catalog.=) ANY (pg_catalog.string_to_array(l.label, ','))
+            AND NOT pg_catalog.pg_has_role(r.oid, 'azure_pg_admin', 'MEMBER WITH ADMIN OPTION')
+    LOOP
+        EXECUTE pg_catalog.format('GRANT azure_pg_admin TO %I WITH ADMIN OPTION', admin);
     END LOOP;
 END
 $$;

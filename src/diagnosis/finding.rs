@@ -121,10 +121,12 @@ codes! {
             "The list of revoked principals is not kept up to date."
         RoleWithSuperuser "role-with-superuser"
             "A mapped role has SUPERUSER."
+        RoleReachesPrivileges "role-reaches-privileges"
+            "A role without SUPERUSER is a member of another that is privileged, or could become an administrator or auditor."
     }
     Notice {
         RoleWithoutAdministrator "role-without-administrator"
-            "Entra admins cannot administer a mapped role, unlike roles that the functions map on PostgreSQL 16 and later."
+            "Entra admins cannot administer a mapped role, unlike roles that are mapped on PostgreSQL 16 and later."
         RoleWithPassword "role-with-password"
             "A mapped role has a password, which becomes valid if the role is no longer mapped or the library is not loaded."
     }

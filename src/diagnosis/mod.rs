@@ -11,6 +11,7 @@ mod hba;
 mod keys;
 mod pam;
 mod query;
+mod reach;
 mod roles;
 mod sessions;
 mod settings;
@@ -84,6 +85,7 @@ fn findings() -> Result<Vec<Finding>, Box<dyn Error>> {
     let mut findings = settings::check()?;
     findings.extend(hba::check(&roles)?);
     findings.extend(roles.check());
+    findings.extend(reach::check()?);
     findings.extend(keys::check());
     findings.extend(directory::check());
     findings.extend(audit::check()?);

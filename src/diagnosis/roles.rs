@@ -201,7 +201,7 @@ impl Roles {
     }
 
     /// On PostgreSQL 15, CREATEROLE suffices to administer every role, so roles that were mapped there have no such
-    /// membership; neither have roles that were mapped by SECURITY LABEL. Only superusers grant privileged roles.
+    /// membership. Only superusers grant privileged roles.
     fn without_administrator(&self) -> Option<Finding> {
         // Keeps the statement short; for more roles, run the function again.
         const AT_ONCE: usize = 100;
@@ -237,8 +237,8 @@ impl Roles {
             Finding::new(
                 Code::RoleWithoutAdministrator,
                 format!("{noun} {}", list(&names)),
-                "Entra admins cannot alter, grant or drop it, unlike roles that were mapped by the functions on this version: \
-                 it was mapped on PostgreSQL 15, or by SECURITY LABEL.",
+                "Entra admins cannot alter, grant or drop it, unlike roles that were mapped on this version: it was mapped on \
+                 PostgreSQL 15.",
                 format!(
                     "GRANT {} TO {AZURE_PG_ADMIN} WITH ADMIN TRUE, INHERIT FALSE, SET FALSE; Leave out roles that only \
                      superusers should administer.{more}",

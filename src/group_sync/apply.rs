@@ -1,8 +1,7 @@
 //! Makes roles and memberships agree with a group's list of members, a few hundred at a time.
 //!
 //! Each chunk is one transaction that holds the lock on labels. It decides by the labels and memberships
-//! of that moment, and its records commit with the changes. Statements name roles, which can be renamed
-//! meanwhile, so each transaction checks at its end that the intended roles are the ones that changed.
+//! of that moment, and its records commit with the changes. The roles keep their names meanwhile ([`privileges::pin`]).
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::CString;
@@ -19,6 +18,7 @@ use super::members::Members;
 use crate::pg::label::{self, Labels};
 use crate::pg::privileges::{self, CREATEROLE_IS_BROAD};
 use crate::pg::worker::{self, Failure};
+use crate::principals::PrincipalError;
 use crate::principals::mapped::MappedRoles;
 use crate::principals::member::{self, NamedRole};
 
@@ -83,20 +83,20 @@ pub fn revoke(
     progress: &Progress,
 ) -> Result<Applied, Failure> {
     worker::transaction(|| {
-        if !begin_revoking(group) {
+        if !begin_revoking(group)? {
             return Ok(Applied::GroupChanged);
         }
         let holders = holders(group.role, Some(leavers))?;
         let mut changes = Vec::new();
         let mut roles = Vec::new();
         for role in MappedRoles::read().iter() {
-            if !role.may_leave() || !holders.contains(&role.role) || !lock(role.role) {
+            if !role.may_leave() || !holders.contains(&role.role) {
                 continue;
             }
-            let (Some(reason), Some(name)) = (
-                members.revoke_reason(role, group.requirements()),
-                privileges::name_of(role.role),
-            ) else {
+            let Some(reason) = members.revoke_reason(role, group.requirements()) else {
+                continue;
+            };
+            let Some(name) = privileges::pin(role.role)? else {
                 continue;
             };
             let detail = Some(reason.detail());
@@ -201,10 +201,10 @@ impl Changes {
         match eligibility::desired_state(member, group.requirements(), mapped) {
             DesiredState::Roles(roles) => {
                 for role in roles {
-                    if holders.contains(&role.role) || !lock(role.role) {
+                    if holders.contains(&role.role) {
                         continue;
                     }
-                    if let Some(name) = privileges::name_of(role.role) {
+                    if let Some(name) = privileges::pin(role.role)? {
                         self.record(&name, member, Action::Granted, None);
                         let role = role.role;
                         self.granted.push(NamedRole { role, name });
@@ -241,14 +241,14 @@ impl Changes {
 
 /// Locks the labels, and checks that members of the group may still be granted its role.
 fn begin_granting(group: &Group) -> Result<bool, Failure> {
-    Ok(begin_revoking(group) && groups::skip_reason(group, group.tenant())?.is_none())
+    Ok(begin_revoking(group)? && groups::skip_reason(group, group.tenant())?.is_none())
 }
 
-/// Locks the labels, and checks that the group's name and labels are unchanged. Its privileges do not
-/// matter: the more it has, the less those who left it may keep it.
-fn begin_revoking(group: &Group) -> bool {
-    label::lock();
-    groups::is_unchanged(group)
+/// Locks the labels, and checks that the group's name, which it then keeps, and labels are unchanged. Its privileges
+/// do not matter: the more it has, the less those who left it may keep it.
+fn begin_revoking(group: &Group) -> Result<bool, Failure> {
+    label::lock().map_err(PrincipalError::Locked)?;
+    Ok(privileges::pin(group.role)?.is_some() && groups::is_unchanged(group))
 }
 
 fn finish(entry: &Entry, changes: &[Change], progress: Progress) -> Result<Applied, Failure> {
@@ -316,14 +316,7 @@ fn grant_to(group: &Group, changes: &Changes) -> Result<(), Failure> {
         " WITH INHERIT TRUE, SET TRUE"
     };
     let (granted, to) = (quote_identifier(&group.name), names(roles()));
-    Spi::run(&format!("GRANT {granted} TO {to}{options}"))?;
-    let wanted: Vec<pg_sys::Oid> = roles().map(|role| role.role).collect();
-    let holders = holders(group.role, Some(&wanted))?;
-    if wanted.iter().all(|role| holders.contains(role)) {
-        Ok(())
-    } else {
-        Err(renamed())
-    }
+    Ok(Spi::run(&format!("GRANT {granted} TO {to}{options}"))?)
 }
 
 /// Revokes the group role from these roles, whichever role granted it.
@@ -336,28 +329,26 @@ fn revoke_from(group: &Group, roles: &[NamedRole]) -> Result<(), Failure> {
     if CREATEROLE_IS_BROAD {
         // There is only one membership, and its grantor makes no difference.
         let from = names(roles.iter());
-        Spi::run(&format!("REVOKE {revoked} FROM {from}"))?;
-    } else {
-        for (grantor, members) in grants(group.role, &wanted)? {
-            let from = names(roles.iter().filter(|role| members.contains(&role.role)));
-            Spi::run(&format!(
-                "REVOKE {revoked} FROM {from} GRANTED BY {grantor} CASCADE"
-            ))?;
-        }
+        return Ok(Spi::run(&format!("REVOKE {revoked} FROM {from}"))?);
     }
-    if holders(group.role, Some(&wanted))?.is_empty() {
-        Ok(())
-    } else {
-        Err(renamed())
+    for (grantor, members) in grants(group.role, &wanted)? {
+        // A role that has granted something cannot be dropped.
+        let grantor = privileges::pin(grantor)?.unwrap_or_default();
+        let from = names(roles.iter().filter(|role| members.contains(&role.role)));
+        Spi::run(&format!(
+            "REVOKE {revoked} FROM {from} GRANTED BY {} CASCADE",
+            quote_identifier(grantor)
+        ))?;
     }
+    Ok(())
 }
 
-/// The grantors of the role to these members, quoted, and the members that each granted it to.
+/// The grantors of the role to these members, and the members that each granted it to.
 fn grants(
     group: pg_sys::Oid,
     members: &[pg_sys::Oid],
-) -> Result<HashMap<String, HashSet<pg_sys::Oid>>, Failure> {
-    let query = "SELECT m.grantor::pg_catalog.regrole::text, m.member
+) -> Result<HashMap<pg_sys::Oid, HashSet<pg_sys::Oid>>, Failure> {
+    let query = "SELECT m.grantor, m.member
                  FROM pg_catalog.pg_auth_members AS m WHERE m.roleid = $1 AND m.member = ANY ($2)";
     let values = [
         DatumWithOid::from(group),
@@ -366,10 +357,10 @@ fn grants(
     let rows = Spi::connect_mut(|client| {
         client
             .update(query, None, &values)?
-            .map(|row| Ok((row.get::<String>(1)?, row.get::<pg_sys::Oid>(2)?)))
+            .map(|row| Ok((row.get::<pg_sys::Oid>(1)?, row.get::<pg_sys::Oid>(2)?)))
             .collect::<spi::Result<Vec<_>>>()
     })?;
-    let mut grants: HashMap<String, HashSet<pg_sys::Oid>> = HashMap::new();
+    let mut grants: HashMap<pg_sys::Oid, HashSet<pg_sys::Oid>> = HashMap::new();
     for row in rows {
         if let (Some(grantor), Some(member)) = row {
             grants.entry(grantor).or_default().insert(member);
@@ -378,19 +369,7 @@ fn grants(
     Ok(grants)
 }
 
-/// Keeps the role from being dropped until the transaction ends; `false` when it has been dropped.
-fn lock(role: pg_sys::Oid) -> bool {
-    privileges::lock_role(role)
-}
-
 fn names<'a>(roles: impl Iterator<Item = &'a NamedRole>) -> String {
     let quoted: Vec<String> = roles.map(|role| quote_identifier(&role.name)).collect();
     quoted.join(", ")
-}
-
-fn renamed() -> Failure {
-    Failure {
-        message: "a role was renamed during the run".to_owned(),
-        is_data: false,
-    }
 }

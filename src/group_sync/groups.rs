@@ -9,7 +9,7 @@ use super::eligibility::SkipReason;
 use crate::pg::label::{self, Labels};
 use crate::pg::privileges;
 use crate::pg::worker::Failure;
-use crate::principals::admin::{self, AZURE_PG_ADMIN};
+use crate::principals::admin;
 use crate::principals::member::GroupRequirements;
 
 /// A role that is mapped to a group.
@@ -89,7 +89,7 @@ pub fn skip_reason(group: &Group, tenant: Uuid) -> Result<Option<(SkipReason, St
     }
     let detail = match admin::privilege(group.role) {
         Some(privilege) => privilege.to_string(),
-        None => match administers(group.role)? {
+        None => match creates_roles(group.role)? {
             Some(detail) => detail,
             None => return Ok(None),
         },
@@ -98,43 +98,21 @@ pub fn skip_reason(group: &Group, tenant: Uuid) -> Result<Option<(SkipReason, St
     Ok(Some((SkipReason::PrivilegedGroup, detail)))
 }
 
-/// Why the role, or a role that it is a direct or indirect member of, administers others; `None` when none
-/// does.
-fn administers(role: pg_sys::Oid) -> Result<Option<String>, Failure> {
+/// Whether the role, or a role that it is a direct or indirect member of, may create roles, and so administers them.
+fn creates_roles(role: pg_sys::Oid) -> Result<Option<String>, Failure> {
     let query = "
-        WITH RECURSIVE behind AS (
-            SELECT $1 AS role
-            UNION SELECT m.roleid FROM pg_catalog.pg_auth_members AS m
-                JOIN behind AS b ON m.member = b.role)
-        SELECT a.oid, a.rolname::text, a.rolcreaterole
-        FROM behind AS b JOIN pg_catalog.pg_authid AS a ON a.oid = b.role";
-    let rows = Spi::connect_mut(|client| {
-        client
-            .update(query, None, &[DatumWithOid::from(role)])?
-            .map(|row| {
-                Ok((
-                    row.get::<pg_sys::Oid>(1)?,
-                    row.get::<String>(2)?,
-                    row.get::<bool>(3)?,
-                ))
-            })
-            .collect::<spi::Result<Vec<_>>>()
-    })?;
-    for row in rows {
-        let (Some(behind), Some(name), Some(creates_roles)) = row else {
-            continue;
-        };
-        let has = if behind == role {
-            "It has".to_owned()
-        } else {
-            format!("It is a member of role \"{name}\", which has")
-        };
-        if creates_roles {
-            return Ok(Some(format!("{has} CREATEROLE.")));
+        SELECT CASE WHEN oid = $1 THEN 'It has CREATEROLE.'
+            ELSE pg_catalog.format('It is a member of role \"%s\", which has CREATEROLE.', rolname) END
+        FROM pg_catalog.pg_authid WHERE rolcreaterole AND oid = ANY ($2) ORDER BY oid <> $1 LIMIT 1";
+    let arguments = [
+        DatumWithOid::from(role),
+        DatumWithOid::from(privileges::roles_behind(role)),
+    ];
+    Ok(Spi::connect_mut(|client| {
+        let rows = client.update(query, Some(1), &arguments)?;
+        if rows.is_empty() {
+            return Ok(None);
         }
-        if name == AZURE_PG_ADMIN || admin::says_admin(&label::read(behind)) {
-            return Ok(Some(format!("{has} the privileges of an administrator.")));
-        }
-    }
-    Ok(None)
+        rows.first().get::<String>(1)
+    })?)
 }

@@ -1,33 +1,40 @@
 //! The hook that passes statements to the guards: those that change roles to `principals::guard`, and
 //! those that drop the extension to `audit::guard`.
 
+use std::ffi::{CStr, c_char};
+
 use pgrx::pg_sys;
 
-use crate::pg::privileges::CREATEROLE_IS_BROAD;
 use crate::{audit, principals};
 
-type RoleCheck = unsafe extern "C-unwind" fn(pg_sys::Oid);
-type DropCheck = unsafe extern "C-unwind" fn();
+/// `AadGuards` of utility.h.
+#[repr(C)]
+struct Guards {
+    granting: unsafe extern "C-unwind" fn(pg_sys::Oid),
+    altering: unsafe extern "C-unwind" fn(pg_sys::Oid),
+    naming: unsafe extern "C-unwind" fn(*const c_char),
+    may_become_privileged: unsafe extern "C-unwind" fn(pg_sys::Oid) -> bool,
+    changed: unsafe extern "C-unwind" fn(pg_sys::Oid),
+    dropping: unsafe extern "C-unwind" fn(),
+}
 
 #[pgrx::pg_guard]
 unsafe extern "C-unwind" {
-    fn aad_guard_statements(
-        on_grant: Option<RoleCheck>,
-        on_alter: Option<RoleCheck>,
-        on_drop: DropCheck,
-    );
+    fn aad_guard_statements(guards: Guards);
 }
 
-/// Installs the hook; called from `_PG_init`. Roles are guarded where CREATEROLE is broad.
+/// Installs the hook; called from `_PG_init`.
 pub fn init() {
-    let (on_grant, on_alter) = if CREATEROLE_IS_BROAD {
-        (Some(granting as RoleCheck), Some(altering as RoleCheck))
-    } else {
-        (None, None)
+    let guards = Guards {
+        granting,
+        altering,
+        naming,
+        may_become_privileged,
+        changed,
+        dropping,
     };
-    // SAFETY: _PG_init runs in the single-threaded postmaster; utility.h declares these signatures, and a
-    // function pointer that may be NULL is an Option here.
-    unsafe { aad_guard_statements(on_grant, on_alter, dropping) }
+    // SAFETY: _PG_init runs in the single-threaded postmaster; utility.h declares this struct.
+    unsafe { aad_guard_statements(guards) }
 }
 
 #[pgrx::pg_guard]
@@ -38,6 +45,23 @@ unsafe extern "C-unwind" fn granting(role: pg_sys::Oid) {
 #[pgrx::pg_guard]
 unsafe extern "C-unwind" fn altering(role: pg_sys::Oid) {
     principals::guard::altering(role);
+}
+
+#[pgrx::pg_guard]
+unsafe extern "C-unwind" fn naming(name: *const c_char) {
+    // SAFETY: the name in a statement's parse tree.
+    let name = unsafe { CStr::from_ptr(name) }.to_string_lossy();
+    principals::guard::naming(&name);
+}
+
+#[pgrx::pg_guard]
+unsafe extern "C-unwind" fn may_become_privileged(role: pg_sys::Oid) -> bool {
+    principals::guard::may_become_privileged(role)
+}
+
+#[pgrx::pg_guard]
+unsafe extern "C-unwind" fn changed(role: pg_sys::Oid) {
+    principals::guard::changed(role);
 }
 
 #[pgrx::pg_guard]

@@ -1,22 +1,37 @@
 /*
  * catalog.c
- *	  Scans of pg_shseclabel and pg_authid.
+ *	  What the shared catalogs say of roles: their labels, memberships and privileges.
  */
 #include "postgres.h"
 
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
+#include "access/transam.h"
+#include "catalog/dependency.h"
+#include "catalog/indexing.h"
+#include "catalog/pg_auth_members.h"
 #include "catalog/pg_authid.h"
+#include "catalog/pg_parameter_acl.h"
+#include "catalog/pg_proc.h"
+#include "catalog/pg_shdepend.h"
 #include "catalog/pg_shseclabel.h"
 #include "storage/lmgr.h"
+#include "storage/lock.h"
+#include "storage/proc.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/catcache.h"
 #include "utils/fmgroids.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/syscache.h"
 
 #include "catalog.h"
+
+static bool has_privileged_grant(Oid role);
+static bool reaches_files(Oid function);
 
 /*
  * All labels of our two providers on roles, palloc'd.
@@ -65,67 +80,163 @@ aad_role_labels(int *count)
 }
 
 /*
- * Lets one transaction at a time change labels, until it ends.
+ * Lets one transaction at a time change labels, until it ends; false when
+ * another does now.
  *
  * The lock is on the catalog as an object, which nothing else locks, and not
- * on the table, where it would block other label providers and VACUUM.  Having waited, LockSharedObject accepts
- * invalidations, so that the next scan sees what others have committed.
+ * on the table, where it would block other label providers and VACUUM.
  */
-void
-aad_lock_labels(void)
+bool
+aad_try_lock_labels(void)
 {
-	LockSharedObject(SharedSecLabelRelationId, InvalidOid, 0, ExclusiveLock);
+	LOCKTAG		tag;
+
+	SET_LOCKTAG_OBJECT(tag, InvalidOid, SharedSecLabelRelationId, InvalidOid, 0);
+	if (LockAcquire(&tag, ExclusiveLock, false, true) == LOCKACQUIRE_NOT_AVAIL)
+		return false;
+	/* As LockSharedObject does: the next scan must see what others have committed. */
+	AcceptInvalidationMessages();
+	return true;
+}
+
+/* The same, waiting at most that many milliseconds, as with lock_timeout. */
+void
+aad_wait_for_labels(int timeout)
+{
+	int			before = LockTimeout;
+
+	PG_TRY();
+	{
+		if (before == 0 || before > timeout)
+			LockTimeout = timeout;
+		LockSharedObject(SharedSecLabelRelationId, InvalidOid, 0, ExclusiveLock);
+	}
+	PG_FINALLY();
+	{
+		LockTimeout = before;
+	}
+	PG_END_TRY();
 }
 
 /*
- * The privileged role that `role` is, or is a direct or indirect member of;
- * InvalidOid when there is none.
+ * The role and all roles that it is a direct or indirect member of, palloc'd.
  *
- * Whether a membership is inherited makes no difference: a member can SET
- * ROLE.  is_member_of_role_nosuper, because otherwise a superuser counts as a
- * member of every role.
+ * What a membership allows (INHERIT, SET, ADMIN) makes no difference: with any
+ * of them a member can use the role's privileges, or grant them to itself.
  */
-Oid
-aad_privilege_behind(Oid role)
+Oid *
+aad_roles_behind(Oid role, int *count)
 {
-	Relation	rel = table_open(AuthIdRelationId, AccessShareLock);
-	Oid			auditor = get_role_oid("aadauth_auditor", true);
-	Oid			found = InvalidOid;
+	List	   *roles = list_make1_oid(role);
+	ListCell   *cell;
+	Oid		   *found;
+
+	foreach(cell, roles)
+	{
+		CatCList   *memberships = SearchSysCacheList1(AUTHMEMMEMROLE,
+													  ObjectIdGetDatum(lfirst_oid(cell)));
+
+		for (int i = 0; i < memberships->n_members; i++)
+		{
+			HeapTuple	tuple = &memberships->members[i]->tuple;
+
+			roles = list_append_unique_oid(roles, ((Form_pg_auth_members) GETSTRUCT(tuple))->roleid);
+		}
+		ReleaseSysCacheList(memberships);
+	}
+	found = palloc(list_length(roles) * sizeof(Oid));
+	*count = 0;
+	foreach(cell, roles)
+		found[(*count)++] = lfirst_oid(cell);
+	list_free(roles);
+	return found;
+}
+
+/*
+ * Whether the role has by itself more than privileges on databases and their
+ * objects.
+ */
+bool
+aad_is_privileged(Oid role)
+{
+	HeapTuple	tuple = SearchSysCache1(AUTHOID, ObjectIdGetDatum(role));
+	Form_pg_authid form;
+	bool		privileged;
+
+	if (!HeapTupleIsValid(tuple))
+		return false;
+	form = (Form_pg_authid) GETSTRUCT(tuple);
+	privileged = form->rolsuper || form->rolreplication || form->rolbypassrls ||
+		role == ROLE_PG_READ_ALL_DATA || role == ROLE_PG_WRITE_ALL_DATA ||
+		role == ROLE_PG_READ_SERVER_FILES || role == ROLE_PG_WRITE_SERVER_FILES ||
+		role == ROLE_PG_EXECUTE_SERVER_PROGRAM ||
+		strcmp(NameStr(form->rolname), "aadauth_auditor") == 0 ||
+		strcmp(NameStr(form->rolname), "azure_pg_admin") == 0;
+	ReleaseSysCache(tuple);
+	return privileged || has_privileged_grant(role);
+}
+
+/*
+ * Whether a configuration parameter was granted to the role, in which case it
+ * is a superuser's, or one of the functions that read and write the server's
+ * files, in any database: pg_shdepend has the access control lists that name a
+ * role, except for predefined roles.
+ */
+static bool
+has_privileged_grant(Oid role)
+{
+	Relation	rel = table_open(SharedDependRelationId, AccessShareLock);
+	bool		found = false;
+	ScanKeyData keys[2];
 	SysScanDesc scan;
 	HeapTuple	tuple;
 
-	scan = systable_beginscan(rel, InvalidOid, false, NULL, 0, NULL);
-	while (found != role && HeapTupleIsValid(tuple = systable_getnext(scan)))
+	ScanKeyInit(&keys[0], Anum_pg_shdepend_refclassid, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(AuthIdRelationId));
+	ScanKeyInit(&keys[1], Anum_pg_shdepend_refobjid, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(role));
+	scan = systable_beginscan(rel, SharedDependReferenceIndexId, true, NULL, 2, keys);
+	while (!found && HeapTupleIsValid(tuple = systable_getnext(scan)))
 	{
-		Form_pg_authid candidate = (Form_pg_authid) GETSTRUCT(tuple);
+		Form_pg_shdepend depend = (Form_pg_shdepend) GETSTRUCT(tuple);
 
-		if (!candidate->rolsuper && !candidate->rolreplication && !candidate->rolbypassrls &&
-			candidate->oid != ROLE_PG_READ_ALL_DATA &&
-			candidate->oid != ROLE_PG_WRITE_ALL_DATA &&
-			candidate->oid != ROLE_PG_READ_SERVER_FILES &&
-			candidate->oid != ROLE_PG_WRITE_SERVER_FILES &&
-			candidate->oid != ROLE_PG_EXECUTE_SERVER_PROGRAM &&
-			candidate->oid != auditor)
-			continue;
-		if (is_member_of_role_nosuper(role, candidate->oid))
-			found = candidate->oid;
+		if (depend->deptype == SHARED_DEPENDENCY_ACL)
+			found = depend->classid == ParameterAclRelationId ||
+				(depend->classid == ProcedureRelationId && reaches_files(depend->objid));
 	}
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
 	return found;
 }
 
-/*
- * Keeps the role from being dropped until the transaction ends; false when
- * there is none.
- *
- * GRANT takes no lock on the member, so that it could leave a membership of a
- * role that is dropped at the same time.  DROP ROLE takes the lock that
- * conflicts with this one (DropRole, user.c).
- */
+/* Whether it is one of core's functions that read or write any file of the server. */
+static bool
+reaches_files(Oid function)
+{
+	char	   *name;
+
+	/* Core's are the same in every database. */
+	return function < FirstGenbkiObjectId && (name = get_func_name(function)) != NULL &&
+		aad_reaches_files(name);
+}
+
+/* Whether one of core's functions of that name reads or writes any file of the server. */
 bool
+aad_reaches_files(const char *function)
+{
+	static const char *const names[] = {
+		"pg_read_file", "pg_read_binary_file", "pg_ls_dir", "pg_stat_file", "lo_import", "lo_export"
+	};
+
+	for (int i = 0; i < lengthof(names); i++)
+		if (strcmp(function, names[i]) == 0)
+			return true;
+	return false;
+}
+
+/* Takes a lock on the role that conflicts with that of DROP ROLE, until the transaction ends. */
+void
 aad_lock_role(Oid role)
 {
 	LockSharedObject(AuthIdRelationId, role, 0, AccessShareLock);
-	return SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(role));
 }

@@ -1,6 +1,6 @@
 /*
  * catalog.h
- *	  What the Rust side reads of pg_shseclabel and pg_authid.
+ *	  What the Rust side reads of the shared catalogs.
  *
  * The Rust declarations are in label.rs and privileges.rs; keep them together.
  */
@@ -18,8 +18,11 @@ typedef struct AadLabel
 } AadLabel;
 
 extern AadLabel *aad_role_labels(int *count);
-extern void aad_lock_labels(void);
-extern Oid	aad_privilege_behind(Oid role);
-extern bool aad_lock_role(Oid role);
+extern bool aad_try_lock_labels(void);
+extern void aad_wait_for_labels(int timeout);
+extern Oid *aad_roles_behind(Oid role, int *count);
+extern bool aad_is_privileged(Oid role);
+extern bool aad_reaches_files(const char *function);
+extern void aad_lock_role(Oid role);
 
 #endif							/* AADAUTH_CATALOG_H */

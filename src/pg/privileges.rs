@@ -1,8 +1,10 @@
 //! Whose privileges this code runs with, and what privileges roles have.
 
-use std::ffi::{CStr, c_char};
+use std::ffi::{CStr, c_char, c_int};
+use std::slice;
 
-use pgrx::pg_sys;
+use pgrx::datum::DatumWithOid;
+use pgrx::prelude::*;
 
 /// Whether CREATEROLE lets a role grant, alter and drop every role that is not a superuser. Since
 /// PostgreSQL 16 it also requires ADMIN OPTION on the role, and a grant can restrict what it confers (INHERIT, SET).
@@ -13,8 +15,9 @@ pub const BOOTSTRAP_SUPERUSER: pg_sys::Oid = pg_sys::Oid::from_u32(10);
 
 #[pgrx::pg_guard]
 unsafe extern "C-unwind" {
-    fn aad_privilege_behind(role: pg_sys::Oid) -> pg_sys::Oid;
-    fn aad_lock_role(role: pg_sys::Oid) -> bool;
+    fn aad_roles_behind(role: pg_sys::Oid, count: *mut c_int) -> *const pg_sys::Oid;
+    fn aad_is_privileged(role: pg_sys::Oid) -> bool;
+    fn aad_lock_role(role: pg_sys::Oid);
 }
 
 /// The role whose privileges apply: the session's, unless SET ROLE or a SECURITY DEFINER function
@@ -56,15 +59,24 @@ pub fn has_privileges_of(member: pg_sys::Oid, role: pg_sys::Oid) -> bool {
     unsafe { pg_sys::has_privs_of_role(member, role) }
 }
 
-/// The privileged role that `role` is, or is a direct or indirect member of.
-///
-/// Privileged means more than privileges on databases and their objects: SUPERUSER, REPLICATION, BYPASSRLS,
-/// `pg_read_all_data`, `pg_write_all_data`, `pg_read_server_files`, `pg_write_server_files`,
-/// `pg_execute_server_program`, and `aadauth_auditor`.
-pub fn privilege_behind(role: pg_sys::Oid) -> Option<pg_sys::Oid> {
-    // SAFETY: reads pg_authid and memberships, inside the statement's transaction.
-    let found = unsafe { aad_privilege_behind(role) };
-    (found != pg_sys::InvalidOid).then_some(found)
+/// The role, and then all roles that it is a direct or indirect member of, whatever these memberships allow.
+pub fn roles_behind(role: pg_sys::Oid) -> Vec<pg_sys::Oid> {
+    let mut count = 0;
+    // SAFETY: reads memberships, inside the statement's transaction; the result has that many OIDs, palloc'd, and is
+    // copied at once.
+    unsafe {
+        let roles = aad_roles_behind(role, &mut count);
+        slice::from_raw_parts(roles, usize::try_from(count).unwrap_or_default()).to_vec()
+    }
+}
+
+/// Whether the role has, by itself, more than privileges on databases and their objects: SUPERUSER, REPLICATION or
+/// BYPASSRLS; it is `pg_read_all_data`, `pg_write_all_data`, `pg_read_server_files`, `pg_write_server_files`,
+/// `pg_execute_server_program`, `aadauth_auditor` or `azure_pg_admin`; a configuration parameter was granted to it, or a
+/// function that reads or writes the server's files.
+pub fn is_privileged(role: pg_sys::Oid) -> bool {
+    // SAFETY: reads shared catalogs, inside the statement's transaction.
+    unsafe { aad_is_privileged(role) }
 }
 
 /// The role of that name.
@@ -90,24 +102,45 @@ pub fn name_of(role: pg_sys::Oid) -> Option<String> {
     }
 }
 
-/// Keeps the role from being dropped until the transaction ends; `false` if it was dropped already.
-pub fn lock_role(role: pg_sys::Oid) -> bool {
+/// The role's name, which it keeps until the transaction ends; `None` when it has been dropped.
+///
+/// Statements name roles, and between two of them a name can become another role's. Renaming and dropping a role need
+/// its row for themselves, and wait for this lock on it. GRANT takes none on its roles; the other lock, which DROP ROLE
+/// takes as well (user.c, DropRole), keeps it from overlooking a membership that this transaction adds.
+///
+/// # Errors
+/// The row cannot be locked: another session is renaming the role, in a transaction with an older snapshot.
+pub fn pin(role: pg_sys::Oid) -> spi::Result<Option<String>> {
     // SAFETY: takes a lock that the lock manager releases at the end of the transaction (lmgr.c).
-    unsafe { aad_lock_role(role) }
+    unsafe { aad_lock_role(role) };
+    let query = "SELECT rolname::text FROM pg_catalog.pg_authid WHERE oid = $1 FOR KEY SHARE";
+    let name = as_bootstrap_superuser(|| {
+        Spi::connect_mut(|client| {
+            let rows = client.update(query, Some(1), &[DatumWithOid::from(role)])?;
+            if rows.is_empty() {
+                return Ok(None);
+            }
+            rows.first().get::<String>(1)
+        })
+    });
+    // The name that the caches have may be older.
+    accept_invalidations();
+    name
 }
 
-/// Runs one statement as the bootstrap superuser.
+/// Runs one statement as the bootstrap superuser, in which unqualified names are those of pg_catalog.
 ///
-/// The statement must not run other users' code: GRANT and REVOKE of roles do not.
+/// The statement must not run other users' code: GRANT and REVOKE of roles, and reading catalogs, do not.
 pub fn as_bootstrap_superuser<T>(statement: impl FnOnce() -> T) -> T {
     let _raised = Raised::now();
     statement()
 }
 
-/// The user and security context to restore.
+/// The user, security context and settings to restore.
 struct Raised {
     user: pg_sys::Oid,
     context: i32,
+    settings: i32,
 }
 
 impl Raised {
@@ -115,14 +148,27 @@ impl Raised {
         let mut before = Raised {
             user: pg_sys::InvalidOid,
             context: 0,
+            // SAFETY: opens a level of settings that the drop closes (guc.c).
+            settings: unsafe { pg_sys::NewGUCNestLevel() },
         };
-        // SAFETY: both pointers are valid for the call. As for a SECURITY DEFINER function (fmgr.c,
+        // SAFETY: both pointers and strings are valid for the calls. As for a SECURITY DEFINER function (fmgr.c,
         // fmgr_security_definer), SECURITY_LOCAL_USERID_CHANGE forbids SET ROLE meanwhile.
         unsafe {
             pg_sys::GetUserIdAndSecContext(&mut before.user, &mut before.context);
             pg_sys::SetUserIdAndSecContext(
                 BOOTSTRAP_SUPERUSER,
                 before.context | pg_sys::SECURITY_LOCAL_USERID_CHANGE as i32,
+            );
+            // No operator or function of another user's (fmgr.c does the same for a function's settings).
+            pg_sys::set_config_option(
+                c"search_path".as_ptr(),
+                c"pg_catalog, pg_temp".as_ptr(),
+                pg_sys::GucContext::PGC_USERSET,
+                pg_sys::GucSource::PGC_S_SESSION,
+                pg_sys::GucAction::GUC_ACTION_SAVE,
+                true,
+                0,
+                false,
             );
         }
         before
@@ -133,7 +179,10 @@ impl Raised {
 /// AbortTransaction).
 impl Drop for Raised {
     fn drop(&mut self) {
-        // SAFETY: restores what `now` read in this call.
-        unsafe { pg_sys::SetUserIdAndSecContext(self.user, self.context) }
+        // SAFETY: restores what `now` read, and closes the level that it opened.
+        unsafe {
+            pg_sys::AtEOXact_GUC(true, self.settings);
+            pg_sys::SetUserIdAndSecContext(self.user, self.context);
+        }
     }
 }

@@ -9,38 +9,39 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
+#include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "tcop/utility.h"
 #include "utils/acl.h"
 
+#include "catalog.h"
 #include "utility.h"
 
-static AadRoleCheck granting;
-static AadRoleCheck altering;
-static AadDropCheck dropping;
+static AadGuards guards;
 static ProcessUtility_hook_type next_hook;
 
 static void process_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 							ProcessUtilityContext context, ParamListInfo params,
 							QueryEnvironment *queryEnv, DestReceiver *dest,
 							QueryCompletion *qc);
-static void check_statement(Node *statement);
+static List *superusers_statement(Node *statement);
+static void others_statement(Node *statement);
 static void check_drop(DropStmt *statement);
-static void check_name(AadRoleCheck check, const char *name);
-static void check_spec(AadRoleCheck check, RoleSpec *spec);
+static bool is_about_roles(Node *statement);
+static void check_name(void (*check) (Oid role), const char *name);
+static void check_spec(void (*check) (Oid role), RoleSpec *spec);
+static List *members_option(List *options);
+static List *ordinary(List *specs);
+static bool grants_privileged(GrantRoleStmt *statement);
+static bool gives_privileges(GrantStmt *grant);
+static bool gives_attributes(List *options);
 
-/*
- * Installs the hook.  `on_grant` is called with each role that is about to get
- * new members, `on_alter` with each that is about to be altered, renamed or
- * dropped, `on_drop` when this extension is about to be dropped without CASCADE;
- * all raise an ERROR to refuse.  The first two may be NULL.
- */
+/* Installs the hook. */
 void
-aad_guard_statements(AadRoleCheck on_grant, AadRoleCheck on_alter, AadDropCheck on_drop)
+aad_guard_statements(AadGuards all)
 {
-	granting = on_grant;
-	altering = on_alter;
-	dropping = on_drop;
+	guards = all;
 	next_hook = ProcessUtility_hook;
 	ProcessUtility_hook = process_utility;
 }
@@ -50,16 +51,90 @@ process_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 				ProcessUtilityContext context, ParamListInfo params,
 				QueryEnvironment *queryEnv, DestReceiver *dest, QueryCompletion *qc)
 {
-	check_statement(pstmt->utilityStmt);
+	Node	   *statement = pstmt->utilityStmt;
+	List	   *candidates = NIL;
+	ListCell   *cell;
+
+	if (IsA(statement, DropStmt))
+		check_drop((DropStmt *) statement);
+	/* Others may run in an aborted transaction, where no catalog can be read. */
+	else if (is_about_roles(statement))
+	{
+		if (superuser())
+			candidates = superusers_statement(statement);
+		else
+			others_statement(statement);
+	}
 	if (next_hook)
 		next_hook(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
 	else
 		standard_ProcessUtility(pstmt, queryString, readOnlyTree, context, params, queryEnv,
 								dest, qc);
+	if (candidates != NIL)
+		CommandCounterIncrement();
+	foreach(cell, candidates)
+		guards.changed(lfirst_oid(cell));
 }
 
+static bool
+is_about_roles(Node *statement)
+{
+	switch (nodeTag(statement))
+	{
+		case T_GrantRoleStmt:
+		case T_GrantStmt:
+		case T_CreateRoleStmt:
+		case T_AlterRoleStmt:
+		case T_AlterRoleSetStmt:
+		case T_DropRoleStmt:
+			return true;
+		case T_RenameStmt:
+			return ((RenameStmt *) statement)->renameType == OBJECT_ROLE;
+		default:
+			return false;
+	}
+}
+
+/* The roles that a superuser's statement may make privileged. */
+static List *
+superusers_statement(Node *statement)
+{
+	switch (nodeTag(statement))
+	{
+		case T_GrantRoleStmt:
+			if (grants_privileged((GrantRoleStmt *) statement))
+				return ordinary(((GrantRoleStmt *) statement)->grantee_roles);
+			return NIL;
+
+		case T_GrantStmt:
+			{
+				GrantStmt  *grant = (GrantStmt *) statement;
+
+				return gives_privileges(grant) ? ordinary(grant->grantees) : NIL;
+			}
+
+		case T_CreateRoleStmt:
+			/* Nobody has anything of the new role yet, but its members are others. */
+			return ordinary(members_option(((CreateRoleStmt *) statement)->options));
+
+		case T_AlterRoleStmt:
+			{
+				AlterRoleStmt *alter = (AlterRoleStmt *) statement;
+				List	   *members = members_option(alter->options);
+
+				if (members != NIL)
+					return alter->action > 0 ? ordinary(members) : NIL;
+				return gives_attributes(alter->options) ? ordinary(list_make1(alter->role)) : NIL;
+			}
+
+		default:
+			return NIL;
+	}
+}
+
+/* Checks a statement of somebody without superuser. */
 static void
-check_statement(Node *statement)
+others_statement(Node *statement)
 {
 	ListCell   *cell;
 
@@ -68,10 +143,11 @@ check_statement(Node *statement)
 		case T_GrantRoleStmt:
 			if (((GrantRoleStmt *) statement)->is_grant)
 				foreach(cell, ((GrantRoleStmt *) statement)->granted_roles)
-					check_name(granting, lfirst_node(AccessPriv, cell)->priv_name);
+					check_name(guards.granting, lfirst_node(AccessPriv, cell)->priv_name);
 			break;
 
 		case T_CreateRoleStmt:
+			guards.naming(((CreateRoleStmt *) statement)->role);
 			/* IN ROLE; the new role's own members get nothing by it */
 			foreach(cell, ((CreateRoleStmt *) statement)->options)
 			{
@@ -80,7 +156,7 @@ check_statement(Node *statement)
 
 				if (strcmp(option->defname, "addroleto") == 0)
 					foreach(spec, (List *) option->arg)
-						check_spec(granting, lfirst_node(RoleSpec, spec));
+						check_spec(guards.granting, lfirst_node(RoleSpec, spec));
 			}
 			break;
 
@@ -92,9 +168,9 @@ check_statement(Node *statement)
 				{
 					/* ALTER GROUP ... ADD USER, and the undocumented ALTER ROLE ... USER */
 					if (strcmp(lfirst_node(DefElem, cell)->defname, "rolemembers") != 0)
-						check_spec(altering, alter->role);
+						check_spec(guards.altering, alter->role);
 					else if (alter->action > 0)
-						check_spec(granting, alter->role);
+						check_spec(guards.granting, alter->role);
 				}
 			}
 			break;
@@ -102,21 +178,17 @@ check_statement(Node *statement)
 		case T_AlterRoleSetStmt:
 			/* ALTER ROLE ALL names none */
 			if (((AlterRoleSetStmt *) statement)->role)
-				check_spec(altering, ((AlterRoleSetStmt *) statement)->role);
+				check_spec(guards.altering, ((AlterRoleSetStmt *) statement)->role);
 			break;
 
 		case T_RenameStmt:
-			if (((RenameStmt *) statement)->renameType == OBJECT_ROLE)
-				check_name(altering, ((RenameStmt *) statement)->subname);
+			check_name(guards.altering, ((RenameStmt *) statement)->subname);
+			guards.naming(((RenameStmt *) statement)->newname);
 			break;
 
 		case T_DropRoleStmt:
 			foreach(cell, ((DropRoleStmt *) statement)->roles)
-				check_spec(altering, lfirst_node(RoleSpec, cell));
-			break;
-
-		case T_DropStmt:
-			check_drop((DropStmt *) statement);
+				check_spec(guards.altering, lfirst_node(RoleSpec, cell));
 			break;
 
 		default:
@@ -133,26 +205,124 @@ check_drop(DropStmt *statement)
 		return;
 	foreach(cell, statement->objects)
 		if (strcmp(strVal(lfirst(cell)), "aadauth") == 0)
-			dropping();
+			guards.dropping();
 }
 
 static void
-check_name(AadRoleCheck check, const char *name)
+check_name(void (*check) (Oid role), const char *name)
 {
 	/* PostgreSQL reports a role that does not exist, or what is not a role's name. */
-	Oid			role = check && name ? get_role_oid(name, true) : InvalidOid;
+	Oid			role = name ? get_role_oid(name, true) : InvalidOid;
 
 	if (OidIsValid(role))
 		check(role);
 }
 
 static void
-check_spec(AadRoleCheck check, RoleSpec *spec)
+check_spec(void (*check) (Oid role), RoleSpec *spec)
 {
 	Oid			role = InvalidOid;
 
-	if (check && spec->roletype != ROLESPEC_PUBLIC)
+	if (spec->roletype != ROLESPEC_PUBLIC)
 		role = get_rolespec_oid(spec, true);
 	if (OidIsValid(role))
 		check(role);
+}
+
+/* The roles that ROLE, ADMIN, USER or ADD USER names, in a statement that creates or alters one. */
+static List *
+members_option(List *options)
+{
+	List	   *members = NIL;
+	ListCell   *cell;
+
+	foreach(cell, options)
+	{
+		DefElem    *option = lfirst_node(DefElem, cell);
+
+		if (strcmp(option->defname, "rolemembers") == 0 ||
+			strcmp(option->defname, "adminmembers") == 0)
+			members = list_concat_copy(members, (List *) option->arg);
+	}
+	return members;
+}
+
+/* Those of the roles that a statement can make privileged. */
+static List *
+ordinary(List *specs)
+{
+	List	   *roles = NIL;
+	ListCell   *cell;
+
+	foreach(cell, specs)
+	{
+		RoleSpec   *spec = lfirst_node(RoleSpec, cell);
+		Oid			role = InvalidOid;
+
+		if (spec->roletype != ROLESPEC_PUBLIC)
+			role = get_rolespec_oid(spec, true);
+		if (OidIsValid(role) && guards.may_become_privileged(role))
+			roles = lappend_oid(roles, role);
+	}
+	return roles;
+}
+
+/* Whether one of the roles that the statement grants is privileged: most are not. */
+static bool
+grants_privileged(GrantRoleStmt *statement)
+{
+	ListCell   *cell;
+
+	if (!statement->is_grant)
+		return false;
+	foreach(cell, statement->granted_roles)
+	{
+		const char *name = lfirst_node(AccessPriv, cell)->priv_name;
+		Oid			role = name ? get_role_oid(name, true) : InvalidOid;
+
+		if (OidIsValid(role) && !guards.may_become_privileged(role))
+			return true;
+	}
+	return false;
+}
+
+/* Whether it grants a parameter, or may grant a function that reaches the server's files. */
+static bool
+gives_privileges(GrantStmt *grant)
+{
+	ListCell   *cell;
+
+	if (!grant->is_grant)
+		return false;
+	if (grant->objtype == OBJECT_PARAMETER_ACL)
+		return true;
+	if (grant->objtype != OBJECT_FUNCTION && grant->objtype != OBJECT_ROUTINE)
+		return false;
+	if (grant->targtype != ACL_TARGET_OBJECT)
+		return true;
+	foreach(cell, grant->objects)
+	{
+		List	   *name = lfirst_node(ObjectWithArgs, cell)->objname;
+
+		if (aad_reaches_files(strVal(llast(name))))
+			return true;
+	}
+	return false;
+}
+
+/* Whether it alters an attribute that makes a role privileged. */
+static bool
+gives_attributes(List *options)
+{
+	ListCell   *cell;
+
+	foreach(cell, options)
+	{
+		const char *name = lfirst_node(DefElem, cell)->defname;
+
+		if (strcmp(name, "superuser") == 0 || strcmp(name, "isreplication") == 0 ||
+			strcmp(name, "bypassrls") == 0)
+			return true;
+	}
+	return false;
 }

@@ -7,13 +7,23 @@
 
 #include "postgres.h"
 
-/* Raises an ERROR if the statement must not do this to the role. */
-typedef void (*AadRoleCheck) (Oid role);
+/* The checks of statements; those that refuse raise an ERROR. */
+typedef struct AadGuards
+{
+	/* Somebody without superuser is about to give the role a new member, */
+	void		(*granting) (Oid role);
+	/* to alter, rename or drop it, */
+	void		(*altering) (Oid role);
+	/* or to give a role that name. */
+	void		(*naming) (const char *name);
+	/* Whether a superuser's statement can make the role privileged. */
+	bool		(*may_become_privileged) (Oid role);
+	/* A superuser's statement may have made it privileged. */
+	void		(*changed) (Oid role);
+	/* The extension is about to be dropped without CASCADE. */
+	void		(*dropping) (void);
+} AadGuards;
 
-/* Raises an ERROR if the extension must not be dropped. */
-typedef void (*AadDropCheck) (void);
-
-extern void aad_guard_statements(AadRoleCheck on_grant, AadRoleCheck on_alter,
-								 AadDropCheck on_drop);
+extern void aad_guard_statements(AadGuards guards);
 
 #endif							/* AADAUTH_UTILITY_H */

@@ -5,7 +5,7 @@ use pgrx::pg_sys;
 use super::error::{PrincipalError, Privilege};
 use crate::identity;
 use crate::pg::label::{self, Labels};
-use crate::pg::privileges::{self, BOOTSTRAP_SUPERUSER, CREATEROLE_IS_BROAD};
+use crate::pg::privileges::{self, BOOTSTRAP_SUPERUSER};
 
 /// The role that Entra admins are members of, as on Azure. It has no rights of its own.
 pub const AZURE_PG_ADMIN: &str = "azure_pg_admin";
@@ -45,32 +45,44 @@ pub fn check(role: pg_sys::Oid, labels: &Labels, sets: bool) -> Result<(), Princ
     if privileges::is_superuser(privileges::current_user()) {
         return Ok(());
     }
-    // Mapping a role to a principal of one's own confers the role's privileges, as GRANT does, so mapping
-    // requires what granting requires. The guard refuses these roles on 15; since 16 PostgreSQL requires
-    // ADMIN OPTION on them.
-    if let Some(reason) = privilege(role) {
-        return Err(PrincipalError::Privileged {
-            role: name(),
-            reason,
-        });
-    }
-    // An admin principal is managed by its creator or a superuser. Since 16 PostgreSQL ensures that:
-    // SECURITY LABEL requires ADMIN OPTION, which the creator has and no role has on itself. 15 does not
-    // record who created a role, and CREATEROLE can obtain any ADMIN OPTION, so only superusers may do it.
-    if CREATEROLE_IS_BROAD && says_admin(labels) {
+    // One admin must not take over another, not even one that they have created.
+    if says_admin(labels) {
         return Err(PrincipalError::AdminOnly(name()));
     }
-    Ok(())
+    // Mapping a role to a principal of one's own confers the role's privileges, as GRANT does, so mapping requires
+    // what granting requires.
+    match privilege(role) {
+        Some(reason) => Err(PrincipalError::Privileged {
+            role: name(),
+            reason,
+        }),
+        None => Ok(()),
+    }
 }
 
-/// Why only a superuser may grant the role; `None` when others may.
+/// What makes the role privileged, so that only superusers give it away; `None` for other roles.
 pub fn privilege(role: pg_sys::Oid) -> Option<Privilege> {
-    let behind = privileges::privilege_behind(role)?;
-    Some(if behind == role {
+    let behind = privileges::roles_behind(role)
+        .into_iter()
+        .find(|behind| privileges::is_privileged(*behind) || says_admin(&label::read(*behind)))?;
+    let name = privileges::name_of(behind).unwrap_or_else(|| behind.to_string());
+    Some(if behind != role {
+        Privilege::Through(name)
+    } else if name == AZURE_PG_ADMIN {
+        Privilege::Admins
+    } else if privileges::is_privileged(role) {
         Privilege::Own
     } else {
-        Privilege::Through(privileges::name_of(behind).unwrap_or_else(|| behind.to_string()))
+        Privilege::AdminPrincipal
     })
+}
+
+/// Whether the role is privileged, whatever its own label says: it may be about to change.
+pub fn is_privileged_besides_label(role: pg_sys::Oid) -> bool {
+    let is_admin = |behind| behind != role && says_admin(&label::read(behind));
+    privileges::roles_behind(role)
+        .into_iter()
+        .any(|behind| privileges::is_privileged(behind) || is_admin(behind))
 }
 
 /// Whether either label has `admin`, even if the labels are malformed or disagree.

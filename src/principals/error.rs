@@ -4,11 +4,12 @@ use entra_api::ErrorKind;
 use entra_token::{InternalLabel, LabelError, PrincipalKind, PublicLabel};
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
-use pgrx::spi::SpiError;
+use pgrx::spi::{SpiError, quote_literal};
 use thiserror::Error;
 use uuid::Uuid;
 
-use crate::pg::label::Provider;
+use crate::pg::label::{LockHolder, Provider};
+use crate::pg::privileges::CREATEROLE_IS_BROAD;
 use crate::shared::directory::lookup_error::LookupError;
 
 /// Display is the primary message.
@@ -30,6 +31,11 @@ pub enum PrincipalError {
     GrantDenied { role: String, reason: Privilege },
     #[error("must be superuser to alter role \"{role}\"")]
     AlterDenied { role: String, reason: Privilege },
+    #[error("role name \"{0}\" is reserved for aadauth")]
+    ReservedName(String),
+    /// The role of a group, whose members share it.
+    #[error("cannot alter role \"{0}\" in a session of this role")]
+    SharedRole(String),
     #[error("aadauth security labels apply only to roles")]
     NotARole,
     #[error("invalid security label: {error}")]
@@ -91,6 +97,8 @@ pub enum PrincipalError {
     ObjectId,
     #[error("invalid object type")]
     ObjectType,
+    #[error("cannot change security labels because another transaction is changing them")]
+    Locked(LockHolder),
     #[error("statement failed: {0}")]
     Statement(#[from] SpiError),
 }
@@ -131,7 +139,9 @@ impl PrincipalError {
             | Self::Privileged { .. }
             | Self::AdminOnly(_)
             | Self::GrantDenied { .. }
-            | Self::AlterDenied { .. } => ERRCODE_INSUFFICIENT_PRIVILEGE,
+            | Self::AlterDenied { .. }
+            | Self::SharedRole(_) => ERRCODE_INSUFFICIENT_PRIVILEGE,
+            Self::ReservedName(_) => ERRCODE_RESERVED_NAME,
             Self::NotARole => ERRCODE_WRONG_OBJECT_TYPE,
             Self::Label { .. } | Self::ObjectId | Self::ObjectType => {
                 ERRCODE_INVALID_PARAMETER_VALUE
@@ -151,6 +161,7 @@ impl PrincipalError {
             Self::EmptyName => ERRCODE_INVALID_NAME,
             Self::NameTooLong(_) => ERRCODE_NAME_TOO_LONG,
             Self::NoSuchRole(_) => ERRCODE_UNDEFINED_OBJECT,
+            Self::Locked(_) => ERRCODE_LOCK_NOT_AVAILABLE,
             Self::Statement(_) => ERRCODE_INTERNAL_ERROR,
         }
     }
@@ -160,8 +171,17 @@ impl PrincipalError {
             Self::Privileged { reason, .. }
             | Self::GrantDenied { reason, .. }
             | Self::AlterDenied { reason, .. } => Some(reason.to_string()),
+            Self::Locked(LockHolder::Session(pid)) => {
+                Some(format!("It is the transaction of the session with process ID {pid}."))
+            }
+            Self::Locked(LockHolder::Prepared(gid)) => {
+                Some(format!("It is the prepared transaction \"{gid}\"."))
+            }
             Self::NoDirectory(Some(missing)) => Some(format!("{missing} is not set.")),
             Self::NameAmbiguous { found, .. } => Some(format!("{found}.")),
+            Self::SharedRole(_) => Some(
+                "The members of a group share its role, and would set what applies to the others' sessions.".into(),
+            ),
             Self::Unmappable(_) => Some(
                 "System roles, aadauth's own roles and the bootstrap superuser cannot be mapped."
                     .into(),
@@ -178,10 +198,15 @@ impl PrincipalError {
                     .into()
             }
             Self::AdminOnly(_) => "Admins cannot change their own mapping or that of another admin.".into(),
-            Self::GrantDenied { .. } | Self::AlterDenied { .. } => {
+            Self::GrantDenied { .. } | Self::AlterDenied { .. } if CREATEROLE_IS_BROAD => {
                 "In this version of PostgreSQL, CREATEROLE would be sufficient, so aadauth requires a superuser."
                     .into()
             }
+            Self::GrantDenied { .. } | Self::AlterDenied { .. } => {
+                "A superuser can grant you the role with ADMIN OPTION.".into()
+            }
+            Self::SharedRole(_) => "Entra admins can alter it.".into(),
+            Self::ReservedName(_) => "CREATE EXTENSION aadauth creates the role.".into(),
             Self::Label { provider, .. } => {
                 let accepted = match provider {
                     Provider::Public => PublicLabel::ACCEPTED,
@@ -215,7 +240,14 @@ impl PrincipalError {
                 "An application's owner chooses its name. If the {kind} {object_id} is intended, \
                  use pgaadauth_create_principal_with_oid."
             ),
-            Self::Renamed(_) => "Try again.".into(),
+            Self::Locked(LockHolder::Session(pid)) => {
+                format!("Wait for its end, or end the session with SELECT pg_terminate_backend({pid}).")
+            }
+            Self::Locked(LockHolder::Prepared(gid)) => format!(
+                "End it with COMMIT PREPARED {gid} or ROLLBACK PREPARED {gid}, in the database where it was prepared.",
+                gid = quote_literal(gid)
+            ),
+            Self::Locked(LockHolder::Gone) | Self::Renamed(_) => "Try again.".into(),
             Self::NoSuchRole(_) => {
                 "pgaadauth_create_principal_with_oid creates a role and maps it.".into()
             }

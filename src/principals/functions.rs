@@ -2,9 +2,8 @@
 //!
 //! PUBLIC may execute them, and each checks whether this session may map roles: EXECUTE can only be
 //! granted to a role, and a role is not enough ([`admin::may_map`]). They are SECURITY INVOKER, so
-//! PostgreSQL checks the caller's privileges for each statement. Only grants that involve
-//! `azure_pg_admin` are made as the bootstrap superuser, which is then their grantor, so that an admin
-//! can be dropped without revoking what they granted to others.
+//! PostgreSQL checks the caller's privileges for each statement: CREATE ROLE, and SECURITY LABEL, which does the rest
+//! ([`super::appointment`]).
 //!
 //! The directory lookup comes first, before any lock that others might wait for.
 //!
@@ -18,13 +17,12 @@ use pgrx::prelude::*;
 use pgrx::spi::{quote_identifier, quote_literal};
 use uuid::Uuid;
 
-use super::admin::{self, AZURE_PG_ADMIN};
 use super::error::PrincipalError;
-use super::lookup;
+use super::{admin, lookup, statement};
 use crate::pg::label;
 use crate::pg::log::{self, Level};
 use crate::pg::name::Name;
-use crate::pg::privileges::{self, CREATEROLE_IS_BROAD};
+use crate::pg::privileges;
 
 #[pg_schema]
 mod pg_catalog {
@@ -73,8 +71,9 @@ mod pg_catalog {
         let call = || {
             ensure_may_map("pgaadauth_update_principal_with_oid")?;
             let request = Request::read(rolename, objectid, objecttype, isadmin, ismfa)?;
-            request.name.role()?;
-            update(&request.name, &request.find()?)
+            let role = request.name.role()?;
+            let found = request.find()?;
+            update(&request.name.of(role)?, &found)
         };
         call().unwrap_or_else(|error| error.raise())
     }
@@ -205,6 +204,14 @@ impl RoleName {
         }
     }
 
+    /// The name of the role that had this name before, which it now keeps until the transaction ends.
+    fn of(self, role: pg_sys::Oid) -> Result<RoleName, PrincipalError> {
+        match privileges::pin(role)? {
+            Some(name) => Ok(RoleName(name)),
+            None => Err(PrincipalError::NoSuchRole(self.0)),
+        }
+    }
+
     pub(super) fn quoted(&self) -> String {
         quote_identifier(&self.0)
     }
@@ -247,121 +254,24 @@ fn create_by_name(
 }
 
 fn create(name: &RoleName, found: &Found) -> Result<String, PrincipalError> {
-    let admin = found.internal.admin;
-    let attributes = if admin {
-        "LOGIN CREATEROLE CREATEDB"
-    } else {
-        "LOGIN"
-    };
-    run(&format!("CREATE ROLE {} {attributes}", name.quoted()))?;
+    statement::run(&format!("CREATE ROLE {} LOGIN", name.quoted()))?;
     map(name, found)?;
-    let role = name.role()?;
-    if admin {
-        grant_admin(name, role)?
-    } else {
-        grant_to_azure_pg_admin(name, role)?
-    }
     Ok(format!("Created role for \"{}\"", name.0))
 }
 
 fn update(name: &RoleName, found: &Found) -> Result<String, PrincipalError> {
-    let role = name.role()?;
-    let was_admin = admin::says_admin(&label::read(role));
     map(name, found)?;
-    if found.internal.admin {
-        run(&format!("ALTER ROLE {} CREATEROLE CREATEDB", name.quoted()))?;
-        grant_admin(name, role)?;
-    } else {
-        // Attributes from before the role became an admin are not recorded, so only former admins lose them.
-        if was_admin {
-            run(&format!(
-                "ALTER ROLE {} NOCREATEROLE NOCREATEDB",
-                name.quoted()
-            ))?;
-            revoke_admin(role)?;
-        }
-        grant_to_azure_pg_admin(name, role)?;
-    }
     Ok(format!("Updated role for \"{}\"", name.0))
 }
 
 /// Labels the role, without another directory lookup.
 fn map(name: &RoleName, found: &Found) -> Result<(), PrincipalError> {
-    let label = quote_literal(found.public.to_string());
-    let statement = format!(
-        "SECURITY LABEL FOR pgaadauth ON ROLE {} IS {label}",
+    let text = quote_literal(found.public.to_string());
+    let relabel = format!(
+        "SECURITY LABEL FOR pgaadauth ON ROLE {} IS {text}",
         name.quoted()
     );
-    super::label::with_found(&found.internal, || run(&statement))
-}
-
-/// Grants the role membership in `azure_pg_admin`, and ends the admins' administration of the role.
-fn grant_admin(name: &RoleName, role: pg_sys::Oid) -> Result<(), PrincipalError> {
-    let admins = admins()?;
-    revoke_all(role, admins)?;
-    if !privileges::is_admin_of(role, admins) {
-        let name = name.quoted();
-        run_as_superuser(&format!(
-            "GRANT {AZURE_PG_ADMIN} TO {name} WITH ADMIN OPTION"
-        ))?;
-    }
-    Ok(())
-}
-
-/// Revokes what [`grant_admin`] granted, and what was granted by hand.
-fn revoke_admin(role: pg_sys::Oid) -> Result<(), PrincipalError> {
-    revoke_all(admins()?, role)
-}
-
-/// Lets every admin administer the role. On 15 CREATEROLE is enough, and a membership would inherit.
-fn grant_to_azure_pg_admin(name: &RoleName, role: pg_sys::Oid) -> Result<(), PrincipalError> {
-    // A role with ADMIN OPTION on another can grant it to itself, and a superuser who maps a privileged
-    // role does not intend to give it to all admins.
-    if CREATEROLE_IS_BROAD || admin::privilege(role).is_some() {
-        return Ok(());
-    }
-    if !privileges::is_admin_of(admins()?, role) {
-        let (name, options) = (name.quoted(), "ADMIN TRUE, INHERIT FALSE, SET FALSE");
-        run_as_superuser(&format!("GRANT {name} TO {AZURE_PG_ADMIN} WITH {options}"))?;
-    }
-    Ok(())
-}
-
-fn admins() -> Result<pg_sys::Oid, PrincipalError> {
-    RoleName(AZURE_PG_ADMIN.into()).role()
-}
-
-/// Revokes `member`'s membership in `granted`, by all grantors.
-fn revoke_all(granted: pg_sys::Oid, member: pg_sys::Oid) -> Result<(), PrincipalError> {
-    let (granted, member) = (granted.to_u32(), member.to_u32());
-    let revokes = Spi::connect(|client| {
-        // Before 16 there is one grant, and GRANTED BY is parsed but ignored (gram.y).
-        let by = if CREATEROLE_IS_BROAD {
-            "''"
-        } else {
-            "' GRANTED BY ' || grantor::regrole"
-        };
-        let query = format!(
-            "SELECT 'REVOKE ' || roleid::regrole || ' FROM ' || member::regrole || {by} || ' CASCADE' \
-             FROM pg_auth_members WHERE roleid = {granted} AND member = {member}"
-        );
-        client
-            .select(&query, None, &[])?
-            .map(|row| row.get::<String>(1))
-            .collect::<Result<Vec<_>, _>>()
-    })?;
-    revokes
-        .into_iter()
-        .flatten()
-        .try_for_each(|revoke| run_as_superuser(&revoke))
-}
-
-pub(super) fn run(statement: &str) -> Result<(), PrincipalError> {
-    Ok(Spi::run(statement)?)
-}
-
-fn run_as_superuser(statement: &str) -> Result<(), PrincipalError> {
-    privileges::as_bootstrap_superuser(|| run(statement))
+    super::label::with_found(&found.internal, || statement::run(&relabel))
 }
 
 /// Name and mapping of every role with a valid mapping, ordered by name; a warning for each invalid one.

@@ -1,43 +1,51 @@
-//! PostgreSQL 16's restrictions on CREATEROLE, applied on 15 to the roles where they matter.
+//! Who may give away or change which role.
 //!
-//! On 15 CREATEROLE may grant, alter, rename and drop every role that is not a superuser, which makes it
-//! equal to the operating-system user: by GRANT of `pg_execute_server_program`, or by taking over a member
-//! of it: by setting its password and signing in as it, by setting its `search_path` to functions of one's
-//! own, or by renaming it to a name that another pg_hba.conf line accepts. Entra admins have CREATEROLE,
-//! so here a non-superuser may neither add members to a privileged role (`privileges::privilege_behind`), by
-//! any statement, nor alter, rename or drop it. `azure_pg_admin`, whose members have ADMIN OPTION on it,
-//! is granted only by the functions, which do so as the bootstrap superuser.
+//! A role that may grant, alter or rename a privileged role ([`admin::privilege`]) has its privileges: by GRANT to itself,
+//! by a password, by a `search_path` to functions of its own, by a name that another pg_hba.conf record accepts. On
+//! PostgreSQL 15 CREATEROLE is enough for that, on every role that is not a superuser; since 16 ADMIN OPTION is, which a
+//! role has on all roles that it has created, and Entra admins on all mapped roles, also when these become privileged
+//! later. So without superuser a privileged role is granted, altered, renamed and dropped only by a role to which a
+//! superuser has granted it WITH ADMIN OPTION.
 //!
-//! The same applies to the roles of Entra admins: a user who can set an admin's `search_path` can make
-//! them call functions of the user's own, and one who can drop an admin's role can create it again for
-//! another principal.
+//! Where a superuser's statement makes a role privileged, memberships in it that no superuser has granted are revoked
+//! ([`withdrawal`]). What a superuser does is not refused.
 //!
-//! REVOKE is not restricted, since it only removes privileges, nor is CREATEROLE on roles without such
-//! privileges.
+//! The names of aadauth's own roles are a superuser's to give, and the members of a group, who share a role, leave its
+//! password and settings alone.
+//!
+//! REVOKE is not restricted, since it only removes privileges, nor are other roles.
 
+use entra_token::PrincipalKind;
+use pgrx::datum::DatumWithOid;
 use pgrx::pg_sys;
 
-use super::admin::{self, AZURE_PG_ADMIN};
+use super::admin::{self, AADAUTH_AUDITOR, AZURE_PG_ADMIN};
 use super::error::{PrincipalError, Privilege};
-use crate::pg::{label, privileges};
+use super::{statement, withdrawal};
+use crate::pg::privileges::{self, CREATEROLE_IS_BROAD};
+use crate::pg::{label, server};
 
-/// Called before a role gets a new member.
+/// Called before a role without superuser gives `role` a new member.
 ///
 /// # Panics
-/// With PostgreSQL's ERROR, if the current user must not do that.
+/// With PostgreSQL's ERROR, if it must not do that.
 pub fn granting(role: pg_sys::Oid) {
     if let Some((role, reason)) = protected(role) {
         PrincipalError::GrantDenied { role, reason }.raise()
     }
 }
 
-/// Called before a role is altered, renamed or dropped.
+/// Called before a role without superuser alters, renames or drops `role`.
 ///
 /// # Panics
-/// With PostgreSQL's ERROR, if the current user must not do that.
+/// With PostgreSQL's ERROR, if it must not do that.
 pub fn altering(role: pg_sys::Oid) {
     // PostgreSQL lets a role change only its own password and settings.
     if role == privileges::current_user() {
+        let is_shared = matches!(label::read(role).mapping(), Ok(Some(mapping)) if mapping.kind == PrincipalKind::Group);
+        if is_shared {
+            PrincipalError::SharedRole(name(role)).raise()
+        }
         return;
     }
     if let Some((role, reason)) = protected(role) {
@@ -45,16 +53,60 @@ pub fn altering(role: pg_sys::Oid) {
     }
 }
 
-/// The name of a role that the current user must not change, and why.
+/// Called before a role without superuser creates a role of that name, or gives it to one.
+///
+/// # Panics
+/// With PostgreSQL's ERROR, if it must not do that.
+pub fn naming(role: &str) {
+    if [AADAUTH_AUDITOR, AZURE_PG_ADMIN].contains(&role) {
+        PrincipalError::ReservedName(role.to_owned()).raise()
+    }
+}
+
+/// Whether a superuser's statement can make the role privileged.
+pub fn may_become_privileged(role: pg_sys::Oid) -> bool {
+    !server::is_binary_upgrade() && admin::privilege(role).is_none()
+}
+
+/// Called after a superuser's statement that may have made the role privileged.
+///
+/// # Panics
+/// With PostgreSQL's ERROR, if what others hold of it cannot be revoked.
+pub fn changed(role: pg_sys::Oid) {
+    withdrawal::withdraw(role).unwrap_or_else(|error| error.raise())
+}
+
+/// The name of a role that the current user must not give away or change, and why.
 fn protected(role: pg_sys::Oid) -> Option<(String, Privilege)> {
-    if privileges::is_superuser(privileges::current_user()) {
-        return None;
+    let reason = admin::privilege(role)?;
+    // Every admin has azure_pg_admin WITH ADMIN OPTION, but only an appointment makes an admin.
+    let is_own = reason != Privilege::Admins && has_from_superuser(role);
+    (!is_own).then(|| (name(role), reason))
+}
+
+/// Whether a superuser has granted the role WITH ADMIN OPTION to the current user, or to a role that it inherits from,
+/// and not only the right to administer it.
+fn has_from_superuser(role: pg_sys::Oid) -> bool {
+    if CREATEROLE_IS_BROAD {
+        return false;
     }
-    let name = privileges::name_of(role)?;
-    if name == AZURE_PG_ADMIN {
-        return Some((name, Privilege::Admins));
-    }
-    let reason = admin::privilege(role)
-        .or_else(|| admin::says_admin(&label::read(role)).then_some(Privilege::AdminPrincipal))?;
-    Some((name, reason))
+    let query = "
+SELECT EXISTS (
+    SELECT FROM pg_catalog.pg_auth_members AS m JOIN pg_catalog.pg_authid AS grantor ON grantor.oid = m.grantor
+    WHERE m.roleid = $1 AND m.admin_option AND (m.inherit_option OR m.set_option) AND grantor.rolsuper
+        AND pg_catalog.pg_has_role($2, m.member, 'USAGE'))";
+    let user = privileges::current_user();
+    let arguments = [DatumWithOid::from(role), DatumWithOid::from(user)];
+    statement::read(|client| {
+        client
+            .update(query, Some(1), &arguments)?
+            .first()
+            .get::<bool>(1)
+    })
+    .unwrap_or_else(|error| error.raise())
+        == Some(true)
+}
+
+fn name(role: pg_sys::Oid) -> String {
+    privileges::name_of(role).unwrap_or_else(|| role.to_string())
 }

@@ -6,6 +6,7 @@ use entra_token::{InternalLabel, PublicLabel};
 use pgrx::pg_sys;
 use uuid::Uuid;
 
+use super::appointment::{self, Status};
 use super::error::PrincipalError;
 use super::mapped::MappedRoles;
 use super::{admin, lookup};
@@ -34,7 +35,7 @@ pub fn relabel(
         Some(label) => counterpart(provider, role, label, &labels)?,
     };
     // After the directory lookup: all sessions that set a label wait for this lock.
-    label::lock();
+    label::lock().map_err(PrincipalError::Locked)?;
     // Lookup and lock may take long. The session's rights can have changed; the role's labels cannot.
     admin::check(role, &labels, label.is_some())?;
     let (text, is_mapping) = match &other {
@@ -46,6 +47,11 @@ pub fn relabel(
     if let Some(internal) = is_mapping {
         ensure_unmapped(role, internal.tenant, internal.object_id)?;
     }
+    let before = match &labels {
+        labels if admin::says_admin(labels) => Status::Admin,
+        labels if *labels == Labels::default() => Status::Unmapped,
+        _ => Status::Mapped,
+    };
     let current = match provider {
         Provider::Public => labels.internal,
         Provider::Internal => labels.public,
@@ -53,7 +59,16 @@ pub fn relabel(
     if text != current {
         label::set(role, provider.other(), text.as_deref());
     }
-    Ok(())
+    // A dump has the attributes and memberships of its own.
+    if lookup::is_replay() {
+        return Ok(());
+    }
+    let after = match is_mapping {
+        Some(internal) if internal.admin => Status::Admin,
+        Some(_) => Status::Mapped,
+        None => Status::Unmapped,
+    };
+    appointment::change(role, before, after)
 }
 
 thread_local! {

@@ -156,8 +156,8 @@ fn warn_if_disabled(principal: &Principal) {
     }
 }
 
-/// Whether this session replays a dump, by the setting with which the scripts of pg_dumpall begin (main in
-/// pg_dumpall.c) and which has no other use in a session.
+/// Whether this session replays a dump, by the settings with which the scripts of pg_dumpall begin (main in
+/// pg_dumpall.c). Drivers set one or the other, but not all three.
 ///
 /// A dump has both labels of a role, in either order, and its principals were looked up when the labels
 /// were set: another lookup for each role would take long, and fail for principals deleted since. Skipping
@@ -165,8 +165,11 @@ fn warn_if_disabled(principal: &Principal) {
 /// never needs a lookup.
 pub fn is_replay() -> bool {
     Spi::get_one(
-        "SELECT source OPERATOR(pg_catalog.=) 'session' AND setting OPERATOR(pg_catalog.=) 'off'
-         FROM pg_catalog.pg_settings WHERE name OPERATOR(pg_catalog.=) 'default_transaction_read_only'",
+        "SELECT pg_catalog.count(*) OPERATOR(pg_catalog.=) 3 FROM pg_catalog.pg_settings
+         WHERE source OPERATOR(pg_catalog.=) 'session' AND (
+             name OPERATOR(pg_catalog.=) 'default_transaction_read_only' AND setting OPERATOR(pg_catalog.=) 'off'
+             OR name OPERATOR(pg_catalog.=) 'standard_conforming_strings' AND setting OPERATOR(pg_catalog.=) 'on'
+             OR name OPERATOR(pg_catalog.=) 'client_encoding')",
     )
     .ok()
     .flatten()

@@ -9,9 +9,10 @@ use uuid::Uuid;
 
 use super::admin::AZURE_PG_ADMIN;
 use super::error::PrincipalError;
-use super::functions::{RoleName, run};
+use super::functions::RoleName;
 use super::label;
 use super::mapped::MappedRoles;
+use super::statement::run;
 use crate::pg::privileges::CREATEROLE_IS_BROAD;
 
 /// What a group requires of its members' roles.

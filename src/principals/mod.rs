@@ -1,16 +1,15 @@
-//! Mapping roles to principals: security labels, the SQL functions that write them, and the guard that
-//! PostgreSQL 15 needs.
+//! Mapping roles to principals: security labels, the SQL functions that write them, and who may have which role.
 //!
 //! A role is mapped by two labels: the public one (provider `pgaadauth`), which stays as it was
 //! typed, because Terraform compares it, and the internal one (`pgaadauth-int`), which decides.
 //! Setting or clearing either rewrites the other ([`label`]), so that declarative tools and dumps need
 //! only SECURITY LABEL, from any database.
 //!
-//! Only the label makes an Entra admin: `admin` in it lets the role's own Entra sessions map other roles.
-//! SECURITY LABEL changes no role attribute; a dump or Terraform sets CREATEROLE itself. The functions
-//! ([`functions`]) set both.
+//! Only the label makes an Entra admin: `admin` in it lets the role's own Entra sessions map other roles, and gives the
+//! role the attributes and memberships that this requires ([`appointment`]), whether a function or a statement sets it.
 
 pub mod admin;
+mod appointment;
 mod error;
 mod functions;
 pub mod guard;
@@ -18,6 +17,8 @@ mod label;
 pub mod lookup;
 pub mod mapped;
 pub mod member;
+mod statement;
+mod withdrawal;
 
 pub use admin::{AADAUTH_AUDITOR, AZURE_PG_ADMIN};
 use pgrx::pg_sys;

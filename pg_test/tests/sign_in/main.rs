@@ -72,6 +72,7 @@ const MODULES: &[(&str, &[Test])] = &[
     ("mapping", mapping::functions::TESTS),
     ("mapping", mapping::guard::TESTS),
     ("mapping", mapping::labels::TESTS),
+    ("mapping", mapping::privileged::TESTS),
     ("mapping", mapping::rights::TESTS),
     ("oauth", oauth::TESTS),
     ("other_libraries", other_libraries::TESTS),
@@ -147,17 +148,11 @@ fn applies(module: &str, test: &str) -> bool {
         "alternate_hba_file" => is_alternate_hba_file,
         // A server of that version, beside the one under test.
         "without_pam" => !is_alternate_hba_file && is_of_version(|major| major == 15),
-        "mapping" if is_in(mapping::guard::TESTS, test) => is_of_version(|major| major == 15),
         _ if test == "mapping::every_admin_administers_who_is_none" => {
             is_of_version(|major| major >= 16)
         }
         _ => !is_alternate_hba_file || !OF_PAM.contains(&test),
     }
-}
-
-fn is_in(tests: &[Test], test: &str) -> bool {
-    let own_name = test.rsplit("::").next();
-    tests.iter().any(|(name, _)| own_name == Some(name))
 }
 
 /// What the server under test lacks for a test, which is then skipped.

@@ -4,6 +4,7 @@ pub mod admins;
 pub mod functions;
 pub mod guard;
 pub mod labels;
+pub mod privileged;
 pub mod rights;
 
 use pg_test::Result;

@@ -48,12 +48,15 @@ pub fn dump(rig: &Rig) -> Result<()> {
         if has_directory {
             continue;
         }
-        // Without the first line of a dump it counts as a user's statement, and is refused. A dump that is
+        // Without the first lines of a dump it counts as a user's statement, and is refused. A dump that is
         // replayed in part lets nobody in.
         let bare = "CREATE ROLE \"mallory@contoso.com\" LOGIN;
                     SECURITY LABEL FOR pgaadauth ON ROLE \"mallory@contoso.com\" IS 'aadauth'";
         fails(&server, bare, &["55000"])?;
-        server.sql(&format!("SET default_transaction_read_only = off; {bare}"))?;
+        server.sql(&format!(
+            "SET default_transaction_read_only = off; SET client_encoding = 'UTF8';
+             SET standard_conforming_strings = on; {bare}"
+        ))?;
         let token = rig.user("mallory@contoso.com").text()?;
         rig.refused(&server, "mallory@contoso.com", &token, "label-conflict")?;
     }

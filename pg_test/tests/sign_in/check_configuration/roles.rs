@@ -60,6 +60,22 @@ const MISTAKES: &[BySql] = &[
         says: &["role \"azure_pg_admin\"", "does not exist"],
     },
     BySql {
+        plant: "CREATE ROLE app; CREATE ROLE friend; GRANT app TO friend; GRANT pg_execute_server_program TO app",
+        undo: "DROP ROLE app, friend",
+        code: "role-reaches-privileges",
+        says: &[
+            "role \"friend\"",
+            "Role \"friend\" is a member of \"app\". It is a member of role \"pg_execute_server_program\".",
+            "REVOKE app FROM friend",
+        ],
+    },
+    BySql {
+        plant: "CREATE ROLE friend; GRANT azure_pg_admin TO friend",
+        undo: "DROP ROLE friend",
+        code: "role-reaches-privileges",
+        says: &["role \"friend\"", "REVOKE azure_pg_admin FROM friend"],
+    },
+    BySql {
         plant: "UPDATE pg_extension SET extversion = '0.0' WHERE extname = 'aadauth'",
         undo: "UPDATE pg_extension SET extversion = '1.0' WHERE extname = 'aadauth'",
         code: "extension-version",
@@ -91,9 +107,11 @@ pub fn unadministered(rig: &Rig) -> Result<()> {
     if is_broad {
         return expect_silence(&server, "where CREATEROLE administers all");
     }
+    // As it was on 15.
+    server.sql("REVOKE \"Some body\" FROM azure_pg_admin")?;
     expect(
         &server,
-        "a role that was mapped by its label",
+        "a role that was mapped on 15",
         &[(
             "role-without-administrator",
             &[

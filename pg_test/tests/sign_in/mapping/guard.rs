@@ -1,7 +1,8 @@
-//! What CREATEROLE may not do to privileged roles and Entra admins. On PostgreSQL 15 only: since 16 PostgreSQL asks for
-//! ADMIN OPTION by itself.
+//! What role managers may not do to privileged roles and Entra admins. On PostgreSQL 15 CREATEROLE makes a role manager;
+//! since 16 PostgreSQL also asks for ADMIN OPTION.
 
 use pg_test::Result;
+use pg_test::place::major;
 
 use super::{ALICE, DENIED, Session, public, start};
 use crate::Test;
@@ -160,6 +161,12 @@ fn everything_else(rig: &Rig) -> Result<()> {
     let (_server, mut superuser) = start(rig, "else")?;
     make_roles(&mut superuser)?;
     superuser.run("CREATE ROLE guest IN ROLE rls")?;
+    if major()? != "15" {
+        superuser.run(
+            "GRANT ordinary, friend, rls, pg_monitor, pg_execute_server_program TO clerk
+             WITH ADMIN TRUE, INHERIT FALSE, SET FALSE",
+        )?;
+    }
     superuser.as_session_of("clerk", |clerk| {
         for sql in [
             "GRANT ordinary TO friend",

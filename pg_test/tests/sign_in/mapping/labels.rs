@@ -123,15 +123,28 @@ fn bare(rig: &Rig) -> Result<()> {
     superuser.expect_labels("r", "aadauth,mfa", &internal_text)
 }
 
-/// Scripts of pg_dumpall begin with that setting.
+/// Scripts of pg_dumpall begin with these settings.
 fn bare_in_a_dump(rig: &Rig) -> Result<()> {
     let (_server, mut superuser) = start(rig, "bare-dump")?;
-    superuser.run("CREATE ROLE r; SET default_transaction_read_only = off")?;
+    superuser.run("CREATE ROLE r")?;
+    for setting in [
+        "SET SESSION CHARACTERISTICS AS TRANSACTION READ WRITE",
+        "SET client_encoding = 'UTF8'",
+        "SET standard_conforming_strings = on",
+    ] {
+        superuser.refused(&public("r", "aadauth,admin,mfa"), "55000")?;
+        superuser.run(setting)?;
+    }
     superuser.run(&public("r", "aadauth,admin,mfa"))?;
     superuser.expect_labels("r", "aadauth,admin,mfa", "-")?;
     let internal_text = format!("type=user,oid={ALICE},tenant_id={BOB},admin");
     superuser.run(&internal("r", &internal_text))?;
     superuser.expect_labels("r", "aadauth,admin,mfa", &internal_text)?;
+    // A dump has the attributes and memberships itself.
+    superuser.expect(
+        "SELECT rolcreaterole FROM pg_roles WHERE rolname = 'r'",
+        "f",
+    )?;
     superuser.run("RESET default_transaction_read_only; CREATE ROLE s")?;
     superuser
         .refused(&public("s", "aadauth"), "55000")

@@ -233,6 +233,8 @@ fn without_label(rig: &Rig) -> Result<()> {
     let label = format!("aadauth,oid={ROOT_ADMIN},type=user");
     for no_more in [public("root_admin", &label), no_public("root_admin")] {
         superuser.run(&no_more)?;
+        // Which the role lost with the label.
+        superuser.run("ALTER ROLE root_admin CREATEROLE")?;
         all_denied(&mut admin)?;
     }
     // Labels that disagree are no admin's either.

@@ -1,0 +1,399 @@
+//! Roles that become privileged after they were mapped or granted, and what a label gives and takes.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+
+use pg_test::Result;
+use pg_test::place::major;
+use pg_test::server::Server;
+use pg_test::wait::until;
+
+use super::{
+    ALICE, BOB, DENIED, Session, TENANT, create, internal, literal, no_public, public, signed_in,
+    start, update,
+};
+use crate::Test;
+use crate::rig::{Rig, ensure};
+
+pub const TESTS: &[Test] = &[
+    ("an_admin_takes_no_role_that_became_privileged", taken_later),
+    ("what_was_granted_before_is_revoked", granted_before),
+    ("members_of_a_new_member_are_looked_at_too", indirect),
+    ("what_a_superuser_granted_stays", superusers_grants),
+    ("an_admin_is_nobody_elses", members_of_an_admin),
+    ("labels_appoint_and_dismiss", appointed_by_label),
+    ("no_admin_gives_azure_pg_admin", azure_pg_admin),
+    ("names_of_our_roles_are_reserved", reserved_names),
+    (
+        "create_extension_keeps_no_untrusted_members",
+        existing_members,
+    ),
+    ("members_of_a_group_leave_its_role_alone", shared_role),
+    ("a_swap_of_names_hits_no_other_role", swapped_names),
+    ("a_held_lock_is_named", held_lock),
+];
+
+/// What makes a role privileged.
+const PRIVILEGES: [&str; 8] = [
+    "GRANT pg_execute_server_program TO app",
+    "GRANT pg_write_server_files TO app",
+    "GRANT pg_read_all_data TO app",
+    "GRANT aadauth_auditor TO app",
+    "ALTER ROLE app BYPASSRLS",
+    "GRANT SET ON PARAMETER log_statement TO app",
+    "GRANT ALTER SYSTEM ON PARAMETER work_mem TO app",
+    "GRANT EXECUTE ON FUNCTION pg_read_file(text) TO app",
+];
+
+/// How a role gives another to itself, so that it can use it.
+fn take(role: &str) -> Result<String> {
+    let options = if is_15()? {
+        ""
+    } else {
+        " WITH INHERIT TRUE, SET TRUE"
+    };
+    Ok(format!("GRANT {role} TO CURRENT_USER{options}"))
+}
+
+fn is_15() -> Result<bool> {
+    Ok(major()? == "15")
+}
+
+/// The members of a role, in the order of their names.
+fn expect_members(session: &mut Session, role: &str, expected: &str) -> Result<()> {
+    let query = format!(
+        "SELECT coalesce(string_agg(DISTINCT member::regrole::text, ' ' ORDER BY member::regrole::text), '')
+         FROM pg_auth_members WHERE roleid = '{role}'::regrole"
+    );
+    session.expect(&query, expected)
+}
+
+fn taken_later(rig: &Rig) -> Result<()> {
+    let (server, mut superuser) = start(rig, "taken-later")?;
+    superuser.make_admin()?;
+    let mut admin = signed_in(rig, &server)?;
+    for privilege in PRIVILEGES {
+        superuser.run(&create("app", ALICE, "service", false, false))?;
+        superuser.run(privilege)?;
+        for statement in [
+            take("app")?,
+            "GRANT app TO other".to_owned(),
+            "ALTER ROLE app PASSWORD 'x'".to_owned(),
+            "ALTER ROLE app SET search_path = mine".to_owned(),
+            "ALTER ROLE app RENAME TO mine".to_owned(),
+            "CREATE ROLE other IN ROLE app".to_owned(),
+            public("app", &format!("aadauth,oid={BOB},type=user")),
+            update("app", BOB, "user", false, false),
+        ] {
+            admin.refused(&statement, DENIED)?;
+        }
+        expect_members(&mut superuser, "app", "")?;
+        superuser.run("DROP OWNED BY app; DROP ROLE app")?;
+    }
+    Ok(())
+}
+
+fn granted_before(rig: &Rig) -> Result<()> {
+    let (server, mut superuser) = start(rig, "granted-before")?;
+    superuser.run("CREATE ROLE friend")?;
+    superuser.make_admin()?;
+    let mut admin = signed_in(rig, &server)?;
+    for privilege in PRIVILEGES {
+        // A role of the admin's own.
+        admin.run("CREATE ROLE app")?;
+        admin.run(&take("app")?)?;
+        admin.run("GRANT app TO friend WITH ADMIN OPTION")?;
+        superuser.run(privilege)?;
+        expect_members(&mut superuser, "app", "")?;
+        admin.refused("SET ROLE app", DENIED)?;
+        superuser.run("DROP OWNED BY app; DROP ROLE app")?;
+    }
+    expect_logged(
+        &server,
+        "revoked the membership of role \"friend\" in role \"app\"",
+    )
+}
+
+fn expect_logged(server: &Server, text: &str) -> Result<()> {
+    let log = server.log()?;
+    ensure(log.contains(text), || format!("without {text}: {log}"))
+}
+
+fn indirect(rig: &Rig) -> Result<()> {
+    let (server, mut superuser) = start(rig, "indirect")?;
+    superuser
+        .run("CREATE ROLE app; CREATE ROLE worker; GRANT app TO worker; CREATE ROLE friend")?;
+    superuser.make_admin()?;
+    if !is_15()? {
+        superuser.run("GRANT worker TO root_admin WITH ADMIN TRUE, INHERIT FALSE, SET FALSE")?;
+    }
+    let mut admin = signed_in(rig, &server)?;
+    admin.run("GRANT worker TO friend")?;
+    superuser.run("GRANT pg_read_all_data TO app")?;
+    expect_members(&mut superuser, "app", "worker")?;
+    expect_members(&mut superuser, "worker", "")?;
+    admin.refused("GRANT worker TO friend", DENIED).map(drop)
+}
+
+fn superusers_grants(rig: &Rig) -> Result<()> {
+    let (_server, mut superuser) = start(rig, "superusers-grants")?;
+    superuser.run(
+        "CREATE ROLE app; CREATE ROLE friend LOGIN; CREATE ROLE keeper LOGIN CREATEROLE;
+         GRANT app TO friend; GRANT app TO keeper WITH ADMIN OPTION;
+         GRANT pg_read_all_data TO app",
+    )?;
+    expect_members(&mut superuser, "app", "friend keeper")?;
+    // Whom a superuser has given the role WITH ADMIN OPTION may go on giving it, where PostgreSQL knows who has.
+    superuser.run("CREATE ROLE another")?;
+    superuser.as_session_of("keeper", |keeper| {
+        if is_15()? {
+            keeper.refused("GRANT app TO another", DENIED).map(drop)
+        } else {
+            keeper.run("GRANT app TO another")
+        }
+    })?;
+    // Nothing is revoked when it becomes more privileged.
+    superuser.run("GRANT pg_write_all_data TO app")?;
+    let expected = if is_15()? {
+        "friend keeper"
+    } else {
+        "another friend keeper"
+    };
+    expect_members(&mut superuser, "app", expected)
+}
+
+fn members_of_an_admin(rig: &Rig) -> Result<()> {
+    let (server, mut superuser) = start(rig, "members-of-an-admin")?;
+    superuser.run("CREATE ROLE friend LOGIN PASSWORD 'x'; CREATE ROLE keeper")?;
+    superuser.make_admin()?;
+    let mut admin = signed_in(rig, &server)?;
+    admin.run("CREATE ROLE team; GRANT team TO friend WITH ADMIN OPTION")?;
+    superuser.run("GRANT team TO keeper")?;
+    superuser.run(&update("team", ALICE, "group", true, false))?;
+    expect_members(&mut superuser, "team", "keeper")?;
+    admin.refused("GRANT team TO friend", DENIED).map(drop)
+}
+
+const ADMIN: &str = "t t t";
+const NONE: &str = "f f f";
+
+/// Expects CREATEROLE, CREATEDB, and membership in `azure_pg_admin` WITH ADMIN OPTION.
+fn expect_powers(session: &mut Session, role: &str, expected: &str) -> Result<()> {
+    let query = format!(
+        "SELECT concat_ws(' ', rolcreaterole, rolcreatedb, EXISTS (SELECT FROM pg_auth_members
+             WHERE roleid = 'azure_pg_admin'::regrole AND member = r.oid AND admin_option))
+         FROM pg_roles AS r WHERE rolname = {}",
+        literal(role)
+    );
+    session.expect(&query, expected)
+}
+
+fn appointed_by_label(rig: &Rig) -> Result<()> {
+    let (server, mut superuser) = start(rig, "appointed")?;
+    superuser.make_admin()?;
+    superuser.run("CREATE ROLE r LOGIN")?;
+    let public_admin = public("r", &format!("aadauth,oid={ALICE},type=user,admin"));
+    let internal_admin = internal(
+        "r",
+        &format!("type=user,oid={ALICE},tenant_id={TENANT},admin"),
+    );
+    let public_user = public("r", &format!("aadauth,oid={ALICE},type=user"));
+    let internal_user = internal("r", &format!("type=user,oid={ALICE},tenant_id={TENANT}"));
+    for (appoint, dismiss) in [
+        (&public_admin, &public_user),
+        (&internal_admin, &internal_user),
+        (&public_admin, &no_public("r")),
+        (
+            &update("r", ALICE, "user", true, false),
+            &update("r", ALICE, "user", false, false),
+        ),
+    ] {
+        superuser.run(appoint)?;
+        expect_powers(&mut superuser, "r", ADMIN)?;
+        superuser.run(dismiss)?;
+        expect_powers(&mut superuser, "r", NONE)?;
+    }
+    // What all admins administer is theirs no longer when it is not mapped any more.
+    if !is_15()? {
+        superuser.run(&public_user)?;
+        expect_members(&mut superuser, "r", "azure_pg_admin")?;
+    }
+    superuser.run(&no_public("r"))?;
+    expect_members(&mut superuser, "r", "")?;
+    // An admin appoints as well, by either way.
+    let mut admin = signed_in(rig, &server)?;
+    admin.run("CREATE ROLE second LOGIN")?;
+    admin.run(&public(
+        "second",
+        &format!("aadauth,oid={BOB},type=user,admin"),
+    ))?;
+    expect_powers(&mut superuser, "second", ADMIN)?;
+    admin.run("CREATE ROLE third LOGIN")?;
+    admin.run(&update("third", ALICE, "user", false, false))?;
+    admin.run(&update("third", ALICE, "user", true, false))?;
+    expect_powers(&mut superuser, "third", ADMIN)
+}
+
+fn azure_pg_admin(rig: &Rig) -> Result<()> {
+    let (server, mut superuser) = start(rig, "azure-pg-admin")?;
+    superuser.make_admin()?;
+    superuser.run("CREATE ROLE local LOGIN PASSWORD 'x'")?;
+    let mut admin = signed_in(rig, &server)?;
+    admin.refused("GRANT azure_pg_admin TO local", DENIED)?;
+    admin.refused("CREATE ROLE another IN ROLE azure_pg_admin", DENIED)?;
+    admin
+        .refused("ALTER GROUP azure_pg_admin ADD USER local", DENIED)
+        .map(drop)
+}
+
+fn reserved_names(rig: &Rig) -> Result<()> {
+    let (_server, mut superuser) = start_without_audit(rig, "reserved")?;
+    superuser.run(
+        "CREATE ROLE clerk CREATEROLE; DROP EXTENSION aadauth CASCADE; DROP ROLE aadauth_auditor",
+    )?;
+    superuser.as_session_of("clerk", |clerk| {
+        clerk.run("CREATE ROLE mine")?;
+        for statement in [
+            "CREATE ROLE aadauth_auditor ROLE clerk",
+            "ALTER ROLE mine RENAME TO aadauth_auditor",
+        ] {
+            let failure = clerk.refused(statement, "42939")?;
+            failure.expect_in_message("reserved")?;
+        }
+        Ok(())
+    })
+}
+
+/// [`start`], with no worker in the database whose extension is dropped.
+fn start_without_audit(rig: &Rig, name: &str) -> Result<(Server, Session)> {
+    let server = rig.start_plan(rig.plan(name)?.set("aadauth.database", "template1"))?;
+    let mut superuser = Session(server.superuser()?);
+    superuser.run("CREATE EXTENSION aadauth")?;
+    Ok((server, superuser))
+}
+
+fn existing_members(rig: &Rig) -> Result<()> {
+    let (server, mut superuser) = start_without_audit(rig, "existing")?;
+    superuser.run(&create("boss", ALICE, "user", true, false))?;
+    superuser.run(
+        "CREATE ROLE clerk CREATEROLE; CREATE ROLE friend; CREATE ROLE auditor; CREATE ROLE su SUPERUSER;
+         DROP EXTENSION aadauth CASCADE; DROP ROLE aadauth_auditor;
+         REVOKE azure_pg_admin FROM boss; CREATE ROLE aadauth_auditor;
+         GRANT aadauth_auditor TO friend, auditor, su, boss",
+    )?;
+    // As before the library was there, which would refuse it.
+    superuser.run("SET allow_system_table_mods = on")?;
+    superuser.run(
+        "UPDATE pg_auth_members SET grantor = 'clerk'::regrole WHERE member = 'friend'::regrole",
+    )?;
+    superuser.run("CREATE EXTENSION aadauth")?;
+    expect_members(&mut superuser, "aadauth_auditor", "auditor boss su")?;
+    expect_members(&mut superuser, "azure_pg_admin", "boss")?;
+    expect_logged(
+        &server,
+        "role \"aadauth_auditor\" exists and keeps its member \"auditor\"",
+    )?;
+    expect_logged(
+        &server,
+        "revoked the membership of role \"friend\" in role \"aadauth_auditor\"",
+    )
+}
+
+fn shared_role(rig: &Rig) -> Result<()> {
+    let (server, mut superuser) = start(rig, "shared")?;
+    superuser.run(&create("analysts", ALICE, "group", false, false))?;
+    superuser.run(&create("alone", BOB, "user", false, false))?;
+    superuser.as_session_of("analysts", |member| {
+        for statement in [
+            "ALTER ROLE analysts SET search_path = mine, pg_catalog, public",
+            "ALTER ROLE CURRENT_USER IN DATABASE postgres SET search_path = mine",
+            "ALTER USER analysts RESET ALL",
+            "ALTER ROLE analysts PASSWORD 'x'",
+            "ALTER ROLE SESSION_USER VALID UNTIL 'now'",
+        ] {
+            let failure = member.refused(statement, DENIED)?;
+            failure.expect_in_message("\"analysts\"")?;
+        }
+        member.run("SET search_path = public")
+    })?;
+    superuser.as_session_of("alone", |user| {
+        user.run("ALTER ROLE alone SET search_path = public")
+    })?;
+    superuser.make_admin()?;
+    let mut admin = signed_in(rig, &server)?;
+    admin.run("ALTER ROLE analysts SET work_mem = '8MB'")
+}
+
+/// A role manager who swaps the names of two roles while a superuser appoints one of them.
+fn swapped_names(rig: &Rig) -> Result<()> {
+    const ROUNDS: usize = 200;
+    let (server, mut superuser) = start(rig, "swapped")?;
+    superuser.run("CREATE ROLE x; CREATE ROLE y; CREATE ROLE clerk CREATEROLE")?;
+    if !is_15()? {
+        superuser.run("GRANT x, y TO clerk WITH ADMIN OPTION")?;
+    }
+    let (stop, swaps) = (AtomicBool::new(false), AtomicUsize::new(0));
+    thread::scope(|scope| {
+        let swapper = scope.spawn(|| -> Result<()> {
+            let mut clerk = Session(server.superuser()?);
+            clerk.run("SET SESSION AUTHORIZATION clerk")?;
+            let swap =
+                "ALTER ROLE x RENAME TO z; ALTER ROLE y RENAME TO x; ALTER ROLE z RENAME TO y";
+            while !stop.load(Ordering::Relaxed) {
+                // Refused on 15 while the role is an admin.
+                let swapped = clerk.0.execute(swap)?.is_ok();
+                swaps.fetch_add(usize::from(swapped), Ordering::Relaxed);
+            }
+            Ok(())
+        });
+        let outcome = (0..ROUNDS).try_for_each(|_| {
+            let before = swaps.load(Ordering::Relaxed);
+            appoint_and_dismiss(&mut superuser)?;
+            until("the names are swapped again", || {
+                Ok((swaps.load(Ordering::Relaxed) > before).then_some(()))
+            })
+        });
+        stop.store(true, Ordering::Relaxed);
+        swapper.join().map_err(|_| "the other session panicked")??;
+        outcome
+    })
+}
+
+/// Whichever role has the name `x` now; a role's label and its rights always agree.
+fn appoint_and_dismiss(superuser: &mut Session) -> Result<()> {
+    // The role that had the name x when the first was called may be y now; the others fail, as the principal is taken.
+    for (role, admin) in [("x", true), ("x", false), ("y", false)] {
+        let _ = superuser
+            .0
+            .execute(&update(role, ALICE, "user", admin, false))?;
+        superuser.expect(
+            "SELECT count(*) FROM pg_roles AS r WHERE rolname IN ('x', 'y', 'z') AND (
+                 rolcreaterole <> coalesce((SELECT label LIKE '%,admin' FROM pg_shseclabel
+                     WHERE objoid = r.oid AND provider = 'pgaadauth-int'), false)
+                 OR rolcreaterole <> EXISTS (SELECT FROM pg_auth_members
+                     WHERE member = r.oid AND roleid = 'azure_pg_admin'::regrole))",
+            "0",
+        )?;
+    }
+    Ok(())
+}
+
+fn held_lock(rig: &Rig) -> Result<()> {
+    let server = rig.server("mapping-held-lock", |plan| {
+        plan.set("max_prepared_transactions", "1")
+    })?;
+    let mut superuser = Session(server.superuser()?);
+    superuser.run("CREATE ROLE r; CREATE ROLE s")?;
+    let mut holder = Session(server.superuser()?);
+    let pid = holder.0.query("SELECT pg_backend_pid()")?.concat();
+    holder.run("BEGIN")?;
+    holder.run(&public("r", &format!("aadauth,oid={ALICE},type=user")))?;
+    let change = public("s", &format!("aadauth,oid={BOB},type=user"));
+    let failure = superuser.refused(&change, "55P03")?;
+    failure.expect_in_hint(&format!("pg_terminate_backend({pid})"))?;
+    holder.run("PREPARE TRANSACTION 'it''s prepared'")?;
+    let failure = superuser.refused(&change, "55P03")?;
+    failure.expect_in_hint("ROLLBACK PREPARED 'it''s prepared'")?;
+    holder.run("ROLLBACK PREPARED 'it''s prepared'")?;
+    superuser.run(&change)
+}
