@@ -136,7 +136,7 @@ impl Synced<'_> {
         self.server.sql(&format!(
             "SELECT string_agg(m.rolname, ',' ORDER BY m.rolname COLLATE \"C\") FROM pg_auth_members am
              JOIN pg_roles m ON m.oid = am.member JOIN pg_roles g ON g.oid = am.roleid
-             WHERE g.rolname = '{role}'"
+             WHERE g.rolname = '{role}' AND m.rolname <> 'azure_pg_admin'"
         ))
     }
 

@@ -187,7 +187,7 @@ pub fn worker(synced: &Synced<'_>) -> Result<u32> {
 fn killed(rig: &Rig) -> Result<()> {
     const MEMBERS: u32 = 3000;
     const COUNT: &str = "SELECT count(*), count(DISTINCT objectid),
-            (SELECT count(*) FROM pg_auth_members WHERE roleid = 'crowd'::regrole)
+            (SELECT count(*) FROM pg_auth_members WHERE roleid = 'crowd'::regrole AND member <> 'azure_pg_admin'::regrole)
         FROM pgaadauth_list_principals(false) WHERE principaltype = 'user'";
     let synced = Synced::start(rig, "sync-killed", &crowd(MEMBERS))?;
     synced.map(&[CROWD])?;

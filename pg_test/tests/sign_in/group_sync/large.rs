@@ -71,7 +71,7 @@ fn large(rig: &Rig) -> Result<()> {
     )?;
     let roles = synced.server.sql(
         "SELECT count(*), count(DISTINCT objectid),
-             (SELECT count(*) FROM pg_auth_members WHERE roleid = 'everyone'::regrole)
+             (SELECT count(*) FROM pg_auth_members WHERE roleid = 'everyone'::regrole AND member <> 'azure_pg_admin'::regrole)
          FROM pgaadauth_list_principals(false) WHERE principaltype = 'user'",
     )?;
     ensure(roles == format!("{size}|{size}|{size}"), || roles)?;

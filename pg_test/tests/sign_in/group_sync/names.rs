@@ -134,7 +134,7 @@ fn hostile(rig: &Rig) -> Result<()> {
         "SELECT count(*), bool_or(rolsuper OR rolcreaterole OR rolcreatedb OR rolreplication OR rolbypassrls),
              bool_and(rolcanlogin), count(DISTINCT (SELECT string_agg(roleid::regrole::text, ',')
                  FROM pg_auth_members WHERE member = r.oid))
-         FROM pg_roles r WHERE EXISTS (
+         FROM pg_roles r WHERE rolname <> 'azure_pg_admin' AND EXISTS (
              SELECT FROM pg_auth_members WHERE member = r.oid AND roleid = 'named'::regrole)",
     )?;
     ensure(attributes == format!("{}|f|t|1", created.len()), || {

@@ -117,8 +117,7 @@ fn role_dropped(rig: &Rig) -> Result<()> {
     synced.sync_and_expect(&[(ALICE, "created")])
 }
 
-/// Between the moment when a role's name is read and the GRANT that names it, the role gets another name,
-/// and the name another role.
+/// While the worker grants, the role gets another name, and the name another role.
 fn role_renamed(rig: &Rig) -> Result<()> {
     let synced = start(rig, "sync-role-renamed")?;
     synced.map(&[DBA])?;
@@ -132,9 +131,13 @@ fn role_renamed(rig: &Rig) -> Result<()> {
         end(&mut other, "ROLLBACK")
     })?;
     synced.expect_members("dba", &["ally_once", CAROL].join(","))?;
+    // A role that the worker has looked at already is renamed when its transaction ends.
     let short: Vec<_> = rows.iter().map(Row::short).collect();
     ensure(
-        short == [("ally_once", "granted"), (CAROL, "created")],
+        matches!(
+            short[..],
+            [("ally" | "ally_once", "granted"), (CAROL, "created")]
+        ),
         || format!("{rows:?}"),
     )?;
     // The same when it is taken away, while the worker waits for carol's role.
@@ -150,7 +153,10 @@ fn role_renamed(rig: &Rig) -> Result<()> {
     })?;
     let short: Vec<_> = rows.iter().map(Row::short).collect();
     ensure(
-        short == [("ally_twice", "revoked"), (CAROL, "revoked")],
+        matches!(
+            short[..],
+            [("ally_once" | "ally_twice", "revoked"), (CAROL, "revoked")]
+        ),
         || format!("{rows:?}"),
     )?;
     synced.expect_members("dba", "ally_once")
