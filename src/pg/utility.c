@@ -31,6 +31,7 @@ static void check_drop(DropStmt *statement);
 static bool is_about_roles(Node *statement);
 static void check_name(void (*check) (Oid role), const char *name);
 static void check_spec(void (*check) (Oid role), RoleSpec *spec);
+static Oid	role_of(RoleSpec *spec);
 static List *members_option(List *options);
 static List *ordinary(List *specs);
 static bool grants_privileged(GrantRoleStmt *statement);
@@ -221,12 +222,17 @@ check_name(void (*check) (Oid role), const char *name)
 static void
 check_spec(void (*check) (Oid role), RoleSpec *spec)
 {
-	Oid			role = InvalidOid;
+	Oid			role = role_of(spec);
 
-	if (spec->roletype != ROLESPEC_PUBLIC)
-		role = get_rolespec_oid(spec, true);
 	if (OidIsValid(role))
 		check(role);
+}
+
+/* InvalidOid for PUBLIC, and for a role that does not exist. */
+static Oid
+role_of(RoleSpec *spec)
+{
+	return spec->roletype == ROLESPEC_PUBLIC ? InvalidOid : get_rolespec_oid(spec, true);
 }
 
 /* The roles that ROLE, ADMIN, USER or ADD USER names, in a statement that creates or alters one. */
@@ -256,11 +262,8 @@ ordinary(List *specs)
 
 	foreach(cell, specs)
 	{
-		RoleSpec   *spec = lfirst_node(RoleSpec, cell);
-		Oid			role = InvalidOid;
+		Oid			role = role_of(lfirst_node(RoleSpec, cell));
 
-		if (spec->roletype != ROLESPEC_PUBLIC)
-			role = get_rolespec_oid(spec, true);
 		if (OidIsValid(role) && guards.may_become_privileged(role))
 			roles = lappend_oid(roles, role);
 	}

@@ -78,6 +78,12 @@ pub fn changed(role: pg_sys::Oid) {
 
 /// The name of a role that the current user must not give away or change, and why.
 fn protected(role: pg_sys::Oid) -> Option<(String, Privilege)> {
+    // What PostgreSQL refuses itself, it refuses in its own words (user.c).
+    let is_refused = privileges::is_superuser(role)
+        || !privileges::is_admin_of(privileges::current_user(), role);
+    if !CREATEROLE_IS_BROAD && is_refused {
+        return None;
+    }
     let reason = admin::privilege(role)?;
     // Every admin has azure_pg_admin WITH ADMIN OPTION, but only an appointment makes an admin.
     let is_own = reason != Privilege::Admins && has_from_superuser(role);

@@ -44,8 +44,21 @@ fn make_roles(session: &mut Session) -> Result<()> {
         "CREATE ROLE clerk CREATEROLE CREATEDB LOGIN; CREATE ROLE friend; CREATE ROLE ordinary;
          CREATE ROLE middle IN ROLE pg_execute_server_program;
          CREATE ROLE runner NOINHERIT IN ROLE middle; CREATE ROLE rls BYPASSRLS;
-         CREATE ROLE su SUPERUSER; CREATE ROLE below IN ROLE su",
-    )
+         CREATE ROLE su SUPERUSER; CREATE ROLE below IN ROLE su; CREATE ROLE guest IN ROLE rls",
+    )?;
+    let made = "ordinary, friend, middle, runner, rls, below, pg_monitor";
+    let roles = format!("{made}, {}", PROTECTED.join(", "));
+    may_administer(session, &roles, "clerk")
+}
+
+/// Since 16 PostgreSQL asks a role manager for ADMIN OPTION, as the creator of a role has it.
+fn may_administer(session: &mut Session, roles: &str, manager: &str) -> Result<()> {
+    if major()? == "15" {
+        return Ok(());
+    }
+    session.run(&format!(
+        "GRANT {roles} TO {manager} WITH ADMIN TRUE, INHERIT FALSE, SET FALSE"
+    ))
 }
 
 /// Expects the guard's refusal.
@@ -140,6 +153,7 @@ fn entra_admins_stay(rig: &Rig) -> Result<()> {
         "chief",
         &format!("aadauth,oid={ALICE},type=user,admin"),
     ))?;
+    may_administer(&mut superuser, "chief", "clerk")?;
     superuser.as_session_of("clerk", |clerk| {
         for sql in [
             "GRANT chief TO clerk",
@@ -160,13 +174,6 @@ fn entra_admins_stay(rig: &Rig) -> Result<()> {
 fn everything_else(rig: &Rig) -> Result<()> {
     let (_server, mut superuser) = start(rig, "else")?;
     make_roles(&mut superuser)?;
-    superuser.run("CREATE ROLE guest IN ROLE rls")?;
-    if major()? != "15" {
-        superuser.run(
-            "GRANT ordinary, friend, rls, pg_monitor, pg_execute_server_program TO clerk
-             WITH ADMIN TRUE, INHERIT FALSE, SET FALSE",
-        )?;
-    }
     superuser.as_session_of("clerk", |clerk| {
         for sql in [
             "GRANT ordinary TO friend",
@@ -197,6 +204,7 @@ fn everything_else(rig: &Rig) -> Result<()> {
 fn looks_after_itself(rig: &Rig) -> Result<()> {
     let (_server, mut superuser) = start(rig, "itself")?;
     superuser.run("CREATE ROLE runner LOGIN CREATEROLE IN ROLE pg_execute_server_program")?;
+    may_administer(&mut superuser, "pg_execute_server_program", "runner")?;
     superuser.as_session_of("runner", |runner| {
         runner.run("ALTER ROLE runner PASSWORD 'x'")?;
         runner.run("ALTER ROLE CURRENT_USER SET work_mem = '8MB'")?;

@@ -70,6 +70,7 @@ fn expect_members(session: &mut Session, role: &str, expected: &str) -> Result<(
 
 fn taken_later(rig: &Rig) -> Result<()> {
     let (server, mut superuser) = start(rig, "taken-later")?;
+    superuser.run("CREATE ROLE other")?;
     superuser.make_admin()?;
     let mut admin = signed_in(rig, &server)?;
     for privilege in PRIVILEGES {
@@ -81,7 +82,7 @@ fn taken_later(rig: &Rig) -> Result<()> {
             "ALTER ROLE app PASSWORD 'x'".to_owned(),
             "ALTER ROLE app SET search_path = mine".to_owned(),
             "ALTER ROLE app RENAME TO mine".to_owned(),
-            "CREATE ROLE other IN ROLE app".to_owned(),
+            "CREATE ROLE another IN ROLE app".to_owned(),
             public("app", &format!("aadauth,oid={BOB},type=user")),
             update("app", BOB, "user", false, false),
         ] {
