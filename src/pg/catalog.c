@@ -153,27 +153,34 @@ aad_roles_behind(Oid role, int *count)
 }
 
 /*
- * Whether the role has by itself more than privileges on databases and their
- * objects.
+ * What the role has by itself beyond privileges on databases and their
+ * objects; zero for most.
  */
-bool
-aad_is_privileged(Oid role)
+int
+aad_own_privileges(Oid role)
 {
 	HeapTuple	tuple = SearchSysCache1(AUTHOID, ObjectIdGetDatum(role));
 	Form_pg_authid form;
-	bool		privileged;
+	int			privileges = 0;
 
 	if (!HeapTupleIsValid(tuple))
-		return false;
+		return 0;
 	form = (Form_pg_authid) GETSTRUCT(tuple);
-	privileged = form->rolsuper || form->rolreplication || form->rolbypassrls ||
+	if (form->rolreplication)
+		privileges |= AAD_REPLICATION;
+	if (form->rolbypassrls)
+		privileges |= AAD_BYPASSRLS;
+	if (form->rolsuper ||
 		role == ROLE_PG_READ_ALL_DATA || role == ROLE_PG_WRITE_ALL_DATA ||
 		role == ROLE_PG_READ_SERVER_FILES || role == ROLE_PG_WRITE_SERVER_FILES ||
 		role == ROLE_PG_EXECUTE_SERVER_PROGRAM ||
 		strcmp(NameStr(form->rolname), "aadauth_auditor") == 0 ||
-		strcmp(NameStr(form->rolname), "azure_pg_admin") == 0;
+		strcmp(NameStr(form->rolname), "azure_pg_admin") == 0)
+		privileges |= AAD_OTHERS;
 	ReleaseSysCache(tuple);
-	return privileged || has_privileged_grant(role);
+	if (has_privileged_grant(role))
+		privileges |= AAD_OTHERS;
+	return privileges;
 }
 
 /*

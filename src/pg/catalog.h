@@ -17,11 +17,16 @@ typedef struct AadLabel
 	char	   *text;
 } AadLabel;
 
+/* What makes a role privileged. */
+#define AAD_REPLICATION 1
+#define AAD_BYPASSRLS 2
+#define AAD_OTHERS 4
+
 extern AadLabel *aad_role_labels(int *count);
 extern bool aad_try_lock_labels(void);
 extern void aad_wait_for_labels(int timeout);
 extern Oid *aad_roles_behind(Oid role, int *count);
-extern bool aad_is_privileged(Oid role);
+extern int	aad_own_privileges(Oid role);
 extern bool aad_reaches_files(const char *function);
 extern void aad_lock_role(Oid role);
 

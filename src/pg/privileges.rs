@@ -16,7 +16,7 @@ pub const BOOTSTRAP_SUPERUSER: pg_sys::Oid = pg_sys::Oid::from_u32(10);
 #[pgrx::pg_guard]
 unsafe extern "C-unwind" {
     fn aad_roles_behind(role: pg_sys::Oid, count: *mut c_int) -> *const pg_sys::Oid;
-    fn aad_is_privileged(role: pg_sys::Oid) -> bool;
+    fn aad_own_privileges(role: pg_sys::Oid) -> c_int;
     fn aad_lock_role(role: pg_sys::Oid);
 }
 
@@ -70,13 +70,27 @@ pub fn roles_behind(role: pg_sys::Oid) -> Vec<pg_sys::Oid> {
     }
 }
 
-/// Whether the role has, by itself, more than privileges on databases and their objects: SUPERUSER, REPLICATION or
+/// What a role has, by itself, beyond privileges on databases and their objects: SUPERUSER, REPLICATION or
 /// BYPASSRLS; it is `pg_read_all_data`, `pg_write_all_data`, `pg_read_server_files`, `pg_write_server_files`,
 /// `pg_execute_server_program`, `aadauth_auditor` or `azure_pg_admin`; a configuration parameter was granted to it, or a
 /// function that reads or writes the server's files.
-pub fn is_privileged(role: pg_sys::Oid) -> bool {
-    // SAFETY: reads shared catalogs, inside the statement's transaction.
-    unsafe { aad_is_privileged(role) }
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OwnPrivileges(c_int);
+
+impl OwnPrivileges {
+    pub const NONE: OwnPrivileges = OwnPrivileges(0);
+    /// `AAD_REPLICATION` and `AAD_BYPASSRLS` of catalog.h.
+    const ATTRIBUTES: c_int = 1 | 2;
+
+    pub fn of(role: pg_sys::Oid) -> OwnPrivileges {
+        // SAFETY: reads shared catalogs, inside the statement's transaction.
+        OwnPrivileges(unsafe { aad_own_privileges(role) })
+    }
+
+    /// Without the attributes that `holder` has as well.
+    pub fn without_attributes_of(self, holder: OwnPrivileges) -> OwnPrivileges {
+        OwnPrivileges(self.0 & !(holder.0 & Self::ATTRIBUTES))
+    }
 }
 
 /// The role of that name.

@@ -5,7 +5,7 @@ use pgrx::pg_sys;
 use super::error::{PrincipalError, Privilege};
 use crate::identity;
 use crate::pg::label::{self, Labels};
-use crate::pg::privileges::{self, BOOTSTRAP_SUPERUSER};
+use crate::pg::privileges::{self, BOOTSTRAP_SUPERUSER, OwnPrivileges};
 
 /// The role that Entra admins are members of, as on Azure. It has no rights of its own.
 pub const AZURE_PG_ADMIN: &str = "azure_pg_admin";
@@ -62,15 +62,21 @@ pub fn check(role: pg_sys::Oid, labels: &Labels, sets: bool) -> Result<(), Princ
 
 /// What makes the role privileged, so that only superusers give it away; `None` for other roles.
 pub fn privilege(role: pg_sys::Oid) -> Option<Privilege> {
+    privilege_beyond(role, OwnPrivileges::NONE)
+}
+
+/// [`privilege`], for a role manager who has these attributes, and may give them since PostgreSQL 16.
+pub fn privilege_beyond(role: pg_sys::Oid, held: OwnPrivileges) -> Option<Privilege> {
+    let is_more = |role| OwnPrivileges::of(role).without_attributes_of(held) != OwnPrivileges::NONE;
     let behind = privileges::roles_behind(role)
         .into_iter()
-        .find(|behind| privileges::is_privileged(*behind) || says_admin(&label::read(*behind)))?;
+        .find(|behind| is_more(*behind) || says_admin(&label::read(*behind)))?;
     let name = privileges::name_of(behind).unwrap_or_else(|| behind.to_string());
     Some(if behind != role {
         Privilege::Through(name)
     } else if name == AZURE_PG_ADMIN {
         Privilege::Admins
-    } else if privileges::is_privileged(role) {
+    } else if is_more(role) {
         Privilege::Own
     } else {
         Privilege::AdminPrincipal
@@ -82,7 +88,7 @@ pub fn is_privileged_besides_label(role: pg_sys::Oid) -> bool {
     let is_admin = |behind| behind != role && says_admin(&label::read(behind));
     privileges::roles_behind(role)
         .into_iter()
-        .any(|behind| privileges::is_privileged(behind) || is_admin(behind))
+        .any(|behind| OwnPrivileges::of(behind) != OwnPrivileges::NONE || is_admin(behind))
 }
 
 /// Whether either label has `admin`, even if the labels are malformed or disagree.

@@ -5,7 +5,8 @@
 //! PostgreSQL 15 CREATEROLE is enough for that, on every role that is not a superuser; since 16 ADMIN OPTION is, which a
 //! role has on all roles that it has created, and Entra admins on all mapped roles, also when these become privileged
 //! later. So without superuser a privileged role is granted, altered, renamed and dropped only by a role to which a
-//! superuser has granted it WITH ADMIN OPTION.
+//! superuser has granted it WITH ADMIN OPTION; and since 16, one whose privileges are REPLICATION and BYPASSRLS also by a
+//! role manager who has these.
 //!
 //! Where a superuser's statement makes a role privileged, memberships in it that no superuser has granted are revoked
 //! ([`withdrawal`]). What a superuser does is not refused.
@@ -22,7 +23,7 @@ use pgrx::pg_sys;
 use super::admin::{self, AADAUTH_AUDITOR, AZURE_PG_ADMIN};
 use super::error::{PrincipalError, Privilege};
 use super::{statement, withdrawal};
-use crate::pg::privileges::{self, CREATEROLE_IS_BROAD};
+use crate::pg::privileges::{self, CREATEROLE_IS_BROAD, OwnPrivileges};
 use crate::pg::{label, server};
 
 /// Called before a role without superuser gives `role` a new member.
@@ -78,13 +79,16 @@ pub fn changed(role: pg_sys::Oid) {
 
 /// The name of a role that the current user must not give away or change, and why.
 fn protected(role: pg_sys::Oid) -> Option<(String, Privilege)> {
-    // What PostgreSQL refuses itself, it refuses in its own words (user.c).
-    let is_refused = privileges::is_superuser(role)
-        || !privileges::is_admin_of(privileges::current_user(), role);
-    if !CREATEROLE_IS_BROAD && is_refused {
-        return None;
+    let user = privileges::current_user();
+    let mut held = OwnPrivileges::NONE;
+    if !CREATEROLE_IS_BROAD {
+        // What PostgreSQL refuses itself, it refuses in its own words (user.c).
+        if privileges::is_superuser(role) || !privileges::is_admin_of(user, role) {
+            return None;
+        }
+        held = OwnPrivileges::of(user);
     }
-    let reason = admin::privilege(role)?;
+    let reason = admin::privilege_beyond(role, held)?;
     // Every admin has azure_pg_admin WITH ADMIN OPTION, but only an appointment makes an admin.
     let is_own = reason != Privilege::Admins && has_from_superuser(role);
     (!is_own).then(|| (name(role), reason))

@@ -20,6 +20,7 @@ pub const TESTS: &[Test] = &[
     ("what_was_granted_before_is_revoked", granted_before),
     ("members_of_a_new_member_are_looked_at_too", indirect),
     ("what_a_superuser_granted_stays", superusers_grants),
+    ("role_managers_give_attributes_that_they_have", attributes),
     ("an_admin_is_nobody_elses", members_of_an_admin),
     ("labels_appoint_and_dismiss", appointed_by_label),
     ("no_admin_gives_azure_pg_admin", azure_pg_admin),
@@ -161,6 +162,35 @@ fn superusers_grants(rig: &Rig) -> Result<()> {
         "another friend keeper"
     };
     expect_members(&mut superuser, "app", expected)
+}
+
+/// As PostgreSQL has it since 16. On 15 it refuses that itself.
+fn attributes(rig: &Rig) -> Result<()> {
+    let (_server, mut superuser) = start(rig, "attributes")?;
+    superuser.run(
+        "CREATE ROLE keeper CREATEROLE BYPASSRLS; CREATE ROLE clerk CREATEROLE; CREATE ROLE app BYPASSRLS;
+         CREATE ROLE walker BYPASSRLS REPLICATION",
+    )?;
+    if is_15()? {
+        return superuser.as_session_of("keeper", |keeper| {
+            keeper
+                .refused("ALTER ROLE app PASSWORD 'x'", DENIED)
+                .map(drop)
+        });
+    }
+    // As the creator of a role has it.
+    superuser
+        .run("GRANT app, walker TO keeper, clerk WITH ADMIN TRUE, INHERIT FALSE, SET FALSE")?;
+    superuser.as_session_of("clerk", |clerk| {
+        let failure = clerk.refused("ALTER ROLE app PASSWORD 'x'", DENIED)?;
+        failure.expect_in_message("must be superuser to alter")
+    })?;
+    superuser.as_session_of("keeper", |keeper| {
+        keeper.run("ALTER ROLE app PASSWORD 'x'; GRANT app TO clerk")?;
+        let failure = keeper.refused("GRANT walker TO clerk", DENIED)?;
+        failure.expect_in_message("must be superuser to grant")?;
+        keeper.run("REVOKE app FROM clerk")
+    })
 }
 
 fn members_of_an_admin(rig: &Rig) -> Result<()> {
