@@ -610,7 +610,8 @@ CREATE TABLE aadauth.revoked_principals (
     reason         text,
     revoked_at     timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
     revoked_by     text NOT NULL,
-    revoked_by_id  uuid
+    revoked_by_id  uuid,
+    by_superuser   boolean NOT NULL DEFAULT true
 );
 
 COMMENT ON TABLE aadauth.revoked_principals IS
@@ -621,6 +622,8 @@ COMMENT ON COLUMN aadauth.revoked_principals.revoked_by IS
     'The principal that called aadauth.revoke, or the local role.';
 COMMENT ON COLUMN aadauth.revoked_principals.revoked_by_id IS
     'The object id of that principal; NULL for a local role.';
+COMMENT ON COLUMN aadauth.revoked_principals.by_superuser IS
+    'Whether only a superuser may restore the principal.';
 
 CREATE VIEW aadauth.revocations AS
 SELECT
@@ -645,10 +648,6 @@ COMMENT ON FUNCTION aadauth.revoke(uuid, timestamptz, text) IS
     'deny sign-ins of a principal, an application, or a group and everyone who signs in through it until that time, and end their sessions';
 COMMENT ON FUNCTION aadauth.restore(uuid) IS
     'allow a revoked principal to sign in again';
-
--- While it waits for a lock, nothing is revoked, so the caller must get an error.
-ALTER FUNCTION aadauth.revoke(uuid, timestamptz, text) SET lock_timeout = '2s';
-ALTER FUNCTION aadauth.restore(uuid) SET lock_timeout = '2s';
 
 REVOKE ALL ON aadauth.revoked_principals, aadauth.revocations FROM PUBLIC;
 -- Those who may revoke must see the revocations.

@@ -3,7 +3,7 @@
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
-use crate::pg::privileges;
+use crate::pg::{privileges, query};
 
 /// Called before the extension is dropped without CASCADE.
 ///
@@ -51,17 +51,13 @@ fn first<T: FromDatum + IntoDatum>(table: &str, query: &str) -> spi::Result<Opti
     let installed = "SELECT 1 FROM pg_catalog.pg_class AS c \
         JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace \
         WHERE n.nspname OPERATOR(pg_catalog.=) 'aadauth' AND c.relname OPERATOR(pg_catalog.=) $1::name";
-    Spi::connect(|client| {
-        if client
-            .select(installed, Some(1), &[table.into()])?
-            .is_empty()
-        {
-            return Ok(None);
-        }
-        let rows = client.select(query, Some(1), &[])?;
-        if rows.is_empty() {
-            return Ok(None);
-        }
-        rows.first().get_one::<T>()
-    })
+    let is_installed = Spi::connect(|client| {
+        let rows = client.select(installed, Some(1), &[table.into()])?;
+        spi::Result::Ok(!rows.is_empty())
+    })?;
+    if is_installed {
+        query::one(query)
+    } else {
+        Ok(None)
+    }
 }

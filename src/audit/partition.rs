@@ -11,7 +11,7 @@ use pgrx::spi::SpiClient;
 use uuid::Uuid;
 
 use crate::pg::uuid::sql_uuid;
-use crate::pg::worker::{self, Failure};
+use crate::pg::worker::{self, Failure, FailureKind};
 
 /// A week from Monday 00:00 UTC to the next, counted from the one that contains the Unix epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -78,7 +78,7 @@ LEFT JOIN pg_catalog.pg_roles AS r ON r.oid = c.relowner";
     if !is(5)? {
         return Err(Failure {
             message: format!("table \"{table}\" is not owned by a superuser"),
-            is_data: false,
+            kind: FailureKind::Other,
         });
     }
     if !exists {

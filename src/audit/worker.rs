@@ -30,7 +30,7 @@ const RETENTION_INTERVAL: Duration = Duration::from_secs(3600);
 const RETENTION_RETRY: Duration = Duration::from_secs(60);
 
 /// The tables that the worker writes.
-const TABLES: [&str; 2] = ["sign_in_audit", "audit_spool"];
+pub const TABLES: [&str; 2] = ["sign_in_audit", "audit_spool"];
 
 /// Runs until SIGTERM, or until another database is configured.
 pub fn run() {

@@ -16,7 +16,7 @@ use super::partition::{self, Week};
 use super::record::{self, Record};
 use super::spool;
 use crate::pg::uuid::uuid_argument;
-use crate::pg::worker::{self, Failure};
+use crate::pg::worker::{self, Failure, FailureKind};
 
 /// What has been done with a part of one spool file.
 #[derive(Clone, Copy, Debug)]
@@ -40,7 +40,7 @@ pub struct Progress {
 /// Nothing has changed; another attempt may succeed.
 pub fn advance(id: Uuid) -> Result<Progress, Failure> {
     match worker::transaction(|| advance_by(id, usize::MAX)) {
-        Err(failure) if failure.is_data => {}
+        Err(failure) if failure.kind == FailureKind::Data => {}
         result => return result,
     }
     // One at a time, until the line at fault has been skipped; the caller repeats the call for the rest.
@@ -48,7 +48,9 @@ pub fn advance(id: Uuid) -> Result<Progress, Failure> {
     let last = loop {
         match worker::transaction(|| advance_by(id, 1)) {
             Ok(progress) if progress.has_moved => skipped += progress.skipped,
-            Err(failure) if failure.is_data => break worker::transaction(|| skip_line(id))?,
+            Err(failure) if failure.kind == FailureKind::Data => {
+                break worker::transaction(|| skip_line(id))?;
+            }
             result => break result?,
         }
     };
@@ -107,7 +109,7 @@ fn next(id: Uuid, start: u64, most: usize) -> Result<(Vec<Vec<u8>>, u64, bool), 
             let message = format!("could not read the spool file {id}: {error}");
             return Err(Failure {
                 message,
-                is_data: false,
+                kind: FailureKind::Other,
             });
         }
     };
@@ -166,13 +168,13 @@ pub fn update_counts(records: &[Record]) -> Result<u64, Failure> {
     let insert =
         |records: &[Record]| worker::transaction(|| Spi::connect_mut(|c| insert(c, records)));
     match insert(records) {
-        Err(failure) if failure.is_data => {}
+        Err(failure) if failure.kind == FailureKind::Data => {}
         result => return result.map(|()| 0),
     }
     let mut refused = 0;
     for record in records {
         match insert(std::slice::from_ref(record)) {
-            Err(failure) if failure.is_data => refused += 1,
+            Err(failure) if failure.kind == FailureKind::Data => refused += 1,
             result => result?,
         }
     }
@@ -197,7 +199,7 @@ fn insert(client: &mut SpiClient<'_>, records: &[Record]) -> Result<(), Failure>
         let records: Vec<&Record> = records.into_values().collect();
         let json = serde_json::to_string(&records).map_err(|error| Failure {
             message: error.to_string(),
-            is_data: true,
+            kind: FailureKind::Data,
         })?;
         let statement = format!("INSERT INTO {table} AS known {COLUMNS_AND_SOURCE}");
         client.update(&statement, None, &[DatumWithOid::from(json)])?;

@@ -12,6 +12,7 @@ use serde::Deserialize;
 
 use crate::audit::aggregate::UNKNOWN;
 use crate::audit::{EventCheck, EventMembership, MembershipSource};
+use crate::pg::server;
 use crate::settings;
 use crate::text::SanitizedText;
 
@@ -115,9 +116,8 @@ FROM aadauth.sign_in_audit AS a WHERE a.event_id = $1";
 
 /// Raises an error that there is no such event, with a hint where it could be.
 fn unknown(event: pgrx::Uuid) -> ! {
-    let here = Spi::get_one::<String>("SELECT pg_catalog.current_database()::text");
     let (here, kept_in) = (
-        here.ok().flatten().unwrap_or_default(),
+        server::current_database().unwrap_or_default(),
         settings::database(),
     );
     if here == kept_in {
@@ -201,7 +201,9 @@ impl Recorded {
             _ if step <= Step::Signature && self.key_id.is_some() => "passed",
             // The token had been accepted.
             Some(
-                Reason::MappingChanged
+                Reason::RoleNotLogin
+                | Reason::RoleExpired
+                | Reason::MappingChanged
                 | Reason::MethodRefused
                 | Reason::NoVerdict
                 | Reason::AuditUnavailable,

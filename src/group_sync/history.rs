@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::eligibility::SkipReason;
 use crate::pg::uuid::uuid_argument;
-use crate::pg::worker::Failure;
+use crate::pg::worker::{Failure, FailureKind};
 use crate::text::SanitizedText;
 
 /// The longest explanation, in characters.
@@ -209,6 +209,6 @@ ON CONFLICT (tenant_id, group_id, member_id, action) WHERE first_at IS NOT NULL 
 fn unexpected(error: serde_json::Error) -> Failure {
     Failure {
         message: error.to_string(),
-        is_data: true,
+        kind: FailureKind::Data,
     }
 }

@@ -29,7 +29,7 @@ pub mod worker;
 
 use pgrx::prelude::*;
 
-use crate::pg::worker::Failure;
+use crate::pg::worker::{Failure, FailureKind};
 use crate::principals::PrincipalError;
 
 /// The tables that the worker writes.
@@ -48,7 +48,7 @@ impl From<PrincipalError> for Failure {
     fn from(error: PrincipalError) -> Failure {
         Failure {
             message: error.to_string(),
-            is_data: false,
+            kind: FailureKind::Other,
         }
     }
 }

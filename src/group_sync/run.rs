@@ -17,7 +17,7 @@ use super::history::{self, Change, Entry, Progress, State};
 use super::members::Members;
 use crate::directory;
 use crate::pg::log::{self, Level};
-use crate::pg::worker::{self, Failure};
+use crate::pg::worker::{self, Failure, FailureKind};
 
 /// How long the worker sleeps at most while it waits for the directory.
 const WAIT: Duration = Duration::from_secs(60);
@@ -334,7 +334,7 @@ impl Task<'_> {
             }
             Applied::GroupChanged => Err(Failure {
                 message: "the group's role was changed during the run".to_owned(),
-                is_data: false,
+                kind: FailureKind::Other,
             }),
         }
     }

@@ -8,6 +8,7 @@ use std::{ptr, slice};
 use entra_token::{Mapping, Reason};
 use pgrx::prelude::*;
 
+use super::lock_holder::LockHolder;
 use super::log;
 use super::role::{self, INTERNAL_PROVIDER, PUBLIC_PROVIDER};
 
@@ -117,17 +118,6 @@ pub fn set(role: pg_sys::Oid, provider: Provider, label: Option<&str>) {
 /// How long a change of labels waits for another one's transaction to end.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A transaction that has not ended, and because of which labels cannot be changed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum LockHolder {
-    /// A session's, by its process id.
-    Session(i32),
-    /// A prepared transaction, by its identifier.
-    Prepared(String),
-    /// It has ended meanwhile.
-    Gone,
-}
-
 /// Lets one transaction at a time change labels, until it ends. Waits for another one, [`LOCK_TIMEOUT`] at most.
 ///
 /// # Errors
@@ -138,7 +128,7 @@ pub fn lock() -> Result<(), LockHolder> {
         return Ok(());
     }
     // After a wait in vain, nothing can be read in this transaction.
-    let holder = lock_holder();
+    let holder = LockHolder::of_labels();
     let timeout = c_int::try_from(LOCK_TIMEOUT.as_millis()).unwrap_or(c_int::MAX);
     PgTryBuilder::new(|| {
         // SAFETY: as above; an ERROR unwinds to the builder.
@@ -149,23 +139,4 @@ pub fn lock() -> Result<(), LockHolder> {
         Err(holder.clone())
     })
     .execute()
-}
-
-fn lock_holder() -> LockHolder {
-    // A prepared transaction's locks have no process, and the one on its id says which it is.
-    let query = "
-SELECT l.pid, p.gid::pg_catalog.text
-FROM pg_catalog.pg_locks AS l
-LEFT JOIN pg_catalog.pg_locks AS own
-    ON own.virtualtransaction OPERATOR(pg_catalog.=) l.virtualtransaction AND own.pid IS NULL
-    AND own.locktype OPERATOR(pg_catalog.=) 'transactionid'
-LEFT JOIN pg_catalog.pg_prepared_xacts AS p ON p.transaction OPERATOR(pg_catalog.=) own.transactionid
-WHERE l.locktype OPERATOR(pg_catalog.=) 'object' AND l.granted
-    AND l.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_shseclabel'::pg_catalog.regclass
-    AND l.objid OPERATOR(pg_catalog.=) 0 AND l.mode OPERATOR(pg_catalog.=) 'ExclusiveLock'";
-    match Spi::get_two::<i32, String>(query) {
-        Ok((Some(pid), _)) => LockHolder::Session(pid),
-        Ok((None, Some(gid))) => LockHolder::Prepared(gid),
-        Ok((None, None)) | Err(_) => LockHolder::Gone,
-    }
 }

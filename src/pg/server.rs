@@ -31,6 +31,21 @@ pub fn is_in_recovery() -> bool {
     unsafe { pg_sys::RecoveryInProgress() }
 }
 
+/// The file that says which timelines this server's own began from; `None` if it began from none, or in recovery.
+pub fn timeline_history() -> Option<PathBuf> {
+    if is_in_recovery() {
+        return None;
+    }
+    // SAFETY: reads a number in shared memory that no longer changes after recovery (xlog.c).
+    let timeline = unsafe { pg_sys::GetWALInsertionTimeLine() };
+    // TLHistoryFilePath (xlog_internal.h).
+    (timeline > 1).then(|| {
+        data_directory()
+            .join("pg_wal")
+            .join(format!("{timeline:08X}.history"))
+    })
+}
+
 /// How far a standby has replayed what the primary wrote (a position in the write-ahead log).
 pub fn replay_position() -> u64 {
     // SAFETY: reads a number in shared memory (xlogrecovery.c); NULL: the timeline is not wanted.

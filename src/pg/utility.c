@@ -10,6 +10,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "access/xlog.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "tcop/utility.h"
@@ -59,7 +60,7 @@ process_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 	if (IsA(statement, DropStmt))
 		check_drop((DropStmt *) statement);
 	/* Others may run in an aborted transaction, where no catalog can be read. */
-	else if (is_about_roles(statement))
+	else if (is_about_roles(statement) && !RecoveryInProgress())
 	{
 		if (superuser())
 			candidates = superusers_statement(statement);

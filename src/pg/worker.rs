@@ -90,15 +90,23 @@ pub fn connect(database: &str) {
 pub struct Failure {
     /// PostgreSQL's primary message.
     pub message: String,
+    pub kind: FailureKind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FailureKind {
     /// The data itself was refused (SQLSTATE classes 22 and 23), so that a retry cannot help.
-    pub is_data: bool,
+    Data,
+    /// Another transaction held a lock for longer than `lock_timeout`.
+    Locked,
+    Other,
 }
 
 impl From<spi::Error> for Failure {
     fn from(error: spi::Error) -> Failure {
         Failure {
             message: error.to_string(),
-            is_data: false,
+            kind: FailureKind::Other,
         }
     }
 }
@@ -133,15 +141,15 @@ pub fn transaction<T>(body: impl FnOnce() -> Result<T, Failure>) -> Result<T, Fa
         Ok(Err(failure)) => failure,
         Err(payload) => Failure {
             message: panics::describe(payload.as_ref()),
-            is_data: match payload.downcast_ref::<CaughtError>() {
+            kind: match payload.downcast_ref::<CaughtError>() {
                 Some(
                     CaughtError::PostgresError(report)
                     | CaughtError::ErrorReport(report)
                     | CaughtError::RustPanic {
                         ereport: report, ..
                     },
-                ) => is_data_error(report.sql_error_code()),
-                None => false,
+                ) => kind_of(report.sql_error_code()),
+                None => FailureKind::Other,
             },
         },
     };
@@ -151,14 +159,19 @@ pub fn transaction<T>(body: impl FnOnce() -> Result<T, Failure>) -> Result<T, Fa
     Err(failure)
 }
 
-/// SQLSTATE class 22 (data exception) or 23 (integrity constraint violation).
-fn is_data_error(code: PgSqlErrorCode) -> bool {
+fn kind_of(code: PgSqlErrorCode) -> FailureKind {
     // ERRCODE_TO_CATEGORY (elog.h): the class is in the low twelve bits, six per character.
     const fn class(first: u8, second: u8) -> i32 {
         (first - b'0') as i32 | (((second - b'0') as i32) << 6)
     }
     let category = code as i32 & 0xFFF;
-    category == class(b'2', b'2') || category == class(b'2', b'3')
+    if category == class(b'2', b'2') || category == class(b'2', b'3') {
+        FailureKind::Data
+    } else if code == PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE {
+        FailureKind::Locked
+    } else {
+        FailureKind::Other
+    }
 }
 
 /// Starts a thread to which no signal is delivered, so that it cannot take PostgreSQL's signals. Threads that it

@@ -4,11 +4,12 @@ use entra_api::ErrorKind;
 use entra_token::{InternalLabel, LabelError, PrincipalKind, PublicLabel};
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
-use pgrx::spi::{SpiError, quote_literal};
+use pgrx::spi::SpiError;
 use thiserror::Error;
 use uuid::Uuid;
 
-use crate::pg::label::{LockHolder, Provider};
+use crate::pg::label::Provider;
+use crate::pg::lock_holder::LockHolder;
 use crate::pg::privileges::CREATEROLE_IS_BROAD;
 use crate::shared::directory::lookup_error::LookupError;
 
@@ -87,7 +88,10 @@ pub enum PrincipalError {
     NoTenant,
     #[error("{0} must not be null")]
     NullArgument(&'static str),
-    #[error("role name is empty")]
+    /// PostgreSQL's own text (utility.c, PreventCommandDuringRecovery).
+    #[error("cannot execute {0}() during recovery")]
+    Standby(&'static str),
+    #[error("role name is blank")]
     EmptyName,
     #[error("role name is {0} bytes long, but the maximum is 63")]
     NameTooLong(usize),
@@ -158,6 +162,7 @@ impl PrincipalError {
             Self::PassesForUser { .. } => ERRCODE_WRONG_OBJECT_TYPE,
             Self::RoleExists(_) => ERRCODE_DUPLICATE_OBJECT,
             Self::NullArgument(_) => ERRCODE_NULL_VALUE_NOT_ALLOWED,
+            Self::Standby(_) => ERRCODE_READ_ONLY_SQL_TRANSACTION,
             Self::EmptyName => ERRCODE_INVALID_NAME,
             Self::NameTooLong(_) => ERRCODE_NAME_TOO_LONG,
             Self::NoSuchRole(_) => ERRCODE_UNDEFINED_OBJECT,
@@ -171,12 +176,8 @@ impl PrincipalError {
             Self::Privileged { reason, .. }
             | Self::GrantDenied { reason, .. }
             | Self::AlterDenied { reason, .. } => Some(reason.to_string()),
-            Self::Locked(LockHolder::Session(pid)) => {
-                Some(format!("It is the transaction of the session with process ID {pid}."))
-            }
-            Self::Locked(LockHolder::Prepared(gid)) => {
-                Some(format!("It is the prepared transaction \"{gid}\"."))
-            }
+            Self::Locked(LockHolder::Gone) => None,
+            Self::Locked(holder) => Some(format!("It is {holder}.")),
             Self::NoDirectory(Some(missing)) => Some(format!("{missing} is not set.")),
             Self::NameAmbiguous { found, .. } => Some(format!("{found}.")),
             Self::SharedRole(_) => Some(
@@ -240,14 +241,9 @@ impl PrincipalError {
                 "An application's owner chooses its name. If the {kind} {object_id} is intended, \
                  use pgaadauth_create_principal_with_oid."
             ),
-            Self::Locked(LockHolder::Session(pid)) => {
-                format!("Wait for its end, or end the session with SELECT pg_terminate_backend({pid}).")
-            }
-            Self::Locked(LockHolder::Prepared(gid)) => format!(
-                "End it with COMMIT PREPARED {gid} or ROLLBACK PREPARED {gid}, in the database where it was prepared.",
-                gid = quote_literal(gid)
-            ),
-            Self::Locked(LockHolder::Gone) | Self::Renamed(_) => "Try again.".into(),
+            Self::Locked(holder) => holder.hint(),
+            Self::Renamed(_) => "Try again.".into(),
+            Self::Standby(_) => "Call the function on the primary server.".into(),
             Self::NoSuchRole(_) => {
                 "pgaadauth_create_principal_with_oid creates a role and maps it.".into()
             }

@@ -11,7 +11,7 @@
 
 use std::ffi::CString;
 
-use entra_token::{InternalLabel, Mapping, PrincipalKind, PublicLabel, guid};
+use entra_token::{Mapping, PrincipalKind, PublicLabel, guid};
 use pgrx::iter::TableIterator;
 use pgrx::prelude::*;
 use pgrx::spi::{quote_identifier, quote_literal};
@@ -22,7 +22,7 @@ use super::{admin, lookup, statement};
 use crate::pg::label;
 use crate::pg::log::{self, Level};
 use crate::pg::name::Name;
-use crate::pg::privileges;
+use crate::pg::{privileges, server};
 
 #[pg_schema]
 mod pg_catalog {
@@ -50,7 +50,7 @@ mod pg_catalog {
         ismfa: Option<bool>,
     ) -> String {
         let call = || {
-            ensure_may_map("pgaadauth_create_principal_with_oid")?;
+            ensure_may_change("pgaadauth_create_principal_with_oid")?;
             let request = Request::read(rolename, objectid, objecttype, isadmin, ismfa)?;
             request.name.ensure_free()?;
             create(&request.name, &request.find()?)
@@ -69,7 +69,7 @@ mod pg_catalog {
         ismfa: Option<bool>,
     ) -> String {
         let call = || {
-            ensure_may_map("pgaadauth_update_principal_with_oid")?;
+            ensure_may_change("pgaadauth_update_principal_with_oid")?;
             let request = Request::read(rolename, objectid, objecttype, isadmin, ismfa)?;
             let role = request.name.role()?;
             let found = request.find()?;
@@ -153,7 +153,7 @@ impl Request {
     }
 
     /// Looks the principal up in the directory, if one is configured.
-    fn find(&self) -> Result<Found, PrincipalError> {
+    fn find(&self) -> Result<Labels, PrincipalError> {
         let Request {
             kind,
             object_id,
@@ -161,8 +161,8 @@ impl Request {
             mfa,
             ..
         } = *self;
-        Ok(Found {
-            internal: lookup::by_object_id(kind, object_id, admin)?,
+        Ok(Labels {
+            found: lookup::by_object_id(kind, object_id, admin)?,
             public: PublicLabel::Principal {
                 kind,
                 object_id,
@@ -174,9 +174,9 @@ impl Request {
 }
 
 /// The labels for a principal that was looked up before anything is locked.
-struct Found {
+struct Labels {
     public: PublicLabel,
-    internal: InternalLabel,
+    found: lookup::Found,
 }
 
 /// A name that PostgreSQL does not truncate.
@@ -190,7 +190,7 @@ impl RoleName {
     pub(super) fn read(name: Option<&str>) -> Result<Self, PrincipalError> {
         let name = given("rolename", name)?;
         match name.len() {
-            0 => Err(PrincipalError::EmptyName),
+            _ if name.trim().is_empty() => Err(PrincipalError::EmptyName),
             1..=Self::LONGEST => Ok(RoleName(name.to_owned())),
             length => Err(PrincipalError::NameTooLong(length)),
         }
@@ -236,42 +236,62 @@ pub fn ensure_may_map(function: &'static str) -> Result<(), PrincipalError> {
     }
 }
 
+/// [`ensure_may_map`], on a server where roles can be changed.
+fn ensure_may_change(function: &'static str) -> Result<(), PrincipalError> {
+    ensure_may_map(function)?;
+    if server::is_in_recovery() {
+        return Err(PrincipalError::Standby(function));
+    }
+    Ok(())
+}
+
 fn create_by_name(
     name: Option<&str>,
     admin: Option<bool>,
     mfa: Option<bool>,
 ) -> Result<String, PrincipalError> {
-    ensure_may_map("pgaadauth_create_principal")?;
+    ensure_may_change("pgaadauth_create_principal")?;
     let name = RoleName::read(name)?;
     let (admin, mfa) = (given("isadmin", admin)?, given("ismfa", mfa)?);
     name.ensure_free()?;
-    let found = Found {
-        internal: lookup::by_name(&name.0, admin)?,
+    let labels = Labels {
+        found: lookup::by_name(&name.0, admin)?,
         // As on Azure, where this label shows how the role was created.
         public: PublicLabel::ByName { admin, mfa },
     };
-    create(&name, &found)
+    create(&name, &labels)
 }
 
-fn create(name: &RoleName, found: &Found) -> Result<String, PrincipalError> {
+fn create(name: &RoleName, labels: &Labels) -> Result<String, PrincipalError> {
+    if name.0.trim() != name.0 || name.0.contains(['"', '\'']) {
+        log::line(
+            Level::Warning,
+            &format!(
+                "role name {} contains quotation marks or begins or ends with a space",
+                name.quoted()
+            ),
+            Some("The name is taken as it is, so that clients must give it in the same way."),
+            None,
+        );
+    }
     statement::run(&format!("CREATE ROLE {} LOGIN", name.quoted()))?;
-    map(name, found)?;
+    map(name, labels)?;
     Ok(format!("Created role for \"{}\"", name.0))
 }
 
-fn update(name: &RoleName, found: &Found) -> Result<String, PrincipalError> {
-    map(name, found)?;
+fn update(name: &RoleName, labels: &Labels) -> Result<String, PrincipalError> {
+    map(name, labels)?;
     Ok(format!("Updated role for \"{}\"", name.0))
 }
 
 /// Labels the role, without another directory lookup.
-fn map(name: &RoleName, found: &Found) -> Result<(), PrincipalError> {
-    let text = quote_literal(found.public.to_string());
+fn map(name: &RoleName, labels: &Labels) -> Result<(), PrincipalError> {
+    let text = quote_literal(labels.public.to_string());
     let relabel = format!(
         "SECURITY LABEL FOR pgaadauth ON ROLE {} IS {text}",
         name.quoted()
     );
-    super::label::with_found(&found.internal, || statement::run(&relabel))
+    super::label::with_found(&labels.found, || statement::run(&relabel))
 }
 
 /// Name and mapping of every role with a valid mapping, ordered by name; a warning for each invalid one.

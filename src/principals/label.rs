@@ -2,15 +2,17 @@
 
 use std::cell::RefCell;
 
-use entra_token::{InternalLabel, PublicLabel};
+use entra_token::{InternalLabel, PrincipalKind, PublicLabel};
 use pgrx::pg_sys;
 use uuid::Uuid;
 
 use super::appointment::{self, Status};
 use super::error::PrincipalError;
+use super::lookup::Found;
 use super::mapped::MappedRoles;
 use super::{admin, lookup};
 use crate::pg::label::{self, Labels, Provider};
+use crate::pg::log::{self, Level};
 use crate::pg::privileges;
 use crate::settings;
 
@@ -38,14 +40,16 @@ pub fn relabel(
     label::lock().map_err(PrincipalError::Locked)?;
     // Lookup and lock may take long. The session's rights can have changed; the role's labels cannot.
     admin::check(role, &labels, label.is_some())?;
-    let (text, is_mapping) = match &other {
+    let (text, is_mapping, other_id) = match &other {
         Other::Kept => return Ok(()),
-        Other::Cleared => (None, None),
-        Other::Public(text, internal) => (Some(text.clone()), Some(internal)),
-        Other::Internal(internal) => (Some(internal.to_string()), Some(internal)),
+        Other::Cleared => (None, None, None),
+        Other::Public(text, internal) => (Some(text.clone()), Some(internal), None),
+        Other::Internal(Found { internal, other_id }) => {
+            (Some(internal.to_string()), Some(internal), *other_id)
+        }
     };
     if let Some(internal) = is_mapping {
-        ensure_unmapped(role, internal.tenant, internal.object_id)?;
+        ensure_unmapped(role, internal.tenant, [Some(internal.object_id), other_id])?;
     }
     let before = match &labels {
         labels if admin::says_admin(labels) => Status::Admin,
@@ -63,6 +67,17 @@ pub fn relabel(
     if lookup::is_replay() {
         return Ok(());
     }
+    let public = label.filter(|_| provider == Provider::Public);
+    let has_mfa =
+        public.is_some_and(|label| label.parse().is_ok_and(|label: PublicLabel| label.mfa()));
+    if has_mfa && is_mapping.is_some_and(|internal| internal.kind == PrincipalKind::Service) {
+        log::line(
+            Level::Warning,
+            "a service cannot prove multi-factor authentication",
+            Some("Nobody can sign in as the role."),
+            Some("Omit mfa."),
+        );
+    }
     let after = match is_mapping {
         Some(internal) if internal.admin => Status::Admin,
         Some(_) => Status::Mapped,
@@ -73,12 +88,12 @@ pub fn relabel(
 
 thread_local! {
     // Set for the duration of one statement.
-    static FOUND: RefCell<Option<InternalLabel>> = const { RefCell::new(None) };
+    static FOUND: RefCell<Option<Found>> = const { RefCell::new(None) };
 }
 
 /// Runs a `SECURITY LABEL FOR pgaadauth` for a principal that has been looked up already, so that its role
-/// gets this internal label.
-pub fn with_found<T>(internal: &InternalLabel, statement: impl FnOnce() -> T) -> T {
+/// gets the internal label that was found.
+pub fn with_found<T>(found: &Found, statement: impl FnOnce() -> T) -> T {
     struct Forget;
     /// Also while an ERROR unwinds.
     impl Drop for Forget {
@@ -87,7 +102,7 @@ pub fn with_found<T>(internal: &InternalLabel, statement: impl FnOnce() -> T) ->
         }
     }
     let _forget = Forget;
-    FOUND.set(Some(internal.clone()));
+    FOUND.set(Some(found.clone()));
     statement()
 }
 
@@ -97,7 +112,7 @@ enum Other {
     Cleared,
     /// The public label that goes with the internal one.
     Public(String, InternalLabel),
-    Internal(InternalLabel),
+    Internal(Found),
 }
 
 /// The other provider's label that goes with `label`: the current one if it agrees, so that a dump can be
@@ -112,13 +127,14 @@ fn counterpart(
     match provider {
         Provider::Public => {
             let label: PublicLabel = label.parse().map_err(refuse)?;
-            let known = [
-                FOUND.with_borrow(Clone::clone),
-                parsed::<InternalLabel>(&current.internal),
-            ];
+            let current = parsed(&current.internal).map(|internal| Found {
+                internal,
+                other_id: None,
+            });
+            let known = [FOUND.with_borrow(Clone::clone), current];
             let mut known = known.into_iter().flatten();
-            match known.find(|internal| label.agrees_with(internal)) {
-                Some(internal) => Ok(Other::Internal(internal)),
+            match known.find(|found| label.agrees_with(&found.internal)) {
+                Some(found) => Ok(Other::Internal(found)),
                 None => resolve(role, &label),
             }
         }
@@ -153,29 +169,32 @@ fn parsed<L: std::str::FromStr>(label: &Option<String>) -> Option<L> {
 /// label has only the role's name.
 fn resolve(role: pg_sys::Oid, label: &PublicLabel) -> Result<Other, PrincipalError> {
     let is_replay = lookup::is_replay();
-    let internal = match *label {
+    let found = match *label {
         // The internal label follows; until then, nobody can sign in.
         PublicLabel::ByName { .. } if is_replay => return Ok(Other::Kept),
         PublicLabel::ByName { admin, .. } => {
             let name = || privileges::name_of(role).unwrap_or_else(|| role.to_string());
             let requested = name();
-            let internal = lookup::by_name(&requested, admin)?;
+            let found = lookup::by_name(&requested, admin)?;
             privileges::accept_invalidations();
             if name() != requested {
                 return Err(PrincipalError::Renamed(requested));
             }
-            internal
+            found
         }
         PublicLabel::Principal {
             kind,
             object_id,
             admin,
             ..
-        } if is_replay => InternalLabel {
-            kind,
-            object_id,
-            tenant: settings::tenant().ok_or(PrincipalError::NoTenant)?,
-            admin,
+        } if is_replay => Found {
+            internal: InternalLabel {
+                kind,
+                object_id,
+                tenant: settings::tenant().ok_or(PrincipalError::NoTenant)?,
+                admin,
+            },
+            other_id: None,
         },
         PublicLabel::Principal {
             kind,
@@ -184,7 +203,7 @@ fn resolve(role: pg_sys::Oid, label: &PublicLabel) -> Result<Other, PrincipalErr
             ..
         } => lookup::by_object_id(kind, object_id, admin)?,
     };
-    Ok(Other::Internal(internal))
+    Ok(Other::Internal(found))
 }
 
 /// Labels a role that this transaction has created, as `SECURITY LABEL FOR pgaadauth` would, with both
@@ -205,8 +224,14 @@ pub fn map_new(
     Ok(())
 }
 
-fn ensure_unmapped(role: pg_sys::Oid, tenant: Uuid, object_id: Uuid) -> Result<(), PrincipalError> {
-    ensure_unmapped_in(role, tenant, object_id, &MappedRoles::read())
+fn ensure_unmapped(
+    role: pg_sys::Oid,
+    tenant: Uuid,
+    ids: [Option<Uuid>; 2],
+) -> Result<(), PrincipalError> {
+    let mapped = MappedRoles::read();
+    let mut ids = ids.into_iter().flatten();
+    ids.try_for_each(|id| ensure_unmapped_in(role, tenant, id, &mapped))
 }
 
 /// Refuses a principal that has a role already: a principal must always sign in as the same role, and a

@@ -5,19 +5,27 @@
 
 use entra_api::{ErrorKind, Principal};
 use entra_token::{InternalLabel, PrincipalKind};
-use pgrx::prelude::*;
 use uuid::Uuid;
 
 use super::error::PrincipalError;
 use crate::pg::log::{self, Level};
+use crate::pg::{privileges, query};
 use crate::shared::directory::lookup_error::LookupError;
 use crate::{directory, settings};
+
+/// A mapping, and what is known of the principal besides.
+#[derive(Clone)]
+pub struct Found {
+    pub internal: InternalLabel,
+    /// Of a service, the id by which it is not mapped: its application id or its object id.
+    pub other_id: Option<Uuid>,
+}
 
 /// The mapping to the principal that the directory knows by this name.
 ///
 /// # Errors
 /// There is not exactly one, or the lookup fails.
-pub fn by_name(name: &str, admin: bool) -> Result<InternalLabel, PrincipalError> {
+pub fn by_name(name: &str, admin: bool) -> Result<Found, PrincipalError> {
     let tenant = settings::tenant().ok_or(PrincipalError::NoTenant)?;
     let principal = directory::find_by_name(name).map_err(|lookup_error| match lookup_error {
         LookupError::NotConfigured => {
@@ -36,7 +44,7 @@ pub fn by_name(name: &str, admin: bool) -> Result<InternalLabel, PrincipalError>
         },
         lookup_error => PrincipalError::Unanswered {
             whom: name.to_owned(),
-            lookup_error,
+            lookup_error: without_secrets(lookup_error),
         },
     })?;
     ensure_name_matches(&principal, name)?;
@@ -50,11 +58,14 @@ pub fn by_name(name: &str, admin: bool) -> Result<InternalLabel, PrincipalError>
         None,
         None,
     );
-    Ok(InternalLabel {
-        kind: principal.kind,
-        object_id: principal.object_id,
-        tenant,
-        admin,
+    Ok(Found {
+        internal: InternalLabel {
+            kind: principal.kind,
+            object_id: principal.object_id,
+            tenant,
+            admin,
+        },
+        other_id: principal.app_id,
     })
 }
 
@@ -70,10 +81,18 @@ pub fn by_object_id(
     kind: PrincipalKind,
     object_id: Uuid,
     admin: bool,
-) -> Result<InternalLabel, PrincipalError> {
+) -> Result<Found, PrincipalError> {
     let tenant = settings::tenant().ok_or(PrincipalError::NoTenant)?;
+    let mut other_id = None;
     match find(kind, object_id) {
-        Ok(principal) if principal.kind == kind => warn_if_disabled(&principal),
+        Ok(principal) if principal.kind == kind => {
+            warn_if_disabled(&principal);
+            other_id = if principal.object_id == object_id {
+                principal.app_id
+            } else {
+                Some(principal.object_id)
+            };
+        }
         Ok(principal) => {
             return Err(PrincipalError::WrongType {
                 given: kind,
@@ -87,22 +106,46 @@ pub fn by_object_id(
         }) => {
             return Err(PrincipalError::ObjectNotFound(object_id));
         }
-        Err(lookup_error) => log::line(
-            Level::Warning,
-            &format!(
-                "could not check that object id {object_id} is that of a {kind}: {}",
-                lookup_error.message()
-            ),
-            Some("The role is mapped without this check."),
-            Some(lookup_error.hint()),
-        ),
+        Err(lookup_error) => {
+            let lookup_error = without_secrets(lookup_error);
+            log::line(
+                Level::Warning,
+                &format!(
+                    "could not check that object id {object_id} is that of a {kind}: {}",
+                    lookup_error.message()
+                ),
+                Some("The role is mapped without this check."),
+                Some(lookup_error.hint()),
+            );
+        }
     }
-    Ok(InternalLabel {
-        kind,
-        object_id,
-        tenant,
-        admin,
+    Ok(Found {
+        internal: InternalLabel {
+            kind,
+            object_id,
+            tenant,
+            admin,
+        },
+        other_id,
     })
+}
+
+/// Settings that name files are for superusers to read, and so are messages with their values.
+fn without_secrets(lookup_error: LookupError) -> LookupError {
+    match lookup_error {
+        LookupError::Directory {
+            kind: kind @ (ErrorKind::CredentialUnusable | ErrorKind::Unreachable),
+            ..
+        } if !privileges::is_superuser(privileges::current_user()) => LookupError::Directory {
+            kind,
+            message: match kind {
+                ErrorKind::CredentialUnusable => "the server's credential cannot be used",
+                _ => "the directory cannot be reached",
+            }
+            .to_owned(),
+        },
+        lookup_error => lookup_error,
+    }
 }
 
 /// Labels may have either id of an application.
@@ -164,7 +207,7 @@ fn warn_if_disabled(principal: &Principal) {
 /// it only means that less is checked early: a session that may set labels may set the internal one, which
 /// never needs a lookup.
 pub fn is_replay() -> bool {
-    Spi::get_one(
+    query::one(
         "SELECT pg_catalog.count(*) OPERATOR(pg_catalog.=) 3 FROM pg_catalog.pg_settings
          WHERE source OPERATOR(pg_catalog.=) 'session' AND (
              name OPERATOR(pg_catalog.=) 'default_transaction_read_only' AND setting OPERATOR(pg_catalog.=) 'off'

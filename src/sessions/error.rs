@@ -6,7 +6,8 @@ use thiserror::Error;
 use uuid::Uuid;
 
 use crate::principals::PrincipalError;
-use crate::shared::sessions::revocations::MAX_REVOCATIONS;
+use crate::shared::sessions::requests::MAX_REASON;
+use crate::shared::sessions::revocations::{MAX_OF_ONE_ADMIN, MAX_REVOCATIONS};
 
 /// Display is the primary message.
 #[derive(Debug, Error)]
@@ -19,25 +20,32 @@ pub enum RevocationError {
     AdminPrincipal(String),
     #[error("must be superuser to revoke or restore the principal of the current session")]
     OwnPrincipal,
+    #[error(
+        "must be superuser to restore a principal that a superuser revoked, or to shorten the revocation"
+    )]
+    OfSuperuser,
     #[error("cannot revoke or restore principals during recovery")]
     Standby,
-    #[error("principals are revoked and restored in database \"{0}\"")]
-    OtherDatabase(String),
-    /// The extension is missing in the database, or a role that is not a superuser owns a part of it.
-    #[error("cannot store revocations in this database: {0}")]
-    Unfit(String, Option<&'static str>),
     #[error("{0} must not be null")]
     Null(&'static str),
     #[error("the end of the revocation is in the past")]
     Past,
-    #[error("cannot revoke principals at an isolation level other than read committed")]
-    Isolation,
+    #[error("reason is {0} bytes long, but the maximum is {MAX_REASON}")]
+    ReasonTooLong(usize),
     #[error("cannot revoke more than {MAX_REVOCATIONS} principals")]
     TooMany,
+    #[error("cannot revoke more than {MAX_OF_ONE_ADMIN} principals as one admin")]
+    TooManyOfOne,
     #[error("object id {0} is not revoked")]
     NotRevoked(Uuid),
+    #[error("too many principals are being revoked or restored at the same time")]
+    Busy,
+    #[error("could not change the revocations because the aadauth session worker did not answer")]
+    Unanswered,
+    #[error("could not determine whether the revocations were changed")]
+    Unknown,
     #[error("could not change the revocations: {0}")]
-    Statement(#[from] spi::Error),
+    Failed(String, Option<String>),
 }
 
 impl RevocationError {
@@ -58,17 +66,18 @@ impl RevocationError {
     fn code(&self) -> PgSqlErrorCode {
         use PgSqlErrorCode::*;
         match self {
-            Self::Denied(_) | Self::AdminPrincipal(_) | Self::OwnPrincipal => {
+            Self::Denied(_) | Self::AdminPrincipal(_) | Self::OwnPrincipal | Self::OfSuperuser => {
                 ERRCODE_INSUFFICIENT_PRIVILEGE
             }
             Self::Standby => ERRCODE_READ_ONLY_SQL_TRANSACTION,
-            Self::OtherDatabase(_) | Self::Unfit(..) => ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-            Self::Isolation => ERRCODE_INVALID_TRANSACTION_STATE,
             Self::Null(_) => ERRCODE_NULL_VALUE_NOT_ALLOWED,
             Self::Past => ERRCODE_INVALID_PARAMETER_VALUE,
-            Self::TooMany => ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+            Self::ReasonTooLong(_) => ERRCODE_STRING_DATA_RIGHT_TRUNCATION,
+            Self::TooMany | Self::TooManyOfOne => ERRCODE_PROGRAM_LIMIT_EXCEEDED,
             Self::NotRevoked(_) => ERRCODE_UNDEFINED_OBJECT,
-            Self::Statement(_) => ERRCODE_INTERNAL_ERROR,
+            Self::Busy => ERRCODE_INSUFFICIENT_RESOURCES,
+            Self::Unanswered | Self::Failed(..) => ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+            Self::Unknown => ERRCODE_TRANSACTION_RESOLUTION_UNKNOWN,
         }
     }
 
@@ -79,17 +88,21 @@ impl RevocationError {
             Self::Standby => {
                 "Call the function on the primary server; standbys replicate the change."
             }
-            Self::OtherDatabase(_) => {
-                "Connect to that database, which aadauth.database names. Revocations apply to the whole server."
-            }
-            Self::Unfit(_, hint) => return hint.map(str::to_owned),
+            Self::Failed(_, hint) => return hint.clone(),
             Self::Past => "Omit it to revoke the principal permanently.",
             Self::TooMany => {
-                "Drop the roles of principals that will not return and restore their object ids, or revoke a group."
+                "Drop the roles of principals that will not return and restore their object ids, or revoke a group. The last tenth is for superusers."
             }
+            Self::TooManyOfOne => "Revoke a group, or ask a superuser.",
             Self::NotRevoked(_) => "The view aadauth.revocations lists the revoked principals.",
-            Self::Isolation => "Call it in a transaction of its own.",
-            Self::Denied(_) | Self::Null(_) | Self::Statement(_) => return None,
+            Self::Busy => "Try again.",
+            Self::Unanswered => {
+                "Nothing was changed. Run SELECT * FROM aadauth.check_configuration() to find the cause."
+            }
+            Self::Unknown => "The view aadauth.revocations lists the revoked principals.",
+            Self::Denied(_) | Self::Null(_) | Self::ReasonTooLong(_) | Self::OfSuperuser => {
+                return None;
+            }
         };
         Some(hint.to_owned())
     }

@@ -10,6 +10,7 @@
 mod error;
 mod functions;
 mod install;
+mod table;
 mod view;
 pub mod worker;
 
@@ -31,9 +32,6 @@ use crate::shared::workers::Worker;
 
 /// How long a sign-in waits for the list of revocations to be loaded.
 const LOAD_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// The tables that the session worker and the functions trust.
-pub const TABLES: [&str; 1] = ["revoked_principals"];
 
 struct Own {
     session: Session,

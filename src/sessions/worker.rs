@@ -1,26 +1,28 @@
-//! The session worker: loads the list of revoked principals, and ends sessions whose principal is
-//! revoked or whose token has expired ([`crate::sessions`]).
+//! The session worker: revokes and restores principals for the sessions that request it, loads the list of revoked
+//! principals, and ends sessions whose principal is revoked or whose token has expired ([`crate::sessions`]).
 //!
 //! It runs on hot standbys as well. A list that was loaded once stays in force even if its database becomes
 //! unavailable, so that a revoked principal never gets in.
 
 use std::time::{Duration, Instant};
 
-use pgrx::prelude::*;
 use uuid::Uuid;
 
+use super::table;
 use crate::background::database::{self, Problem};
+use crate::clock;
 use crate::pg::log::{self, Level};
 use crate::pg::{server, worker};
 use crate::sessions;
 use crate::settings::{self, SessionExpiry};
+use crate::shared::bytes::Bytes;
 use crate::shared::problem::ProblemKind;
+use crate::shared::sessions::requests::{Answer, Request, Ticket};
 use crate::shared::sessions::revocations::{MAX_REVOCATIONS, Revocation, RevocationList, TooMany};
 use crate::shared::shmem;
 use crate::shared::workers::Worker;
 
-/// How often the table is read when our functions have not changed it: a restored dump or a prepared
-/// transaction may have.
+/// How often the table is read: a restored dump may have changed it.
 const READ_INTERVAL: Duration = Duration::from_secs(10);
 /// How often a standby, which learns of revocations only by replication, checks whether anything has been
 /// replayed. If not, the table is not read.
@@ -38,7 +40,6 @@ pub fn run() {
     let Some(database) = opened else { return };
     let mut watch = Watch {
         database,
-        changes: None,
         position: None,
         due: Instant::now(),
         last_logged: None,
@@ -70,9 +71,7 @@ fn expire() -> Duration {
 
 struct Watch {
     database: String,
-    /// The number of changes by our functions when the table was last read.
-    changes: Option<u64>,
-    /// A standby's replay position then.
+    /// A standby's replay position when the table was last read.
     position: Option<u64>,
     /// When the table is read again in any case.
     due: Instant,
@@ -81,20 +80,20 @@ struct Watch {
 }
 
 impl Watch {
-    /// Reads the list if it may have changed, and returns how long until the next check.
+    /// Carries out what is requested, reads the list if it may have changed, and returns how long until the next check.
     fn step(&mut self) -> Duration {
+        self.carry_out_requests();
         // Before the table is read, so that later changes are seen next time.
-        let changes = Some(shmem::revocation_changes());
         let position = server::is_in_recovery().then(server::replay_position);
         let now = Instant::now();
-        if changes != self.changes || position != self.position || now >= self.due {
+        if position != self.position || now >= self.due {
             let entry = shmem::worker(Worker::Session);
             let had_problem = entry.problem().is_some();
             let outcome = self.load();
             entry.set_problem(outcome.as_ref().err().map(|problem| problem.kind));
             match outcome {
                 Ok(()) => {
-                    (self.changes, self.position) = (changes, position);
+                    self.position = position;
                     self.due = now + READ_INTERVAL;
                     self.last_logged = None;
                     // A problem of this process, or of an earlier one with another database.
@@ -106,7 +105,7 @@ impl Watch {
                 }
                 Err(problem) => {
                     self.log_problem(problem);
-                    self.changes = None;
+                    self.due = now;
                     return RETRY;
                 }
             }
@@ -117,16 +116,60 @@ impl Watch {
         self.due.saturating_duration_since(Instant::now())
     }
 
+    fn carry_out_requests(&self) {
+        let take = || shmem::change_requests(|requests| requests.take(clock::micros()));
+        while !worker::stop_requested()
+            && let Some((ticket, request)) = take()
+        {
+            let answer = self.carry_out(ticket, &request);
+            shmem::change_requests(|requests| requests.answer(ticket, answer));
+            shmem::worker(Worker::Session).notify();
+        }
+    }
+
+    fn carry_out(&self, ticket: Ticket, request: &Request) -> Answer {
+        let outcome = table::transaction(&self.database, || {
+            let change = match table::change(request)? {
+                Ok(change) => change,
+                Err(answer) => return Ok(Err(answer)),
+            };
+            let revocations = table::read()?;
+            // From here on, the session waits until it knows the outcome.
+            if shmem::change_requests(|requests| requests.commit(ticket)) {
+                return Ok(Ok((change, revocations)));
+            }
+            Err(worker::Failure {
+                message: "the session does not wait any more".to_owned(),
+                kind: worker::FailureKind::Other,
+            })
+        });
+        let outcome = match outcome {
+            Ok(Ok((change, revocations))) => in_force(revocations).map(|()| change),
+            Ok(Err(answer)) => return answer,
+            Err(problem) => Err(problem),
+        };
+        match outcome {
+            Ok(change) => {
+                let message = format!(
+                    "Microsoft Entra ID principal {change}: oid={} by=\"{}\"",
+                    request.object_id,
+                    request.by.as_str()
+                );
+                log::line(Level::Log, &message, None, None);
+                let sessions = count_sessions(request.object_id);
+                sessions::end_revoked();
+                Answer::Done { sessions }
+            }
+            Err(problem) => Answer::Failed {
+                message: Bytes::cut(&problem.message),
+                hint: Bytes::cut(problem.hint.unwrap_or_default()),
+            },
+        }
+    }
+
     /// Puts the list into shared memory, and then ends the sessions of the principals on it.
     fn load(&self) -> Result<(), Problem> {
-        let revocations = match worker::transaction(|| {
-            Ok(
-                match database::check_ownership(&self.database, &sessions::TABLES)? {
-                    Ok(()) => Ok(read()?),
-                    Err(problem) => Err(problem),
-                },
-            )
-        })? {
+        let revocations = match table::transaction(&self.database, table::read) {
             Ok(revocations) => revocations,
             // Without a table, nobody has been revoked, unless there was one before.
             Err(problem) if problem.kind == ProblemKind::NoExtension => {
@@ -137,11 +180,7 @@ impl Watch {
             }
             Err(problem) => return Err(problem),
         };
-        shmem::change_revocations(|list| list.load(revocations)).map_err(|TooMany| Problem {
-            kind: ProblemKind::Other,
-            message: format!("there are more than {MAX_REVOCATIONS} revocations"),
-            hint: Some("Delete rows that are no longer needed from aadauth.revoked_principals."),
-        })?;
+        in_force(revocations)?;
         shmem::worker(Worker::Session).notify();
         sessions::end_revoked();
         Ok(())
@@ -161,24 +200,25 @@ impl Watch {
     }
 }
 
-/// The revocations in force. A date from year 9999 on counts as infinity.
-fn read() -> Result<Vec<Revocation>, worker::Failure> {
-    let query = "
-SELECT r.object_id,
-    CASE WHEN r.until < '9999-01-01 00:00:00+00'
-        THEN (pg_catalog.extract('epoch', r.until) * 1000000)::pg_catalog.int8 END
-FROM aadauth.revoked_principals AS r
-WHERE r.until > pg_catalog.now()";
-    Ok(Spi::connect(|client| {
-        client
-            .select(query, None, &[])?
-            .map(|row| {
-                let object_id = row
-                    .get::<pgrx::Uuid>(1)?
-                    .map_or(Uuid::nil(), |id| Uuid::from_bytes(*id.as_bytes()));
-                let until = row.get::<i64>(2)?.unwrap_or(i64::MAX);
-                Ok(Revocation { object_id, until })
-            })
-            .collect::<Result<Vec<_>, spi::Error>>()
-    })?)
+fn in_force(revocations: Vec<Revocation>) -> Result<(), Problem> {
+    shmem::change_revocations(|list| list.load(revocations)).map_err(|TooMany| Problem {
+        kind: ProblemKind::Other,
+        message: format!("there are more than {MAX_REVOCATIONS} revocations"),
+        hint: Some("Delete rows that are no longer needed from aadauth.revoked_principals."),
+    })
+}
+
+/// How many sessions the revocation of this principal ends.
+fn count_sessions(object_id: Uuid) -> u32 {
+    let now = clock::micros();
+    if !shmem::revocations(|list| list.contains(object_id, now)) {
+        return 0;
+    }
+    let count = shmem::sessions(|places| {
+        let sessions = places.iter().filter_map(|place| place.0);
+        sessions
+            .filter(|session| session.ids.contain(object_id))
+            .count()
+    });
+    count.try_into().unwrap_or(u32::MAX)
 }

@@ -4,16 +4,17 @@
     reason = "declares that the tables may be shared, and refers to them under their locks"
 )]
 
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use pgrx::prelude::*;
-use pgrx::{PGRXSharedMemory, PgAtomic, PgLwLock, pg_shmem_init};
+use pgrx::{PGRXSharedMemory, PgLwLock, pg_shmem_init};
 
 use super::counters::Counters;
 use super::directory::groups::GroupCache;
 use super::directory::table::QueryTable;
 use super::group_sync::SyncState;
 use super::keys::table::KeyTable;
+use super::sessions::requests::Requests;
 use super::sessions::revocations::RevocationList;
 use super::sessions::table::Place;
 use super::sessions::termination::TerminationReason;
@@ -34,6 +35,8 @@ unsafe impl PGRXSharedMemory for QueryTable {}
 unsafe impl PGRXSharedMemory for GroupCache {}
 // SAFETY: as above.
 unsafe impl PGRXSharedMemory for RevocationList {}
+// SAFETY: as above.
+unsafe impl PGRXSharedMemory for Requests {}
 // SAFETY: as above.
 unsafe impl PGRXSharedMemory for Place {}
 // SAFETY: as above.
@@ -63,8 +66,7 @@ static TERMINATIONS: PerProcess<AtomicU8> = PerProcess::new(c"aadauth_terminatio
 static REVOCATIONS_LOCK: PgLwLock<()> = unsafe { PgLwLock::new(c"aadauth_revocations") };
 static REVOCATIONS: Zeroed<RevocationList> = Zeroed::new(c"aadauth_revocation_list");
 // SAFETY: as above.
-static REVOCATIONS_ASKED: PgAtomic<AtomicU64> =
-    unsafe { PgAtomic::new(c"aadauth_revocations_asked") };
+static REQUESTS: PgLwLock<Requests> = unsafe { PgLwLock::new(c"aadauth_revocation_requests") };
 // SAFETY: as above.
 static SPOOL: PgLwLock<SpoolState> = unsafe { PgLwLock::new(c"aadauth_spool") };
 
@@ -105,7 +107,7 @@ pub fn init() {
     pg_shmem_init!(TERMINATIONS = ());
     pg_shmem_init!(REVOCATIONS_LOCK = ());
     pg_shmem_init!(REVOCATIONS = ());
-    pg_shmem_init!(REVOCATIONS_ASKED);
+    pg_shmem_init!(REQUESTS = Requests::EMPTY);
     pg_shmem_init!(SPOOL = SpoolState::EMPTY);
 }
 
@@ -195,14 +197,9 @@ pub fn change_revocations<R>(change: impl FnOnce(&mut RevocationList) -> R) -> R
     change(unsafe { &mut *REVOCATIONS.place() })
 }
 
-/// How often our functions have changed the table of revocations since the server started.
-pub fn revocation_changes() -> u64 {
-    REVOCATIONS_ASKED.get().load(Ordering::Acquire)
-}
-
-/// Counts such a change, for the session worker to see.
-pub fn count_revocation_change() {
-    REVOCATIONS_ASKED.get().fetch_add(1, Ordering::Release);
+/// Changes the requests to revoke and restore; otherwise like [`change_keys`].
+pub fn change_requests<R>(change: impl FnOnce(&mut Requests) -> R) -> R {
+    change(&mut REQUESTS.exclusive())
 }
 
 /// The counters.

@@ -20,8 +20,10 @@ pub const TESTS: &[Test] = &[
     ("the_case_of_letters", case_of_letters),
     ("a_disabled_account", disabled),
     ("types_are_checked_where_there_is_a_directory", types),
+    ("a_service_has_one_role_by_either_id", either_id),
     ("object_ids_need_no_directory", offline),
     ("each_refusal_has_its_own_error", refused::each),
+    ("an_admin_learns_no_paths", refused::no_paths),
     (
         "nobody_is_asked_for_those_who_may_not",
         refused::not_allowed,
@@ -301,4 +303,37 @@ fn offline(rig: &Rig) -> Result<()> {
         .server
         .sql("SELECT count(*) FROM pgaadauth_list_principals(false) WHERE rolname IN ('unchecked', 'labeled', 'never_asked')")?;
     ensure(roles == "3", || roles)
+}
+
+/// Its application id and the object id of its service principal.
+fn either_id(rig: &Rig) -> Result<()> {
+    const IDS: [&str; 2] = [
+        "4e904700-0000-4000-8000-000000000020",
+        "4e904700-0000-4000-8000-000000000021",
+    ];
+    let own = rig.directory_server("either-id")?;
+    let create = |role: &str, id: &str| {
+        format!(
+            "SELECT pgaadauth_create_principal_with_oid('{role}', '{id}', 'service', false, false)"
+        )
+    };
+    own.server.sql("CREATE ROLE other LOGIN")?;
+    for (first, second) in [(IDS[0], IDS[1]), (IDS[1], IDS[0])] {
+        own.server.sql(&create("one", first))?;
+        let taken = ["23505", first, "\"one\""];
+        fails(&own.server, &create("two", second), &taken)?;
+        let label = format!(
+            "SECURITY LABEL FOR pgaadauth ON ROLE other IS 'aadauth,oid={second},type=service'"
+        );
+        fails(&own.server, &label, &taken)?;
+        own.server.sql("DROP ROLE one")?;
+    }
+    fails(
+        &own.server,
+        &format!(
+            "{}; SELECT pgaadauth_create_principal('reporting', false, false)",
+            create("one", IDS[0])
+        ),
+        &["23505"],
+    )
 }

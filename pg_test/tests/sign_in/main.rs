@@ -84,6 +84,7 @@ const MODULES: &[(&str, &[Test])] = &[
     ("sessions", sessions::ended::TESTS),
     ("sessions", sessions::expiry::TESTS),
     ("sessions", sessions::loading::TESTS),
+    ("sessions", sessions::requests::TESTS),
     ("sessions", sessions::revocation::TESTS),
     ("sessions", sessions::rights::TESTS),
     ("sessions", sessions::seen::TESTS),

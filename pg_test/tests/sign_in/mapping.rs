@@ -156,6 +156,11 @@ fn signed_in_for(
     Ok(session)
 }
 
+fn expect_logged(server: &Server, text: &str) -> Result<()> {
+    let log = server.log()?;
+    ensure(log.contains(text), || format!("without {text}: {log}"))
+}
+
 fn literal(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }

@@ -3,6 +3,7 @@
 pub mod ended;
 pub mod expiry;
 pub mod loading;
+pub mod requests;
 pub mod revocation;
 pub mod rights;
 pub mod seen;

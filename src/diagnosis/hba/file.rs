@@ -2,11 +2,10 @@
 
 use std::error::Error;
 
-use pgrx::prelude::*;
-
 use super::rule::Rule;
 use crate::diagnosis::query;
 use crate::pg::pam as service;
+use crate::pg::query as pg_query;
 use crate::pg::sign_in_method::SignInMethod;
 
 /// Whether it is an aadauth record.
@@ -23,7 +22,7 @@ pub struct File {
 impl File {
     /// The file in force.
     pub fn read() -> Result<File, Box<dyn Error>> {
-        let path = Spi::get_one("SELECT current_setting('hba_file')")?;
+        let path = pg_query::one("SELECT current_setting('hba_file')")?;
         File::of_view(path.ok_or("no answer")?)
     }
 

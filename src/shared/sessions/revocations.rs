@@ -6,7 +6,11 @@ use uuid::Uuid;
 
 /// How many revocations may be in force. `aadauth.revoke` refuses more.
 pub const MAX_REVOCATIONS: usize = 10_000;
-/// The list has additional room for revocations that are made at the same time.
+/// How many of them by others than superusers.
+pub const MAX_OF_ADMINS: usize = MAX_REVOCATIONS - MAX_REVOCATIONS / 10;
+/// How many of them by one admin.
+pub const MAX_OF_ONE_ADMIN: usize = 1_000;
+/// The list has additional room for what a restored dump adds.
 const CAPACITY: usize = MAX_REVOCATIONS + 240;
 
 /// One revoked principal.

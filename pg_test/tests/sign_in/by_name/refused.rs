@@ -1,6 +1,7 @@
 use std::time::{Duration, Instant};
 
 use pg_test::Result;
+use pg_test::wait::until;
 use serde_json::{Value, json};
 
 use super::fails;
@@ -136,6 +137,48 @@ pub fn each(rig: &Rig) -> Result<()> {
         "SELECT count(*) FROM pg_roles WHERE rolname IN ('alice@contoso.com', 'twins', 'batch')",
     )?;
     ensure(roles == "0", || format!("{roles} roles"))
+}
+
+/// The settings that name files are for superusers to read.
+pub fn no_paths(rig: &Rig) -> Result<()> {
+    let mut own = rig.directory_server("by-name-paths")?;
+    let object_id = uuid::Uuid::new_v4();
+    let token = own
+        .token(crate::rig::Subject::User(ALICE.to_owned()))
+        .object_id(object_id)
+        .text()?;
+    own.server
+        .configure(&[("aadauth.credential", Some("none"))])?;
+    own.server.sql(&format!(
+        "SELECT pgaadauth_create_principal_with_oid('chief', '{object_id}', 'user', true, false)"
+    ))?;
+    let mut session = rig.session(&own.server, "chief", &token)?;
+    own.server.configure(&[
+        ("aadauth.credential", Some("client_secret")),
+        ("aadauth.client_secret_file", Some("/nowhere/secret")),
+    ])?;
+    until("the session has the settings", || {
+        Ok(session
+            .execute(CREATE)?
+            .is_err_and(|refusal| refusal.sqlstate == "F0000")
+            .then_some(()))
+    })?;
+    let mark = own.server.log_length()?;
+    let refusal = session.execute(CREATE)?.err().ok_or("it went through")?;
+    ensure(
+        refusal
+            .message
+            .ends_with("the server's credential cannot be used"),
+        || format!("{refusal:?}"),
+    )?;
+    session.query("SET client_min_messages = error; SELECT pgaadauth_create_principal_with_oid('x', 'a11ce000-0000-4000-8000-000000000001', 'user', false, false)")?;
+    let warned = own.server.log_since(mark)?;
+    ensure(
+        warned.contains("is that of a user: the server's credential cannot be used")
+            && !warned.contains("/nowhere/secret"),
+        || warned.clone(),
+    )?;
+    fails(&own.server, CREATE, &["F0000", "/nowhere/secret"])
 }
 
 /// A role that may not map roles cannot make the server ask either.

@@ -3,7 +3,8 @@
 use pg_test::Result;
 
 use super::{
-    ALICE, BOB, DENIED, Session, TENANT, create, internal, literal, signed_in, start, update,
+    ALICE, BOB, DENIED, Session, TENANT, create, expect_logged, internal, literal, signed_in,
+    start, update,
 };
 use crate::Test;
 use crate::rig::Rig;
@@ -25,6 +26,7 @@ pub const TESTS: &[Test] = &[
     ("every_admin_administers_who_is_none", administered),
     ("arguments_are_understood_or_refused", arguments),
     ("any_name_that_postgres_keeps_is_kept", names),
+    ("what_is_hardly_meant_is_warned_of", warnings),
     ("by_name_there_is_no_directory", by_name),
     ("list_has_azures_columns", columns),
     ("list_is_of_admins_or_of_all", list),
@@ -215,7 +217,7 @@ fn arguments(rig: &Rig) -> Result<()> {
     // 63 characters, 64 bytes.
     let too_long_in_bytes = format!("é{}", "x".repeat(62));
     for (name, sqlstate, says) in [
-        ("", "42602", "empty"),
+        ("", "42602", "blank"),
         (too_long.as_str(), "42622", "64 bytes"),
         (too_long_in_bytes.as_str(), "42622", "64 bytes"),
         ("pg_mine", "42939", "reserved"),
@@ -276,7 +278,7 @@ fn names(rig: &Rig) -> Result<()> {
         ("Группа % $$ 测试", 6),
         ("select", 7),
         (long.as_str(), 8),
-        (" ", 9),
+        (" x ", 9),
     ] {
         let object_id = format!("6f1c2d3e-4a5b-4c6d-8e7f-a0b1c2d3e40{number}");
         superuser.expect(
@@ -356,4 +358,34 @@ fn signatures(rig: &Rig) -> Result<()> {
          pgaadauth_list_principals(boolean) pgaadauth_sync_roles_for_group_members() \
          pgaadauth_update_principal_with_oid(text,text,text,boolean,boolean)",
     )
+}
+
+fn warnings(rig: &Rig) -> Result<()> {
+    let (server, mut superuser) = start(rig, "warnings")?;
+    for blank in ["", " ", "\t "] {
+        let failure = superuser.refused(&create(blank, ALICE, "user", false, false), "42602")?;
+        failure.expect_in_message("blank")?;
+    }
+    for name in ["\"quoted\"", "it's", " space", "space "] {
+        superuser.run(&create(name, ALICE, "user", false, false))?;
+        let quoted = format!("\"{}\"", name.replace('"', "\"\""));
+        expect_logged(
+            &server,
+            &format!(
+                "WARNING:  role name {quoted} contains quotation marks or begins or ends with a space"
+            ),
+        )?;
+        superuser.run(&format!("DROP ROLE {quoted}"))?;
+    }
+    let mfa = "WARNING:  a service cannot prove multi-factor authentication";
+    let before = server.log()?.matches(mfa).count();
+    superuser.run(&create("app", ALICE, "service", false, true))?;
+    superuser.run("CREATE ROLE second")?;
+    superuser.run(&super::public(
+        "second",
+        &format!("aadauth,oid={BOB},type=service,mfa"),
+    ))?;
+    superuser.run(&create("person", super::ROOT_ADMIN, "user", false, true))?;
+    let after = server.log()?.matches(mfa).count();
+    crate::rig::ensure(before == 0 && after == 2, || format!("{before}, {after}"))
 }

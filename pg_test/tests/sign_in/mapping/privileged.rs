@@ -9,11 +9,12 @@ use pg_test::server::Server;
 use pg_test::wait::until;
 
 use super::{
-    ALICE, BOB, DENIED, Session, TENANT, create, internal, literal, no_public, public, signed_in,
-    start, update,
+    ALICE, BOB, DENIED, Session, TENANT, create, expect_logged, internal, literal, no_public,
+    public, signed_in, start, update,
 };
 use crate::Test;
 use crate::rig::{Rig, ensure};
+use crate::sessions::revocation::{dump, restore_dump};
 
 pub const TESTS: &[Test] = &[
     ("an_admin_takes_no_role_that_became_privileged", taken_later),
@@ -23,6 +24,8 @@ pub const TESTS: &[Test] = &[
     ("role_managers_give_attributes_that_they_have", attributes),
     ("an_admin_is_nobody_elses", members_of_an_admin),
     ("labels_appoint_and_dismiss", appointed_by_label),
+    ("a_labeled_admin_is_one_without_membership", labeled_only),
+    ("own_operators_see_no_superuser", own_operators),
     ("no_admin_gives_azure_pg_admin", azure_pg_admin),
     ("names_of_our_roles_are_reserved", reserved_names),
     (
@@ -32,6 +35,7 @@ pub const TESTS: &[Test] = &[
     ("members_of_a_group_leave_its_role_alone", shared_role),
     ("a_swap_of_names_hits_no_other_role", swapped_names),
     ("a_held_lock_is_named", held_lock),
+    ("a_dump_of_all_this_restores", restored),
 ];
 
 /// What makes a role privileged.
@@ -110,15 +114,13 @@ fn granted_before(rig: &Rig) -> Result<()> {
         admin.refused("SET ROLE app", DENIED)?;
         superuser.run("DROP OWNED BY app; DROP ROLE app")?;
     }
+    // What a superuser granted to all admins is no exception.
+    superuser.run("CREATE ROLE app; GRANT app TO azure_pg_admin; GRANT pg_read_all_data TO app")?;
+    expect_members(&mut superuser, "app", "")?;
     expect_logged(
         &server,
         "revoked the membership of role \"friend\" in role \"app\"",
     )
-}
-
-fn expect_logged(server: &Server, text: &str) -> Result<()> {
-    let log = server.log()?;
-    ensure(log.contains(text), || format!("without {text}: {log}"))
 }
 
 fn indirect(rig: &Rig) -> Result<()> {
@@ -355,6 +357,57 @@ fn shared_role(rig: &Rig) -> Result<()> {
     admin.run("ALTER ROLE analysts SET work_mem = '8MB'")
 }
 
+/// The label makes the administrator, whatever became of the memberships.
+fn labeled_only(rig: &Rig) -> Result<()> {
+    let (_server, mut superuser) = start(rig, "labeled-only")?;
+    superuser.run(&create("boss", ALICE, "user", true, false))?;
+    superuser
+        .run("REVOKE azure_pg_admin FROM boss; CREATE ROLE friend; CREATE ROLE clerk CREATEROLE")?;
+    if !is_15()? {
+        superuser.run("GRANT boss TO clerk WITH ADMIN TRUE, INHERIT FALSE, SET FALSE")?;
+    }
+    superuser.as_session_of("clerk", |clerk| {
+        clerk.refused("ALTER ROLE boss PASSWORD 'x'", DENIED)?;
+        clerk.refused("GRANT boss TO friend", DENIED).map(drop)
+    })
+}
+
+/// What this library asks the catalogs as a superuser is not answered by operators of the caller's.
+fn own_operators(rig: &Rig) -> Result<()> {
+    let (server, mut superuser) = start(rig, "own-operators")?;
+    superuser.make_admin()?;
+    superuser.run("CREATE ROLE r; CREATE SCHEMA mine; GRANT ALL ON SCHEMA mine TO root_admin")?;
+    let mut admin = signed_in(rig, &server)?;
+    admin.run(
+        "CREATE TABLE mine.seen (who name); GRANT ALL ON mine.seen TO PUBLIC;
+         CREATE FUNCTION mine.oids(oid, oid) RETURNS boolean LANGUAGE plpgsql AS
+             $$ BEGIN INSERT INTO mine.seen VALUES (current_user); RETURN true; END $$;
+         CREATE FUNCTION mine.names(name, name) RETURNS boolean LANGUAGE plpgsql AS
+             $$ BEGIN INSERT INTO mine.seen VALUES (current_user); RETURN true; END $$;
+         CREATE OPERATOR mine.= (LEFTARG = oid, RIGHTARG = oid, FUNCTION = mine.oids);
+         CREATE OPERATOR mine.= (LEFTARG = name, RIGHTARG = name, FUNCTION = mine.names);
+         SET search_path = mine, pg_catalog",
+    )?;
+    admin.run("CREATE ROLE s; CREATE ROLE t")?;
+    for statement in [
+        public("s", &format!("aadauth,oid={ALICE},type=user,admin")),
+        public("s", &format!("aadauth,oid={ALICE},type=user")),
+        "GRANT t TO s".to_owned(),
+        "ALTER ROLE t PASSWORD 'x'".to_owned(),
+        create("u", BOB, "user", false, false),
+        "DROP ROLE t".to_owned(),
+    ] {
+        let _ = admin.0.execute(&statement)?;
+    }
+    superuser.expect(
+        "SELECT count(*) FROM mine.seen WHERE who <> 'root_admin'",
+        "0",
+    )?;
+    // They do answer what the caller asks.
+    admin.run("SELECT 1::oid = 2::oid")?;
+    superuser.expect("SELECT count(*) > 0 FROM mine.seen", "t")
+}
+
 /// A role manager who swaps the names of two roles while a superuser appoints one of them.
 fn swapped_names(rig: &Rig) -> Result<()> {
     const ROUNDS: usize = 200;
@@ -427,4 +480,36 @@ fn held_lock(rig: &Rig) -> Result<()> {
     failure.expect_in_hint("ROLLBACK PREPARED 'it''s prepared'")?;
     holder.run("ROLLBACK PREPARED 'it''s prepared'")?;
     superuser.run(&change)
+}
+
+fn restored(rig: &Rig) -> Result<()> {
+    let (server, mut superuser) = start(rig, "dumped")?;
+    superuser.make_admin()?;
+    superuser.run(&create("boss", ALICE, "user", true, true))?;
+    superuser.run("CREATE ROLE clerk LOGIN CREATEROLE; CREATE ROLE team; GRANT team TO clerk WITH ADMIN OPTION")?;
+    superuser.run(&update("team", BOB, "group", false, false))?;
+    let mut admin = signed_in(rig, &server)?;
+    admin.run(&create(
+        "person",
+        "7a2b3c4d-5e6f-4a1b-9c8d-0e1f2a3b4c51",
+        "user",
+        false,
+        false,
+    ))?;
+    for (number, privilege) in PRIVILEGES.iter().enumerate() {
+        let id = format!("7a2b3c4d-5e6f-4a1b-9c8d-0e1f2a3b4d0{number}");
+        admin.run(&create("app", &id, "service", false, false))?;
+        superuser.run(privilege)?;
+        superuser.run(&format!(
+            "GRANT app TO boss; ALTER ROLE app RENAME TO app{number}"
+        ))?;
+    }
+    superuser.run("GRANT aadauth_auditor TO clerk; ALTER ROLE person SET search_path = public")?;
+    superuser.run(&format!("SELECT aadauth.revoke('{ALICE}')"))?;
+    let roles = dump(&server, "pg_dumpall", "--roles-only")?;
+    let two = rig.start_plan(rig.plan("mapping-restored")?)?;
+    restore_dump(rig, &two, &roles)?;
+    restore_dump(rig, &two, &dump(&server, "pg_dump", "--dbname=postgres")?)?;
+    let again = dump(&two, "pg_dumpall", "--roles-only")?;
+    ensure(roles == again, || format!("{roles}\n{again}"))
 }

@@ -9,7 +9,10 @@ use super::{EXPIRED, REVOKED, await_count, expect_end, expect_rows};
 use crate::Test;
 use crate::rig::{OUR_LINES, Rig, ensure};
 
-pub const TESTS: &[Test] = &[("a_standby_follows", follows)];
+pub const TESTS: &[Test] = &[
+    ("a_standby_follows", follows),
+    ("every_sql_object_on_a_standby", every_object),
+];
 
 fn follows(rig: &Rig) -> Result<()> {
     let [ours, of_replication] = OUR_LINES;
@@ -90,4 +93,110 @@ fn follows(rig: &Rig) -> Result<()> {
         .expires_in(4);
     let mut session = rig.session(&standby, "two", &short.text()?)?;
     expect_end(&mut session, EXPIRED)
+}
+
+/// What the extension's functions do on a standby: return, or fail with this SQLSTATE.
+const FUNCTIONS: &[(&str, Option<&str>)] = &[
+    ("SELECT count(*) FROM aadauth.check_configuration()", None),
+    (
+        "SELECT * FROM aadauth.explain_sign_in('a11ce000-0000-4000-8000-000000000001')",
+        Some("P0002"),
+    ),
+    ("SELECT aadauth.current_principal()", None),
+    ("SELECT count(*) FROM aadauth.own_principal()", None),
+    ("SELECT count(*) FROM aadauth.sessions()", None),
+    ("SELECT count(*) FROM aadauth.statistics()", None),
+    ("SELECT count(*) FROM aadauth.signing_keys()", None),
+    ("SELECT aadauth.reset_statistics()", None),
+    ("SELECT count(*) FROM aadauth.group_sync_worker()", None),
+    (
+        "SELECT aadauth.revoke('a11ce000-0000-4000-8000-000000000001')",
+        Some("25006"),
+    ),
+    (
+        "SELECT aadauth.restore('a11ce000-0000-4000-8000-000000000001')",
+        Some("25006"),
+    ),
+    (
+        "SELECT count(*) FROM pgaadauth_list_principals(false)",
+        None,
+    ),
+    (
+        "SELECT pgaadauth_create_principal('x', false, false)",
+        Some("25006"),
+    ),
+    (
+        "SELECT pgaadauth_create_principal_with_oid('x', 'a11ce000-0000-4000-8000-000000000001', 'user', false, false)",
+        Some("25006"),
+    ),
+    (
+        "SELECT pgaadauth_update_principal_with_oid('postgres', 'a11ce000-0000-4000-8000-000000000001', 'user', false, false)",
+        Some("25006"),
+    ),
+    (
+        "SELECT * FROM pgaadauth_sync_roles_for_group_members()",
+        Some("55000"),
+    ),
+];
+
+fn every_object(rig: &Rig) -> Result<()> {
+    let [ours, of_replication] = OUR_LINES;
+    let lines = ["local replication postgres peer", ours, of_replication];
+    let primary = rig.server("objects-primary", |plan| plan.hba(&lines))?;
+    rig.person(&primary, "someone")?;
+    primary.sql("CREATE ROLE clerk CREATEROLE")?;
+    let standby = rig
+        .plan("objects-standby")?
+        .start_standby(rig.run(), &primary)?;
+    rig.await_keys(&standby)?;
+    let of_extension = |catalog: &str, name: &str, kind: &str| {
+        format!(
+            "SELECT c.{name} FROM {catalog} AS c
+             JOIN pg_depend AS d ON d.classid = '{catalog}'::regclass AND d.objid = c.oid AND d.deptype = 'e'
+             JOIN pg_extension AS e ON e.oid = d.refobjid AND e.extname = 'aadauth'
+             WHERE {kind} ORDER BY 1"
+        )
+    };
+    let mut superuser = standby.superuser()?;
+    let relations = superuser.query(&of_extension(
+        "pg_class",
+        "oid::regclass",
+        "c.relkind IN ('r', 'p', 'v')",
+    ))?;
+    ensure(relations.len() > 8, || format!("{relations:?}"))?;
+    for relation in relations {
+        superuser.query(&format!("SELECT * FROM {relation}"))?;
+    }
+    for (call, expected) in FUNCTIONS {
+        let outcome = superuser.execute(call)?.err();
+        let sqlstate = outcome.as_ref().map(|refusal| refusal.sqlstate.as_str());
+        ensure(sqlstate == *expected, || format!("{call}: {outcome:?}"))?;
+    }
+    // Nor does the guard begin to write before PostgreSQL refuses.
+    superuser.query("SET SESSION AUTHORIZATION clerk")?;
+    for statement in [
+        "GRANT someone TO clerk",
+        "ALTER ROLE someone PASSWORD 'x'",
+        "CREATE ROLE x ROLE clerk",
+        "DROP ROLE someone",
+        "ALTER ROLE someone RENAME TO x",
+        "SECURITY LABEL FOR pgaadauth ON ROLE someone IS NULL",
+    ] {
+        let refusal = superuser
+            .execute(statement)?
+            .err()
+            .ok_or("it went through")?;
+        ensure(refusal.sqlstate == "25006", || {
+            format!("{statement}: {refusal:?}")
+        })?;
+    }
+    superuser.query("RESET SESSION AUTHORIZATION")?;
+    let functions = superuser.query(&of_extension("pg_proc", "proname", "true"))?;
+    for function in functions {
+        let is_tried = FUNCTIONS
+            .iter()
+            .any(|(call, _)| call.contains(&format!("{function}(")));
+        ensure(is_tried, || format!("{function} is not tried"))?;
+    }
+    Ok(())
 }

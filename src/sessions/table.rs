@@ -1,0 +1,184 @@
+//! The table of revoked principals, which only the session worker reads and writes.
+
+use pgrx::datum::DatumWithOid;
+use pgrx::prelude::*;
+use uuid::Uuid;
+
+use crate::background::database::{self, Problem};
+use crate::pg::lock_holder::LockHolder;
+use crate::pg::query;
+use crate::pg::uuid::{sql_uuid, uuid_argument};
+use crate::pg::worker::{self, Failure, FailureKind};
+use crate::shared::problem::ProblemKind;
+use crate::shared::sessions::requests::{Answer, Change, Request};
+use crate::shared::sessions::revocations::{
+    MAX_OF_ADMINS, MAX_OF_ONE_ADMIN, MAX_REVOCATIONS, Revocation,
+};
+
+const TABLE: &str = "aadauth.revoked_principals";
+
+/// Runs `body` in a transaction, if the table is there and is a superuser's.
+///
+/// # Errors
+/// It is not, it is locked, or the body fails.
+pub fn transaction<T>(
+    database: &str,
+    body: impl FnOnce() -> Result<T, Failure>,
+) -> Result<T, Problem> {
+    let attempt = worker::transaction(|| {
+        // Short, since a session waits for its request for two seconds only.
+        query::one::<String>("SELECT pg_catalog.set_config('lock_timeout', '500ms', true)")?;
+        Ok(
+            match database::check_ownership(database, &["revoked_principals"])? {
+                Ok(()) => Ok(body()?),
+                Err(problem) => Err(problem),
+            },
+        )
+    });
+    attempt.unwrap_or_else(|failure| {
+        if failure.kind != FailureKind::Locked {
+            return Err(failure.into());
+        }
+        let holder = worker::transaction(|| Ok(LockHolder::of_table(TABLE)));
+        Err(Problem {
+            kind: ProblemKind::Other,
+            message: format!(
+                "table {TABLE} is locked by {}",
+                holder.unwrap_or(LockHolder::Gone)
+            ),
+            hint: Some(
+                "End that transaction, with pg_terminate_backend, COMMIT PREPARED or ROLLBACK PREPARED.",
+            ),
+        })
+    })
+}
+
+/// The revocations in force. A date from year 9999 on counts as infinity.
+///
+/// # Errors
+/// PostgreSQL cannot read the table.
+pub fn read() -> Result<Vec<Revocation>, Failure> {
+    let query = "
+SELECT r.object_id,
+    CASE WHEN r.until < '9999-01-01 00:00:00+00'
+        THEN (pg_catalog.extract('epoch', r.until) * 1000000)::pg_catalog.int8 END
+FROM aadauth.revoked_principals AS r
+WHERE r.until > pg_catalog.now()";
+    Ok(Spi::connect(|client| {
+        client
+            .select(query, None, &[])?
+            .map(|row| {
+                let object_id = row
+                    .get::<pgrx::Uuid>(1)?
+                    .map_or(Uuid::nil(), |id| Uuid::from_bytes(*id.as_bytes()));
+                let until = row.get::<i64>(2)?.unwrap_or(i64::MAX);
+                Ok(Revocation { object_id, until })
+            })
+            .collect::<Result<Vec<_>, spi::Error>>()
+    })?)
+}
+
+/// Makes the requested change. The inner result is its description for the log, or the answer that refuses it.
+///
+/// # Errors
+/// PostgreSQL cannot write the table.
+pub fn change(request: &Request) -> Result<Result<String, Answer>, Failure> {
+    Spi::run("DELETE FROM aadauth.revoked_principals WHERE until <= pg_catalog.now()")?;
+    let until = match request.change {
+        Change::Revoke { until } => until,
+        Change::Restore => i64::MIN,
+    };
+    let until = timestamp(until)?;
+    let query =
+        "SELECT by_superuser, until > $2 FROM aadauth.revoked_principals WHERE object_id = $1";
+    let (by_superuser, is_shortened) =
+        two::<bool, bool>(query, &[uuid_argument(request.object_id), until.into()])?;
+    if is_shortened == Some(true) && by_superuser == Some(true) && !request.by_superuser {
+        return Ok(Err(Answer::OfSuperuser));
+    }
+    let Change::Revoke { .. } = request.change else {
+        return Ok(if is_shortened.is_some() {
+            let statement = "DELETE FROM aadauth.revoked_principals WHERE object_id = $1";
+            Spi::run_with_args(statement, &[uuid_argument(request.object_id)])?;
+            Ok("restored".to_owned())
+        } else {
+            Err(Answer::NotRevoked)
+        });
+    };
+    if is_shortened.is_none()
+        && let Some(refusal) = lack_of_room(request)?
+    {
+        return Ok(Err(refusal));
+    }
+    let statement = "
+INSERT INTO aadauth.revoked_principals AS r (object_id, until, reason, revoked_by, revoked_by_id, by_superuser)
+VALUES ($1, $2, $3, $4, $5, $6)
+ON CONFLICT (object_id) DO UPDATE SET
+    until = excluded.until,
+    reason = excluded.reason,
+    revoked_at = excluded.revoked_at,
+    revoked_by = excluded.revoked_by,
+    revoked_by_id = excluded.revoked_by_id,
+    by_superuser = excluded.by_superuser OR r.by_superuser
+RETURNING pg_catalog.isfinite(until), until::text";
+    let (is_finite, end) = two::<bool, String>(
+        statement,
+        &[
+            uuid_argument(request.object_id),
+            until.into(),
+            request
+                .reason
+                .map(|reason| reason.as_str().to_owned())
+                .into(),
+            request.by.as_str().to_owned().into(),
+            request.by_id.map(sql_uuid).into(),
+            request.by_superuser.into(),
+        ],
+    )?;
+    let end = end.unwrap_or_default();
+    Ok(Ok(match (is_shortened, is_finite) {
+        (Some(true), _) => format!("restored from {end} on"),
+        (_, Some(true)) => format!("revoked until {end}"),
+        _ => "revoked".to_owned(),
+    }))
+}
+
+/// Why the list has no room for the request.
+fn lack_of_room(request: &Request) -> Result<Option<Answer>, Failure> {
+    let query = "
+SELECT pg_catalog.count(*),
+    pg_catalog.count(*) FILTER (WHERE revoked_by_id IS NOT DISTINCT FROM $1 AND NOT by_superuser)
+FROM aadauth.revoked_principals";
+    let (all, own) = two::<i64, i64>(query, &[request.by_id.map(sql_uuid).into()])?;
+    let is_full = |count: Option<i64>, max: usize| {
+        usize::try_from(count.unwrap_or_default()).is_ok_and(|count| count >= max)
+    };
+    Ok(if request.by_superuser {
+        is_full(all, MAX_REVOCATIONS).then_some(Answer::TooMany)
+    } else if is_full(all, MAX_OF_ADMINS) {
+        Some(Answer::TooMany)
+    } else {
+        is_full(own, MAX_OF_ONE_ADMIN).then_some(Answer::TooManyOfOne)
+    })
+}
+
+fn timestamp(micros: i64) -> Result<TimestampWithTimeZone, Failure> {
+    TimestampWithTimeZone::try_from(micros).map_err(|error| Failure {
+        message: error.to_string(),
+        kind: FailureKind::Data,
+    })
+}
+
+/// The first row of a statement that may write; nothing if there is none.
+fn two<A: FromDatum + IntoDatum, B: FromDatum + IntoDatum>(
+    statement: &str,
+    values: &[DatumWithOid<'_>],
+) -> spi::Result<(Option<A>, Option<B>)> {
+    Spi::connect_mut(|client| {
+        let rows = client.update(statement, Some(1), values)?;
+        if rows.is_empty() {
+            return Ok((None, None));
+        }
+        rows.first().get_two::<A, B>()
+    })
+}
