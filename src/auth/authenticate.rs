@@ -71,12 +71,16 @@ pub fn with_token(source: Source<'_>, connection: &Connection, role: Option<Role
             }
         };
         let now = clock::micros() / 1_000_000;
-        let (claims, key) = verify(&token, &policy, now)
-            .map_err(|reason| Refusal::new(reason, &connection.role))?;
+        let (claims, key) = verify(&token, &policy, now).map_err(|reason| {
+            let malformed = (reason == Reason::ClaimsMalformed)
+                .then(|| Envelope::malformed_claim(&token, policy.max_token_size));
+            Refusal::new(reason, &connection.role).with_claim(malformed.flatten())
+        })?;
         // Wiped here, before anything that may end the process.
         drop(token);
         identity = Some(Identity::new(&claims, &key.key_id, policy.tenant));
         membership = compare(&mapping, &claims, &policy, now, &connection.role)?;
+        may_log_in(role.as_ref()).map_err(|reason| Refusal::new(reason, &connection.role))?;
         Ok(Accepted::Token(mapping))
     });
     Verdict {
@@ -99,12 +103,6 @@ fn prepare(connection: &Connection, role: Option<&Role>) -> Result<(Mapping, Pol
         let mapping =
             Mapping::from_labels(role.public_label.as_deref(), role.internal_label.as_deref())?
                 .ok_or(Reason::RoleNotMapped)?;
-        if !role.can_login {
-            return Err(Reason::RoleNotLogin);
-        }
-        if role.expired {
-            return Err(Reason::RoleExpired);
-        }
         if settings::require_tls() && !connection.tls && !connection.local_socket {
             return Err(Reason::TlsRequired);
         }
@@ -112,6 +110,15 @@ fn prepare(connection: &Connection, role: Option<&Role>) -> Result<(Mapping, Pol
         Ok((mapping, policy))
     };
     checked().map_err(|reason| Refusal::new(reason, &connection.role))
+}
+
+/// What only those are told who have proved that the role is theirs.
+fn may_log_in(role: Option<&Role>) -> Result<(), Reason> {
+    match role {
+        Some(role) if !role.can_login => Err(Reason::RoleNotLogin),
+        Some(role) if role.expired => Err(Reason::RoleExpired),
+        _ => Ok(()),
+    }
 }
 
 /// Checks the token's form, its key and its signature (`Step::Envelope` and `Step::Signature`).
@@ -168,7 +175,15 @@ fn compare(
     role: &str,
 ) -> Result<Option<EventCheck>, Refusal> {
     let group = mapping.object_id;
-    let claimed = claims.membership(group);
+    let claimed = match claims.membership(group) {
+        // Assigned groups only, no nested groups, or an older membership: the directory knows more.
+        Membership::NotMember
+            if !settings::groups_claim_is_complete() && settings::directory().is_some() =>
+        {
+            Membership::Unknown
+        }
+        claimed => claimed,
+    };
     let mut source = match claimed {
         Membership::Unknown if claims.has_group_names() => MembershipSource::Names,
         _ => MembershipSource::Claim,
@@ -199,6 +214,6 @@ fn compare(
     let refusal = Refusal::new(reason, role).with_checks(checks);
     Err(match problem {
         Some(problem) => refusal.with_detail(&problem),
-        None => refusal,
+        None => refusal.with_claim(claims.mistyped()),
     })
 }

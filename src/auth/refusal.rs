@@ -45,6 +45,16 @@ impl Refusal {
         self
     }
 
+    /// Names the claim that has the wrong type, if one has.
+    pub fn with_claim(self, mistyped: Option<&str>) -> Refusal {
+        match mistyped {
+            Some(claim) => self.with_detail(&format!(
+                "The token's claim \"{claim}\" has the wrong type."
+            )),
+            None => self,
+        }
+    }
+
     pub fn as_log(&self) -> log::Refusal<'_> {
         log::Refusal {
             sqlstate: sqlstate(self.reason),

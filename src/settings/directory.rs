@@ -62,6 +62,10 @@ define_settings! {
         c"How long a group membership that the directory has confirmed is cached; 0 disables the cache.",
         0..=24 * 3600,
     );
+    GROUPS_CLAIM_IS_COMPLETE: bool = false, switch(
+        c"aadauth.groups_claim_is_complete",
+        c"Refuse a principal whose token names groups without the role's, without asking the directory.",
+    );
     DIRECTORY_TIMEOUT: i32 = 5, seconds(
         c"aadauth.directory_timeout",
         c"How long a query to the directory may take.",
@@ -91,6 +95,12 @@ pub fn directory() -> Option<DirectorySettings> {
         credential,
         http: http(),
     })
+}
+
+/// Whether a `groups` claim without a group proves that its principal is not in it, as when the app registration emits all
+/// security groups.
+pub fn groups_claim_is_complete() -> bool {
+    GROUPS_CLAIM_IS_COMPLETE.get()
 }
 
 /// The setting that names the chosen credential's file, and the file.

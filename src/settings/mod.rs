@@ -16,7 +16,8 @@ pub use sessions::{SessionExpiry, session_expiry};
 
 pub use directory::{
     DIRECTORY_TIMEOUT_MAX, credential_file, directory, directory_timeout, group_cache_ttl,
-    group_sync_interval, group_sync_is_enabled, http, missing_for_directory,
+    group_sync_interval, group_sync_is_enabled, groups_claim_is_complete, http,
+    missing_for_directory,
 };
 pub use general::{
     Authentication, audiences, authentication, authority, clock_skew, database, hba_file,

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use serde::de::{IgnoredAny, SeqAccess, Visitor};
+use serde::de::{DeserializeOwned, IgnoredAny, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
+use serde_json::Value;
 use uuid::Uuid;
 
 use crate::authority::TokenVersion;
 use crate::guid;
-use crate::json::{self, present};
+use crate::json;
 use crate::policy::Policy;
 use crate::reason::Reason;
 
@@ -24,52 +25,94 @@ pub struct Claims(Payload);
 
 /// The claims as they stand in the payload. Kept apart from [`Claims`] so that nothing outside this
 /// crate can read those from JSON.
-#[derive(Clone, Deserialize)]
+#[derive(Clone, Default, Deserialize)]
+#[serde(default)]
 struct Payload {
-    #[serde(default, deserialize_with = "present")]
-    iss: Option<String>,
-    #[serde(default, deserialize_with = "present")]
-    tid: Option<String>,
-    #[serde(default, deserialize_with = "present")]
-    ver: Option<String>,
-    #[serde(default, deserialize_with = "present")]
-    aud: Option<String>,
-    #[serde(default, deserialize_with = "present")]
-    exp: Option<i64>,
-    #[serde(default, deserialize_with = "present")]
-    nbf: Option<i64>,
-    #[serde(default, deserialize_with = "present")]
-    iat: Option<i64>,
-    #[serde(default, deserialize_with = "present")]
-    idtyp: Option<String>,
-    #[serde(default, deserialize_with = "present")]
-    scp: Option<String>,
-    #[serde(default, deserialize_with = "present")]
-    oid: Option<String>,
-    #[serde(default, deserialize_with = "present")]
-    sub: Option<String>,
-    #[serde(default, deserialize_with = "present")]
-    appid: Option<String>,
-    #[serde(default, deserialize_with = "present")]
-    azp: Option<String>,
-    #[serde(default, deserialize_with = "present")]
-    amr: Option<Vec<String>>,
-    #[serde(default, deserialize_with = "present")]
-    groups: Option<Groups>,
-    #[serde(default, deserialize_with = "present")]
-    hasgroups: Option<bool>,
-    #[serde(default, deserialize_with = "present", rename = "_claim_names")]
-    claim_names: Option<BTreeMap<String, IgnoredAny>>,
-    #[serde(default, deserialize_with = "present")]
-    upn: Option<String>,
-    #[serde(default, deserialize_with = "present")]
-    unique_name: Option<String>,
-    #[serde(default, deserialize_with = "present")]
-    preferred_username: Option<String>,
-    #[serde(default, deserialize_with = "present")]
-    name: Option<String>,
-    #[serde(default, deserialize_with = "present")]
-    uti: Option<String>,
+    iss: Claim<String>,
+    tid: Claim<String>,
+    ver: Claim<String>,
+    aud: Claim<String>,
+    exp: Claim<i64>,
+    nbf: Claim<i64>,
+    iat: Claim<i64>,
+    idtyp: Claim<String>,
+    scp: Claim<String>,
+    oid: Claim<String>,
+    sub: Claim<String>,
+    appid: Claim<String>,
+    azp: Claim<String>,
+    amr: Claim<Vec<String>>,
+    groups: Claim<Groups>,
+    hasgroups: Claim<bool>,
+    #[serde(rename = "_claim_names")]
+    claim_names: Claim<BTreeMap<String, IgnoredAny>>,
+    upn: Claim<String>,
+    unique_name: Claim<String>,
+    preferred_username: Claim<String>,
+    name: Claim<String>,
+    uti: Claim<String>,
+}
+
+impl Payload {
+    /// The first claim that every sign-in is judged by and that has another type than Entra's.
+    fn malformed(&self) -> Option<&'static str> {
+        first_mistyped([
+            ("iss", self.iss.is_mistyped()),
+            ("tid", self.tid.is_mistyped()),
+            ("ver", self.ver.is_mistyped()),
+            ("aud", self.aud.is_mistyped()),
+            ("exp", self.exp.is_mistyped()),
+            ("nbf", self.nbf.is_mistyped()),
+            ("iat", self.iat.is_mistyped()),
+            ("idtyp", self.idtyp.is_mistyped()),
+            ("scp", self.scp.is_mistyped()),
+            ("oid", self.oid.is_mistyped()),
+            ("sub", self.sub.is_mistyped()),
+            ("appid", self.appid.is_mistyped()),
+            ("azp", self.azp.is_mistyped()),
+        ])
+    }
+}
+
+fn first_mistyped<const N: usize>(claims: [(&'static str, bool); N]) -> Option<&'static str> {
+    let mut claims = claims.into_iter();
+    claims.find_map(|(name, is_mistyped)| is_mistyped.then_some(name))
+}
+
+/// A claim as the token has it.
+#[derive(Clone, Default)]
+enum Claim<T> {
+    #[default]
+    Absent,
+    Typed(T),
+    /// A value of another type than Entra's; `null` is one.
+    Mistyped,
+}
+
+impl<T> Claim<T> {
+    fn get(&self) -> Option<&T> {
+        match self {
+            Claim::Typed(value) => Some(value),
+            Claim::Absent | Claim::Mistyped => None,
+        }
+    }
+
+    fn is_mistyped(&self) -> bool {
+        matches!(self, Claim::Mistyped)
+    }
+}
+
+impl Claim<String> {
+    fn text(&self) -> Option<&str> {
+        self.get().map(String::as_str)
+    }
+}
+
+impl<'de, T: DeserializeOwned> Deserialize<'de> for Claim<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let value = Value::deserialize(deserializer)?;
+        Ok(serde_json::from_value(value).map_or(Claim::Mistyped, Claim::Typed))
+    }
 }
 
 /// Who acts with a token.
@@ -97,24 +140,43 @@ pub enum Membership {
 impl Claims {
     /// Reads a payload; nothing of it is verified here.
     pub(crate) fn read(payload: &[u8]) -> Result<Claims, Reason> {
-        json::object(payload)
-            .map(Claims)
-            .map_err(|json::Unreadable| Reason::ClaimsMalformed)
+        let payload: Payload =
+            json::object(payload).map_err(|json::Unreadable| Reason::ClaimsMalformed)?;
+        match payload.malformed() {
+            Some(_) => Err(Reason::ClaimsMalformed),
+            None => Ok(Claims(payload)),
+        }
+    }
+
+    /// The claim because of which [`Claims::read`] fails; `None` if the fault is not a claim's type.
+    pub(crate) fn malformed(payload: &[u8]) -> Option<&'static str> {
+        json::object::<Payload>(payload).ok()?.malformed()
+    }
+
+    /// The first claim that only some roles are judged by and that has another type than Entra's. It
+    /// counts as no proof of anything.
+    pub fn mistyped(&self) -> Option<&'static str> {
+        first_mistyped([
+            ("groups", self.0.groups.is_mistyped()),
+            ("hasgroups", self.0.hasgroups.is_mistyped()),
+            ("_claim_names", self.0.claim_names.is_mistyped()),
+            ("amr", self.0.amr.is_mistyped()),
+        ])
     }
 
     /// Version that the token says it has; `None` if it is neither `1.0` nor `2.0`.
     pub fn version(&self) -> Option<TokenVersion> {
-        self.0.ver.as_deref().and_then(TokenVersion::from_claim)
+        self.0.ver.text().and_then(TokenVersion::from_claim)
     }
 
     /// Tenant that issued the token.
     pub fn tenant(&self) -> Option<Uuid> {
-        self.0.tid.as_deref().and_then(guid::parse)
+        self.0.tid.text().and_then(guid::parse)
     }
 
     /// Object id of the principal.
     pub fn oid(&self) -> Option<Uuid> {
-        self.0.oid.as_deref().and_then(guid::parse)
+        self.0.oid.text().and_then(guid::parse)
     }
 
     /// Application id of the client that obtained the token: `appid` in v1, `azp` in v2.
@@ -123,7 +185,7 @@ impl Claims {
             TokenVersion::V1 => &self.0.appid,
             TokenVersion::V2 => &self.0.azp,
         };
-        claim.as_deref().and_then(guid::parse)
+        claim.text().and_then(guid::parse)
     }
 
     /// Who acts with the token; `None` if it is not an access token of either kind, as an ID token
@@ -132,13 +194,16 @@ impl Claims {
         let has_scopes = self
             .0
             .scp
-            .as_deref()
+            .text()
             .is_some_and(|scopes| !scopes.trim().is_empty());
-        match self.0.idtyp.as_deref() {
+        match self.0.idtyp.text() {
             Some("app") => Some(TokenKind::AppOnly),
             None | Some("user") if has_scopes => Some(TokenKind::Delegated),
             // An application is its own subject; a user's `sub` is different for each resource.
-            None if self.0.scp.is_none() && self.0.oid.is_some() && self.0.oid == self.0.sub => {
+            None if self.0.scp.text().is_none()
+                && self.0.oid.text().is_some()
+                && self.0.oid.text() == self.0.sub.text() =>
+            {
                 Some(TokenKind::AppOnly)
             }
             _ => None,
@@ -152,13 +217,13 @@ impl Claims {
     /// an entry is no GUID (an app registration can have names of groups emitted), none counts as an id.
     /// <https://learn.microsoft.com/entra/identity-platform/access-token-claims-reference#groups-overage-claim>
     pub fn membership(&self, group: Uuid) -> Membership {
-        let is_overflowed = self.0.hasgroups == Some(true)
-            || self
-                .0
-                .claim_names
-                .as_ref()
-                .is_some_and(|names| names.contains_key("groups"));
-        match &self.0.groups {
+        let is_overflowed = match (&self.0.hasgroups, &self.0.claim_names) {
+            (Claim::Mistyped | Claim::Typed(true), _) | (_, Claim::Mistyped) => true,
+            (_, names) => names
+                .get()
+                .is_some_and(|names| names.contains_key("groups")),
+        };
+        match self.0.groups.get() {
             _ if is_overflowed => Membership::Unknown,
             // A name may be spelled like another group's id, and under which name the group is among
             // them is not for us to guess.
@@ -172,15 +237,12 @@ impl Claims {
     /// Whether the token has names of groups in place of object ids, as an app registration can be set
     /// to emit them.
     pub fn has_group_names(&self) -> bool {
-        self.0
-            .groups
-            .as_ref()
-            .is_some_and(|groups| groups.has_names)
+        self.0.groups.get().is_some_and(|groups| groups.has_names)
     }
 
     /// How the user authenticated; only v1 tokens say it.
     pub fn amr(&self) -> &[String] {
-        self.0.amr.as_deref().unwrap_or_default()
+        self.0.amr.get().map(Vec::as_slice).unwrap_or_default()
     }
 
     /// The user's sign-in name as the token has it, for people to read; `None` in app-only tokens.
@@ -190,37 +252,37 @@ impl Claims {
             TokenVersion::V1 => &self.0.unique_name,
             TokenVersion::V2 => &self.0.preferred_username,
         };
-        self.0.upn.as_deref().or(instead.as_deref())
+        self.0.upn.text().or(instead.text())
     }
 
     /// The principal's display name, for people to read.
     pub fn name(&self) -> Option<&str> {
-        self.0.name.as_deref()
+        self.0.name.text()
     }
 
     /// The token's own id, which Entra's sign-in log shows too.
     pub fn uti(&self) -> Option<&str> {
-        self.0.uti.as_deref()
+        self.0.uti.text()
     }
 
     /// When the token was issued, in Unix seconds.
     pub fn iat(&self) -> Option<i64> {
-        self.0.iat
+        self.0.iat.get().copied()
     }
 
     /// When the token begins to be valid, in Unix seconds.
     pub fn nbf(&self) -> Option<i64> {
-        self.0.nbf
+        self.0.nbf.get().copied()
     }
 
     /// When the token stops being valid, in Unix seconds.
     pub fn exp(&self) -> Option<i64> {
-        self.0.exp
+        self.0.exp.get().copied()
     }
 
     /// The version whose issuer the token names byte for byte; `None` if it is neither's.
     pub(crate) fn issuing_version(&self, policy: &Policy) -> Option<TokenVersion> {
-        let issuer = self.0.iss.as_deref()?;
+        let issuer = self.0.iss.text()?;
         TokenVersion::ALL
             .into_iter()
             .find(|version| policy.authority.issuer(*version, policy.tenant) == issuer)
@@ -230,13 +292,13 @@ impl Claims {
     pub(crate) fn is_for(&self, policy: &Policy) -> bool {
         self.0
             .aud
-            .as_deref()
+            .text()
             .is_some_and(|audience| policy.accepts_audience(audience))
     }
 
     /// Whether the token has not expired at `now`.
     pub(crate) fn check_expiry(&self, policy: &Policy, now: i64) -> Result<(), Reason> {
-        let exp = self.0.exp.ok_or(Reason::TimeClaimsMissing)?;
+        let exp = self.exp().ok_or(Reason::TimeClaimsMissing)?;
         // Sums of claims are taken in i128, which no two of them overflow.
         if i128::from(now) < i128::from(exp) + i128::from(policy.clock_skew) {
             Ok(())

@@ -30,7 +30,7 @@ impl<'t> Envelope<'t> {
     /// - [`Reason::TypeNotAllowed`] if the header has no `typ`: Entra always writes one, and it is
     ///   what keeps other sorts of signed data from being taken for tokens (RFC 8725 section 3.11)
     /// - [`Reason::ClaimsMalformed`] if the payload is not a JSON object, repeats a member, or has
-    ///   a claim of the wrong type
+    ///   a claim of the wrong type that every sign-in is judged by ([`Envelope::malformed_claim`])
     pub fn parse(token: &'t [u8], max_size: usize) -> Result<Envelope<'t>, Reason> {
         let jws = Jws::parse(token, max_size)?;
         if jws.payload().is_empty() {
@@ -41,6 +41,12 @@ impl<'t> Envelope<'t> {
         }
         let unverified = Claims::read(jws.payload())?;
         Ok(Envelope { jws, unverified })
+    }
+
+    /// The claim whose type makes [`Envelope::parse`] fail with [`Reason::ClaimsMalformed`], for people
+    /// to read; `None` if the payload has another fault.
+    pub fn malformed_claim(token: &[u8], max_size: usize) -> Option<&'static str> {
+        Claims::malformed(Jws::parse(token, max_size).ok()?.payload())
     }
 
     /// The `kid` of the header: which key to ask for. Not believed, and not fit for a log.

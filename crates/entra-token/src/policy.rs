@@ -149,6 +149,9 @@ impl FromStr for Audience {
         if let Some(id) = guid::parse(text) {
             return Ok(Audience::ApplicationId(id));
         }
+        if text.ends_with("/.default") {
+            return Err(AudienceError::Scope);
+        }
         if text.len() > Self::MAX_URI {
             return Err(AudienceError::TooLong);
         }
@@ -189,6 +192,11 @@ pub enum AudienceError {
          application id such as 6f1c2d3e-4a5b-4c6d-8e7f-a0b1c2d3e4f5"
     )]
     NeitherUriNorId,
+    /// The scope that a client asks for, which no token has as its audience.
+    #[error(
+        "an audience is written without \"/.default\", in which only the scopes end that clients ask for"
+    )]
+    Scope,
     /// Longer than [`Audience::MAX_URI`].
     #[error("an audience may have at most 255 characters")]
     TooLong,
@@ -273,6 +281,10 @@ mod tests {
                 "{bad}"
             );
         }
+        assert_eq!(
+            "api://db.example.com/.default".parse::<Audience>(),
+            Err(AudienceError::Scope)
+        );
         let longest = format!("api://{}", "a".repeat(249));
         assert!(longest.parse::<Audience>().is_ok());
         assert_eq!(

@@ -17,6 +17,7 @@ pub const TESTS: &[Test] = &[
         "an_address_in_the_token_is_never_followed",
         members::claim_sources,
     ),
+    ("only_the_directory_denies", members::second_opinion),
     (
         "nobody_is_asked_about_a_token_that_fails_otherwise",
         members::asked_last,

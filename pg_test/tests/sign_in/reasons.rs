@@ -6,6 +6,7 @@ use entra_emulator::Deviation;
 use entra_token::Reason;
 use pg_test::Result;
 use pg_test::wait::until;
+use pg_test::wire::Request;
 
 use crate::rig::{Rig, Subject, ensure};
 use crate::{MODULES, Test};
@@ -181,7 +182,8 @@ fn not_login(rig: &Rig) -> Result<()> {
     let token = rig.token_of(&person)?;
     rig.accepted(&rig.server, "sleeper", &token)?;
     rig.server.sql("ALTER ROLE sleeper NOLOGIN")?;
-    rig.refused(&rig.server, "sleeper", &token, "role-not-login")
+    rig.refused(&rig.server, "sleeper", &token, "role-not-login")?;
+    only_with_the_token(rig, "sleeper")
 }
 
 fn role_expired(rig: &Rig) -> Result<()> {
@@ -190,7 +192,17 @@ fn role_expired(rig: &Rig) -> Result<()> {
     rig.server.sql("ALTER ROLE temp VALID UNTIL 'tomorrow'")?;
     rig.accepted(&rig.server, "temp", &token)?;
     rig.server.sql("ALTER ROLE temp VALID UNTIL 'yesterday'")?;
-    rig.refused(&rig.server, "temp", &token, "role-expired")
+    rig.refused(&rig.server, "temp", &token, "role-expired")?;
+    only_with_the_token(rig, "temp")
+}
+
+/// Nobody is told of the role's state who has not proved to be its principal.
+fn only_with_the_token(rig: &Rig, role: &str) -> Result<()> {
+    let sign_in = rig.sign_in(&rig.server, role, &rig.alice()?)?;
+    ensure(sign_in.request == Request::Password, || {
+        format!("{role}: {:?}", sign_in.request)
+    })?;
+    rig.expect_refused(&rig.server, role, &sign_in, "object-id-mismatch")
 }
 
 fn tenant_mismatch(rig: &Rig) -> Result<()> {

@@ -192,7 +192,7 @@ static DEVIATIONS: &[Deviation] = &[
         d.remove("groups");
         d.set("hasgroups", true);
     })),
-    row("groups-text", "claims-malformed", Group, "groups is text", Draft(|d| d.set("groups", d.claims.get("groups").and_then(|all| all.get(0)).cloned().unwrap_or_default()))),
+    row("groups-text", "groups-unknown", Group, "groups is text", Draft(|d| d.set("groups", d.claims.get("groups").and_then(|all| all.get(0)).cloned().unwrap_or_default()))),
     row("groups-names", "groups-unknown", Group, "groups holds names", Claim("groups", "[\"dba\"]")),
     row("groups-empty", "not-a-group-member", Group, "groups is empty", Claim("groups", "[]")),
     row("groups-other", "not-a-group-member", Group, "groups holds another group", Claim("groups", ELSEWHERE_LIST)),

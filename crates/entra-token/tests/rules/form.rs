@@ -207,21 +207,7 @@ fn claims_have_their_types() {
         json!([]),
     ];
     for claim in [
-        "iss",
-        "aud",
-        "tid",
-        "ver",
-        "oid",
-        "sub",
-        "scp",
-        "idtyp",
-        "appid",
-        "azp",
-        "upn",
-        "unique_name",
-        "preferred_username",
-        "name",
-        "uti",
+        "iss", "aud", "tid", "ver", "oid", "sub", "scp", "idtyp", "appid", "azp",
     ] {
         for value in &not_text {
             let token = ISSUER.token(&setting(user_v1(), claim, value.clone()));
@@ -230,8 +216,15 @@ fn claims_have_their_types() {
                 Err(Reason::ClaimsMalformed),
                 "{claim} {value}"
             );
+            let malformed = Envelope::malformed_claim(token.as_bytes(), 16 * 1024);
+            assert_eq!(malformed, Some(claim));
         }
     }
+    let payload = ISSUER.sign_bytes(ISSUER.header().to_string().as_bytes(), b"[]");
+    assert_eq!(
+        Envelope::malformed_claim(payload.as_bytes(), 16 * 1024),
+        None
+    );
     for claim in ["iss", "aud"] {
         // jsonwebtoken would take any match in an array.
         let token = ISSUER.token(&with(user_v1(), |claims| {
@@ -266,9 +259,23 @@ fn claims_have_their_types() {
             );
         }
     }
-    for (claim, values) in [
+}
+
+/// A claim of the wrong type that decides nothing for the role is no reason to refuse; where it decides, it proves nothing.
+#[test]
+fn claims_that_only_some_roles_need() {
+    let (group, with_mfa) = (group(), with_mfa(alice()));
+    for claim in ["upn", "unique_name", "preferred_username", "name", "uti"] {
+        for value in [json!(null), json!(1), json!(["x"])] {
+            let token = ISSUER.token(&setting(user_v1(), claim, value));
+            assert_eq!(sign_in(&token, &alice()), Ok(()), "{claim}");
+        }
+    }
+    for (claim, role, refusal, values) in [
         (
             "groups",
+            &group,
+            Reason::GroupsUnknown,
             vec![
                 json!(null),
                 json!(GROUP),
@@ -279,22 +286,31 @@ fn claims_have_their_types() {
             ],
         ),
         (
-            "amr",
-            vec![json!(null), json!("mfa"), json!({ "mfa": 1 }), json!([1])],
+            "hasgroups",
+            &group,
+            Reason::GroupsUnknown,
+            vec![json!(null), json!("true"), json!(1)],
         ),
-        ("hasgroups", vec![json!(null), json!("true"), json!(1)]),
         (
             "_claim_names",
+            &group,
+            Reason::GroupsUnknown,
             vec![json!(null), json!("groups"), json!(["groups"]), json!(1)],
+        ),
+        (
+            "amr",
+            &with_mfa,
+            Reason::MfaMissing,
+            vec![json!(null), json!("mfa"), json!({ "mfa": 1 }), json!([1])],
         ),
     ] {
         for value in values {
-            let token = ISSUER.token(&setting(user_v1(), claim, value.clone()));
-            assert_eq!(
-                sign_in(&token, &alice()),
-                Err(Reason::ClaimsMalformed),
-                "{claim} {value}"
-            );
+            let claims = setting(user_v1(), "groups", json!([GROUP]));
+            let token = ISSUER.token(&setting(claims, claim, value.clone()));
+            assert_eq!(sign_in(&token, &alice()), Ok(()), "{claim} {value}");
+            assert_eq!(sign_in(&token, role), Err(refusal), "{claim} {value}");
+            let claims = verify(&token, &policy(), NOW).unwrap();
+            assert_eq!(claims.mistyped(), Some(claim));
         }
     }
 }

@@ -10,6 +10,8 @@ use crate::directory_server::{ALICE, DirectoryServer, GUEST, STRANGER};
 use crate::rig::{Rig, Subject, ensure};
 
 const ANALYSTS: &str = "a4a10000-0000-4000-8000-000000000011";
+/// A group that no role is mapped to.
+const STRANGERS: &str = "57a4e000-0000-4000-8000-00000000001e";
 
 fn principals() -> [(&'static str, Subject); 5] {
     [
@@ -175,15 +177,61 @@ pub fn asked_last(rig: &Rig) -> Result<()> {
         // Checked after the membership, and yet before anybody is asked.
         let simple = alice().claim("amr", json!(["pwd"])).text()?;
         own.refused("twins", &simple, "groups-unknown")?;
-        // A claim decides, whatever it contains.
-        let elsewhere = with_groups().claim("groups", json!([ANALYSTS])).text()?;
-        own.refused("dba", &elsewhere, "not-a-group-member")?;
-        let nowhere = with_groups().claim("groups", json!([])).text()?;
-        own.refused("dba", &nowhere, "not-a-group-member").map(drop)
+        // A claim proves a membership.
+        let named = with_groups().claim("groups", json!([ANALYSTS])).text()?;
+        let source = own.accepted("analysts", &named)?;
+        ensure(source == "claim", || source)
     })?;
     ensure(requests == 0, || format!("{requests} requests"))?;
     let requests = own.requests_during(|| own.accepted("dba", &alice().text()?).map(drop))?;
     ensure(requests == 1, || format!("{requests} requests"))
+}
+
+/// Assigned groups only, no nested groups, a membership of this hour: only the directory denies a membership, unless the
+/// claim is declared complete.
+pub fn second_opinion(rig: &Rig) -> Result<()> {
+    let mut own = rig.directory_server("second-opinion")?;
+    let token = |name: &str, groups: serde_json::Value| {
+        own.token(Subject::User(name.to_owned()))
+            .claim("groups", groups)
+            .text()
+    };
+    let [elsewhere, nowhere] = [token(ALICE, json!([STRANGERS]))?, token(ALICE, json!([]))?];
+    let stranger = token(STRANGER, json!([STRANGERS]))?;
+    let overflowed = own
+        .token(Subject::User(ALICE.to_owned()))
+        .claim("groups", json!([STRANGERS]))
+        .claim("hasgroups", true)
+        .text()?;
+    let source = own.accepted("dba", &elsewhere)?;
+    ensure(source == "directory", || source)?;
+    let requests = own.requests_during(|| {
+        let source = own.accepted("dba", &nowhere)?;
+        ensure(source == "cache", || source)
+    })?;
+    ensure(requests == 0, || format!("{requests} requests"))?;
+    let source = own.refused("dba", &stranger, "not-a-group-member")?;
+    ensure(source == "directory", || source)?;
+    own.server
+        .configure(&[("aadauth.groups_claim_is_complete", Some("on"))])?;
+    for token in [&elsewhere, &nowhere, &stranger] {
+        let source = own.refused("dba", token, "not-a-group-member")?;
+        ensure(source == "claim", || source)?;
+    }
+    // A claim that Entra says is not complete.
+    own.accepted("dba", &overflowed)?;
+    own.server.configure(&[
+        ("aadauth.groups_claim_is_complete", None),
+        ("aadauth.credential", Some("none")),
+    ])?;
+    let source = own.refused("dba", &elsewhere, "not-a-group-member")?;
+    ensure(source == "claim", || source)?;
+    // A directory that does not answer denies as well, and is named.
+    own.server
+        .configure(&[("aadauth.credential", Some("client_secret"))])?;
+    own.emulator.stop()?;
+    own.refused("dba", &stranger, "directory-unavailable")
+        .map(drop)
 }
 
 pub fn not_configured(rig: &Rig) -> Result<()> {
