@@ -7,6 +7,9 @@ use serde::Deserialize;
 use super::finding::{Code, Finding};
 use super::query;
 use crate::audit::spool;
+use crate::audit::worker::TABLES;
+use crate::background::database;
+use crate::pg::server;
 use crate::settings;
 use crate::shared::problem::ProblemKind;
 use crate::shared::shmem;
@@ -35,7 +38,7 @@ pub fn check() -> Result<Vec<Finding>, Box<dyn Error>> {
     let known = query::rows::<Known>(&query)?;
     let known = known.into_iter().next().ok_or("no answer")?;
     let mut findings: Vec<Finding> = version(known.version.as_deref()).into_iter().collect();
-    findings.extend(database(&name, known.is_owned, known.is_standby));
+    findings.extend(recording(&name, known.is_owned, known.is_standby));
     findings.extend(spool());
     Ok(findings)
 }
@@ -80,7 +83,7 @@ fn version(installed: Option<&str>) -> Option<Finding> {
     })
 }
 
-fn database(name: &str, is_owned: Option<bool>, is_standby: bool) -> Option<Finding> {
+fn recording(name: &str, is_owned: Option<bool>, is_standby: bool) -> Option<Finding> {
     let finding =
         |code, problem: String, remedy: &str| Some(Finding::new(code, PLACE, problem, remedy));
     let owner_remedy = "Make a superuser the owner of the database (ALTER DATABASE ... OWNER TO), of schema aadauth and of its \
@@ -113,6 +116,13 @@ fn database(name: &str, is_owned: Option<bool>, is_standby: bool) -> Option<Find
     }
     let worker = shmem::worker(Worker::Audit);
     match worker.problem() {
+        // Created since the worker looked.
+        Some(ProblemKind::NoExtension)
+            if server::current_database().as_deref() == Some(name)
+                && matches!(database::check_ownership(name, &TABLES), Ok(Ok(()))) =>
+        {
+            None
+        }
         Some(ProblemKind::NoExtension) => finding(
             Code::AuditExtensionMissing,
             format!(

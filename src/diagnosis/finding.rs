@@ -119,12 +119,18 @@ codes! {
             "The last attempt to renew the signing keys failed, or they have not been renewed for more than a day."
         RevocationsNotRenewed "revocations-not-renewed"
             "The list of revoked principals is not kept up to date."
+        FileChangeable "file-changeable"
+            "A file that sign-ins depend on, or its directory, can be changed by accounts other than root and the server's."
         RoleWithSuperuser "role-with-superuser"
             "A mapped role has SUPERUSER."
         RoleReachesPrivileges "role-reaches-privileges"
             "A role without SUPERUSER is a member of another that is privileged, or could become an administrator or auditor."
     }
     Notice {
+        DatabaseReachesPrivileges "database-reaches-privileges"
+            "In this database, roles without SUPERUSER can run something with a superuser's privileges, reach the server's files, or decide what superusers run."
+        RevocationsRecovered "revocations-recovered"
+            "The server was promoted, or recovered from a backup, within the last week, and may lack the revocations since."
         RoleWithoutAdministrator "role-without-administrator"
             "Entra admins cannot administer a mapped role, unlike roles that are mapped on PostgreSQL 16 and later."
         RoleWithPassword "role-with-password"

@@ -6,6 +6,8 @@
 mod audit;
 mod directory;
 mod explain;
+mod exposure;
+mod files;
 mod finding;
 mod hba;
 mod keys;
@@ -86,6 +88,8 @@ fn findings() -> Result<Vec<Finding>, Box<dyn Error>> {
     findings.extend(hba::check(&roles)?);
     findings.extend(roles.check());
     findings.extend(reach::check()?);
+    findings.extend(exposure::check()?);
+    findings.extend(files::check());
     findings.extend(keys::check());
     findings.extend(directory::check());
     findings.extend(audit::check()?);

@@ -4,6 +4,7 @@
 mod alternate_hba_file;
 mod audit;
 mod directory;
+mod files;
 mod hba;
 mod keys;
 mod oauth;
@@ -52,12 +53,16 @@ pub const TESTS: &[Test] = &[
     ("lines_of_oauthbearer", oauth::mistakes),
     ("pam_service_files", pam::mistakes),
     ("roles", roles::mistakes),
+    ("what_a_database_exposes", roles::exposed),
     ("roles_that_admins_cannot_administer", roles::unadministered),
     ("the_database_of_the_audit", audit::mistakes),
+    ("an_extension_that_was_just_created", audit::just_created),
     ("a_spool_that_fills", audit::spool),
     ("workers_that_are_not_running", audit::workers),
     ("signing_keys", keys::mistakes),
     ("a_clock_that_is_off", keys::clock),
+    ("files_that_others_can_change", files::changeable),
+    ("a_recovered_server", files::recovered),
     ("the_directory", directory::mistakes),
     ("to_superusers_alone", readers),
     ("every_code_is_shown_by_a_test", every_code),

@@ -3,7 +3,7 @@ use pg_test::place::give_to_server;
 use uuid::Uuid;
 
 use super::{BySql, expect, expect_silence, good, good_server, plant_by_sql};
-use crate::rig::{Rig, installed_library};
+use crate::rig::{Rig, ensure, installed_library};
 
 const MISTAKES: &[BySql] = &[
     BySql {
@@ -109,4 +109,17 @@ pub fn workers(rig: &Rig) -> Result<()> {
         "the library by its path",
         &[("preload-by-path", &["shared_preload_libraries", &library])],
     )
+}
+
+/// The worker has not looked yet, but the extension is there.
+pub fn just_created(rig: &Rig) -> Result<()> {
+    let server = rig.start_plan(good(rig, "check-created")?)?;
+    server.wait_for_log(
+        0,
+        "extension aadauth is not installed in database \"postgres\"",
+    )?;
+    let codes = server.sql(
+        "CREATE EXTENSION aadauth; SELECT string_agg(code, ' ') FROM aadauth.check_configuration()",
+    )?;
+    ensure(!codes.contains("audit-extension-missing"), || codes)
 }

@@ -1,7 +1,7 @@
 use pg_test::Result;
 
 use super::{BySql, expect, expect_silence, good_server, plant_by_sql};
-use crate::rig::Rig;
+use crate::rig::{Rig, ensure};
 
 const MISTAKES: &[BySql] = &[
     BySql {
@@ -123,4 +123,59 @@ pub fn unadministered(rig: &Rig) -> Result<()> {
     server
         .sql("GRANT \"Some body\" TO azure_pg_admin WITH ADMIN TRUE, INHERIT FALSE, SET FALSE")?;
     expect_silence(&server, "after the statement that it says")
+}
+
+/// What others can run as a superuser in the database where the function is called.
+pub fn exposed(rig: &Rig) -> Result<()> {
+    let server = good_server(rig, "check-exposed", |plan| plan)?;
+    let code = "database-reaches-privileges";
+    plant_by_sql(
+        &server,
+        &[
+            BySql {
+                plant: "GRANT EXECUTE ON FUNCTION pg_read_file(text) TO PUBLIC",
+                undo: "REVOKE EXECUTE ON FUNCTION pg_read_file(text) FROM PUBLIC",
+                code,
+                says: &["pg_read_file(text)", "REVOKE EXECUTE ON FUNCTION pg_read_file(text) FROM PUBLIC;"],
+            },
+            BySql {
+                plant: "GRANT SET ON PARAMETER log_statement TO PUBLIC",
+                undo: "REVOKE SET ON PARAMETER log_statement FROM PUBLIC",
+                code,
+                says: &["REVOKE SET ON PARAMETER log_statement FROM PUBLIC;"],
+            },
+            BySql {
+                plant: "CREATE FUNCTION public.lent() RETURNS int LANGUAGE sql SECURITY DEFINER AS 'SELECT 1'",
+                undo: "REVOKE EXECUTE ON ROUTINE public.lent() FROM PUBLIC",
+                code,
+                says: &["PUBLIC can execute public.lent()", "REVOKE EXECUTE ON ROUTINE public.lent() FROM PUBLIC;"],
+            },
+            BySql {
+                plant: "CREATE ROLE clerk; GRANT EXECUTE ON FUNCTION public.lent() TO clerk",
+                undo: "DROP FUNCTION public.lent()",
+                code,
+                says: &["\"clerk\" can execute public.lent()", "FROM clerk;"],
+            },
+            BySql {
+                plant: "CREATE FUNCTION public.own() RETURNS int LANGUAGE sql SECURITY DEFINER AS 'SELECT 1';
+                    CREATE LANGUAGE plunsafe HANDLER plpgsql_call_handler;
+                    CREATE FUNCTION public.unsafe() RETURNS int LANGUAGE plunsafe AS 'BEGIN RETURN 1; END';
+                    ALTER FUNCTION public.own() OWNER TO clerk",
+                undo: "DROP FUNCTION public.own(); DROP LANGUAGE plunsafe CASCADE; DROP ROLE clerk",
+                code,
+                says: &["public.unsafe(), which is written in a language that is not trusted"],
+            },
+        ],
+    )?;
+    server.sql("CREATE ROLE owner")?;
+    server.sql("CREATE DATABASE owned OWNER owner")?;
+    server.sql_in("owned", "CREATE EXTENSION aadauth")?;
+    let found = server.sql_in(
+        "owned",
+        "SELECT problem FROM aadauth.check_configuration() WHERE code = 'database-reaches-privileges'",
+    )?;
+    ensure(
+        found.contains("\"owner\"") && !found.contains("execute"),
+        || found,
+    )
 }

@@ -1,0 +1,78 @@
+//! What roles without superuser can run in this database with a superuser's privileges. Reported, never prevented.
+
+use std::error::Error;
+
+use serde::Deserialize;
+
+use super::finding::{Code, Finding};
+use super::query;
+
+/// What is exposed to whom, and the statement that ends it.
+#[derive(Deserialize)]
+struct Exposed {
+    problem: String,
+    remedy: String,
+}
+
+/// In the order in which they are shown: core's functions for files (catalog.c, `aad_reaches_files`) and parameters that
+/// everybody has, functions that run as a superuser or in a language that is not trusted, the owner of the database.
+/// Members of extensions are their authors' responsibility.
+const EXPOSED: &str = "
+SELECT format('Everybody can execute %s.', p.oid::regprocedure) AS problem,
+    format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC;', p.oid::regprocedure) AS remedy
+FROM pg_proc AS p
+CROSS JOIN aclexplode(p.proacl) AS a
+WHERE p.oid < 16384 AND a.grantee = 0
+    AND p.proname IN ('pg_read_file', 'pg_read_binary_file', 'pg_ls_dir', 'pg_stat_file', 'lo_import', 'lo_export')
+UNION ALL
+SELECT format('Everybody has %s on parameter %s.', a.privilege_type, p.parname),
+    format('REVOKE %s ON PARAMETER %s FROM PUBLIC;', a.privilege_type, p.parname)
+FROM pg_parameter_acl AS p
+CROSS JOIN aclexplode(p.paracl) AS a
+WHERE a.grantee = 0
+UNION ALL
+SELECT format('%s can execute %s, which %s.', string_agg(coalesce('\"' || r.rolname || '\"', 'PUBLIC'), ', '),
+        p.oid::regprocedure,
+        CASE WHEN p.prosecdef THEN 'is a superuser''s and SECURITY DEFINER' ELSE 'is written in a language that is not trusted' END),
+    format('REVOKE EXECUTE ON ROUTINE %s FROM %s;', p.oid::regprocedure,
+        string_agg(coalesce(quote_ident(r.rolname), 'PUBLIC'), ', '))
+FROM pg_proc AS p
+JOIN pg_language AS l ON l.oid = p.prolang
+JOIN pg_roles AS o ON o.oid = p.proowner
+CROSS JOIN aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) AS a
+LEFT JOIN pg_roles AS r ON r.oid = a.grantee
+WHERE (p.prosecdef AND o.rolsuper OR l.lanispl AND NOT l.lanpltrusted)
+    AND a.grantee <> p.proowner AND r.rolsuper IS NOT TRUE AND p.oid >= 16384
+    AND NOT EXISTS (
+        SELECT FROM pg_depend AS d
+        WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e')
+GROUP BY p.oid, p.prosecdef
+UNION ALL
+SELECT format('The database''s owner, \"%s\", decides what superusers'' sessions in it find first (search_path).', r.rolname),
+    format('ALTER DATABASE %I OWNER TO a superuser.', d.datname)
+FROM pg_database AS d
+JOIN pg_roles AS r ON r.oid = d.datdba AND NOT r.rolsuper
+WHERE d.datname = current_database() AND d.datname <> current_setting('aadauth.database')";
+
+/// One finding for all of them.
+///
+/// # Errors
+/// The catalogs cannot be read.
+pub fn check() -> Result<Option<Finding>, Box<dyn Error>> {
+    // Keeps the texts short; for more, run the function again.
+    const AT_ONCE: usize = 20;
+    let mut exposed = query::rows::<Exposed>(EXPOSED)?;
+    exposed.truncate(AT_ONCE);
+    let texts = |text: fn(&Exposed) -> &str| exposed.iter().map(text).collect::<Vec<_>>().join(" ");
+    Ok((!exposed.is_empty()).then(|| {
+        Finding::new(
+            Code::DatabaseReachesPrivileges,
+            "this database",
+            texts(|exposed| &exposed.problem),
+            format!(
+                "If this is not intended, run: {}",
+                texts(|exposed| &exposed.remedy)
+            ),
+        )
+    }))
+}
