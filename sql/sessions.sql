@@ -63,7 +63,7 @@ END;
 COMMENT ON FUNCTION aadauth.current_principal() IS
     'the principal that signed in to this session with a token, regardless of SET ROLE; NULL in other sessions';
 
--- Only aadauth.revoke and aadauth.restore write here.
+-- Only the session worker writes here, for aadauth.revoke and aadauth.restore.
 CREATE TABLE aadauth.revoked_principals (
     object_id      uuid PRIMARY KEY,
     until          timestamptz NOT NULL,
@@ -96,7 +96,8 @@ SELECT
     r.until::timestamptz(0) AS until,
     r.reason,
     pg_catalog.date_trunc('second', r.revoked_at) AS revoked_at,
-    r.revoked_by
+    r.revoked_by,
+    r.by_superuser
 FROM aadauth.revoked_principals AS r
 WHERE r.until > pg_catalog.now()
 ORDER BY r.revoked_at, r.object_id;

@@ -163,7 +163,12 @@ impl Drain {
         if self.last_logged.as_ref() != Some(&problem) {
             let detail = "Events remain in the spool until then.";
             let message = format!("sign-ins are not recorded: {}", problem.message);
-            log::line(Level::Warning, &message, Some(detail), problem.hint);
+            log::line(
+                Level::Warning,
+                &message,
+                Some(detail),
+                problem.hint.as_deref(),
+            );
         }
         self.last_logged = Some(problem);
     }
@@ -171,12 +176,14 @@ impl Drain {
 
 /// Copies the counts of the aggregate tables.
 fn copy_counts() -> Result<(), Problem> {
-    let unreadable = |error| Problem {
+    let unreadable = |error| {
+        Problem {
         kind: ProblemKind::Other,
         message: format!("could not read the aggregate table of the audit: {error}"),
         hint: Some(
-            "The server must be able to read the files in the directory aadauth/spool in the data directory.",
+            "The server must be able to read the files in the directory aadauth/spool in the data directory.".into(),
         ),
+    }
     };
     let tables = match Counts::read() {
         // Backends that count hold the lock; copying can wait.
@@ -209,7 +216,7 @@ fn unlistable(error: std::io::Error) -> Problem {
         kind: ProblemKind::Other,
         message: format!("could not list the spool: {error}"),
         hint: Some(
-            "The directory aadauth/spool in the data directory must exist, and the server must be able to read it.",
+            "The directory aadauth/spool in the data directory must exist, and the server must be able to read it.".into(),
         ),
     }
 }

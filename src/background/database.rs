@@ -1,6 +1,7 @@
 //! What the workers with a database share: the pause before another attempt to connect, and the check
 //! that the database can be trusted with what they write.
 
+use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
 use pgrx::datum::DatumWithOid;
@@ -19,7 +20,7 @@ use crate::shared::workers::Worker;
 pub struct Problem {
     pub kind: ProblemKind,
     pub message: String,
-    pub hint: Option<&'static str>,
+    pub hint: Option<Cow<'static, str>>,
 }
 
 impl From<Failure> for Problem {
@@ -123,13 +124,15 @@ pub fn check_ownership(database: &str, tables: &[&str]) -> spi::Result<Result<()
         Problem {
             kind: ProblemKind::NoExtension,
             message: format!("extension aadauth is not installed in database \"{database}\""),
-            hint: Some("Run CREATE EXTENSION aadauth there, or set aadauth.database."),
+            hint: Some("Run CREATE EXTENSION aadauth there, or set aadauth.database.".into()),
         }
     } else if !has_tables {
         Problem {
             kind: ProblemKind::NoExtension,
             message: format!("tables of extension aadauth are missing in database \"{database}\""),
-            hint: Some("Run DROP EXTENSION aadauth CASCADE and CREATE EXTENSION aadauth there."),
+            hint: Some(
+                "Run DROP EXTENSION aadauth CASCADE and CREATE EXTENSION aadauth there.".into(),
+            ),
         }
     } else if !is_owned {
         Problem {
@@ -139,7 +142,8 @@ pub fn check_ownership(database: &str, tables: &[&str]) -> spi::Result<Result<()
             ),
             hint: Some(
                 "Run ALTER DATABASE ... OWNER TO a superuser, REVOKE all but SELECT on the tables, or set aadauth.database \
-                 to another database.",
+                 to another database."
+                    .into(),
             ),
         }
     } else {

@@ -137,7 +137,7 @@ fn recording(name: &str, is_owned: Option<bool>, is_standby: bool) -> Option<Fin
             ),
             owner_remedy,
         ),
-        Some(ProblemKind::Other) => finding(
+        Some(ProblemKind::Locked | ProblemKind::Other) => finding(
             Code::AuditNotRecorded,
             format!(
                 "Sign-ins are not recorded in database \"{name}\"; their events remain in the spool."

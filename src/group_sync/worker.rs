@@ -200,7 +200,7 @@ impl Sync {
     fn log_problem(&mut self, problem: Problem) {
         if self.last_logged.as_ref() != Some(&problem) {
             let message = format!("groups are not synchronized: {}", problem.message);
-            log::line(Level::Warning, &message, None, problem.hint);
+            log::line(Level::Warning, &message, None, problem.hint.as_deref());
         }
         self.last_logged = Some(problem);
     }

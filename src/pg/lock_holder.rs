@@ -23,20 +23,21 @@ impl LockHolder {
         LockHolder::find(
             "l.locktype OPERATOR(pg_catalog.=) 'object'
                 AND l.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_shseclabel'::pg_catalog.regclass
-                AND l.objid OPERATOR(pg_catalog.=) 0 AND l.mode OPERATOR(pg_catalog.=) 'ExclusiveLock'",
+                AND l.objid OPERATOR(pg_catalog.=) 0 AND l.granted AND l.mode OPERATOR(pg_catalog.=) 'ExclusiveLock'",
         )
     }
 
     /// Who keeps others from reading or writing the table `name`, given with its schema, of this database.
     pub fn of_table(name: &str) -> LockHolder {
-        // What else is held on it does not conflict with these, unless the rows themselves are locked.
+        // Those who wait for a lock hold others up as well. The weaker modes are those of changed or locked rows.
         LockHolder::find(&format!(
             "l.locktype OPERATOR(pg_catalog.=) 'relation'
                 AND l.database OPERATOR(pg_catalog.=) (SELECT d.oid FROM pg_catalog.pg_database AS d
                     WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database())
                 AND l.relation OPERATOR(pg_catalog.=) {}::pg_catalog.regclass
-                AND l.mode OPERATOR(pg_catalog.<>) 'AccessShareLock'
-            ORDER BY l.mode OPERATOR(pg_catalog.=) ANY ('{{ShareLock,ShareRowExclusiveLock,ExclusiveLock,AccessExclusiveLock}}') DESC",
+                AND (l.mode OPERATOR(pg_catalog.=) ANY ('{{ShareLock,ShareRowExclusiveLock,ExclusiveLock,AccessExclusiveLock}}')
+                    OR l.granted AND l.mode OPERATOR(pg_catalog.=) ANY ('{{RowShareLock,RowExclusiveLock}}'))
+            ORDER BY l.mode OPERATOR(pg_catalog.=) ANY ('{{RowShareLock,RowExclusiveLock}}'), l.granted DESC",
             quote_literal(name)
         ))
     }
@@ -51,7 +52,7 @@ LEFT JOIN pg_catalog.pg_locks AS own
     ON own.virtualtransaction OPERATOR(pg_catalog.=) l.virtualtransaction AND own.pid IS NULL
     AND own.locktype OPERATOR(pg_catalog.=) 'transactionid'
 LEFT JOIN pg_catalog.pg_prepared_xacts AS p ON p.transaction OPERATOR(pg_catalog.=) own.transactionid
-WHERE l.granted AND (l.pid IS NULL OR l.pid OPERATOR(pg_catalog.<>) pg_catalog.pg_backend_pid()) AND {lock}"
+WHERE (l.pid IS NULL OR l.pid OPERATOR(pg_catalog.<>) pg_catalog.pg_backend_pid()) AND {lock}"
         );
         match query::two::<i32, String>(&query) {
             Ok((Some(pid), _)) => LockHolder::Session(pid),

@@ -102,6 +102,15 @@ pub enum FailureKind {
     Other,
 }
 
+impl Failure {
+    pub fn other(message: &str) -> Failure {
+        Failure {
+            message: message.to_owned(),
+            kind: FailureKind::Other,
+        }
+    }
+}
+
 impl From<spi::Error> for Failure {
     fn from(error: spi::Error) -> Failure {
         Failure {

@@ -236,8 +236,8 @@ pub fn ensure_may_map(function: &'static str) -> Result<(), PrincipalError> {
     }
 }
 
-/// [`ensure_may_map`], on a server where roles can be changed.
-fn ensure_may_change(function: &'static str) -> Result<(), PrincipalError> {
+/// [`ensure_may_map`], on a server where something can be changed.
+pub fn ensure_may_change(function: &'static str) -> Result<(), PrincipalError> {
     ensure_may_map(function)?;
     if server::is_in_recovery() {
         return Err(PrincipalError::Standby(function));

@@ -25,7 +25,7 @@ use pgrx::pg_sys;
 
 use crate::pg::label::Provider;
 pub use error::PrincipalError;
-pub use functions::ensure_may_map;
+pub use functions::{ensure_may_change, ensure_may_map};
 
 /// Called by SECURITY LABEL before the label of this provider is written.
 ///

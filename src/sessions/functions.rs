@@ -4,13 +4,15 @@
 //! roles do. The session worker makes the change, so that it is in force when the function returns, whatever becomes of
 //! the transaction, and no lock of another session can delay it unnoticed.
 
+use std::cell::Cell;
+
 use pgrx::prelude::*;
 use uuid::Uuid;
 
 use super::error::RevocationError;
-use crate::clock;
+use crate::pg::latch::Process;
 use crate::pg::log::{self, Level};
-use crate::pg::{privileges, server};
+use crate::pg::{exit, privileges, server};
 use crate::principals;
 use crate::principals::admin::privilege;
 use crate::principals::mapped::MappedRoles;
@@ -53,8 +55,8 @@ pub(super) fn revoke(
                 None,
             );
         }
-        let message =
-            format!("number of sessions of the principal that are terminated: {sessions}");
+        let noun = if sessions == 1 { "session" } else { "sessions" };
+        let message = format!("terminating {sessions} {noun} of the principal");
         log::line(Level::Notice, &message, None, None);
         Ok(())
     };
@@ -75,10 +77,11 @@ pub(super) fn restore(object_id: Option<pgrx::Uuid>) {
 
 /// Refuses sessions that may not call the function, and their own principal.
 fn prepare(function: &'static str, object_id: Option<pgrx::Uuid>) -> Result<Uuid, RevocationError> {
-    principals::ensure_may_map(function)?;
+    principals::ensure_may_change(function)?;
     let object_id = object_id.ok_or(RevocationError::Null("object_id"))?;
-    if server::is_in_recovery() {
-        return Err(RevocationError::Standby);
+    // Its rights would be judged by what the transaction has changed, and may take back.
+    if server::has_written() && !privileges::is_superuser(privileges::current_user()) {
+        return Err(RevocationError::HasChanges);
     }
     let object_id = Uuid::from_bytes(*object_id.as_bytes());
     ensure_not_own(object_id)?;
@@ -112,12 +115,30 @@ fn ensure_not_own(object_id: Uuid) -> Result<(), RevocationError> {
     Ok(())
 }
 
-/// A request that its session waits for. When it does not any more, also after an ERROR, it is withdrawn.
-struct Pending(Ticket);
+/// A request that its session waits for. When it no longer does, also after an ERROR, the place is free.
+struct Waiting(Ticket);
 
-impl Drop for Pending {
+impl Waiting {
+    fn new(request: Request) -> Option<Waiting> {
+        thread_local! {
+            static LEAVES_AT_EXIT: Cell<bool> = const { Cell::new(false) };
+        }
+        let own = Process::own()?;
+        // A FATAL error runs no destructor.
+        if !LEAVES_AT_EXIT.replace(true) {
+            exit::before_exit(|| {
+                if let Some(own) = Process::own() {
+                    shmem::change_requests(|requests| requests.leave_all(own));
+                }
+            });
+        }
+        shmem::change_requests(|requests| requests.ask(own, request)).map(Waiting)
+    }
+}
+
+impl Drop for Waiting {
     fn drop(&mut self) {
-        shmem::change_requests(|requests| requests.withdraw(self.0));
+        shmem::change_requests(|requests| requests.leave(self.0));
     }
 }
 
@@ -136,9 +157,8 @@ fn request(
         by_id,
         by_superuser: privileges::is_superuser(privileges::current_user()),
     };
-    let ticket = shmem::change_requests(|requests| requests.ask(request, clock::micros()))
-        .ok_or(RevocationError::Busy)?;
-    let pending = Pending(ticket);
+    let waiting = Waiting::new(request).ok_or(RevocationError::Busy)?;
+    let ticket = waiting.0;
     let worker = shmem::worker(Worker::Session);
     worker.wake();
     let collect = || shmem::change_requests(|requests| requests.collect(ticket));
@@ -151,17 +171,24 @@ fn request(
             .wait_for(COMMIT_TIMEOUT, collect)
             .ok_or(RevocationError::Unknown)?,
     };
-    drop(pending);
+    drop(waiting);
     match answer {
         Answer::Done { sessions } => Ok(sessions),
         Answer::NotRevoked => Err(RevocationError::NotRevoked(object_id)),
-        Answer::OfSuperuser => Err(RevocationError::OfSuperuser),
+        Answer::RevokedBySuperuser => Err(RevocationError::RevokedBySuperuser),
         Answer::TooMany => Err(RevocationError::TooMany),
-        Answer::TooManyOfOne => Err(RevocationError::TooManyOfOne),
-        Answer::Failed { message, hint } => {
-            let hint = (!hint.as_slice().is_empty()).then(|| hint.as_str().to_owned());
-            Err(RevocationError::Failed(message.as_str().to_owned(), hint))
-        }
+        Answer::TooManyByAdmins => Err(RevocationError::TooManyByAdmins),
+        Answer::TooManyByOneAdmin => Err(RevocationError::TooManyByOneAdmin),
+        Answer::Unknown => Err(RevocationError::Unknown),
+        Answer::Failed {
+            is_locked,
+            message,
+            hint,
+        } => Err(RevocationError::Failed {
+            is_locked,
+            message: message.as_str().to_owned(),
+            hint: (!hint.as_slice().is_empty()).then(|| hint.as_str().to_owned()),
+        }),
     }
 }
 

@@ -10,7 +10,7 @@
 mod error;
 mod functions;
 mod install;
-mod table;
+mod revoked_principals;
 mod view;
 pub mod worker;
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-use super::table;
+use super::revoked_principals as table;
 use crate::background::database::{self, Problem};
 use crate::clock;
 use crate::pg::log::{self, Level};
@@ -17,8 +17,8 @@ use crate::sessions;
 use crate::settings::{self, SessionExpiry};
 use crate::shared::bytes::Bytes;
 use crate::shared::problem::ProblemKind;
-use crate::shared::sessions::requests::{Answer, Request, Ticket};
-use crate::shared::sessions::revocations::{MAX_REVOCATIONS, Revocation, RevocationList, TooMany};
+use crate::shared::sessions::requests::{Answer, Request, Requests, Ticket};
+use crate::shared::sessions::revocations::{CAPACITY, Revocation, RevocationList, TooMany};
 use crate::shared::shmem;
 use crate::shared::workers::Worker;
 
@@ -38,6 +38,7 @@ pub fn run() {
                   in force. The previous log line has the reason.";
     let opened = database::open(Worker::Session, "read the revocations", detail, expire);
     let Some(database) = opened else { return };
+    shmem::change_requests(Requests::restart);
     let mut watch = Watch {
         database,
         position: None,
@@ -52,6 +53,8 @@ pub fn run() {
             watch.due = Instant::now();
         }
         let pause = watch.step().min(expire());
+        // Last: nothing that may wait, and so lose a wake-up, comes between this and the wait.
+        watch.carry_out_requests();
         if !worker::stop_requested() && !worker::reload_requested() {
             worker::wait(pause, None);
         }
@@ -80,9 +83,8 @@ struct Watch {
 }
 
 impl Watch {
-    /// Carries out what is requested, reads the list if it may have changed, and returns how long until the next check.
+    /// Reads the list if it may have changed, and returns how long until the next check.
     fn step(&mut self) -> Duration {
-        self.carry_out_requests();
         // Before the table is read, so that later changes are seen next time.
         let position = server::is_in_recovery().then(server::replay_position);
         let now = Instant::now();
@@ -116,13 +118,22 @@ impl Watch {
         self.due.saturating_duration_since(Instant::now())
     }
 
+    /// Carries out what sessions have requested.
     fn carry_out_requests(&self) {
-        let take = || shmem::change_requests(|requests| requests.take(clock::micros()));
         while !worker::stop_requested()
-            && let Some((ticket, request)) = take()
+            && let Some((ticket, request)) = shmem::change_requests(Requests::take)
         {
             let answer = self.carry_out(ticket, &request);
-            shmem::change_requests(|requests| requests.answer(ticket, answer));
+            shmem::change_requests(|requests| {
+                requests.answer(ticket, answer);
+                // The others would wait for the same lock, one after the other.
+                if let Answer::Failed {
+                    is_locked: true, ..
+                } = answer
+                {
+                    requests.answer_pending(answer);
+                }
+            });
             shmem::worker(Worker::Session).notify();
         }
     }
@@ -134,14 +145,16 @@ impl Watch {
                 Err(answer) => return Ok(Err(answer)),
             };
             let revocations = table::read()?;
+            if revocations.len() > CAPACITY {
+                return Err(worker::Failure::other(TOO_MANY));
+            }
             // From here on, the session waits until it knows the outcome.
             if shmem::change_requests(|requests| requests.commit(ticket)) {
-                return Ok(Ok((change, revocations)));
+                Ok(Ok((change, revocations)))
+            } else {
+                // Rolled back; the answer is nobody's.
+                Err(worker::Failure::other("the session no longer waits"))
             }
-            Err(worker::Failure {
-                message: "the session does not wait any more".to_owned(),
-                kind: worker::FailureKind::Other,
-            })
         });
         let outcome = match outcome {
             Ok(Ok((change, revocations))) => in_force(revocations).map(|()| change),
@@ -161,8 +174,9 @@ impl Watch {
                 Answer::Done { sessions }
             }
             Err(problem) => Answer::Failed {
+                is_locked: problem.kind == ProblemKind::Locked,
                 message: Bytes::cut(&problem.message),
-                hint: Bytes::cut(problem.hint.unwrap_or_default()),
+                hint: Bytes::cut(problem.hint.as_deref().unwrap_or_default()),
             },
         }
     }
@@ -194,18 +208,22 @@ impl Watch {
             } else {
                 "Until the list has been read once, Entra sign-ins are denied."
             };
-            log::line(Level::Warning, &message, Some(detail), problem.hint);
+            log::line(
+                Level::Warning,
+                &message,
+                Some(detail),
+                problem.hint.as_deref(),
+            );
         }
         self.last_logged = Some(problem);
     }
 }
 
+const TOO_MANY: &str = "there are more revocations than the server can keep in memory; delete rows that are no longer needed from aadauth.revoked_principals";
+
 fn in_force(revocations: Vec<Revocation>) -> Result<(), Problem> {
-    shmem::change_revocations(|list| list.load(revocations)).map_err(|TooMany| Problem {
-        kind: ProblemKind::Other,
-        message: format!("there are more than {MAX_REVOCATIONS} revocations"),
-        hint: Some("Delete rows that are no longer needed from aadauth.revoked_principals."),
-    })
+    shmem::change_revocations(|list| list.load(revocations))
+        .map_err(|TooMany| worker::Failure::other(TOO_MANY).into())
 }
 
 /// How many sessions the revocation of this principal ends.

@@ -8,13 +8,15 @@ pub enum ProblemKind {
     NoExtension = 1,
     /// The database, the schema or a table is not owned by a superuser.
     NotOwned,
+    /// Another transaction holds a lock on a table.
+    Locked,
     /// See the server log.
     Other,
 }
 
 impl ProblemKind {
     pub fn from_number(number: u32) -> Option<ProblemKind> {
-        [Self::NoExtension, Self::NotOwned, Self::Other]
+        [Self::NoExtension, Self::NotOwned, Self::Locked, Self::Other]
             .into_iter()
             .find(|kind| *kind as u32 == number)
     }

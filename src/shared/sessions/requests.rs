@@ -1,15 +1,15 @@
 //! Requests to revoke and to restore principals, from the sessions that make them to the session worker, in shared memory.
 //!
-//! A plain value: the lock is taken in [`crate::shared::shmem`]. Times are microseconds since the Unix epoch.
+//! A plain value: the lock is taken in [`crate::shared::shmem`].
 //!
-//! Whatever becomes of a session or of the worker, a request keeps its place for a limited time, and is carried out only
-//! while its session waits for it.
+//! A request is there for as long as its session waits for the answer, and no longer: whatever ends the wait frees its
+//! place. So the worker carries out nothing that nobody waits for.
 
 use std::time::Duration;
 
 use uuid::Uuid;
 
-use crate::clock::micros_in;
+use crate::pg::latch::Process;
 use crate::shared::bytes::Bytes;
 
 /// How long a session waits for its request to be carried out.
@@ -18,8 +18,9 @@ pub const TIMEOUT: Duration = Duration::from_secs(2);
 pub const COMMIT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The maximum length of a reason, in bytes.
 pub const MAX_REASON: usize = 1000;
-/// How many requests there may be at a time.
-const PLACES: usize = 16;
+/// How many requests there may be at a time, and how many of these places are for superusers only.
+const PLACES: usize = 24;
+const FOR_SUPERUSERS: usize = 8;
 
 /// What is to be changed, and for whom.
 #[derive(Clone, Copy)]
@@ -51,14 +52,19 @@ pub enum Answer {
     Done { sessions: u32 },
     /// There is nothing to restore.
     NotRevoked,
-    /// Only a superuser may end what a superuser has revoked.
-    OfSuperuser,
+    /// Only a superuser may end or shorten what a superuser has revoked.
+    RevokedBySuperuser,
     /// The list is full.
     TooMany,
+    /// What is left of the list is for superusers.
+    TooManyByAdmins,
     /// This admin has revoked too many principals.
-    TooManyOfOne,
-    /// The message completes "could not change the revocations: ".
+    TooManyByOneAdmin,
+    /// The worker ended while it committed the change.
+    Unknown,
+    /// Nothing has changed. The message completes "could not change the revocations: ".
     Failed {
+        is_locked: bool,
         message: Bytes<512>,
         hint: Bytes<512>,
     },
@@ -71,9 +77,9 @@ pub struct Ticket(u64);
 #[derive(Clone, Copy)]
 #[expect(clippy::large_enum_variant, reason = "it is in shared memory")]
 enum State {
-    Asked(Request),
-    /// The worker writes it, and has not begun to commit.
-    Written,
+    Pending,
+    /// The worker carries it out, and has not begun to commit.
+    Taken,
     Committing,
     Answered(Answer),
 }
@@ -81,7 +87,8 @@ enum State {
 #[derive(Clone, Copy)]
 struct Place {
     ticket: Ticket,
-    asked_at: i64,
+    session: Process,
+    request: Request,
     state: State,
 }
 
@@ -97,62 +104,96 @@ impl Requests {
         places: [None; PLACES],
     };
 
-    /// Makes a request; `None` if there are too many.
-    pub fn ask(&mut self, request: Request, now: i64) -> Option<Ticket> {
-        let free = self.places.iter_mut().find(|place| {
-            !place.is_some_and(|place| place.is_younger(TIMEOUT + COMMIT_TIMEOUT, now))
-        })?;
+    /// Makes a request for the session with that process.
+    ///
+    /// # Errors
+    /// `None`: there are too many.
+    pub fn ask(&mut self, session: Process, request: Request) -> Option<Ticket> {
+        let is_reserved = |free: usize| !request.by_superuser && free <= FOR_SUPERUSERS;
+        if is_reserved(self.places.iter().filter(|place| place.is_none()).count()) {
+            return None;
+        }
+        let free = self.places.iter_mut().find(|place| place.is_none())?;
         self.last += 1;
         let ticket = Ticket(self.last);
         *free = Some(Place {
             ticket,
-            asked_at: now,
-            state: State::Asked(request),
+            session,
+            request,
+            state: State::Pending,
         });
         Some(ticket)
     }
 
-    /// The oldest request that nobody has begun to carry out and that its session still waits for.
-    pub fn take(&mut self, now: i64) -> Option<(Ticket, Request)> {
+    /// Takes the oldest pending request, for the worker.
+    pub fn take(&mut self) -> Option<(Ticket, Request)> {
         let places = self.places.iter_mut().flatten();
-        let asked = places.filter_map(|place| match place.state {
-            State::Asked(request) if place.is_younger(TIMEOUT, now) => Some((place, request)),
-            _ => None,
-        });
-        let (place, request) = asked.min_by_key(|(place, _)| place.ticket)?;
-        place.state = State::Written;
-        Some((place.ticket, request))
+        let pending = places.filter(|place| matches!(place.state, State::Pending));
+        let place = pending.min_by_key(|place| place.ticket)?;
+        place.state = State::Taken;
+        Some((place.ticket, place.request))
     }
 
-    /// Notes that the worker is about to commit; `false` if it must not, as the request was withdrawn.
+    /// Notes that the worker is about to commit; `false` if it must not, as the session no longer waits.
     pub fn commit(&mut self, ticket: Ticket) -> bool {
         let place = self.place(ticket);
         place.map(|place| place.state = State::Committing).is_some()
     }
 
+    /// Answers the request; does nothing if its session no longer waits.
     pub fn answer(&mut self, ticket: Ticket, answer: Answer) {
         if let Some(place) = self.place(ticket) {
             place.state = State::Answered(answer);
         }
     }
 
-    /// Takes the answer, and frees the place; `None` while there is none.
+    /// Answers all pending requests.
+    pub fn answer_pending(&mut self, answer: Answer) {
+        for place in self.places.iter_mut().flatten() {
+            if matches!(place.state, State::Pending) {
+                place.state = State::Answered(answer);
+            }
+        }
+    }
+
+    /// The answer, if there is one yet. Its place is free then.
     pub fn collect(&mut self, ticket: Ticket) -> Option<Answer> {
         let State::Answered(answer) = self.place(ticket)?.state else {
             return None;
         };
-        self.free(ticket);
+        self.leave(ticket);
         Some(answer)
     }
 
     /// Withdraws the request, so that it has no effect; `false` if it is too late for that.
     pub fn withdraw(&mut self, ticket: Ticket) -> bool {
         let state = self.place(ticket).map(|place| place.state);
-        if matches!(state, Some(State::Asked(_) | State::Written)) {
-            self.free(ticket);
-            return true;
+        let is_early = matches!(state, Some(State::Pending | State::Taken));
+        if is_early {
+            self.leave(ticket);
         }
-        false
+        is_early
+    }
+
+    /// Frees the place, whatever its state: its session no longer waits.
+    pub fn leave(&mut self, ticket: Ticket) {
+        self.free(|place| place.ticket == ticket);
+    }
+
+    /// Frees the places of a session that ends.
+    pub fn leave_all(&mut self, session: Process) {
+        self.free(|place| place.session == session);
+    }
+
+    /// Called when the worker starts, for what an earlier one has left.
+    pub fn restart(&mut self) {
+        for place in self.places.iter_mut().flatten() {
+            match place.state {
+                State::Taken => place.state = State::Pending,
+                State::Committing => place.state = State::Answered(Answer::Unknown),
+                State::Pending | State::Answered(_) => {}
+            }
+        }
     }
 
     fn place(&mut self, ticket: Ticket) -> Option<&mut Place> {
@@ -160,19 +201,12 @@ impl Requests {
         places.find(|place| place.ticket == ticket)
     }
 
-    fn free(&mut self, ticket: Ticket) {
+    fn free(&mut self, is_over: impl Fn(&Place) -> bool) {
         for place in &mut self.places {
-            if place.is_some_and(|place| place.ticket == ticket) {
+            if place.as_ref().is_some_and(&is_over) {
                 *place = None;
             }
         }
-    }
-}
-
-impl Place {
-    /// A clock that was set back must not make it live longer.
-    fn is_younger(&self, age: Duration, now: i64) -> bool {
-        (self.asked_at..self.asked_at.saturating_add(micros_in(age))).contains(&now)
     }
 }
 
@@ -180,68 +214,70 @@ impl Place {
 mod tests {
     use super::*;
 
-    fn restore(id: u128) -> Request {
+    fn session(number: i32) -> Process {
+        Process::from_number(number).unwrap()
+    }
+
+    fn restore(id: u128, by_superuser: bool) -> Request {
         Request {
             object_id: Uuid::from_u128(id),
             change: Change::Restore,
             reason: None,
             by: Bytes::cut("alice"),
             by_id: None,
-            by_superuser: true,
+            by_superuser,
         }
     }
 
-    fn taken(requests: &mut Requests, now: i64) -> Option<(Ticket, u128)> {
-        let (ticket, request) = requests.take(now)?;
+    fn ask(requests: &mut Requests, id: i32) -> Ticket {
+        let request = restore(id.unsigned_abs().into(), true);
+        requests.ask(session(id), request).unwrap()
+    }
+
+    fn taken(requests: &mut Requests) -> Option<(Ticket, u128)> {
+        let (ticket, request) = requests.take()?;
         Some((ticket, request.object_id.as_u128()))
     }
 
     #[test]
     fn the_oldest_is_carried_out_first() {
         let mut requests = Requests::EMPTY;
-        let [one, two] = [1, 2].map(|id| requests.ask(restore(id), 100).unwrap());
-        assert_eq!(taken(&mut requests, 101), Some((one, 1)));
-        assert_eq!(taken(&mut requests, 101), Some((two, 2)));
-        assert_eq!(taken(&mut requests, 101), None);
+        let [one, two] = [1, 2].map(|id| ask(&mut requests, id));
+        assert_eq!(taken(&mut requests), Some((one, 1)));
+        assert_eq!(taken(&mut requests), Some((two, 2)));
+        assert_eq!(taken(&mut requests), None);
         assert!(requests.collect(one).is_none());
         assert!(requests.commit(one));
         requests.answer(one, Answer::Done { sessions: 3 });
-        assert!(matches!(
-            requests.collect(one),
-            Some(Answer::Done { sessions: 3 })
-        ));
+        let answer = requests.collect(one);
+        assert!(matches!(answer, Some(Answer::Done { sessions: 3 })));
         assert!(requests.collect(one).is_none());
-    }
-
-    #[test]
-    fn what_nobody_waits_for_is_not_carried_out() {
-        let mut requests = Requests::EMPTY;
-        let timeout = micros_in(TIMEOUT);
-        requests.ask(restore(1), 100).unwrap();
-        assert_eq!(taken(&mut requests, 100 + timeout), None);
-        // The clock was set back.
-        assert_eq!(taken(&mut requests, 99), None);
-        let ticket = requests.ask(restore(2), 100).unwrap();
-        assert!(requests.withdraw(ticket));
-        assert_eq!(taken(&mut requests, 200 + timeout), None);
     }
 
     #[test]
     fn a_withdrawn_request_is_not_committed() {
-        let mut requests = Requests::EMPTY;
-        let ticket = requests.ask(restore(1), 100).unwrap();
-        requests.take(101).unwrap();
-        assert!(requests.withdraw(ticket));
-        assert!(!requests.commit(ticket));
-        requests.answer(ticket, Answer::NotRevoked);
-        assert!(requests.collect(ticket).is_none());
+        for withdraw in [
+            |requests: &mut Requests, ticket| assert!(requests.withdraw(ticket)),
+            |requests: &mut Requests, ticket| requests.leave(ticket),
+            |requests: &mut Requests, _| requests.leave_all(session(1)),
+        ] {
+            let mut requests = Requests::EMPTY;
+            let ticket = ask(&mut requests, 1);
+            let other = ask(&mut requests, 2);
+            requests.take().unwrap();
+            withdraw(&mut requests, ticket);
+            assert!(!requests.commit(ticket));
+            requests.answer(ticket, Answer::NotRevoked);
+            assert!(requests.collect(ticket).is_none());
+            assert_eq!(taken(&mut requests), Some((other, 2)));
+        }
     }
 
     #[test]
     fn what_is_being_committed_is_not_withdrawn() {
         let mut requests = Requests::EMPTY;
-        let ticket = requests.ask(restore(1), 100).unwrap();
-        requests.take(101).unwrap();
+        let ticket = ask(&mut requests, 1);
+        requests.take().unwrap();
         assert!(requests.commit(ticket));
         assert!(!requests.withdraw(ticket));
         requests.answer(ticket, Answer::Done { sessions: 0 });
@@ -250,13 +286,32 @@ mod tests {
     }
 
     #[test]
-    fn abandoned_places_become_free() {
+    fn some_places_are_for_superusers() {
         let mut requests = Requests::EMPTY;
-        for id in 0..PLACES as u128 {
-            assert!(requests.ask(restore(id), 100).is_some());
+        for _ in 0..PLACES - FOR_SUPERUSERS {
+            assert!(requests.ask(session(1), restore(1, false)).is_some());
         }
-        assert!(requests.ask(restore(99), 101).is_none());
-        let later = 100 + micros_in(TIMEOUT + COMMIT_TIMEOUT);
-        assert!(requests.ask(restore(99), later).is_some());
+        assert!(requests.ask(session(1), restore(1, false)).is_none());
+        for id in 0..FOR_SUPERUSERS {
+            ask(&mut requests, id as i32 + 2);
+        }
+        assert!(requests.ask(session(9), restore(9, true)).is_none());
+        requests.leave_all(session(1));
+        assert!(requests.ask(session(1), restore(1, false)).is_some());
+    }
+
+    #[test]
+    fn a_new_worker_carries_out_what_an_earlier_one_had_only_taken() {
+        let mut requests = Requests::EMPTY;
+        let [first, second, third] = [1, 2, 3].map(|id| ask(&mut requests, id));
+        requests.take().unwrap();
+        requests.take().unwrap();
+        assert!(requests.commit(second));
+        requests.restart();
+        assert!(matches!(requests.collect(second), Some(Answer::Unknown)));
+        assert_eq!(taken(&mut requests), Some((first, 1)));
+        requests.answer_pending(Answer::NotRevoked);
+        assert!(matches!(requests.collect(third), Some(Answer::NotRevoked)));
+        assert!(requests.collect(first).is_none());
     }
 }

@@ -11,7 +11,7 @@ pub const MAX_OF_ADMINS: usize = MAX_REVOCATIONS - MAX_REVOCATIONS / 10;
 /// How many of them by one admin.
 pub const MAX_OF_ONE_ADMIN: usize = 1_000;
 /// The list has additional room for what a restored dump adds.
-const CAPACITY: usize = MAX_REVOCATIONS + 240;
+pub const CAPACITY: usize = MAX_REVOCATIONS + 240;
 
 /// One revoked principal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

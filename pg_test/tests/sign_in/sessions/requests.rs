@@ -1,5 +1,6 @@
 //! Revoking and restoring as requests to the session worker: in force when the function returns, or an error.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use pg_test::Result;
@@ -26,6 +27,9 @@ pub const TESTS: &[Test] = &[
     ("shortening_is_restoring", shortened),
     ("room_is_shared", room),
     ("it_says_how_many_sessions_end", count_of_sessions),
+    ("rights_are_not_those_of_a_transaction", uncommitted_rights),
+    ("a_lock_that_is_held_briefly_loses_no_request", brief_locks),
+    ("sessions_that_end_leave_no_request", ended_sessions),
 ];
 
 fn refused(session: &mut Connection, sql: &str) -> Result<Refusal> {
@@ -126,7 +130,7 @@ fn held_table(rig: &Rig) -> Result<()> {
         let refusal = expect_refused(
             &mut superuser,
             &restore(listed_before),
-            "55000",
+            "55P03",
             &format!("locked by the transaction of the session with process ID {pid}"),
         )?;
         ensure(refusal.hint.is_some(), || format!("{refusal:?}"))?;
@@ -141,7 +145,7 @@ fn held_table(rig: &Rig) -> Result<()> {
         "BEGIN; LOCK TABLE aadauth.revoked_principals; CREATE TABLE public.written (); PREPARE TRANSACTION 'held'",
     )?;
     let held = "locked by the prepared transaction \"held\"";
-    expect_refused(&mut superuser, &revoke(person.object_id), "55000", held)?;
+    expect_refused(&mut superuser, &revoke(person.object_id), "55P03", held)?;
     rig.accepted(&server, "someone", &token)?;
     // Without the list nobody signs in, and the log says why.
     server.restart()?;
@@ -172,8 +176,11 @@ fn stopped_worker(rig: &Rig) -> Result<()> {
         "did not answer",
     );
     signal(worker, Signal::CONT)?;
-    let hint = attempt?.hint.unwrap_or_default();
-    ensure(hint.starts_with("Nothing was changed."), || hint.clone())?;
+    let refusal = attempt?;
+    ensure(
+        refusal.detail.as_deref() == Some("Nothing was changed.") && refusal.hint.is_some(),
+        || format!("{refusal:?}"),
+    )?;
     // What is requested later is carried out, and the first request is not.
     let other = Uuid::new_v4();
     superuser.query(&revoke(other))?;
@@ -216,8 +223,12 @@ fn shortened(rig: &Rig) -> Result<()> {
     for sql in [until(by_superuser, 1), restore(by_superuser)] {
         expect_refused(&mut chief, &sql, "42501", denied)?;
     }
-    // To make it longer is no way around it.
+    // To make it longer is no way around it, and hides nobody.
     chief.query(&until(by_superuser, 3))?;
+    let listed = server.sql(
+        "SELECT revoked_by, by_superuser, until > now() + interval '150 min' FROM aadauth.revocations",
+    )?;
+    ensure(listed == "postgres|t|t", || listed)?;
     for sql in [until(by_superuser, 1), restore(by_superuser)] {
         expect_refused(&mut chief, &sql, "42501", denied)?;
     }
@@ -270,8 +281,14 @@ fn room(rig: &Rig) -> Result<()> {
         "DELETE FROM aadauth.revoked_principals WHERE revoked_by_id = '{own}' AND object_id <> '{id}'"
     ))?;
     server.sql(&fill(999, "NULL"))?;
+    let refusal = expect_refused(
+        &mut chief,
+        &revoke(Uuid::new_v4()),
+        "54000",
+        "cannot revoke more than 9000 principals as an admin",
+    )?;
+    ensure(refusal.detail.is_some(), || format!("{refusal:?}"))?;
     let full = "cannot revoke more than 10000 principals";
-    expect_refused(&mut chief, &revoke(Uuid::new_v4()), "54000", full)?;
     let mut superuser = server.superuser()?;
     superuser.query(&revoke(Uuid::new_v4()))?;
     superuser.query(&fill(999, "NULL"))?;
@@ -295,24 +312,95 @@ fn room(rig: &Rig) -> Result<()> {
 fn count_of_sessions(rig: &Rig) -> Result<()> {
     let person = rig.person(&rig.server, "two_sessions")?;
     let token = rig.token_of(&person)?;
-    let mut sessions = [(); 2].map(|()| rig.session(&rig.server, "two_sessions", &token));
+    let mut one = rig.session(&rig.server, "two_sessions", &token)?;
+    let mut two = rig.session(&rig.server, "two_sessions", &token)?;
     let mark = rig.server.log_length()?;
     rig.server.sql(&format!(
         "SET log_min_messages = notice; {}",
         revoke(person.object_id)
     ))?;
-    rig.server.wait_for_log(
-        mark,
-        "number of sessions of the principal that are terminated: 2",
-    )?;
-    for session in &mut sessions {
-        match session {
-            Ok(session) => expect_end(session, REVOKED)?,
-            Err(error) => return Err(error.to_string().into()),
-        }
-    }
+    rig.server
+        .wait_for_log(mark, "terminating 2 sessions of the principal")?;
+    expect_end(&mut one, REVOKED)?;
+    expect_end(&mut two, REVOKED)?;
     let mut superuser = rig.server.superuser()?;
     superuser.query(&restore(person.object_id))?;
     let mut back = rig.session(&rig.server, "two_sessions", &token)?;
     expect_rows(&mut back, "SELECT 1", &["1"])
+}
+
+/// What the transaction has changed it may take back; the revocation stays.
+fn uncommitted_rights(rig: &Rig) -> Result<()> {
+    let (server, mut chief) = with_admin(rig, "revoking-uncommitted", |plan| plan)?;
+    let person = rig.person(&server, "someone")?;
+    chief.query("BEGIN; CREATE ROLE written")?;
+    let refusal = expect_refused(
+        &mut chief,
+        &revoke(person.object_id),
+        "25001",
+        "in a transaction that has made changes",
+    )?;
+    ensure(refusal.hint.is_some(), || format!("{refusal:?}"))?;
+    chief.query("ROLLBACK")?;
+    let mut superuser = server.superuser()?;
+    superuser.query(&format!(
+        "BEGIN; CREATE ROLE written; {}; ROLLBACK",
+        revoke(person.object_id)
+    ))?;
+    ensure(listed(&server, person.object_id)?, || {
+        "not revoked".to_owned()
+    })
+}
+
+/// The worker waits for the lock with the latch by which it is woken.
+fn brief_locks(rig: &Rig) -> Result<()> {
+    let server = rig.server("revoking-brief", |plan| plan)?;
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let holder = scope.spawn(|| -> Result<()> {
+            let mut holder = server.superuser()?;
+            while !done.load(Ordering::Relaxed) {
+                holder.query(
+                    "BEGIN; LOCK TABLE aadauth.revoked_principals; SELECT pg_sleep(0.2); COMMIT",
+                )?;
+            }
+            Ok(())
+        });
+        let mut superuser = server.superuser()?;
+        let outcome = (0..20).try_for_each(|_| {
+            // Reads the list, too.
+            server.reload()?;
+            superuser.query(&revoke(Uuid::new_v4())).map(drop)
+        });
+        done.store(true, Ordering::Relaxed);
+        holder.join().map_err(|_| "the holder panicked")??;
+        outcome
+    })
+}
+
+/// As many as there are places, and more.
+fn ended_sessions(rig: &Rig) -> Result<()> {
+    let server = rig.server("revoking-ended", |plan| plan)?;
+    let worker = server
+        .child("aadauth session worker")?
+        .ok_or("there is no session worker")?;
+    let other = Uuid::new_v4();
+    signal(worker, Signal::STOP)?;
+    let outcome = (0..30).try_for_each(|_| -> Result<()> {
+        let mut session = server.superuser()?;
+        let pid = session.query("SELECT pg_backend_pid()")?.concat();
+        super::start_query(&mut session, &revoke(Uuid::new_v4()))?;
+        until("it waits", || {
+            let query = format!(
+                "SELECT count(*) FROM pg_stat_activity WHERE pid = {pid} AND wait_event_type = 'Extension'"
+            );
+            Ok((server.sql(&query)? == "1").then_some(()))
+        })?;
+        server.sql(&format!("SELECT pg_terminate_backend({pid}, 5000)")).map(drop)
+    });
+    signal(worker, Signal::CONT)?;
+    outcome?;
+    server.sql(&revoke(other))?;
+    let count = server.sql("SELECT count(*) FROM aadauth.revoked_principals")?;
+    ensure(count == "1", || format!("{count} were carried out"))
 }

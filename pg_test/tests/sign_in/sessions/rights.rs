@@ -75,7 +75,8 @@ fn others(rig: &Rig) -> Result<()> {
     let person = rig.person(&server, "someone")?;
     let [revoke, restore] = calls(Uuid::new_v4());
     server.sql(&format!(
-        "GRANT chief, azure_pg_admin, aadauth_auditor TO someone;
+        "REVOKE someone FROM azure_pg_admin CASCADE;
+         GRANT chief, azure_pg_admin, aadauth_auditor TO someone;
          CREATE FUNCTION public.lent() RETURNS void LANGUAGE sql SECURITY DEFINER AS $$ {revoke} $$;
          CREATE ROLE clerk LOGIN CREATEROLE PASSWORD 'right'; GRANT chief TO clerk"
     ))?;

@@ -1,4 +1,4 @@
-//! The table of revoked principals, which only the session worker reads and writes.
+//! The table of revoked principals, which only the session worker writes.
 
 use pgrx::datum::DatumWithOid;
 use pgrx::prelude::*;
@@ -40,15 +40,11 @@ pub fn transaction<T>(
             return Err(failure.into());
         }
         let holder = worker::transaction(|| Ok(LockHolder::of_table(TABLE)));
+        let holder = holder.unwrap_or(LockHolder::Gone);
         Err(Problem {
-            kind: ProblemKind::Other,
-            message: format!(
-                "table {TABLE} is locked by {}",
-                holder.unwrap_or(LockHolder::Gone)
-            ),
-            hint: Some(
-                "End that transaction, with pg_terminate_backend, COMMIT PREPARED or ROLLBACK PREPARED.",
-            ),
+            kind: ProblemKind::Locked,
+            message: format!("table {TABLE} is locked by {holder}"),
+            hint: Some(holder.hint().into()),
         })
     })
 }
@@ -84,42 +80,56 @@ WHERE r.until > pg_catalog.now()";
 /// PostgreSQL cannot write the table.
 pub fn change(request: &Request) -> Result<Result<String, Answer>, Failure> {
     Spi::run("DELETE FROM aadauth.revoked_principals WHERE until <= pg_catalog.now()")?;
-    let until = match request.change {
-        Change::Revoke { until } => until,
-        Change::Restore => i64::MIN,
-    };
-    let until = timestamp(until)?;
+    match request.change {
+        Change::Revoke { until } => revoke(request, timestamp(until)?),
+        Change::Restore => restore(request),
+    }
+}
+
+fn restore(request: &Request) -> Result<Result<String, Answer>, Failure> {
+    let query = "SELECT by_superuser, true FROM aadauth.revoked_principals WHERE object_id = $1";
+    let (by_superuser, _) = two::<bool, bool>(query, &[uuid_argument(request.object_id)])?;
+    match by_superuser {
+        None => return Ok(Err(Answer::NotRevoked)),
+        Some(true) if !request.by_superuser => return Ok(Err(Answer::RevokedBySuperuser)),
+        Some(_) => {}
+    }
+    let statement = "DELETE FROM aadauth.revoked_principals WHERE object_id = $1";
+    Spi::run_with_args(statement, &[uuid_argument(request.object_id)])?;
+    Ok(Ok("restored".to_owned()))
+}
+
+/// To make a revocation shorter is to restore the principal from then on.
+fn revoke(
+    request: &Request,
+    until: TimestampWithTimeZone,
+) -> Result<Result<String, Answer>, Failure> {
     let query =
         "SELECT by_superuser, until > $2 FROM aadauth.revoked_principals WHERE object_id = $1";
-    let (by_superuser, is_shortened) =
-        two::<bool, bool>(query, &[uuid_argument(request.object_id), until.into()])?;
-    if is_shortened == Some(true) && by_superuser == Some(true) && !request.by_superuser {
-        return Ok(Err(Answer::OfSuperuser));
+    let values = [uuid_argument(request.object_id), until.into()];
+    let (by_superuser, is_shortened) = two::<bool, bool>(query, &values)?;
+    match (by_superuser, is_shortened) {
+        (Some(true), Some(true)) if !request.by_superuser => {
+            return Ok(Err(Answer::RevokedBySuperuser));
+        }
+        (None, _) => {
+            if let Some(refusal) = lack_of_room(request)? {
+                return Ok(Err(refusal));
+            }
+        }
+        _ => {}
     }
-    let Change::Revoke { .. } = request.change else {
-        return Ok(if is_shortened.is_some() {
-            let statement = "DELETE FROM aadauth.revoked_principals WHERE object_id = $1";
-            Spi::run_with_args(statement, &[uuid_argument(request.object_id)])?;
-            Ok("restored".to_owned())
-        } else {
-            Err(Answer::NotRevoked)
-        });
-    };
-    if is_shortened.is_none()
-        && let Some(refusal) = lack_of_room(request)?
-    {
-        return Ok(Err(refusal));
-    }
+    // Others make a superuser's revocation longer, and change nothing else of it.
     let statement = "
 INSERT INTO aadauth.revoked_principals AS r (object_id, until, reason, revoked_by, revoked_by_id, by_superuser)
 VALUES ($1, $2, $3, $4, $5, $6)
 ON CONFLICT (object_id) DO UPDATE SET
     until = excluded.until,
-    reason = excluded.reason,
-    revoked_at = excluded.revoked_at,
-    revoked_by = excluded.revoked_by,
-    revoked_by_id = excluded.revoked_by_id,
-    by_superuser = excluded.by_superuser OR r.by_superuser
+    reason = CASE WHEN r.by_superuser AND NOT excluded.by_superuser THEN r.reason ELSE excluded.reason END,
+    revoked_at = CASE WHEN r.by_superuser AND NOT excluded.by_superuser THEN r.revoked_at ELSE excluded.revoked_at END,
+    revoked_by = CASE WHEN r.by_superuser AND NOT excluded.by_superuser THEN r.revoked_by ELSE excluded.revoked_by END,
+    revoked_by_id = CASE WHEN r.by_superuser AND NOT excluded.by_superuser THEN r.revoked_by_id ELSE excluded.revoked_by_id END,
+    by_superuser = r.by_superuser OR excluded.by_superuser
 RETURNING pg_catalog.isfinite(until), until::text";
     let (is_finite, end) = two::<bool, String>(
         statement,
@@ -143,7 +153,7 @@ RETURNING pg_catalog.isfinite(until), until::text";
     }))
 }
 
-/// Why the list has no room for the request.
+/// Why the list has no room for another principal.
 fn lack_of_room(request: &Request) -> Result<Option<Answer>, Failure> {
     let query = "
 SELECT pg_catalog.count(*),
@@ -156,9 +166,9 @@ FROM aadauth.revoked_principals";
     Ok(if request.by_superuser {
         is_full(all, MAX_REVOCATIONS).then_some(Answer::TooMany)
     } else if is_full(all, MAX_OF_ADMINS) {
-        Some(Answer::TooMany)
+        Some(Answer::TooManyByAdmins)
     } else {
-        is_full(own, MAX_OF_ONE_ADMIN).then_some(Answer::TooManyOfOne)
+        is_full(own, MAX_OF_ONE_ADMIN).then_some(Answer::TooManyByOneAdmin)
     })
 }
 
