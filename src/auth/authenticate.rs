@@ -214,6 +214,6 @@ fn compare(
     let refusal = Refusal::new(reason, role).with_checks(checks);
     Err(match problem {
         Some(problem) => refusal.with_detail(&problem),
-        None => refusal.with_claim(claims.mistyped()),
+        None => refusal.with_claim(claims.mistyped(reason)),
     })
 }

@@ -1,44 +1,47 @@
-//! Files that sign-ins depend on, which only root and the server's account should be able to change.
+//! Files that sign-ins depend on, and the directories above them, which only root and the server's account should be able
+//! to change.
 
+use std::collections::BTreeSet;
+use std::error::Error;
 use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::finding::{Code, Finding};
-use crate::pg::server;
+use crate::pg::query as pg_query;
+use crate::pg::{hba_file, pam as service, server};
 use crate::settings;
 
-pub fn check() -> Vec<Finding> {
+/// # Errors
+/// The settings cannot be read.
+pub fn check() -> Result<Vec<Finding>, Box<dyn Error>> {
     let data = server::data_directory();
     // PostgreSQL starts only as the owner of its data directory (miscinit.c, checkDataDir).
-    let Ok(server) = fs::metadata(&data).map(|data| data.uid()) else {
-        return Vec::new();
-    };
-    let configured = [
-        settings::hba_file().map(|path| data.join(path)),
-        settings::jwks_file(),
-        settings::http().ca_file,
-    ];
-    let mut paths: Vec<PathBuf> = configured.into_iter().flatten().collect();
-    let directories: Vec<PathBuf> = paths
-        .iter()
-        .filter_map(|path| path.parent().map(Path::to_owned))
-        .collect();
-    paths.extend(directories);
+    let server = fs::metadata(&data)?.uid();
     let own = server::own_directory();
     let kept = fs::read_dir(&own).into_iter().flatten().flatten();
-    paths.extend(kept.map(|entry| entry.path()));
-    paths.push(own);
-    paths.sort();
-    paths.dedup();
-    paths
-        .iter()
-        .filter_map(|path| check_path(path, server))
-        .collect()
+    let hba_file = pg_query::one::<String>("SELECT current_setting('hba_file')")?;
+    let mut files: Vec<PathBuf> = [
+        hba_file.map(|path| data.join(path)),
+        hba_file::server_file().map(Path::to_owned),
+        settings::jwks_file(),
+        settings::http().ca_file,
+        settings::credential_file().map(|(_, path)| path),
+        Some(Path::new("/etc/pam.d").join(service::service())),
+    ]
+    .into_iter()
+    .flatten()
+    .chain(kept.map(|entry| entry.path()))
+    // Where a link leads to is what counts, and what is missing is another finding.
+    .filter_map(|path| path.canonicalize().ok())
+    .collect();
+    files.push(own);
+    let all: BTreeSet<&Path> = files.iter().flat_map(|path| path.ancestors()).collect();
+    let changeable = all.into_iter().filter_map(|path| check_path(path, server));
+    Ok(changeable.collect())
 }
 
 fn check_path(path: &Path, server: u32) -> Option<Finding> {
-    // What is missing is another finding.
     let metadata = fs::metadata(path).ok()?;
     is_changeable(&metadata, server).then(|| {
         Finding::new(

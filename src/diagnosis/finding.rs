@@ -120,7 +120,7 @@ codes! {
         RevocationsNotRenewed "revocations-not-renewed"
             "The list of revoked principals is not kept up to date."
         FileChangeable "file-changeable"
-            "A file that sign-ins depend on, or its directory, can be changed by accounts other than root and the server's."
+            "A file that sign-ins depend on, or a directory above it, can be changed by accounts other than root and the server's."
         RoleWithSuperuser "role-with-superuser"
             "A mapped role has SUPERUSER."
         RoleReachesPrivileges "role-reaches-privileges"
@@ -128,7 +128,7 @@ codes! {
     }
     Notice {
         DatabaseReachesPrivileges "database-reaches-privileges"
-            "In this database, roles without SUPERUSER can run something with a superuser's privileges, reach the server's files, or decide what superusers run."
+            "In this database, roles without SUPERUSER can run something with a superuser's privileges, everybody can reach the server's files, or the owner is not a superuser."
         RevocationsRecovered "revocations-recovered"
             "The server was promoted, or recovered from a backup, within the last week, and may lack the revocations since."
         RoleWithoutAdministrator "role-without-administrator"

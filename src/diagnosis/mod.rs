@@ -89,7 +89,7 @@ fn findings() -> Result<Vec<Finding>, Box<dyn Error>> {
     findings.extend(roles.check());
     findings.extend(reach::check()?);
     findings.extend(exposure::check()?);
-    findings.extend(files::check());
+    findings.extend(files::check()?);
     findings.extend(keys::check());
     findings.extend(directory::check());
     findings.extend(audit::check()?);

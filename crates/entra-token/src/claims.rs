@@ -153,15 +153,20 @@ impl Claims {
         json::object::<Payload>(payload).ok()?.malformed()
     }
 
-    /// The first claim that only some roles are judged by and that has another type than Entra's. It
-    /// counts as no proof of anything.
-    pub fn mistyped(&self) -> Option<&'static str> {
-        first_mistyped([
-            ("groups", self.0.groups.is_mistyped()),
-            ("hasgroups", self.0.hasgroups.is_mistyped()),
-            ("_claim_names", self.0.claim_names.is_mistyped()),
-            ("amr", self.0.amr.is_mistyped()),
-        ])
+    /// The claim that led to this refusal because it has another type than Entra's, and so proves
+    /// nothing. Only some roles are judged by such a claim.
+    pub fn mistyped(&self, refusal: Reason) -> Option<&'static str> {
+        match refusal {
+            Reason::GroupsUnknown => first_mistyped([
+                ("groups", self.0.groups.is_mistyped()),
+                ("hasgroups", self.0.hasgroups.is_mistyped()),
+                ("_claim_names", self.0.claim_names.is_mistyped()),
+            ]),
+            Reason::MfaMissing | Reason::MfaUnprovable => {
+                first_mistyped([("amr", self.0.amr.is_mistyped())])
+            }
+            _ => None,
+        }
     }
 
     /// Version that the token says it has; `None` if it is neither `1.0` nor `2.0`.

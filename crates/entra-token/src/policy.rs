@@ -193,9 +193,7 @@ pub enum AudienceError {
     )]
     NeitherUriNorId,
     /// The scope that a client asks for, which no token has as its audience.
-    #[error(
-        "an audience is written without \"/.default\", in which only the scopes end that clients ask for"
-    )]
+    #[error("an audience must not end in \"/.default\", which marks a scope")]
     Scope,
     /// Longer than [`Audience::MAX_URI`].
     #[error("an audience may have at most 255 characters")]

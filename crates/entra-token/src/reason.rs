@@ -157,7 +157,7 @@ reasons! {
             "The token's header uses an extension that changes how the token is to be read."
             "The token was not issued by Entra for an API."
         ClaimsMalformed "claims-malformed"
-            "The token's payload is not a JSON object, repeats a member, or holds a claim of the wrong type."
+            "The token's payload is not a JSON object, repeats a member, or holds a claim of the wrong type that every sign-in is judged by."
             "The token was not issued by Entra, or was changed on the way."
     }
     Signature {

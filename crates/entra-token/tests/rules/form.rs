@@ -310,7 +310,8 @@ fn claims_that_only_some_roles_need() {
             assert_eq!(sign_in(&token, &alice()), Ok(()), "{claim} {value}");
             assert_eq!(sign_in(&token, role), Err(refusal), "{claim} {value}");
             let claims = verify(&token, &policy(), NOW).unwrap();
-            assert_eq!(claims.mistyped(), Some(claim));
+            assert_eq!(claims.mistyped(refusal), Some(claim));
+            assert_eq!(claims.mistyped(Reason::Expired), None);
         }
     }
 }

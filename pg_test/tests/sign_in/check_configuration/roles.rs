@@ -175,7 +175,7 @@ pub fn exposed(rig: &Rig) -> Result<()> {
         "SELECT problem FROM aadauth.check_configuration() WHERE code = 'database-reaches-privileges'",
     )?;
     ensure(
-        found.contains("\"owner\"") && !found.contains("execute"),
+        found.contains("\"owner\", decides") && !found.contains("execute"),
         || found,
     )
 }
