@@ -13,7 +13,7 @@ struct Guards {
     granting: unsafe extern "C-unwind" fn(pg_sys::Oid),
     altering: unsafe extern "C-unwind" fn(pg_sys::Oid),
     naming: unsafe extern "C-unwind" fn(*const c_char),
-    may_become_privileged: unsafe extern "C-unwind" fn(pg_sys::Oid) -> bool,
+    is_privileged: unsafe extern "C-unwind" fn(pg_sys::Oid) -> bool,
     changed: unsafe extern "C-unwind" fn(pg_sys::Oid),
     dropping: unsafe extern "C-unwind" fn(),
 }
@@ -29,7 +29,7 @@ pub fn init() {
         granting,
         altering,
         naming,
-        may_become_privileged,
+        is_privileged,
         changed,
         dropping,
     };
@@ -55,8 +55,8 @@ unsafe extern "C-unwind" fn naming(name: *const c_char) {
 }
 
 #[pgrx::pg_guard]
-unsafe extern "C-unwind" fn may_become_privileged(role: pg_sys::Oid) -> bool {
-    principals::guard::may_become_privileged(role)
+unsafe extern "C-unwind" fn is_privileged(role: pg_sys::Oid) -> bool {
+    principals::guard::is_privileged(role)
 }
 
 #[pgrx::pg_guard]

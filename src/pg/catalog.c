@@ -80,42 +80,63 @@ aad_role_labels(int *count)
 }
 
 /*
- * Lets one transaction at a time change labels, until it ends; false when
- * another does now.
- *
- * The lock is on the catalog as an object, which nothing else locks, and not
- * on the table, where it would block other label providers and VACUUM.
+ * Locks an object of a shared catalog until the transaction ends; false when
+ * another transaction holds a lock that conflicts.
  */
 bool
-aad_try_lock_labels(void)
+aad_try_lock(Oid catalog, Oid object, int mode)
 {
 	LOCKTAG		tag;
 
-	SET_LOCKTAG_OBJECT(tag, InvalidOid, SharedSecLabelRelationId, InvalidOid, 0);
-	if (LockAcquire(&tag, ExclusiveLock, false, true) == LOCKACQUIRE_NOT_AVAIL)
+	SET_LOCKTAG_OBJECT(tag, InvalidOid, catalog, object, 0);
+	if (LockAcquire(&tag, mode, false, true) == LOCKACQUIRE_NOT_AVAIL)
 		return false;
 	/* As LockSharedObject does: the next scan must see what others have committed. */
 	AcceptInvalidationMessages();
 	return true;
 }
 
-/* The same, waiting at most that many milliseconds, as with lock_timeout. */
+/* The same, waiting, that many milliseconds at most unless it is 0, as with lock_timeout. */
 void
-aad_wait_for_labels(int timeout)
+aad_wait_for_lock(Oid catalog, Oid object, int mode, int timeout)
 {
 	int			before = LockTimeout;
 
 	PG_TRY();
 	{
-		if (before == 0 || before > timeout)
+		if (timeout > 0 && (before == 0 || before > timeout))
 			LockTimeout = timeout;
-		LockSharedObject(SharedSecLabelRelationId, InvalidOid, 0, ExclusiveLock);
+		LockSharedObject(catalog, object, 0, mode);
 	}
 	PG_FINALLY();
 	{
 		LockTimeout = before;
 	}
 	PG_END_TRY();
+}
+
+/* The memberships in the role, as they are now, palloc'd. */
+AadMembership *
+aad_members(Oid role, int *count)
+{
+	CatCList   *list = SearchSysCacheList1(AUTHMEMROLEMEM, ObjectIdGetDatum(role));
+	AadMembership *members = palloc0(Max(list->n_members, 1) * sizeof(AadMembership));
+
+	*count = list->n_members;
+	for (int i = 0; i < list->n_members; i++)
+	{
+		Form_pg_auth_members form = (Form_pg_auth_members) GETSTRUCT(&list->members[i]->tuple);
+
+		members[i].member = form->member;
+		members[i].grantor = form->grantor;
+		members[i].administers = form->admin_option;
+		members[i].is_used = true;
+#if PG_VERSION_NUM >= 160000
+		members[i].is_used = form->inherit_option || form->set_option;
+#endif
+	}
+	ReleaseSysCacheList(list);
+	return members;
 }
 
 /*

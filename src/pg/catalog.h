@@ -17,14 +17,24 @@ typedef struct AadLabel
 	char	   *text;
 } AadLabel;
 
+/* A membership in a role. */
+typedef struct AadMembership
+{
+	Oid			member;
+	Oid			grantor;
+	bool		administers;	/* ADMIN OPTION */
+	bool		is_used;		/* INHERIT or SET; always before 16 */
+} AadMembership;
+
 /* What makes a role privileged. */
 #define AAD_REPLICATION 1
 #define AAD_BYPASSRLS 2
 #define AAD_OTHERS 4
 
 extern AadLabel *aad_role_labels(int *count);
-extern bool aad_try_lock_labels(void);
-extern void aad_wait_for_labels(int timeout);
+extern bool aad_try_lock(Oid catalog, Oid object, int mode);
+extern void aad_wait_for_lock(Oid catalog, Oid object, int mode, int timeout);
+extern AadMembership *aad_members(Oid role, int *count);
 extern Oid *aad_roles_behind(Oid role, int *count);
 extern int	aad_own_privileges(Oid role);
 extern bool aad_reaches_files(const char *function);

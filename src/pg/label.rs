@@ -2,13 +2,12 @@
 
 use std::collections::HashMap;
 use std::ffi::{CStr, c_char, c_int};
-use std::time::Duration;
 use std::{ptr, slice};
 
 use entra_token::{Mapping, Reason};
 use pgrx::prelude::*;
 
-use super::lock_holder::LockHolder;
+use super::lock_holder::{self, Lock, LockHolder};
 use super::log;
 use super::role::{self, INTERNAL_PROVIDER, PUBLIC_PROVIDER};
 
@@ -65,8 +64,6 @@ struct Row {
 #[pgrx::pg_guard]
 unsafe extern "C-unwind" {
     fn aad_role_labels(count: *mut c_int) -> *const Row;
-    fn aad_try_lock_labels() -> bool;
-    fn aad_wait_for_labels(timeout: c_int);
 }
 
 /// The role's labels, including those that this transaction has set.
@@ -115,28 +112,10 @@ pub fn set(role: pg_sys::Oid, provider: Provider, label: Option<&str>) {
     unsafe { pg_sys::SetSecurityLabel(&object, provider.name().as_ptr(), text) }
 }
 
-/// How long a change of labels waits for another one's transaction to end.
-const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// Lets one transaction at a time change labels, until it ends. Waits for another one, [`LOCK_TIMEOUT`] at most.
+/// Lets one transaction at a time change labels, until it ends.
 ///
 /// # Errors
-/// Another transaction still holds the lock.
+/// Another transaction still holds the lock after some seconds.
 pub fn lock() -> Result<(), LockHolder> {
-    // SAFETY: takes a lock that the lock manager releases at the end of the transaction (lock.c).
-    if unsafe { aad_try_lock_labels() } {
-        return Ok(());
-    }
-    // After a wait in vain, nothing can be read in this transaction.
-    let holder = LockHolder::of_labels();
-    let timeout = c_int::try_from(LOCK_TIMEOUT.as_millis()).unwrap_or(c_int::MAX);
-    PgTryBuilder::new(|| {
-        // SAFETY: as above; an ERROR unwinds to the builder.
-        unsafe { aad_wait_for_labels(timeout) };
-        Ok(())
-    })
-    .catch_when(PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE, |_| {
-        Err(holder.clone())
-    })
-    .execute()
+    lock_holder::lock_soon(Lock::Labels)
 }

@@ -16,6 +16,7 @@ pub const BOOTSTRAP_SUPERUSER: pg_sys::Oid = pg_sys::Oid::from_u32(10);
 #[pgrx::pg_guard]
 unsafe extern "C-unwind" {
     fn aad_roles_behind(role: pg_sys::Oid, count: *mut c_int) -> *const pg_sys::Oid;
+    fn aad_members(role: pg_sys::Oid, count: *mut c_int) -> *const Membership;
     fn aad_own_privileges(role: pg_sys::Oid) -> c_int;
     fn aad_lock_role(role: pg_sys::Oid);
 }
@@ -67,6 +68,29 @@ pub fn roles_behind(role: pg_sys::Oid) -> Vec<pg_sys::Oid> {
     unsafe {
         let roles = aad_roles_behind(role, &mut count);
         slice::from_raw_parts(roles, usize::try_from(count).unwrap_or_default()).to_vec()
+    }
+}
+
+/// `AadMembership` of catalog.h.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Membership {
+    pub member: pg_sys::Oid,
+    pub grantor: pg_sys::Oid,
+    /// It has ADMIN OPTION.
+    pub administers: bool,
+    /// It has INHERIT or SET, as all memberships before PostgreSQL 16.
+    pub is_used: bool,
+}
+
+/// The memberships in the role, as they are committed now or made by this transaction, whatever its snapshot.
+pub fn members_of(role: pg_sys::Oid) -> Vec<Membership> {
+    let mut count = 0;
+    // SAFETY: reads memberships, inside the statement's transaction; the result has that many, palloc'd, and is copied
+    // at once.
+    unsafe {
+        let members = aad_members(role, &mut count);
+        slice::from_raw_parts(members, usize::try_from(count).unwrap_or_default()).to_vec()
     }
 }
 

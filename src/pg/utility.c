@@ -26,7 +26,7 @@ static void process_utility(PlannedStmt *pstmt, const char *queryString, bool re
 							ProcessUtilityContext context, ParamListInfo params,
 							QueryEnvironment *queryEnv, DestReceiver *dest,
 							QueryCompletion *qc);
-static List *superusers_statement(Node *statement);
+static List *made_privileged(Node *statement);
 static void others_statement(Node *statement);
 static void check_drop(DropStmt *statement);
 static bool is_about_roles(Node *statement);
@@ -60,12 +60,11 @@ process_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 	if (IsA(statement, DropStmt))
 		check_drop((DropStmt *) statement);
 	/* Others may run in an aborted transaction, where no catalog can be read. */
-	else if (is_about_roles(statement) && !RecoveryInProgress())
+	else if (is_about_roles(statement) && !RecoveryInProgress() && !IsBinaryUpgrade)
 	{
-		if (superuser())
-			candidates = superusers_statement(statement);
-		else
+		if (!superuser())
 			others_statement(statement);
+		candidates = made_privileged(statement);
 	}
 	if (next_hook)
 		next_hook(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
@@ -97,9 +96,13 @@ is_about_roles(Node *statement)
 	}
 }
 
-/* The roles that a superuser's statement may make privileged. */
+/*
+ * The roles that the statement may make privileged, also further than they
+ * are. Others than superusers may pass on what a superuser has granted them;
+ * the attributes that they give are their own.
+ */
 static List *
-superusers_statement(Node *statement)
+made_privileged(Node *statement)
 {
 	switch (nodeTag(statement))
 	{
@@ -116,6 +119,8 @@ superusers_statement(Node *statement)
 			}
 
 		case T_CreateRoleStmt:
+			if (!superuser())
+				return NIL;
 			/* Nobody has anything of the new role yet, but its members are others. */
 			return ordinary(members_option(((CreateRoleStmt *) statement)->options));
 
@@ -124,6 +129,8 @@ superusers_statement(Node *statement)
 				AlterRoleStmt *alter = (AlterRoleStmt *) statement;
 				List	   *members = members_option(alter->options);
 
+				if (!superuser())
+					return NIL;
 				if (members != NIL)
 					return alter->action > 0 ? ordinary(members) : NIL;
 				return gives_attributes(alter->options) ? ordinary(list_make1(alter->role)) : NIL;
@@ -254,7 +261,7 @@ members_option(List *options)
 	return members;
 }
 
-/* Those of the roles that a statement can make privileged. */
+/* Those of the roles that are no superusers. */
 static List *
 ordinary(List *specs)
 {
@@ -265,7 +272,7 @@ ordinary(List *specs)
 	{
 		Oid			role = role_of(lfirst_node(RoleSpec, cell));
 
-		if (OidIsValid(role) && guards.may_become_privileged(role))
+		if (OidIsValid(role) && !superuser_arg(role))
 			roles = lappend_oid(roles, role);
 	}
 	return roles;
@@ -284,7 +291,7 @@ grants_privileged(GrantRoleStmt *statement)
 		const char *name = lfirst_node(AccessPriv, cell)->priv_name;
 		Oid			role = name ? get_role_oid(name, true) : InvalidOid;
 
-		if (OidIsValid(role) && !guards.may_become_privileged(role))
+		if (OidIsValid(role) && guards.is_privileged(role))
 			return true;
 	}
 	return false;

@@ -16,9 +16,9 @@ typedef struct AadGuards
 	void		(*altering) (Oid role);
 	/* or to give a role that name. */
 	void		(*naming) (const char *name);
-	/* Whether a superuser's statement can make the role privileged. */
-	bool		(*may_become_privileged) (Oid role);
-	/* A superuser's statement may have made it privileged. */
+	/* Whether who is granted the role becomes privileged by that. */
+	bool		(*is_privileged) (Oid role);
+	/* A statement may have made the role privileged. */
 	void		(*changed) (Oid role);
 	/* The extension is about to be dropped without CASCADE. */
 	void		(*dropping) (void);

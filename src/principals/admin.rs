@@ -99,6 +99,11 @@ pub fn says_admin(labels: &Labels) -> bool {
         .any(|label| label.split(',').any(|member| member == "admin"))
 }
 
+/// The role `azure_pg_admin`, which CREATE EXTENSION creates.
+pub fn admins() -> Option<pg_sys::Oid> {
+    privileges::role_named(c"azure_pg_admin")
+}
+
 fn is_labeled_admin(role: pg_sys::Oid) -> bool {
     matches!(label::read(role).mapping(), Ok(Some(mapping)) if mapping.admin)
 }

@@ -4,13 +4,12 @@
 //! is administered by `azure_pg_admin`, and so by all admins; on 15, CREATEROLE is enough for that, and a membership
 //! would inherit.
 
-use pgrx::datum::DatumWithOid;
-use pgrx::prelude::*;
+use pgrx::pg_sys;
 use pgrx::spi::quote_identifier;
 
 use super::admin::{self, AZURE_PG_ADMIN};
 use super::error::PrincipalError;
-use super::statement::{read, run_as_superuser};
+use super::statement::run_as_superuser;
 use super::withdrawal;
 use crate::pg::log::{self, Level};
 use crate::pg::privileges::{self, CREATEROLE_IS_BROAD};
@@ -34,14 +33,14 @@ pub fn change(role: pg_sys::Oid, before: Status, after: Status) -> Result<(), Pr
     if before == Status::Admin && after != Status::Admin {
         // Attributes from before the role became an admin are not recorded.
         run_as_superuser(&format!("ALTER ROLE {name} NOCREATEROLE NOCREATEDB"))?;
-        if let Some(admins) = admins() {
+        if let Some(admins) = admin::admins() {
             revoke_all(admins, role)?;
         }
     }
     match after {
         Status::Admin => appoint(role, &name),
         Status::Mapped => administer(role, &name),
-        Status::Unmapped => match admins() {
+        Status::Unmapped => match admin::admins() {
             Some(admins) => revoke_all(role, admins),
             None => Ok(()),
         },
@@ -50,7 +49,7 @@ pub fn change(role: pg_sys::Oid, before: Status, after: Status) -> Result<(), Pr
 
 fn appoint(role: pg_sys::Oid, name: &str) -> Result<(), PrincipalError> {
     run_as_superuser(&format!("ALTER ROLE {name} CREATEROLE CREATEDB"))?;
-    let Some(admins) = admins() else {
+    let Some(admins) = admin::admins() else {
         log::line(
             Level::Warning,
             &format!("role \"{AZURE_PG_ADMIN}\" does not exist"),
@@ -75,7 +74,7 @@ fn administer(role: pg_sys::Oid, name: &str) -> Result<(), PrincipalError> {
     if CREATEROLE_IS_BROAD || admin::is_privileged_besides_label(role) {
         return Ok(());
     }
-    match admins() {
+    match admin::admins() {
         Some(admins) if !privileges::is_admin_of(admins, role) => {
             let options = "ADMIN TRUE, INHERIT FALSE, SET FALSE";
             run_as_superuser(&format!("GRANT {name} TO {AZURE_PG_ADMIN} WITH {options}"))
@@ -84,24 +83,14 @@ fn administer(role: pg_sys::Oid, name: &str) -> Result<(), PrincipalError> {
     }
 }
 
-fn admins() -> Option<pg_sys::Oid> {
-    privileges::role_named(c"azure_pg_admin")
-}
-
 /// Revokes `member`'s membership in `granted`, by all grantors.
 fn revoke_all(granted: pg_sys::Oid, member: pg_sys::Oid) -> Result<(), PrincipalError> {
-    let query = "SELECT m.grantor FROM pg_catalog.pg_auth_members AS m WHERE m.roleid = $1 AND m.member = $2";
-    let grantors = read(|client| {
-        client
-            .update(
-                query,
-                None,
-                &[DatumWithOid::from(granted), DatumWithOid::from(member)],
-            )?
-            .map(|row| row.get::<pg_sys::Oid>(1))
-            .collect::<spi::Result<Vec<_>>>()
-    })?;
-    for grantor in grantors.into_iter().flatten() {
+    let members = privileges::members_of(granted).into_iter();
+    let grantors: Vec<_> = members
+        .filter(|m| m.member == member)
+        .map(|m| m.grantor)
+        .collect();
+    for grantor in grantors {
         withdrawal::revoke(granted, member, grantor)?;
     }
     Ok(())

@@ -103,6 +103,10 @@ pub enum PrincipalError {
     ObjectType,
     #[error("cannot change security labels because another transaction is changing them")]
     Locked(LockHolder),
+    #[error(
+        "cannot change what role \"{0}\" may do because another transaction is changing its members"
+    )]
+    MembersLocked(String, LockHolder),
     #[error("statement failed: {0}")]
     Statement(#[from] SpiError),
 }
@@ -166,7 +170,7 @@ impl PrincipalError {
             Self::EmptyName => ERRCODE_INVALID_NAME,
             Self::NameTooLong(_) => ERRCODE_NAME_TOO_LONG,
             Self::NoSuchRole(_) => ERRCODE_UNDEFINED_OBJECT,
-            Self::Locked(_) => ERRCODE_LOCK_NOT_AVAILABLE,
+            Self::Locked(_) | Self::MembersLocked(..) => ERRCODE_LOCK_NOT_AVAILABLE,
             Self::Statement(_) => ERRCODE_INTERNAL_ERROR,
         }
     }
@@ -176,8 +180,8 @@ impl PrincipalError {
             Self::Privileged { reason, .. }
             | Self::GrantDenied { reason, .. }
             | Self::AlterDenied { reason, .. } => Some(reason.to_string()),
-            Self::Locked(LockHolder::Gone) => None,
-            Self::Locked(holder) => Some(format!("It is {holder}.")),
+            Self::Locked(LockHolder::Gone) | Self::MembersLocked(_, LockHolder::Gone) => None,
+            Self::Locked(holder) | Self::MembersLocked(_, holder) => Some(format!("It is {holder}.")),
             Self::NoDirectory(Some(missing)) => Some(format!("{missing} is not set.")),
             Self::NameAmbiguous { found, .. } => Some(format!("{found}.")),
             Self::SharedRole(_) => Some(
@@ -241,7 +245,7 @@ impl PrincipalError {
                 "An application's owner chooses its name. If the {kind} {object_id} is intended, \
                  use pgaadauth_create_principal_with_oid."
             ),
-            Self::Locked(holder) => holder.hint(),
+            Self::Locked(holder) | Self::MembersLocked(_, holder) => holder.hint(),
             Self::Renamed(_) => "Try again.".into(),
             Self::Standby(_) => "Call the function on the primary server.".into(),
             Self::NoSuchRole(_) => {

@@ -8,8 +8,8 @@
 //! superuser has granted it WITH ADMIN OPTION; and since 16, one whose privileges are REPLICATION and BYPASSRLS also by a
 //! role manager who has these.
 //!
-//! Where a superuser's statement makes a role privileged, memberships in it that no superuser has granted are revoked
-//! ([`withdrawal`]). What a superuser does is not refused.
+//! Where a statement makes a role privileged, memberships in it that no superuser has granted are revoked
+//! ([`withdrawal`]). What a superuser does is not refused. A lock on the role orders the two.
 //!
 //! The names of aadauth's own roles are a superuser's to give, and the members of a group, who share a role, leave its
 //! password and settings alone.
@@ -23,14 +23,18 @@ use pgrx::pg_sys;
 use super::admin::{self, AADAUTH_AUDITOR, AZURE_PG_ADMIN};
 use super::error::{PrincipalError, Privilege};
 use super::{statement, withdrawal};
+use crate::pg::label;
+use crate::pg::lock_holder::{self, Lock};
 use crate::pg::privileges::{self, CREATEROLE_IS_BROAD, OwnPrivileges};
-use crate::pg::{label, server};
 
 /// Called before a role without superuser gives `role` a new member.
 ///
 /// # Panics
 /// With PostgreSQL's ERROR, if it must not do that.
 pub fn granting(role: pg_sys::Oid) {
+    // Nobody makes it privileged until the transaction ends. PostgreSQL takes the same lock since 16 (user.c, AddRoleMems),
+    // but after its own checks.
+    lock_holder::lock(Lock::Members(role));
     if let Some((role, reason)) = protected(role) {
         PrincipalError::GrantDenied { role, reason }.raise()
     }
@@ -41,12 +45,13 @@ pub fn granting(role: pg_sys::Oid) {
 /// # Panics
 /// With PostgreSQL's ERROR, if it must not do that.
 pub fn altering(role: pg_sys::Oid) {
+    let is_own = [privileges::current_user(), privileges::session_user()].contains(&role);
+    let is_shared = || matches!(label::read(role).mapping(), Ok(Some(mapping)) if mapping.kind == PrincipalKind::Group);
+    if is_own && is_shared() {
+        PrincipalError::SharedRole(name(role)).raise()
+    }
     // PostgreSQL lets a role change only its own password and settings.
     if role == privileges::current_user() {
-        let is_shared = matches!(label::read(role).mapping(), Ok(Some(mapping)) if mapping.kind == PrincipalKind::Group);
-        if is_shared {
-            PrincipalError::SharedRole(name(role)).raise()
-        }
         return;
     }
     if let Some((role, reason)) = protected(role) {
@@ -64,12 +69,19 @@ pub fn naming(role: &str) {
     }
 }
 
-/// Whether a superuser's statement can make the role privileged.
-pub fn may_become_privileged(role: pg_sys::Oid) -> bool {
-    !server::is_binary_upgrade() && admin::privilege(role).is_none()
+/// Whether who is granted the role becomes privileged by that. Of somebody without superuser, the attributes that they have
+/// themselves do not count, since they give them as well.
+pub fn is_privileged(role: pg_sys::Oid) -> bool {
+    let user = privileges::current_user();
+    let held = if CREATEROLE_IS_BROAD || privileges::is_superuser(user) {
+        OwnPrivileges::NONE
+    } else {
+        OwnPrivileges::of(user)
+    };
+    admin::privilege_beyond(role, held).is_some()
 }
 
-/// Called after a superuser's statement that may have made the role privileged.
+/// Called after a statement that may have made the role privileged.
 ///
 /// # Panics
 /// With PostgreSQL's ERROR, if what others hold of it cannot be revoked.

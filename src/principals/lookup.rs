@@ -205,8 +205,11 @@ fn warn_if_disabled(principal: &Principal) {
 /// A dump has both labels of a role, in either order, and its principals were looked up when the labels
 /// were set: another lookup for each role would take long, and fail for principals deleted since. Skipping
 /// it only means that less is checked early: a session that may set labels may set the internal one, which
-/// never needs a lookup.
+/// never needs a lookup. But it also leaves out what a label gives and takes, so that only superusers restore dumps.
 pub fn is_replay() -> bool {
+    if !privileges::is_superuser(privileges::current_user()) {
+        return false;
+    }
     query::one(
         "SELECT pg_catalog.count(*) OPERATOR(pg_catalog.=) 3 FROM pg_catalog.pg_settings
          WHERE source OPERATOR(pg_catalog.=) 'session' AND (

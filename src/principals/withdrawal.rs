@@ -5,15 +5,15 @@
 
 use std::collections::HashSet;
 
-use pgrx::datum::DatumWithOid;
-use pgrx::prelude::*;
+use pgrx::pg_sys;
 use pgrx::spi::quote_identifier;
 
-use super::admin::{self, AZURE_PG_ADMIN};
+use super::admin;
 use super::error::PrincipalError;
-use super::statement::{read, run_as_superuser};
+use super::statement::run_as_superuser;
+use crate::pg::lock_holder::{self, Lock};
 use crate::pg::log::{self, Level};
-use crate::pg::privileges::{self, CREATEROLE_IS_BROAD};
+use crate::pg::privileges::{self, BOOTSTRAP_SUPERUSER, CREATEROLE_IS_BROAD};
 
 /// Called when a role may have become privileged. Its members have become so as well.
 ///
@@ -29,11 +29,16 @@ pub fn withdraw(role: pg_sys::Oid) -> Result<(), PrincipalError> {
         let Some(reason) = admin::privilege(role) else {
             continue;
         };
+        // Whoever is giving it a member has finished then, and whoever will finds that it is privileged.
+        lock_holder::lock_soon(Lock::Members(role)).map_err(|holder| {
+            let name = privileges::name_of(role).unwrap_or_else(|| role.to_string());
+            PrincipalError::MembersLocked(name, holder)
+        })?;
         // One at a time: CASCADE may revoke others.
-        while let Some(membership) = untrusted(role)? {
+        while let Some(membership) = untrusted(role) {
             membership.withdraw(&reason.to_string())?;
         }
-        open.extend(members(role)?);
+        open.extend(privileges::members_of(role).into_iter().map(|m| m.member));
     }
     Ok(())
 }
@@ -99,45 +104,29 @@ pub(super) fn revoke(
     run_as_superuser(&format!("REVOKE {role} FROM {member}{by}"))
 }
 
-/// One of the memberships in the role that a role without superuser has granted, that `azure_pg_admin` has, or that
-/// since 16 every role gets in a role that it creates (user.c, CreateRole).
-fn untrusted(role: pg_sys::Oid) -> Result<Option<Membership>, PrincipalError> {
-    let creators = if CREATEROLE_IS_BROAD {
-        ""
-    } else {
-        "OR m.grantor = 10 AND m.admin_option AND NOT m.inherit_option AND NOT m.set_option"
+/// One of the memberships in the role that `azure_pg_admin` has, that since 16 every role gets in a role that it creates
+/// (user.c, CreateRole), or that neither a superuser has granted nor, since 16, a role to which a superuser has granted it
+/// WITH ADMIN OPTION.
+fn untrusted(role: pg_sys::Oid) -> Option<Membership> {
+    let admins = admin::admins();
+    let members = privileges::members_of(role);
+    let by_superuser = |m: &privileges::Membership| {
+        let is_creators = m.grantor == BOOTSTRAP_SUPERUSER && m.administers && !m.is_used;
+        privileges::is_superuser(m.grantor) && !is_creators
     };
-    let query = format!(
-        "SELECT m.member, m.grantor
-         FROM pg_catalog.pg_auth_members AS m
-         JOIN pg_catalog.pg_authid AS member ON member.oid = m.member
-         LEFT JOIN pg_catalog.pg_authid AS grantor ON grantor.oid = m.grantor
-         WHERE m.roleid = $1 AND NOT member.rolsuper
-             AND (member.rolname = '{AZURE_PG_ADMIN}' OR grantor.rolsuper IS NOT TRUE {creators})
-         LIMIT 1"
-    );
-    let found = read(|client| {
-        let rows = client.update(query.as_str(), Some(1), &[DatumWithOid::from(role)])?;
-        if rows.is_empty() {
-            return Ok(None);
-        }
-        let row = rows.first();
-        Ok(row.get::<pg_sys::Oid>(1)?.zip(row.get::<pg_sys::Oid>(2)?))
-    })?;
-    Ok(found.map(|(member, grantor)| Membership {
+    let is_trusted = |m: &privileges::Membership| {
+        by_superuser(m)
+            || !CREATEROLE_IS_BROAD
+                && members
+                    .iter()
+                    .any(|own| own.member == m.grantor && own.administers && by_superuser(own))
+    };
+    let mut untrusted = members.iter().filter(|m| {
+        !privileges::is_superuser(m.member) && (!is_trusted(m) || Some(m.member) == admins)
+    });
+    untrusted.next().map(|m| Membership {
         role,
-        member,
-        grantor,
-    }))
-}
-
-fn members(role: pg_sys::Oid) -> Result<Vec<pg_sys::Oid>, PrincipalError> {
-    let query = "SELECT member FROM pg_catalog.pg_auth_members WHERE roleid = $1";
-    let members = read(|client| {
-        client
-            .update(query, None, &[DatumWithOid::from(role)])?
-            .map(|row| row.get::<pg_sys::Oid>(1))
-            .collect::<spi::Result<Vec<_>>>()
-    })?;
-    Ok(members.into_iter().flatten().collect())
+        member: m.member,
+        grantor: m.grantor,
+    })
 }

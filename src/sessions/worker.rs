@@ -29,6 +29,8 @@ const READ_INTERVAL: Duration = Duration::from_secs(10);
 const STANDBY_INTERVAL: Duration = Duration::from_millis(500);
 /// How soon a failed read is repeated.
 const RETRY: Duration = Duration::from_secs(1);
+/// How many requests are carried out before other work is looked at.
+const AT_ONCE: usize = 8;
 /// How often the tokens' expiry is checked.
 const EXPIRY_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -54,7 +56,9 @@ pub fn run() {
         }
         let pause = watch.step().min(expire());
         // Last: nothing that may wait, and so lose a wake-up, comes between this and the wait.
-        watch.carry_out_requests();
+        if watch.carry_out_requests() == AT_ONCE {
+            continue;
+        }
         if !worker::stop_requested() && !worker::reload_requested() {
             worker::wait(pause, None);
         }
@@ -118,11 +122,12 @@ impl Watch {
         self.due.saturating_duration_since(Instant::now())
     }
 
-    /// Carries out what sessions have requested.
-    fn carry_out_requests(&self) {
-        while !worker::stop_requested()
-            && let Some((ticket, request)) = shmem::change_requests(Requests::take)
-        {
+    /// Carries out what sessions have requested, [`AT_ONCE`] at most, and returns how many.
+    fn carry_out_requests(&self) -> usize {
+        for count in 0..AT_ONCE {
+            let Some((ticket, request)) = shmem::change_requests(Requests::take) else {
+                return count;
+            };
             let answer = self.carry_out(ticket, &request);
             shmem::change_requests(|requests| {
                 requests.answer(ticket, answer);
@@ -136,6 +141,7 @@ impl Watch {
             });
             shmem::worker(Worker::Session).notify();
         }
+        AT_ONCE
     }
 
     fn carry_out(&self, ticket: Ticket, request: &Request) -> Answer {

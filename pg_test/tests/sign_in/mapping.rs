@@ -105,6 +105,11 @@ struct Failure {
 }
 
 impl Failure {
+    fn expect_detail(&self, words: &str) -> Result<()> {
+        let detail = self.refusal.detail.as_deref().unwrap_or_default();
+        self.expect(words, detail.contains(words))
+    }
+
     fn expect_message(&self, message: &str) -> Result<()> {
         self.expect(message, self.refusal.message == message)
     }

@@ -18,9 +18,11 @@ pub const TIMEOUT: Duration = Duration::from_secs(2);
 pub const COMMIT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The maximum length of a reason, in bytes.
 pub const MAX_REASON: usize = 1000;
-/// How many requests there may be at a time, and how many of these places are for superusers only.
+/// How many requests there may be at a time, how many of these places are for superusers only, and how many one principal
+/// may have.
 const PLACES: usize = 24;
 const FOR_SUPERUSERS: usize = 8;
+const FOR_ONE_PRINCIPAL: usize = 4;
 
 /// What is to be changed, and for whom.
 #[derive(Clone, Copy)]
@@ -109,8 +111,10 @@ impl Requests {
     /// # Errors
     /// `None`: there are too many.
     pub fn ask(&mut self, session: Process, request: Request) -> Option<Ticket> {
-        let is_reserved = |free: usize| !request.by_superuser && free <= FOR_SUPERUSERS;
-        if is_reserved(self.places.iter().filter(|place| place.is_none()).count()) {
+        let free = self.places.iter().filter(|place| place.is_none()).count();
+        let taken = self.places.iter().flatten();
+        let own = taken.filter(|place| place.request.by_id == request.by_id);
+        if !request.by_superuser && (free <= FOR_SUPERUSERS || own.count() >= FOR_ONE_PRINCIPAL) {
             return None;
         }
         let free = self.places.iter_mut().find(|place| place.is_none())?;
@@ -224,7 +228,7 @@ mod tests {
             change: Change::Restore,
             reason: None,
             by: Bytes::cut("alice"),
-            by_id: None,
+            by_id: Some(Uuid::from_u128(id)),
             by_superuser,
         }
     }
@@ -288,8 +292,9 @@ mod tests {
     #[test]
     fn some_places_are_for_superusers() {
         let mut requests = Requests::EMPTY;
-        for _ in 0..PLACES - FOR_SUPERUSERS {
-            assert!(requests.ask(session(1), restore(1, false)).is_some());
+        for place in 0..PLACES - FOR_SUPERUSERS {
+            let id = 100 + (place / FOR_ONE_PRINCIPAL) as u128;
+            assert!(requests.ask(session(1), restore(id, false)).is_some());
         }
         assert!(requests.ask(session(1), restore(1, false)).is_none());
         for id in 0..FOR_SUPERUSERS {
@@ -298,6 +303,16 @@ mod tests {
         assert!(requests.ask(session(9), restore(9, true)).is_none());
         requests.leave_all(session(1));
         assert!(requests.ask(session(1), restore(1, false)).is_some());
+    }
+
+    #[test]
+    fn one_principal_does_not_take_all_places() {
+        let mut requests = Requests::EMPTY;
+        for _ in 0..FOR_ONE_PRINCIPAL {
+            assert!(requests.ask(session(1), restore(1, false)).is_some());
+        }
+        assert!(requests.ask(session(1), restore(1, false)).is_none());
+        assert!(requests.ask(session(2), restore(2, false)).is_some());
     }
 
     #[test]

@@ -23,6 +23,14 @@ pub const TESTS: &[Test] = &[
     ("what_a_superuser_granted_stays", superusers_grants),
     ("role_managers_give_attributes_that_they_have", attributes),
     ("an_admin_is_nobody_elses", members_of_an_admin),
+    ("an_open_grant_is_waited_for", open_grant),
+    (
+        "a_grant_waits_for_what_makes_the_role_privileged",
+        waiting_grant,
+    ),
+    ("no_admin_replays_a_dump", replay_by_an_admin),
+    ("a_privileged_role_is_looked_at_again", privileged_again),
+    ("what_a_superuser_lets_others_grant_is_judged", passed_on),
     ("labels_appoint_and_dismiss", appointed_by_label),
     ("a_labeled_admin_is_one_without_membership", labeled_only),
     ("own_operators_see_no_superuser", own_operators),
@@ -349,6 +357,13 @@ fn shared_role(rig: &Rig) -> Result<()> {
         }
         member.run("SET search_path = public")
     })?;
+    // Nor by way of another role of theirs.
+    superuser.run("CREATE ROLE own CREATEROLE; GRANT own TO analysts")?;
+    superuser.as_session_of("analysts", |member| {
+        member.run("SET ROLE own")?;
+        member.refused("ALTER ROLE analysts SET search_path = mine", DENIED)?;
+        member.run("RESET ROLE")
+    })?;
     superuser.as_session_of("alone", |user| {
         user.run("ALTER ROLE alone SET search_path = public")
     })?;
@@ -512,4 +527,151 @@ fn restored(rig: &Rig) -> Result<()> {
     restore_dump(rig, &two, &dump(&server, "pg_dump", "--dbname=postgres")?)?;
     let again = dump(&two, "pg_dumpall", "--roles-only")?;
     ensure(roles == again, || format!("{roles}\n{again}"))
+}
+
+const PROGRAMS: &str = "GRANT pg_execute_server_program TO r";
+
+/// An admin's open or prepared transaction cannot keep a membership that nobody sees.
+fn open_grant(rig: &Rig) -> Result<()> {
+    let server = rig.server("mapping-open-grant", |plan| {
+        plan.set("max_prepared_transactions", "1")
+    })?;
+    let mut superuser = Session(server.superuser()?);
+    superuser.make_admin()?;
+    let mut admin = signed_in(rig, &server)?;
+    let pid = admin.0.query("SELECT pg_backend_pid()")?.concat();
+    for makes_privileged in [PROGRAMS, "ALTER ROLE r SUPERUSER", "ALTER ROLE r BYPASSRLS"] {
+        admin.run("CREATE ROLE r")?;
+        admin.run(&format!("BEGIN; {}", take("r")?))?;
+        let failure = superuser.refused(makes_privileged, "55P03")?;
+        failure.expect_detail(&format!("process ID {pid}"))?;
+        admin.run("COMMIT")?;
+        superuser.run(makes_privileged)?;
+        superuser.expect(
+            "SELECT count(*) FROM pg_auth_members
+             WHERE roleid = 'r'::regrole AND member = 'root_admin'::regrole",
+            "0",
+        )?;
+        superuser.run("DROP ROLE r")?;
+    }
+    admin.run("CREATE ROLE r")?;
+    admin.run(&format!(
+        "BEGIN; {}; PREPARE TRANSACTION 'kept'",
+        take("r")?
+    ))?;
+    superuser
+        .refused(PROGRAMS, "55P03")?
+        .expect_detail("prepared transaction \"kept\"")?;
+    admin.run("COMMIT PREPARED 'kept'")?;
+    admin.run("REVOKE r FROM CURRENT_USER")?;
+    // A snapshot that is older than the membership.
+    superuser.run("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM pg_auth_members")?;
+    admin.run(&take("r")?)?;
+    superuser.run(&format!("{PROGRAMS}; COMMIT"))?;
+    superuser.expect(
+        "SELECT count(*) FROM pg_auth_members
+         WHERE roleid = 'r'::regrole AND member = 'root_admin'::regrole",
+        "0",
+    )
+}
+
+/// The reverse order, and the same for a label.
+fn waiting_grant(rig: &Rig) -> Result<()> {
+    let (server, mut superuser) = start(rig, "waiting-grant")?;
+    superuser.make_admin()?;
+    let mut admin = signed_in(rig, &server)?;
+    let pid = admin.0.query("SELECT pg_backend_pid()")?.concat();
+    let label = public("r", &format!("aadauth,oid={ALICE},type=user,admin"));
+    for makes_privileged in [PROGRAMS, "ALTER ROLE r SUPERUSER", &label] {
+        admin.run("CREATE ROLE r LOGIN")?;
+        superuser.run(&format!("BEGIN; {makes_privileged}"))?;
+        thread::scope(|scope| -> Result<()> {
+            let grant = scope.spawn(|| admin.refused(&take("r")?, DENIED).map(drop));
+            let query = format!(
+                "SELECT count(*) FROM pg_stat_activity WHERE pid = {pid} AND wait_event_type = 'Lock'"
+            );
+            let waits = until("the admin waits", || {
+                Ok((server.sql(&query)? == "1").then_some(()))
+            });
+            superuser.run("COMMIT")?;
+            waits?;
+            grant.join().map_err(|_| "the admin panicked")?
+        })?;
+        superuser.run("DROP ROLE r")?;
+    }
+    Ok(())
+}
+
+/// What a label gives and takes is left out for dumps, whose role memberships are a superuser's.
+fn replay_by_an_admin(rig: &Rig) -> Result<()> {
+    let (server, mut superuser) = start(rig, "replay-by-an-admin")?;
+    superuser.make_admin()?;
+    let mut admin = signed_in(rig, &server)?;
+    admin.run(
+        "SET client_encoding = 'UTF8'; SET standard_conforming_strings = on;
+         SET default_transaction_read_only = off; CREATE ROLE r LOGIN",
+    )?;
+    admin.run(&take("r")?)?;
+    admin.run(&public(
+        "r",
+        &format!("aadauth,oid={ALICE},type=user,admin"),
+    ))?;
+    expect_powers(&mut superuser, "r", ADMIN)?;
+    expect_members(&mut superuser, "r", "")
+}
+
+/// Whatever it was before.
+fn privileged_again(rig: &Rig) -> Result<()> {
+    let (_server, mut superuser) = start(rig, "privileged-again")?;
+    superuser.run("CREATE ROLE clerk CREATEROLE REPLICATION; CREATE ROLE r REPLICATION")?;
+    let grant = if is_15()? {
+        // There, a role manager does not give REPLICATION.
+        "SET allow_system_table_mods = on; GRANT r TO clerk;
+         UPDATE pg_auth_members SET grantor = 'clerk'::regrole WHERE member = 'clerk'::regrole"
+    } else {
+        "GRANT r TO clerk WITH ADMIN TRUE, INHERIT FALSE, SET FALSE"
+    };
+    superuser.run(grant)?;
+    if !is_15()? {
+        superuser.as_session_of("clerk", |clerk| clerk.run(&take("r")?))?;
+    }
+    superuser.run(PROGRAMS)?;
+    superuser.expect(
+        "SELECT count(*) FROM pg_auth_members AS m JOIN pg_roles AS g ON g.oid = m.grantor
+         WHERE roleid = 'r'::regrole AND NOT g.rolsuper",
+        "0",
+    )
+}
+
+/// Also where it is not a superuser who makes the role privileged.
+fn passed_on(rig: &Rig) -> Result<()> {
+    let (_server, mut superuser) = start(rig, "passed-on")?;
+    superuser.run(
+        "CREATE ROLE holder; CREATE ROLE clerk CREATEROLE; CREATE ROLE friend;
+         GRANT SET ON PARAMETER log_statement TO holder WITH GRANT OPTION",
+    )?;
+    let mut granted = vec![("r", "SET ON PARAMETER log_statement")];
+    if !is_15()? {
+        superuser.run("GRANT pg_read_server_files TO holder WITH ADMIN OPTION")?;
+        granted.push(("s", "pg_read_server_files"));
+    }
+    for (role, privilege) in granted {
+        superuser.run(&format!("CREATE ROLE {role}"))?;
+        if !is_15()? {
+            superuser.run(&format!(
+                "GRANT {role} TO clerk WITH ADMIN TRUE, INHERIT FALSE, SET FALSE"
+            ))?;
+        }
+        superuser.as_session_of("clerk", |clerk| {
+            clerk.run(&format!("GRANT {role} TO friend"))
+        })?;
+        superuser.as_session_of("holder", |holder| {
+            holder.run(&format!("GRANT {privilege} TO {role}"))
+        })?;
+        superuser.expect(
+            "SELECT count(*) FROM pg_auth_members WHERE member = 'friend'::regrole",
+            "0",
+        )?;
+    }
+    Ok(())
 }

@@ -30,6 +30,7 @@ pub const TESTS: &[Test] = &[
     ("rights_are_not_those_of_a_transaction", uncommitted_rights),
     ("a_lock_that_is_held_briefly_loses_no_request", brief_locks),
     ("sessions_that_end_leave_no_request", ended_sessions),
+    ("a_flood_of_requests_keeps_no_superuser_out", flood),
 ];
 
 fn refused(session: &mut Connection, sql: &str) -> Result<Refusal> {
@@ -403,4 +404,63 @@ fn ended_sessions(rig: &Rig) -> Result<()> {
     server.sql(&revoke(other))?;
     let count = server.sql("SELECT count(*) FROM aadauth.revoked_principals")?;
     ensure(count == "1", || format!("{count} were carried out"))
+}
+
+/// Of requests that are canceled at every moment, and of many at the same time. Nor does it keep sessions in that are to end.
+fn flood(rig: &Rig) -> Result<()> {
+    let (mut server, mut chief) = with_admin(rig, "revoking-flood", |plan| {
+        plan.set("aadauth.clock_skew", "0")
+    })?;
+    let mut superuser = server.superuser()?;
+    let any = format!(
+        "SELECT aadauth.revoke('{}', now() + interval '1 min')",
+        Uuid::new_v4()
+    );
+    for millis in (1..=12).cycle().take(60) {
+        chief.query(&format!("SET statement_timeout = {millis}"))?;
+        let _ = chief.execute(&any)?;
+    }
+    superuser.query(&revoke(Uuid::new_v4()))?;
+    let chief_id: Uuid = chief
+        .query("SET statement_timeout = 0; SELECT (aadauth.current_principal()).object_id")?
+        .concat()
+        .parse()?;
+    let token = rig.user("alice@contoso.com").object_id(chief_id).text()?;
+    let short_lived = rig.person(&server, "short_lived")?;
+    server.configure(&[("aadauth.session_expiry", Some("token"))])?;
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let floods: Vec<_> = (0..8)
+            .map(|_| {
+                scope.spawn(|| -> Result<()> {
+                    let mut session = rig.session(&server, "chief", &token)?;
+                    while !done.load(Ordering::Relaxed) {
+                        let _ = session.execute(&any)?;
+                    }
+                    Ok(())
+                })
+            })
+            .collect();
+        let outcome = || -> Result<()> {
+            for _ in 0..20 {
+                superuser.query(&revoke(Uuid::new_v4()))?;
+            }
+            let short = rig
+                .user("alice@contoso.com")
+                .object_id(short_lived.object_id)
+                .expires_in(3);
+            let mut session = rig.session(&server, "short_lived", &short.text()?)?;
+            let started = Instant::now();
+            expect_end(&mut session, super::EXPIRED)?;
+            let took = started.elapsed();
+            ensure(took < Duration::from_secs(8), || {
+                format!("ended after {took:?}")
+            })
+        }();
+        done.store(true, Ordering::Relaxed);
+        for flood in floods {
+            flood.join().map_err(|_| "a flood panicked")??;
+        }
+        outcome
+    })
 }
