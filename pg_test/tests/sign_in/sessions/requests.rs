@@ -205,6 +205,12 @@ fn canceled(rig: &Rig) -> Result<()> {
     let attempt = expect_refused(&mut superuser, &revoke(canceled), "57014", "canceling");
     signal(worker, Signal::CONT)?;
     attempt?;
+    // Nor while the worker waits for a lock.
+    let mut holder = server.superuser()?;
+    holder.query("BEGIN; LOCK TABLE aadauth.revoked_principals")?;
+    let attempt = expect_refused(&mut superuser, &revoke(canceled), "57014", "canceling");
+    holder.query("COMMIT")?;
+    attempt?;
     superuser.query("SET statement_timeout = 0")?;
     superuser.query(&revoke(other))?;
     ensure(
@@ -410,15 +416,19 @@ fn ended_sessions(rig: &Rig) -> Result<()> {
 fn flood(rig: &Rig) -> Result<()> {
     let (mut server, mut chief) = with_admin(rig, "revoking-flood", |plan| {
         plan.set("aadauth.clock_skew", "0")
+            .set("fsync", "on")
+            .set("commit_delay", "100000")
+            .set("commit_siblings", "0")
     })?;
     let mut superuser = server.superuser()?;
     let any = format!(
         "SELECT aadauth.revoke('{}', now() + interval '1 min')",
         Uuid::new_v4()
     );
-    for millis in (1..=12).cycle().take(60) {
-        chief.query(&format!("SET statement_timeout = {millis}"))?;
-        let _ = chief.execute(&any)?;
+    // More than there are places, while the worker commits.
+    chief.query("SET statement_timeout = '30ms'")?;
+    for _ in 0..30 {
+        expect_refused(&mut chief, &any, "57014", "canceling")?;
     }
     superuser.query(&revoke(Uuid::new_v4()))?;
     let chief_id: Uuid = chief

@@ -9,7 +9,7 @@ use pg_test::place::{give_to_server, program};
 use pg_test::process::{as_postgres, checked};
 use pg_test::server::Server;
 use pg_test::wait::{until, until_within};
-use pg_test::wire::{Outcome, Request};
+use pg_test::wire::Request;
 use pg_test::{Error, Result, pam};
 
 use super::{REVOKED, count, expect_end, expect_rows};
