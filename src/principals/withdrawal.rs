@@ -29,7 +29,7 @@ pub fn withdraw(role: pg_sys::Oid) -> Result<(), PrincipalError> {
         let Some(reason) = admin::privilege(role) else {
             continue;
         };
-        // Whoever is giving it a member has finished then, and whoever will finds that it is privileged.
+        // Sessions that are giving it a member have finished then, and those that will do find that it is privileged.
         lock_holder::lock_soon(Lock::Members(role)).map_err(|holder| {
             let name = privileges::name_of(role).unwrap_or_else(|| role.to_string());
             PrincipalError::MembersLocked(name, holder)
