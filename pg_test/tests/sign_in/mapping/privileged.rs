@@ -391,16 +391,13 @@ fn labeled_only(rig: &Rig) -> Result<()> {
 fn own_operators(rig: &Rig) -> Result<()> {
     let (server, mut superuser) = start(rig, "own-operators")?;
     superuser.make_admin()?;
-    superuser.run("CREATE ROLE r; CREATE SCHEMA mine; GRANT ALL ON SCHEMA mine TO root_admin")?;
+    superuser.run("CREATE SCHEMA mine; GRANT ALL ON SCHEMA mine TO root_admin")?;
     let mut admin = signed_in(rig, &server)?;
+    // The log keeps what a failed statement rolls back.
     admin.run(
-        "CREATE TABLE mine.seen (who name); GRANT ALL ON mine.seen TO PUBLIC;
-         CREATE FUNCTION mine.oids(oid, oid) RETURNS boolean LANGUAGE plpgsql AS
-             $$ BEGIN INSERT INTO mine.seen VALUES (current_user); RETURN true; END $$;
-         CREATE FUNCTION mine.names(name, name) RETURNS boolean LANGUAGE plpgsql AS
-             $$ BEGIN INSERT INTO mine.seen VALUES (current_user); RETURN true; END $$;
+        "CREATE FUNCTION mine.oids(oid, oid) RETURNS boolean LANGUAGE plpgsql AS
+             $$ BEGIN RAISE LOG 'seen as %', current_user; RETURN pg_catalog.oideq($1, $2); END $$;
          CREATE OPERATOR mine.= (LEFTARG = oid, RIGHTARG = oid, FUNCTION = mine.oids);
-         CREATE OPERATOR mine.= (LEFTARG = name, RIGHTARG = name, FUNCTION = mine.names);
          SET search_path = mine, pg_catalog",
     )?;
     admin.run("CREATE ROLE s; CREATE ROLE t")?;
@@ -408,19 +405,16 @@ fn own_operators(rig: &Rig) -> Result<()> {
         public("s", &format!("aadauth,oid={ALICE},type=user,admin")),
         public("s", &format!("aadauth,oid={ALICE},type=user")),
         "GRANT t TO s".to_owned(),
-        "ALTER ROLE t PASSWORD 'x'".to_owned(),
         create("u", BOB, "user", false, false),
         "DROP ROLE t".to_owned(),
     ] {
         let _ = admin.0.execute(&statement)?;
     }
-    superuser.expect(
-        "SELECT count(*) FROM mine.seen WHERE who <> 'root_admin'",
-        "0",
-    )?;
+    let log = server.log()?;
+    ensure(!log.contains("seen as postgres"), || log.clone())?;
     // They do answer what the caller asks.
-    admin.run("SELECT 1::oid = 2::oid")?;
-    superuser.expect("SELECT count(*) > 0 FROM mine.seen", "t")
+    admin.run("SELECT count(*) FROM pg_class WHERE oid = relnamespace")?;
+    expect_logged(&server, "seen as root_admin")
 }
 
 /// A role manager who swaps the names of two roles while a superuser appoints one of them.
