@@ -204,6 +204,20 @@ aad_own_privileges(Oid role)
 	return privileges;
 }
 
+/* The same, also by way of the roles that it is a member of. */
+int
+aad_reached_privileges(Oid role)
+{
+	int			count;
+	Oid		   *behind = aad_roles_behind(role, &count);
+	int			privileges = 0;
+
+	for (int i = 0; i < count; i++)
+		privileges |= aad_own_privileges(behind[i]);
+	pfree(behind);
+	return privileges;
+}
+
 /*
  * Whether a configuration parameter was granted to the role, in which case it
  * is a superuser's, or one of the functions that read and write the server's

@@ -55,7 +55,9 @@ process_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 {
 	Node	   *statement = pstmt->utilityStmt;
 	List	   *candidates = NIL;
+	List	   *privileges = NIL;
 	ListCell   *cell;
+	ListCell   *before;
 
 	if (IsA(statement, DropStmt))
 		check_drop((DropStmt *) statement);
@@ -65,6 +67,8 @@ process_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 		if (!superuser())
 			others_statement(statement);
 		candidates = made_privileged(statement);
+		foreach(cell, candidates)
+			privileges = lappend_int(privileges, aad_reached_privileges(lfirst_oid(cell)));
 	}
 	if (next_hook)
 		next_hook(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
@@ -73,8 +77,10 @@ process_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 								dest, qc);
 	if (candidates != NIL)
 		CommandCounterIncrement();
-	foreach(cell, candidates)
-		guards.changed(lfirst_oid(cell));
+	/* Anybody may grant functions of their own, which makes nobody more privileged. */
+	forboth(cell, candidates, before, privileges)
+		if ((aad_reached_privileges(lfirst_oid(cell)) & ~lfirst_int(before)) != 0)
+			guards.changed(lfirst_oid(cell));
 }
 
 static bool

@@ -31,6 +31,7 @@ pub const TESTS: &[Test] = &[
     ("no_admin_replays_a_dump", replay_by_an_admin),
     ("a_privileged_role_is_looked_at_again", privileged_again),
     ("what_a_superuser_lets_others_grant_is_judged", passed_on),
+    ("nobody_takes_members_from_a_role", own_functions),
     ("labels_appoint_and_dismiss", appointed_by_label),
     ("a_labeled_admin_is_one_without_membership", labeled_only),
     ("own_operators_see_no_superuser", own_operators),
@@ -635,6 +636,28 @@ fn privileged_again(rig: &Rig) -> Result<()> {
          WHERE roleid = 'r'::regrole AND NOT g.rolsuper",
         "0",
     )
+}
+
+/// By granting it a function of their own that has the name of one of core's.
+fn own_functions(rig: &Rig) -> Result<()> {
+    let (_server, mut superuser) = start(rig, "own-functions")?;
+    superuser.run(
+        "CREATE ROLE nobody; CREATE SCHEMA mine AUTHORIZATION nobody; CREATE ROLE friend;
+         CREATE ROLE r REPLICATION; GRANT r TO friend; CREATE ROLE clerk;
+         SET allow_system_table_mods = on;
+         UPDATE pg_auth_members SET grantor = 'clerk'::regrole WHERE member = 'friend'::regrole",
+    )?;
+    superuser.as_session_of("nobody", |nobody| {
+        nobody.run(
+            "CREATE FUNCTION mine.pg_read_file(text) RETURNS text LANGUAGE sql AS 'SELECT $1';
+             GRANT EXECUTE ON FUNCTION mine.pg_read_file(text) TO r;
+             GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA mine TO r",
+        )
+    })?;
+    expect_members(&mut superuser, "r", "friend")?;
+    // The function that does reach the server's files.
+    superuser.run("GRANT EXECUTE ON FUNCTION pg_catalog.pg_read_file(text) TO r")?;
+    expect_members(&mut superuser, "r", "")
 }
 
 /// Also where it is not a superuser who makes the role privileged.
