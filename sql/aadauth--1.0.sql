@@ -427,6 +427,9 @@ CREATE TABLE aadauth.group_sync_changes (
     first_at     timestamptz
 );
 
+-- Without a key, publications for all tables would keep rows from being changed.
+ALTER TABLE aadauth.group_sync_changes REPLICA IDENTITY FULL;
+
 -- A member that is skipped in one run is usually skipped in the next: it has one row, not one per run.
 CREATE UNIQUE INDEX group_sync_skipped
     ON aadauth.group_sync_changes (tenant_id, group_id, member_id, action) NULLS NOT DISTINCT

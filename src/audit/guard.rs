@@ -1,9 +1,14 @@
-//! Keeps `DROP EXTENSION` from deleting the audit and the revocations without CASCADE.
+//! Keeps `DROP EXTENSION` from deleting the audit and the revocations without CASCADE, and `ALTER DATABASE` from taking
+//! their database away, without which nobody signs in after the next start.
 
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
 use crate::pg::{privileges, query};
+use crate::settings;
+use crate::shared::problem::ProblemKind;
+use crate::shared::shmem;
+use crate::shared::workers::Worker;
 
 /// Called before the extension is dropped without CASCADE.
 ///
@@ -28,6 +33,26 @@ pub fn check_drop() {
     )
     .set_detail("They are in aadauth.sign_in_audit and aadauth.revoked_principals, which are dropped with the extension.")
     .set_hint("Copy what must be kept, then use DROP EXTENSION aadauth CASCADE.")
+    .report(PgLogLevel::ERROR);
+}
+
+/// Called before a database is given to a role without superuser, renamed or closed.
+///
+/// # Panics
+/// With PostgreSQL's ERROR, if the extension is in it and `aadauth.database` names it.
+pub fn check_database(database: &str) {
+    let worker = shmem::worker(Worker::Audit);
+    let is_used = worker.is_running() && worker.problem() != Some(ProblemKind::NoExtension);
+    if !is_used || database != settings::database() {
+        return;
+    }
+    ErrorReport::new(
+        PgSqlErrorCode::ERRCODE_OBJECT_IN_USE,
+        format!("cannot give away, rename or close database \"{database}\", which aadauth uses"),
+        "check_database",
+    )
+    .set_detail("After the next start of the server, nobody could sign in with a token, because the revocations could not be read.")
+    .set_hint("Set aadauth.database to another database first, and reload the configuration.")
     .report(PgLogLevel::ERROR);
 }
 

@@ -1,5 +1,5 @@
 //! The hook that passes statements to the guards: those that change roles to `principals::guard`, and
-//! those that drop the extension to `audit::guard`.
+//! those that drop the extension or take its database away to `audit::guard`.
 
 use std::ffi::{CStr, c_char};
 
@@ -16,6 +16,7 @@ struct Guards {
     is_privileged: unsafe extern "C-unwind" fn(pg_sys::Oid) -> bool,
     changed: unsafe extern "C-unwind" fn(pg_sys::Oid),
     dropping: unsafe extern "C-unwind" fn(),
+    withholding: unsafe extern "C-unwind" fn(*const c_char),
 }
 
 #[pgrx::pg_guard]
@@ -32,6 +33,7 @@ pub fn init() {
         is_privileged,
         changed,
         dropping,
+        withholding,
     };
     // SAFETY: _PG_init runs in the single-threaded postmaster; utility.h declares this struct.
     unsafe { aad_guard_statements(guards) }
@@ -67,4 +69,11 @@ unsafe extern "C-unwind" fn changed(role: pg_sys::Oid) {
 #[pgrx::pg_guard]
 unsafe extern "C-unwind" fn dropping() {
     audit::guard::check_drop();
+}
+
+#[pgrx::pg_guard]
+unsafe extern "C-unwind" fn withholding(database: *const c_char) {
+    // SAFETY: the name in a statement's parse tree.
+    let database = unsafe { CStr::from_ptr(database) }.to_string_lossy();
+    audit::guard::check_database(&database);
 }

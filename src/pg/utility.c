@@ -11,6 +11,7 @@
 
 #include "access/xact.h"
 #include "access/xlog.h"
+#include "commands/defrem.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "tcop/utility.h"
@@ -30,6 +31,7 @@ static List *made_privileged(Node *statement);
 static void others_statement(Node *statement);
 static void check_drop(DropStmt *statement);
 static bool is_about_roles(Node *statement);
+static const char *withheld_database(Node *statement);
 static void check_name(void (*check) (Oid role), const char *name);
 static void check_spec(void (*check) (Oid role), RoleSpec *spec);
 static Oid	role_of(RoleSpec *spec);
@@ -58,9 +60,12 @@ process_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 	List	   *privileges = NIL;
 	ListCell   *cell;
 	ListCell   *before;
+	const char *database;
 
 	if (IsA(statement, DropStmt))
 		check_drop((DropStmt *) statement);
+	else if (!RecoveryInProgress() && (database = withheld_database(statement)) != NULL)
+		guards.withholding(database);
 	/* Others may run in an aborted transaction, where no catalog can be read. */
 	else if (is_about_roles(statement) && !RecoveryInProgress() && !IsBinaryUpgrade)
 	{
@@ -221,6 +226,46 @@ check_drop(DropStmt *statement)
 	foreach(cell, statement->objects)
 		if (strcmp(strVal(lfirst(cell)), "aadauth") == 0)
 			guards.dropping();
+}
+
+/*
+ * The database that the statement gives to somebody without superuser, renames
+ * or closes; NULL if it does none of it.
+ */
+static const char *
+withheld_database(Node *statement)
+{
+	ListCell   *cell;
+
+	switch (nodeTag(statement))
+	{
+		case T_AlterOwnerStmt:
+			{
+				AlterOwnerStmt *alter = (AlterOwnerStmt *) statement;
+				bool		is_database = alter->objectType == OBJECT_DATABASE;
+
+				return is_database && !superuser_arg(role_of(alter->newowner)) ?
+					strVal(alter->object) : NULL;
+			}
+
+		case T_RenameStmt:
+			if (((RenameStmt *) statement)->renameType == OBJECT_DATABASE)
+				return ((RenameStmt *) statement)->subname;
+			return NULL;
+
+		case T_AlterDatabaseStmt:
+			foreach(cell, ((AlterDatabaseStmt *) statement)->options)
+			{
+				DefElem    *option = lfirst_node(DefElem, cell);
+
+				if (strcmp(option->defname, "allow_connections") == 0 && !defGetBoolean(option))
+					return ((AlterDatabaseStmt *) statement)->dbname;
+			}
+			return NULL;
+
+		default:
+			return NULL;
+	}
 }
 
 static void

@@ -29,7 +29,11 @@ const MISTAKES: &[BySql] = &[
 pub fn mistakes(rig: &Rig) -> Result<()> {
     let mut server = good_server(rig, "check-audit", |plan| plan)?;
     plant_by_sql(&server, MISTAKES)?;
-    server.sql("CREATE ROLE owner; ALTER DATABASE postgres OWNER TO owner")?;
+    // As before the library was there, which refuses it.
+    server.sql(
+        "CREATE ROLE owner; SET allow_system_table_mods = on;
+         UPDATE pg_database SET datdba = 'owner'::regrole WHERE datname = 'postgres'",
+    )?;
     server.reload()?;
     let says: &[&str] = &["aadauth.database", "\"postgres\""];
     expect(

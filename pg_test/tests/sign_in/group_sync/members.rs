@@ -19,6 +19,7 @@ pub const TESTS: &[Test] = &[
         "what_sign_ins_remember_of_a_group_does_not_outlive_a_run",
         cache,
     ),
+    ("a_publication_is_no_obstacle", published),
     ("groups_share_members", shared),
     ("groups_in_a_circle", circle),
     ("a_disabled_account_has_nothing", disabled),
@@ -202,6 +203,31 @@ fn cache(rig: &Rig) -> Result<()> {
     rig.accepted(&synced.server, "dba", &silent)?;
     synced.sync_and_expect(&[(CAROL, "created")])?;
     rig.refused(&synced.server, "dba", &silent, "not-a-group-member")
+}
+
+/// It publishes the tables of group sync and of the audit, too.
+fn published(rig: &Rig) -> Result<()> {
+    let synced = Synced::start(rig, "sync-published", "")?;
+    synced.map(&[DBA])?;
+    synced
+        .server
+        .sql("CREATE PUBLICATION everything FOR ALL TABLES")?;
+    synced.sync_and_expect(&[(ALICE, "created"), (CAROL, "created")])?;
+    synced
+        .emulator
+        .change_members("dba", &[STRANGER], &[ALICE])?;
+    synced.sync_and_expect(&[(ALICE, "revoked"), (STRANGER, "created")])?;
+    synced
+        .emulator
+        .change_members("dba", &[ALICE], &[STRANGER])?;
+    synced.sync_and_expect(&[(ALICE, "granted"), (STRANGER, "revoked")])?;
+    synced
+        .server
+        .sql(&format!("SELECT aadauth.revoke('{ALICE_ID}')"))?;
+    synced
+        .server
+        .sql(&format!("SELECT aadauth.restore('{ALICE_ID}')"))
+        .map(drop)
 }
 
 fn shared(rig: &Rig) -> Result<()> {
