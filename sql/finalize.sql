@@ -39,6 +39,22 @@ BEGIN
 END
 $$;
 
+-- Fires where session_replication_role is replica, as in the processes of a subscription.
+DO $$
+DECLARE
+    name pg_catalog.regclass;
+BEGIN
+    FOR name IN
+        SELECT oid FROM pg_catalog.pg_class
+        WHERE relnamespace = 'aadauth'::regnamespace AND relkind IN ('r', 'p') ORDER BY relname
+    LOOP
+        EXECUTE pg_catalog.format('CREATE TRIGGER skip_replicated BEFORE INSERT OR UPDATE OR DELETE ON %s
+            FOR EACH ROW EXECUTE FUNCTION aadauth.skip_replicated()', name);
+        EXECUTE pg_catalog.format('ALTER TABLE %s ENABLE REPLICA TRIGGER skip_replicated', name);
+    END LOOP;
+END
+$$;
+
 -- pg_read_all_data and pg_write_all_data give no access to these tables, because they do not bypass row-level security.
 -- The workers and dumps do, as superusers.
 ALTER TABLE aadauth.sign_in_audit ENABLE ROW LEVEL SECURITY;

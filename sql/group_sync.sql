@@ -75,6 +75,8 @@ SELECT
     p.rolname AS group_role,
     p.objectid::uuid AS group_id,
     CASE
+        -- The run failed before it came to the groups, or between two.
+        WHEN w.run IS NULL AND w.problem IS NOT NULL THEN 'failed'
         WHEN g.state IS NULL THEN 'never'
         WHEN g.finished_at IS NULL AND NOT pg_catalog.pg_is_in_recovery()
             AND w.run IS DISTINCT FROM g.run THEN 'interrupted'
@@ -88,13 +90,13 @@ SELECT
     g.not_possible,
     g.started_at::timestamptz(0) AS started,
     g.finished_at::timestamptz(0) AS finished,
-    g.problem,
+    COALESCE(CASE WHEN w.run IS NULL THEN w.problem END, g.problem) AS problem,
     w.next_run::timestamptz(0) AS next_run
 FROM pg_catalog.pgaadauth_list_principals(false) AS p
 CROSS JOIN aadauth.group_sync_worker() AS w
 LEFT JOIN aadauth.group_sync_groups AS g
     ON g.tenant_id = p.tenantid::uuid AND g.group_id = p.objectid::uuid
-WHERE p.principaltype = 'group'
+WHERE p.principaltype = 'group' AND aadauth.is_recorded_here()
 ORDER BY p.rolname;
 
 COMMENT ON VIEW aadauth.group_sync_status IS

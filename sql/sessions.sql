@@ -99,7 +99,7 @@ SELECT
     r.revoked_by,
     r.by_superuser
 FROM aadauth.revoked_principals AS r
-WHERE r.until > pg_catalog.now()
+WHERE r.until > pg_catalog.now() AND aadauth.is_recorded_here()
 ORDER BY r.revoked_at, r.object_id;
 
 COMMENT ON VIEW aadauth.revocations IS

@@ -36,7 +36,7 @@ pub fn check_drop() {
     .report(PgLogLevel::ERROR);
 }
 
-/// Called before a database is given to a role without superuser, renamed or closed.
+/// Called before a database is renamed or given to a role without superuser.
 ///
 /// # Panics
 /// With PostgreSQL's ERROR, if the extension is in it and `aadauth.database` names it.
@@ -48,7 +48,7 @@ pub fn check_database(database: &str) {
     }
     ErrorReport::new(
         PgSqlErrorCode::ERRCODE_OBJECT_IN_USE,
-        format!("cannot give away, rename or close database \"{database}\", which aadauth uses"),
+        format!("cannot rename or give away database \"{database}\", which aadauth uses"),
         "check_database",
     )
     .set_detail("After the next start of the server, nobody could sign in with a token, because the revocations could not be read.")

@@ -26,7 +26,11 @@ use crate::shared::spool::Quota;
 use crate::shared::workers::Worker;
 use aggregate::Admission;
 
-extension_sql_file!("../../sql/audit.sql", name = "audit");
+extension_sql_file!(
+    "../../sql/audit.sql",
+    name = "audit",
+    requires = [background::database::is_recorded_here]
+);
 
 /// Creates a spool file and an aggregate table. Called in the postmaster, once shared memory exists.
 pub fn begin() {

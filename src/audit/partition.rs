@@ -1,5 +1,5 @@
-//! The partitions of the audit: a table per week, created when there is an event for it and dropped when it is older
-//! than `aadauth.audit_retention`.
+//! The partitions of the audit: a table per week, created before it begins or when there is an event for it, and dropped
+//! when it is older than `aadauth.audit_retention`.
 //!
 //! The statements run with the search path of [`super::writer`].
 
@@ -23,6 +23,10 @@ impl Week {
         const MICROS_PER_DAY: i64 = 86_400_000_000;
         let days = micros.div_euclid(MICROS_PER_DAY);
         Week(i32::try_from((days + 3).div_euclid(7)).unwrap_or_default())
+    }
+
+    const fn next(self) -> Week {
+        Week(self.0.saturating_add(1))
     }
 }
 
@@ -105,6 +109,21 @@ LEFT JOIN pg_catalog.pg_roles AS r ON r.oid = c.relowner";
         client.update(&attach, None, &[])?;
     }
     Ok(table)
+}
+
+/// Creates the partitions of this week and the next. A subscription to another server's audit stops where it has a table
+/// for a week that this server lacks.
+///
+/// # Errors
+/// They cannot be created now; another attempt may succeed.
+pub fn prepare(now: i64) -> Result<(), Failure> {
+    let week = Week::of(now);
+    worker::transaction(|| {
+        Spi::connect_mut(|client| {
+            ensure(client, week)?;
+            ensure(client, week.next()).map(drop)
+        })
+    })
 }
 
 /// Revokes what default privileges have granted.
@@ -203,6 +222,7 @@ mod tests {
         assert_eq!(Week::of(4 * DAY - 1), Week(0));
         // Monday, 5 January 1970.
         assert_eq!(Week::of(4 * DAY), Week(1));
+        assert_eq!(Week::of(11 * DAY), Week(1).next());
         assert_eq!(Week::of(-3 * DAY), Week(0));
         assert_eq!(Week::of(-3 * DAY - 1), Week(-1));
     }

@@ -9,11 +9,11 @@ use super::aggregate::Counts;
 use super::{partition, spool, writer};
 use crate::background::database::{self, Problem};
 use crate::pg::log::{self, Level};
-use crate::pg::worker;
-use crate::settings;
+use crate::pg::worker::{self, Failure};
 use crate::shared::problem::ProblemKind;
 use crate::shared::shmem;
 use crate::shared::workers::Worker;
+use crate::{clock, settings};
 
 /// How often the spool is read when no sign-in wakes the worker.
 const IDLE_INTERVAL: Duration = Duration::from_secs(10);
@@ -25,9 +25,9 @@ const MIN_INTERVAL: Duration = Duration::from_millis(100);
 const RETRY_INTERVAL: Duration = Duration::from_secs(5);
 const MIN_RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How often expired weeks are looked for, and how soon again if one could not be dropped.
-const RETENTION_INTERVAL: Duration = Duration::from_secs(3600);
-const RETENTION_RETRY: Duration = Duration::from_secs(60);
+/// How often the tables of the weeks are looked after, and how soon again after a failure.
+const INTERVAL_OF_WEEKS: Duration = Duration::from_secs(3600);
+const RETRY_OF_WEEKS: Duration = Duration::from_secs(60);
 
 /// The tables that the worker writes.
 pub const TABLES: [&str; 2] = ["sign_in_audit", "audit_spool"];
@@ -44,18 +44,18 @@ pub fn run() {
         last_logged: None,
         last_counted: None,
     };
-    let mut retention = Retention::due(Instant::now());
+    let mut weeks = Weeks::due(Instant::now());
     while !worker::stop_requested() {
         if worker::reload_if_requested() {
             if settings::database() != drain.database {
                 return;
             }
-            retention = Retention::due(Instant::now());
+            weeks = Weeks::due(Instant::now());
         }
         let began = Instant::now();
         let outcome = drain.run();
         if outcome.is_ok() {
-            retention.apply(began);
+            weeks.look_after(began);
         }
         let kind = outcome.as_ref().err().map(|problem| problem.kind);
         shmem::worker(Worker::Audit).set_problem(kind);
@@ -84,40 +84,56 @@ fn pause(duration: Duration) {
     }
 }
 
-/// When to look for weeks that are older than `aadauth.audit_retention`.
-struct Retention {
+/// When to look after the tables of the weeks.
+struct Weeks {
     due: Instant,
 }
 
-impl Retention {
-    fn due(due: Instant) -> Retention {
-        Retention { due }
+impl Weeks {
+    fn due(due: Instant) -> Weeks {
+        Weeks { due }
     }
 
-    fn apply(&mut self, now: Instant) {
-        let Some(retention) = settings::audit_retention().filter(|_| now >= self.due) else {
+    /// Creates the coming week's table, and drops what is older than `aadauth.audit_retention`.
+    fn look_after(&mut self, now: Instant) {
+        if now < self.due {
             return;
-        };
-        // If the files cannot be listed, all offsets are kept.
-        let deleted = spool::list().map_or(Ok(()), |present| {
-            partition::delete_offsets(retention, &present)
-        });
-        let (dropped, outcome) = partition::drop_expired(retention);
-        for name in dropped {
-            let message = format!("dropped the sign-ins in table \"aadauth.{name}\"");
-            let detail = "They are older than aadauth.audit_retention.";
-            log::line(Level::Log, &message, Some(detail), None);
         }
-        self.due = match deleted.and(outcome) {
-            Ok(()) => now + RETENTION_INTERVAL,
-            Err(failure) => {
-                let message = format!("could not drop old sign-ins: {}", failure.message);
-                let detail = "This is tried again in a minute.";
-                log::line(Level::Log, &message, Some(detail), None);
-                now + RETENTION_RETRY
-            }
+        let prepared = partition::prepare(clock::micros());
+        let log_failure = |what: &str, failure: &Failure| {
+            let message = format!("could not {what}: {}", failure.message);
+            let detail = "This is tried again in a minute.";
+            log::line(Level::Log, &message, Some(detail), None);
         };
+        if let Err(failure) = &prepared {
+            log_failure("create the table of the coming week's sign-ins", failure);
+        }
+        let dropped = settings::audit_retention().map_or(Ok(()), drop_old);
+        if let Err(failure) = &dropped {
+            log_failure("drop old sign-ins", failure);
+        }
+        let is_done = prepared.is_ok() && dropped.is_ok();
+        self.due = now
+            + if is_done {
+                INTERVAL_OF_WEEKS
+            } else {
+                RETRY_OF_WEEKS
+            };
     }
+}
+
+fn drop_old(retention: Duration) -> Result<(), Failure> {
+    // If the files cannot be listed, all offsets are kept.
+    let deleted = spool::list().map_or(Ok(()), |present| {
+        partition::delete_offsets(retention, &present)
+    });
+    let (dropped, outcome) = partition::drop_expired(retention);
+    for name in dropped {
+        let message = format!("dropped the sign-ins in table \"aadauth.{name}\"");
+        let detail = "They are older than aadauth.audit_retention.";
+        log::line(Level::Log, &message, Some(detail), None);
+    }
+    deleted.and(outcome)
 }
 
 struct Drain {

@@ -5,10 +5,12 @@ use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
 use pgrx::datum::DatumWithOid;
+use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
 use crate::pg::latch::Process;
 use crate::pg::log::{self, Level};
+use crate::pg::server;
 use crate::pg::worker::{self, Failure};
 use crate::settings;
 use crate::shared::problem::ProblemKind;
@@ -114,6 +116,32 @@ pub fn check(database: &str, tables: &[&str]) -> Result<(), Problem> {
     worker::transaction(|| Ok(check_ownership(database, tables)?))?
 }
 
+/// Whether the current database is the one whose tables are written, for the views of these tables: elsewhere they
+/// would be empty, which reads as if nobody had signed in or were revoked.
+///
+/// Immutable, so that the planner calls it: the executor would not, where the audit has no partition.
+///
+/// # Panics
+/// With PostgreSQL's ERROR, in any other database.
+#[pg_extern(schema = "aadauth", immutable, parallel_restricted)]
+pub fn is_recorded_here() -> bool {
+    let here = server::current_database().unwrap_or_default();
+    let used = settings::database();
+    if here == used {
+        return true;
+    }
+    ErrorReport::new(
+        PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+        format!("sign-ins, revocations and group sync are not recorded in database \"{here}\""),
+        "is_recorded_here",
+    )
+    .set_hint(format!(
+        "Connect to database \"{used}\", which aadauth.database names."
+    ))
+    .report(PgLogLevel::ERROR);
+    false
+}
+
 /// [`check`] inside a transaction, for example that of a session.
 ///
 /// # Errors
@@ -192,7 +220,9 @@ SELECT
     AND NOT EXISTS (
         SELECT FROM parts AS p
         JOIN pg_catalog.pg_trigger AS g ON g.tgrelid = p.oid
-        WHERE NOT g.tgisinternal)";
+        -- The workers run with session_replication_role = replica.
+        WHERE NOT g.tgisinternal AND g.tgenabled IN ('A', 'R')
+            AND g.tgfoid IS DISTINCT FROM pg_catalog.to_regproc('aadauth.skip_replicated'))";
     let tables: Vec<String> = tables.iter().map(|table| (*table).to_owned()).collect();
     Spi::connect(|client| {
         let rows = client

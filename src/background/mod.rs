@@ -2,4 +2,5 @@
 
 pub mod database;
 pub mod notifier;
+mod replicated;
 pub mod schedule;

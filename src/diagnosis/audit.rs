@@ -26,6 +26,35 @@ struct Known {
     version: Option<String>,
 }
 
+/// What DROP OWNED BY aadauth_auditor takes away, as statements that give it back.
+#[derive(Deserialize)]
+struct Access {
+    missing: String,
+}
+
+const ACCESS: &str = "
+SELECT pg_catalog.format('GRANT SELECT ON %s TO aadauth_auditor', c.oid::regclass) AS missing
+FROM pg_catalog.pg_class AS c
+JOIN pg_catalog.pg_roles AS r ON r.rolname = 'aadauth_auditor'
+WHERE c.relnamespace = 'aadauth'::regnamespace
+    AND c.relname IN ('audit_spool', 'group_sync_changes', 'group_sync_groups', 'group_sync_status', 'revocations',
+        'revoked_principals', 'sign_in_audit', 'sign_ins', 'signing_keys', 'statistics')
+    AND NOT pg_catalog.has_table_privilege(r.oid, c.oid, 'SELECT')
+UNION ALL
+SELECT pg_catalog.format('CREATE POLICY auditors ON %s FOR SELECT TO aadauth_auditor USING (true)', c.oid::regclass)
+FROM pg_catalog.pg_class AS c
+JOIN pg_catalog.pg_roles AS r ON r.rolname = 'aadauth_auditor'
+WHERE c.relnamespace = 'aadauth'::regnamespace AND c.relrowsecurity AND NOT c.relispartition
+    AND NOT EXISTS (SELECT FROM pg_catalog.pg_policy AS p WHERE p.polrelid = c.oid AND r.oid = ANY (p.polroles))
+UNION ALL
+SELECT pg_catalog.format('GRANT EXECUTE ON FUNCTION %s TO aadauth_auditor', f.oid::regprocedure)
+FROM pg_catalog.pg_proc AS f
+JOIN pg_catalog.pg_roles AS r ON r.rolname = 'aadauth_auditor'
+WHERE f.pronamespace = 'aadauth'::regnamespace
+    AND f.proname IN ('explain_sign_in', 'group_sync_worker', 'signing_keys', 'statistics')
+    AND NOT pg_catalog.has_function_privilege(r.oid, f.oid, 'EXECUTE')
+ORDER BY missing";
+
 pub fn check() -> Result<Vec<Finding>, Box<dyn Error>> {
     let name = settings::database();
     let query = format!(
@@ -39,8 +68,21 @@ pub fn check() -> Result<Vec<Finding>, Box<dyn Error>> {
     let known = known.into_iter().next().ok_or("no answer")?;
     let mut findings: Vec<Finding> = version(known.version.as_deref()).into_iter().collect();
     findings.extend(recording(&name, known.is_owned, known.is_standby));
+    findings.extend(access(&query::rows::<Access>(ACCESS)?));
     findings.extend(spool());
     Ok(findings)
+}
+
+fn access(missing: &[Access]) -> Option<Finding> {
+    let statements: Vec<&str> = missing.iter().map(|one| one.missing.as_str()).collect();
+    (!statements.is_empty()).then(|| {
+        Finding::new(
+            Code::AuditorsWithoutAccess,
+            "aadauth_auditor",
+            "Members of aadauth_auditor cannot read all of what auditors are given, as after DROP OWNED BY aadauth_auditor.",
+            format!("Run {}.", statements.join("; ")),
+        )
+    })
 }
 
 /// Whether the spool has room for events until they are in the table.

@@ -12,8 +12,7 @@ use serde::Deserialize;
 
 use crate::audit::aggregate::UNKNOWN;
 use crate::audit::{EventCheck, EventMembership, MembershipSource};
-use crate::pg::server;
-use crate::settings;
+use crate::background::database;
 use crate::text::SanitizedText;
 
 extension_sql!(
@@ -114,26 +113,15 @@ FROM aadauth.sign_in_audit AS a WHERE a.event_id = $1";
     Ok(found.map(|json| serde_json::from_str(&json)).transpose()?)
 }
 
-/// Raises an error that there is no such event, with a hint where it could be.
+/// Raises an error that there is no such event, or that it could not be in this database.
 fn unknown(event: pgrx::Uuid) -> ! {
-    let (here, kept_in) = (
-        server::current_database().unwrap_or_default(),
-        settings::database(),
-    );
-    if here == kept_in {
-        fail(
-            PgSqlErrorCode::ERRCODE_NO_DATA_FOUND,
-            format!("there is no sign-in event {event}"),
-            "Take the event_id from aadauth.sign_in_audit. Events are recorded there within seconds, those of a standby \
-             when it is promoted.",
-        )
-    } else {
-        fail(
-            PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-            format!("sign-ins are not recorded in database \"{here}\""),
-            &format!("Connect to database \"{kept_in}\" (aadauth.database)."),
-        )
-    }
+    database::is_recorded_here();
+    fail(
+        PgSqlErrorCode::ERRCODE_NO_DATA_FOUND,
+        format!("there is no sign-in event {event}"),
+        "Take the event_id from aadauth.sign_in_audit. Events are recorded there within seconds, those of a standby \
+         when it is promoted.",
+    )
 }
 
 fn fail(code: PgSqlErrorCode, message: String, hint: &str) -> ! {

@@ -119,6 +119,8 @@ codes! {
             "The last attempt to renew the signing keys failed, or they have not been renewed for more than a day."
         RevocationsNotRenewed "revocations-not-renewed"
             "The list of revoked principals is not kept up to date."
+        AuditorsWithoutAccess "auditors-without-access"
+            "The role aadauth_auditor lacks a privilege or a policy that CREATE EXTENSION gave to it."
         FileChangeable "file-changeable"
             "A file that sign-ins depend on, or a directory above it, can be changed by accounts other than root and the server's."
         RoleWithSuperuser "role-with-superuser"

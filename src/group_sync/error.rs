@@ -13,8 +13,6 @@ pub enum SyncError {
     NoDirectory,
     #[error("cannot synchronize groups during recovery")]
     Standby,
-    #[error("groups are synchronized in database \"{0}\"")]
-    OtherDatabase(String),
     #[error("cannot synchronize groups in a transaction that has written data")]
     HasChanges,
     /// With the worker's last problem, if it reported one.
@@ -45,11 +43,9 @@ impl SyncError {
     fn code(&self) -> PgSqlErrorCode {
         use PgSqlErrorCode::*;
         match self {
-            Self::Off
-            | Self::NoDirectory
-            | Self::OtherDatabase(_)
-            | Self::Standby
-            | Self::NotReady(_) => ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+            Self::Off | Self::NoDirectory | Self::Standby | Self::NotReady(_) => {
+                ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE
+            }
             Self::HasChanges => ERRCODE_ACTIVE_SQL_TRANSACTION,
             Self::Gone | Self::Failed(_) => ERRCODE_OPERATOR_INTERVENTION,
             Self::Unreadable(_) => ERRCODE_INTERNAL_ERROR,
@@ -66,7 +62,6 @@ impl SyncError {
                 "Set aadauth.tenant_id, aadauth.credential and the settings that it requires, and reload the configuration."
             }
             Self::Standby => "Call the function on the primary.",
-            Self::OtherDatabase(_) => "Connect to that database, which aadauth.database names.",
             Self::HasChanges => {
                 "The worker could not see the changes, and might wait for locks of this transaction. Commit it first."
             }

@@ -7,6 +7,7 @@ use pgrx::iter::TableIterator;
 use pgrx::prelude::*;
 
 use super::error::SyncError;
+use crate::background::database;
 use crate::pg::name::Name;
 use crate::pg::{privileges, server, snapshot};
 use crate::shared::group_sync::{Reply, SyncState};
@@ -40,17 +41,18 @@ fn pgaadauth_sync_roles_for_group_members() -> TableIterator<
     TableIterator::new(synchronize().unwrap_or_else(|error| error.raise()))
 }
 
-/// The run in progress, and when the next run is due.
+/// The run in progress, when the next run is due, and why the last one failed as a whole.
 #[pg_extern(schema = "aadauth", volatile, parallel_restricted)]
 fn group_sync_worker() -> TableIterator<
     'static,
     (
         name!(run, Option<i64>),
         name!(next_run, Option<TimestampWithTimeZone>),
+        name!(problem, Option<String>),
     ),
 > {
-    let (run, next_run) = shmem::sync(|state| state.runs());
-    TableIterator::once((run, next_run.and_then(clock::timestamp)))
+    let (run, next_run, problem) = shmem::sync(|state| state.runs());
+    TableIterator::once((run, next_run.and_then(clock::timestamp), problem))
 }
 
 type Row = (Name, Option<String>, String, Option<String>);
@@ -65,10 +67,7 @@ fn synchronize() -> Result<Vec<Row>, SyncError> {
     if server::is_in_recovery() {
         return Err(SyncError::Standby);
     }
-    let database = settings::database();
-    if server::current_database() != Some(database.clone()) {
-        return Err(SyncError::OtherDatabase(database));
-    }
+    database::is_recorded_here();
     if server::has_written() {
         return Err(SyncError::HasChanges);
     }

@@ -39,6 +39,7 @@ extension_sql_file!(
     "../../sql/group_sync.sql",
     name = "group_sync",
     requires = [
+        background::database::is_recorded_here,
         functions::group_sync_worker,
         functions::pg_catalog::pgaadauth_list_principals
     ]

@@ -11,7 +11,6 @@
 
 #include "access/xact.h"
 #include "access/xlog.h"
-#include "commands/defrem.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "tcop/utility.h"
@@ -229,14 +228,12 @@ check_drop(DropStmt *statement)
 }
 
 /*
- * The database that the statement gives to somebody without superuser, renames
- * or closes; NULL if it does none of it.
+ * The database that the statement renames or gives to somebody without
+ * superuser; NULL if it does neither.
  */
 static const char *
 withheld_database(Node *statement)
 {
-	ListCell   *cell;
-
 	switch (nodeTag(statement))
 	{
 		case T_AlterOwnerStmt:
@@ -251,16 +248,6 @@ withheld_database(Node *statement)
 		case T_RenameStmt:
 			if (((RenameStmt *) statement)->renameType == OBJECT_DATABASE)
 				return ((RenameStmt *) statement)->subname;
-			return NULL;
-
-		case T_AlterDatabaseStmt:
-			foreach(cell, ((AlterDatabaseStmt *) statement)->options)
-			{
-				DefElem    *option = lfirst_node(DefElem, cell);
-
-				if (strcmp(option->defname, "allow_connections") == 0 && !defGetBoolean(option))
-					return ((AlterDatabaseStmt *) statement)->dbname;
-			}
 			return NULL;
 
 		default:

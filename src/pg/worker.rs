@@ -61,7 +61,13 @@ pub fn connect(database: &str) {
     let name = super::log::text(database);
     let settings = [
         (c"search_path", c"pg_catalog, pg_temp"),
-        // The database's owner may have set these for every session.
+        // Event triggers, and other users' triggers and rules on the extension's tables, are not for the workers.
+        (c"session_replication_role", c"replica"),
+        #[cfg(any(feature = "pg17", feature = "pg18"))]
+        (c"event_triggers", c"off"),
+        // These may be set for every session of the database.
+        (c"role", c"none"),
+        (c"default_table_access_method", c"heap"),
         (c"default_transaction_read_only", c"off"),
         (c"default_transaction_isolation", c"read committed"),
         // In a crash, what follows a commit, such as removing a spool file, must not survive without it. (Not "on",
@@ -69,11 +75,17 @@ pub fn connect(database: &str) {
         (c"synchronous_commit", c"local"),
         (c"lock_timeout", c"5s"),
         (c"statement_timeout", c"0"),
+        #[cfg(any(feature = "pg17", feature = "pg18"))]
+        (c"transaction_timeout", c"0"),
     ];
     // SAFETY: called once, in the main function of a worker that asked for a database connection. The
     // strings are NUL-terminated and copied by the callees.
     unsafe {
-        pg_sys::BackgroundWorkerInitializeConnection(name.as_ptr(), ptr::null(), 0);
+        pg_sys::BackgroundWorkerInitializeConnection(
+            name.as_ptr(),
+            ptr::null(),
+            pg_sys::BGWORKER_BYPASS_ALLOWCONN,
+        );
         for (setting, value) in settings {
             pg_sys::SetConfigOption(
                 setting.as_ptr(),

@@ -10,6 +10,7 @@ extension_sql_file!(
         view::own_principal,
         functions::revoke,
         functions::restore,
+        background::database::is_recorded_here,
         functions::pg_catalog::pgaadauth_list_principals
     ]
 );

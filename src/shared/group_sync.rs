@@ -88,9 +88,9 @@ impl SyncState {
         Reply::Pending
     }
 
-    /// The run in progress, and when the next is due.
-    pub fn runs(&self) -> (Option<i64>, Option<i64>) {
-        (self.current_run, self.next_run)
+    /// The run in progress, when the next is due, and why the last one failed.
+    pub fn runs(&self) -> (Option<i64>, Option<i64>, Option<String>) {
+        (self.current_run, self.next_run, self.problem())
     }
 
     /// The number of the last run that began.

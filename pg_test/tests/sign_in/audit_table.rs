@@ -3,12 +3,11 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::path::{Path, PathBuf};
 
 use pg_test::Result;
-use pg_test::place::{give_to_server, program};
-use pg_test::process::{as_postgres, checked};
+use pg_test::place::give_to_server;
+use pg_test::process::checked;
 use pg_test::server::Server;
 use pg_test::wait::until;
 use serde_json::json;
@@ -33,6 +32,8 @@ pub const TESTS: &[Test] = &[
     ("schema_public_is_not_its_home", schema_public),
     ("its_database_is_not_taken_away", database_taken_away),
     ("a_database_dropped_and_made_again", database_dropped),
+    ("a_dump_by_others_leaves_it_out", dumped_by_others),
+    ("it_moves_to_a_database_of_its_own", moved),
     ("a_dump_is_restored_without_an_error", restored_at_rest),
     (
         "a_dump_is_restored_while_sign_ins_are_recorded",
@@ -45,7 +46,7 @@ const WEEKS: &str =
     FROM pg_inherits WHERE inhparent = 'aadauth.sign_in_audit'::regclass";
 
 /// Leaves events of roles, each so many days old, for the worker to find in the spool.
-fn plant(server: &Server, events: &[(&str, i64)]) -> Result<()> {
+pub fn plant(server: &Server, events: &[(&str, i64)]) -> Result<()> {
     let now: i64 = server
         .sql("SELECT (extract(epoch FROM now()) * 1000000)::bigint")?
         .parse()?;
@@ -69,7 +70,7 @@ fn plant(server: &Server, events: &[(&str, i64)]) -> Result<()> {
 }
 
 /// Waits until the audit has exactly those of the roles `old-1`, `old-2`.
-fn await_roles(server: &Server, roles: &str) -> Result<()> {
+pub fn await_roles(server: &Server, roles: &str) -> Result<()> {
     let query = "SELECT coalesce(string_agg(role, ' ' ORDER BY role), '')
         FROM aadauth.sign_in_audit WHERE role LIKE 'old-%'";
     until(&format!("the audit has {roles:?}"), || {
@@ -87,7 +88,7 @@ fn weeks(rig: &Rig) -> Result<()> {
     await_roles(&server, "old-1 old-2")?;
     let expected = server.sql(
         "SELECT string_agg('aadauth.sign_in_audit_' || to_char(monday, 'YYYYMMDD'), ' ' ORDER BY monday)
-         FROM unnest(ARRAY[0, 7]) AS ago,
+         FROM unnest(ARRAY[-7, 0, 7]) AS ago,
              date_trunc('week', now() AT TIME ZONE 'UTC' - make_interval(days => ago)) AS monday",
     )?;
     let weeks = server.sql(WEEKS)?;
@@ -213,8 +214,8 @@ fn default_privileges(rig: &Rig) -> Result<()> {
         "GRANT TRIGGER ON aadauth.sign_in_audit TO app",
         "GRANT INSERT ON {} TO app",
     ] {
-        let week = server.sql(WEEKS)?;
-        let grant = what.replace("{}", &week);
+        let weeks = server.sql(WEEKS)?.replace(' ', ", ");
+        let grant = what.replace("{}", &weeks);
         let mark = server.log()?.len();
         server.sql(&grant)?;
         let sign_in = rig.accepted(&server, "someone", &rig.token_of(&person)?)?;
@@ -403,16 +404,18 @@ fn dump(rig: &Rig, name: &str) -> Result<(Server, PathBuf, BTreeSet<String>)> {
     await_roles(&server, "old-1")?;
     let sign_in = rig.accepted(&server, "someone", &rig.token_of(&person)?)?;
     rig.event(&server, &sign_in.mark)?;
-    let file = server.socket().join("dump.sql");
-    let mut pg_dump = as_postgres(program("pg_dump")?)?;
-    let port = server.port().to_string();
-    pg_dump
-        .arg("-h")
-        .arg(server.socket())
-        .args(["-p", &port, "-U", "postgres", "-f"]);
-    checked(pg_dump.arg(&file).arg("postgres"))?;
+    let file = pg_dump(&server, &[])?;
     let events = ids(&server, "role IN ('someone', 'old-1')")?;
     Ok((server, file, events))
+}
+
+/// A dump of the database `postgres`.
+fn pg_dump(server: &Server, options: &[&str]) -> Result<PathBuf> {
+    let file = server.socket().join("dump.sql");
+    let mut pg_dump = server.client("pg_dump")?;
+    pg_dump.args(options).arg("-f").arg(&file).arg("postgres");
+    checked(&mut pg_dump)?;
+    Ok(file)
 }
 
 fn ids(server: &Server, condition: &str) -> Result<BTreeSet<String>> {
@@ -421,14 +424,61 @@ fn ids(server: &Server, condition: &str) -> Result<BTreeSet<String>> {
 }
 
 /// Restores a dump, going on after errors, and returns what psql said.
-fn restore(server: &Server, file: &PathBuf) -> Result<String> {
-    let mut psql: Command = as_postgres(program("psql")?)?;
-    let port = server.port().to_string();
-    psql.arg("-h")
-        .arg(server.socket())
-        .args(["-XAtq", "-p", &port, "-U", "postgres", "-f"]);
-    let output = psql.arg(file).stdin(Stdio::null()).output()?;
+fn restore(server: &Server, database: &str, file: &Path) -> Result<String> {
+    let mut psql = server.client("psql")?;
+    let output = psql
+        .args(["-XAtq", "-d", database, "-f"])
+        .arg(file)
+        .output()?;
     Ok(String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+/// The owner of what else is in the database.
+fn dumped_by_others(rig: &Rig) -> Result<()> {
+    let server = rig.server("dumped-by-others", |plan| plan)?;
+    server.sql(
+        "CREATE ROLE owner; CREATE SCHEMA app AUTHORIZATION owner;
+         SET ROLE owner; CREATE TABLE app.notes AS SELECT 4711 AS id",
+    )?;
+    let all = pg_dump(&server, &["--role=owner"]);
+    let refusal = all.err().map(|error| error.to_string()).unwrap_or_default();
+    ensure(refusal.contains("permission denied"), || refusal)?;
+    let dumped = fs::read_to_string(pg_dump(&server, &["--role=owner", "-N", "aadauth"])?)?;
+    ensure(
+        dumped.contains("4711") && dumped.contains("EXTENSION IF NOT EXISTS aadauth"),
+        || dumped.clone(),
+    )
+}
+
+fn moved(rig: &Rig) -> Result<()> {
+    let mut server = rig.server("moved", |plan| plan)?;
+    let person = rig.person(&server, "someone")?;
+    let revoked = rig.person(&server, "revoked")?;
+    server.sql(&format!("SELECT aadauth.revoke('{}')", revoked.object_id))?;
+    let sign_in = rig.accepted(&server, "someone", &rig.token_of(&person)?)?;
+    let recorded = rig.event(&server, &sign_in.mark)?;
+    server.sql("CREATE DATABASE audit")?;
+    let file = pg_dump(&server, &["-n", "aadauth", "-e", "aadauth"])?;
+    let said = restore(&server, "audit", &file)?;
+    ensure(said.is_empty(), || said)?;
+    server.configure(&[("aadauth.database", Some("audit"))])?;
+    server.sql_beside_workers("DROP EXTENSION aadauth CASCADE")?;
+    let later = rig.accepted(&server, "someone", &rig.token_of(&person)?)?;
+    let refused = rig.sign_in(&server, "revoked", &rig.token_of(&revoked)?)?;
+    ensure(!refused.outcome.is_in(), || "let in".to_owned())?;
+    let id = recorded["event_id"].as_str().ok_or("no id")?;
+    let query = format!(
+        "SELECT string_agg(outcome || coalesce(reason, ''), ' ' ORDER BY occurred_at) FROM aadauth.sign_in_audit
+         WHERE event_id = '{id}' OR application_name IN ('{}', '{}')",
+        later.mark, refused.mark
+    );
+    let expected = "authenticated authenticated refusedrevoked";
+    until("all three are in the new database", || {
+        Ok((server.sql_in("audit", &query)? == expected).then_some(()))
+    })?;
+    server.restart()?;
+    let refused = rig.sign_in(&server, "revoked", &rig.token_of(&revoked)?)?;
+    ensure(!refused.outcome.is_in(), || "let in".to_owned())
 }
 
 fn restored_at_rest(rig: &Rig) -> Result<()> {
@@ -436,7 +486,7 @@ fn restored_at_rest(rig: &Rig) -> Result<()> {
     ensure(events.len() == 2, || format!("{events:?}"))?;
     // The audit is in another database meanwhile, as the documents say.
     let mut server = rig.start_plan(rig.plan("at-rest")?.set("aadauth.database", "template1"))?;
-    let said = restore(&server, &file)?;
+    let said = restore(&server, "postgres", &file)?;
     ensure(said.is_empty(), || said)?;
     server.configure(&[("aadauth.database", None)])?;
     await_local(&server)?;
@@ -444,7 +494,7 @@ fn restored_at_rest(rig: &Rig) -> Result<()> {
     ensure(events.is_subset(&restored), || format!("{restored:?}"))?;
     let tables = server.sql(WEEKS)?;
     let guarded = server.sql(
-        "SELECT count(*) FILTER (WHERE relrowsecurity) = 2 FROM pg_inherits
+        "SELECT bool_and(relrowsecurity) AND count(*) = 3 FROM pg_inherits
          JOIN pg_class ON oid = inhrelid WHERE inhparent = 'aadauth.sign_in_audit'::regclass",
     )?;
     ensure(guarded == "t", || tables)
@@ -453,7 +503,7 @@ fn restored_at_rest(rig: &Rig) -> Result<()> {
 fn restored_at_work(rig: &Rig) -> Result<()> {
     let (_dumped, file, events) = dump(rig, "at-work")?;
     let server = rig.start_plan(rig.plan("at-work")?)?;
-    let said = restore(&server, &file)?;
+    let said = restore(&server, "postgres", &file)?;
     // The week that this server has begun already is there, and is filled.
     for error in said.lines().filter(|line| line.contains("ERROR:")) {
         ensure(
@@ -514,28 +564,17 @@ fn database_taken_away(rig: &Rig) -> Result<()> {
             .err()
             .map(|error| error.to_string())
             .unwrap_or_default();
-        let expected = format!("55006: cannot give away, rename or close database \"{database}\"");
+        let expected = format!("55006: cannot rename or give away database \"{database}\"");
         ensure(error.contains(&expected) && error.contains("HINT:"), || {
             format!("{statement}: {error}")
         })
     };
-    let changes = [
-        "OWNER TO owner",
-        "RENAME TO mine",
-        "ALLOW_CONNECTIONS false",
-    ];
-    for change in changes {
+    for change in ["OWNER TO owner", "RENAME TO mine"] {
         refused(&server, "postgres", change)?;
     }
     // Superusers may own it, and what is said of another database is not for us to refuse.
     server.sql("ALTER DATABASE postgres OWNER TO root")?;
-    server.sql("ALTER DATABASE postgres ALLOW_CONNECTIONS true")?;
-    for change in [
-        "OWNER TO owner",
-        "ALLOW_CONNECTIONS false",
-        "ALLOW_CONNECTIONS true",
-        "RENAME TO mine",
-    ] {
+    for change in ["OWNER TO owner", "RENAME TO mine"] {
         server.sql(&format!("ALTER DATABASE other {change}"))?;
     }
     // Another database is used.

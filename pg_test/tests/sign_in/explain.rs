@@ -273,8 +273,8 @@ fn unknown(rig: &Rig) -> Result<()> {
         event["event_id"].as_str().unwrap_or_default(),
     )?;
     ensure(
-        error.contains("55000: sign-ins are not recorded in database \"explain_elsewhere\"")
-            && error.contains("HINT:  Connect to database \"postgres\" (aadauth.database)."),
+        error.contains("55000: sign-ins, revocations and group sync are not recorded in database \"explain_elsewhere\"")
+            && error.contains("HINT:  Connect to database \"postgres\", which aadauth.database names."),
         || error.clone(),
     )
 }

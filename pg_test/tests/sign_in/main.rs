@@ -25,6 +25,7 @@ mod prompt;
 mod reasons;
 mod sentinel;
 mod sessions;
+mod shared_database;
 mod statistics;
 mod without_pam;
 
@@ -90,6 +91,7 @@ const MODULES: &[(&str, &[Test])] = &[
     ("sessions", sessions::rights::TESTS),
     ("sessions", sessions::seen::TESTS),
     ("sessions", sessions::standby::TESTS),
+    ("shared_database", shared_database::TESTS),
     ("statistics", statistics::TESTS),
 ];
 

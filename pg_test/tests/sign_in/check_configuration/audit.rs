@@ -13,6 +13,18 @@ const MISTAKES: &[BySql] = &[
         says: &["A part of the audit"],
     },
     BySql {
+        plant: "REVOKE SELECT ON aadauth.sign_ins FROM aadauth_auditor",
+        undo: "GRANT SELECT ON aadauth.sign_ins TO aadauth_auditor",
+        code: "auditors-without-access",
+        says: &["Run GRANT SELECT ON aadauth.sign_ins TO aadauth_auditor."],
+    },
+    BySql {
+        plant: "REVOKE EXECUTE ON FUNCTION aadauth.explain_sign_in(uuid) FROM aadauth_auditor",
+        undo: "GRANT EXECUTE ON FUNCTION aadauth.explain_sign_in(uuid) TO aadauth_auditor",
+        code: "auditors-without-access",
+        says: &["Run GRANT EXECUTE ON FUNCTION aadauth.explain_sign_in(uuid) TO"],
+    },
+    BySql {
         plant: "ALTER TABLE aadauth.audit_spool RENAME COLUMN read_to TO read_up_to",
         undo: "ALTER TABLE aadauth.audit_spool RENAME COLUMN read_up_to TO read_to",
         code: "audit-not-recorded",

@@ -23,6 +23,7 @@ pub const TESTS: &[Test] = &[
     ("an_object_id_that_is_no_groups_changes_nothing", no_group),
     ("a_shutdown_does_not_wait_for_the_directory", shutdown),
     ("the_killed_workers_work_is_completed", killed),
+    ("a_run_that_fails_as_a_whole_says_so", as_a_whole),
 ];
 
 /// 2,500 members: three pages.
@@ -222,4 +223,35 @@ fn killed(rig: &Rig) -> Result<()> {
     )?;
     ensure(recorded == format!("{MEMBERS}|{MEMBERS}|t"), || recorded)?;
     synced.sync_and_expect(&[])
+}
+
+/// Before it comes to the groups, of which the table still has the result of the run before.
+fn as_a_whole(rig: &Rig) -> Result<()> {
+    let synced = Synced::start(rig, "sync-whole", "")?;
+    synced.map(&[DBA])?;
+    synced.sync()?;
+    let state = || {
+        synced
+            .server
+            .sql("SELECT state || ':' || coalesce(problem, '') FROM aadauth.group_sync_status")
+    };
+    let before = state()?;
+    ensure(before == "done:", || before)?;
+    let mut holder = synced.server.superuser()?;
+    holder.query("BEGIN; LOCK TABLE aadauth.group_sync_groups IN EXCLUSIVE MODE")?;
+    match synced.sync() {
+        Ok(rows) => return Err(format!("it went through: {rows:?}").into()),
+        Err(error) => ensure(error.to_string().contains("lock timeout"), || {
+            error.to_string()
+        })?,
+    }
+    let failed = state()?;
+    ensure(
+        failed.starts_with("failed:") && failed.contains("lock timeout"),
+        || failed.clone(),
+    )?;
+    holder.query("COMMIT")?;
+    synced.sync()?;
+    let after = state()?;
+    ensure(after == "done:", || after)
 }

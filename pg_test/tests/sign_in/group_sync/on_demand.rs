@@ -101,7 +101,7 @@ fn missing(rig: &Rig) -> Result<()> {
         &synced,
         "elsewhere",
         CALL,
-        "groups are synchronized in database \"postgres\"",
+        "sign-ins, revocations and group sync are not recorded in database",
     )?;
     refused(
         &synced,

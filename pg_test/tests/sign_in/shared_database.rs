@@ -1,0 +1,202 @@
+//! What others do in the audit's database neither stops the workers nor leads them astray.
+
+use pg_test::Result;
+use pg_test::server::Server;
+use pg_test::wait::until;
+use uuid::Uuid;
+
+use crate::Test;
+use crate::audit_table::{await_roles, plant};
+use crate::rig::{Person, Rig, answer, ensure};
+
+pub const TESTS: &[Test] = &[
+    ("all_that_others_may_do_at_once", hostile),
+    ("rows_of_another_server_are_left_out", replicated),
+    ("other_databases_say_where_the_tables_are", elsewhere),
+];
+
+/// Each of it once stopped the audit, group sync or sign-ins, some only after the next start.
+const HOSTILE: &str = "
+    CREATE ROLE nobody;
+    CREATE FUNCTION pg_catalog.raise() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE ''no''; END';
+    CREATE TRIGGER raise BEFORE INSERT OR UPDATE OR DELETE ON aadauth.sign_in_audit
+        FOR EACH ROW EXECUTE FUNCTION raise();
+    CREATE TRIGGER raise BEFORE INSERT OR UPDATE OR DELETE ON aadauth.audit_spool
+        FOR EACH ROW EXECUTE FUNCTION raise();
+    CREATE TRIGGER raise BEFORE INSERT OR UPDATE OR DELETE ON aadauth.revoked_principals
+        FOR EACH ROW EXECUTE FUNCTION raise();
+    CREATE PUBLICATION everything FOR ALL TABLES;
+    DROP OWNED BY aadauth_auditor;
+    DROP SCHEMA public CASCADE;
+    ALTER DATABASE postgres SET role = nobody;
+    ALTER DATABASE postgres SET default_table_access_method = nothing;
+    ALTER DATABASE postgres SET session_replication_role = origin;
+    ALTER DATABASE postgres SET statement_timeout = '1ms';
+    CREATE FUNCTION pg_catalog.give() RETURNS event_trigger LANGUAGE plpgsql AS 'DECLARE made record; BEGIN
+        FOR made IN SELECT * FROM pg_event_trigger_ddl_commands() WHERE command_tag = ''CREATE TABLE'' LOOP
+            EXECUTE ''ALTER TABLE '' || made.object_identity || '' OWNER TO nobody'';
+        END LOOP; END';
+    CREATE FUNCTION pg_catalog.refuse() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN RAISE ''no''; END';
+    CREATE EVENT TRIGGER give ON ddl_command_end EXECUTE FUNCTION give();
+    CREATE EVENT TRIGGER refuse ON ddl_command_start EXECUTE FUNCTION refuse()";
+
+fn hostile(rig: &Rig) -> Result<()> {
+    let mut server = rig.server("hostile-database", |plan| plan)?;
+    let person = rig.person(&server, "someone")?;
+    let revoked = rig.person(&server, "revoked")?;
+    server.sql(&format!("SELECT aadauth.revoke('{}')", revoked.object_id))?;
+    server.sql_in("template1", "CREATE EXTENSION aadauth")?;
+    server.sql(HOSTILE)?;
+    let close = |server: &Server, how: &str| {
+        let alter = format!("ALTER DATABASE postgres ALLOW_CONNECTIONS {how}");
+        server.sql_in("template1", &alter)
+    };
+    close(&server, "false")?;
+    server.restart()?;
+    let signs_in = |person: &Person, expected: bool| -> Result<String> {
+        let elsewhere = &[("database", "template1")];
+        let (connection, mark) =
+            rig.connect_with(&server, &person.role, Some(&rig.tls), elsewhere)?;
+        let sign_in = answer(connection, mark, &rig.token_of(person)?)?;
+        ensure(sign_in.outcome.is_in() == expected, || {
+            format!("{}: {:?}", person.role, sign_in.outcome)
+        })?;
+        Ok(sign_in.mark)
+    };
+    let mut marks = vec![signs_in(&person, true)?, signs_in(&revoked, false)?];
+    let id = person.object_id;
+    server.sql_in("template1", &format!("SELECT aadauth.revoke('{id}')"))?;
+    marks.push(signs_in(&person, false)?);
+    server.sql_in("template1", &format!("SELECT aadauth.restore('{id}')"))?;
+    marks.push(signs_in(&person, true)?);
+    // What keeps readers out is undone, to see that nothing is missing.
+    close(&server, "true")?;
+    server.sql_in("template1", "ALTER DATABASE postgres RESET ALL")?;
+    // A week that has no table yet.
+    plant(&server, &[("old-1", 30)])?;
+    for mark in marks {
+        rig.event(&server, &mark)?;
+    }
+    await_roles(&server, "old-1")?;
+    let owners = server.sql(
+        "SELECT DISTINCT relowner::regrole FROM pg_class WHERE relnamespace = 'aadauth'::regnamespace",
+    )?;
+    ensure(owners == "postgres", || owners)?;
+    let found = server.sql(
+        "SELECT string_agg(remedy, ' ') FROM aadauth.check_configuration()
+         WHERE code = 'auditors-without-access'",
+    )?;
+    // It says what to run.
+    server.sql("DROP EVENT TRIGGER refuse; DROP EVENT TRIGGER give")?;
+    let statements = found
+        .strip_prefix("Run ")
+        .and_then(|rest| rest.strip_suffix('.'));
+    server.sql(statements.ok_or(found.clone())?)?;
+    server.sql("CREATE ROLE audrey IN ROLE aadauth_auditor")?;
+    let read = server
+        .sql("SET ROLE audrey; SELECT count(*) > 0 FROM aadauth.sign_ins WHERE role = 'someone'")?;
+    ensure(read == "t", || format!("auditors read nothing: {read}"))?;
+    let clean = server
+        .sql("SELECT count(*) FROM aadauth.check_configuration() WHERE code LIKE 'audit%'")?;
+    ensure(clean == "0", || format!("{clean} findings remain"))
+}
+
+fn replicated(rig: &Rig) -> Result<()> {
+    let start = |name: &str| {
+        rig.server(name, |plan| {
+            plan.set("wal_level", "logical")
+                .set("max_worker_processes", "16")
+        })
+    };
+    let publisher = start("publisher")?;
+    let subscriber = start("subscriber")?;
+    let person = rig.person(&subscriber, "someone")?;
+    let own = rig.person(&subscriber, "own")?;
+    rig.map(&publisher, "someone", &person.object_id.to_string(), "user")?;
+    let revoke = |server: &Server, id: Uuid| server.sql(&format!("SELECT aadauth.revoke('{id}')"));
+    let restore =
+        |server: &Server, id: Uuid| server.sql(&format!("SELECT aadauth.restore('{id}')"));
+    for server in [&publisher, &subscriber] {
+        server.sql("CREATE TABLE notes (id integer PRIMARY KEY)")?;
+        until("the tables of this week and the next are there", || {
+            let weeks = "SELECT count(*) FROM pg_inherits WHERE inhparent = 'aadauth.sign_in_audit'::regclass";
+            Ok((server.sql(weeks)? == "2").then_some(()))
+        })?;
+    }
+    // One that is copied, one that is there already, and one that comes later.
+    let sign_in = rig.accepted(&publisher, "someone", &rig.token_of(&person)?)?;
+    let copied = rig.event(&publisher, &sign_in.mark)?;
+    revoke(&publisher, person.object_id)?;
+    revoke(&subscriber, own.object_id)?;
+    publisher.sql("INSERT INTO notes VALUES (1); CREATE PUBLICATION everything FOR ALL TABLES")?;
+    subscriber.sql(&format!(
+        "CREATE SUBSCRIPTION everything CONNECTION '{} dbname=postgres' PUBLICATION everything",
+        publisher.connection_string()
+    ))?;
+    let arrived = |id: u32| {
+        until(&format!("row {id} has arrived"), || {
+            let query = format!(
+                "SELECT (SELECT count(*) FROM notes WHERE id = {id}) = 1
+                     AND (SELECT bool_and(srsubstate = 'r') FROM pg_subscription_rel)"
+            );
+            Ok((subscriber.sql(&query)? == "t").then_some(()))
+        })
+    };
+    arrived(1)?;
+    restore(&publisher, person.object_id)?;
+    let sign_in = rig.accepted(&publisher, "someone", &rig.token_of(&person)?)?;
+    let streamed = rig.event(&publisher, &sign_in.mark)?;
+    revoke(&publisher, person.object_id)?;
+    // Their row is updated and deleted; the subscriber has one with that key.
+    revoke(&publisher, own.object_id)?;
+    revoke(&publisher, own.object_id)?;
+    restore(&publisher, own.object_id)?;
+    // A table that the subscription does not know, as at each new week.
+    for server in [&publisher, &subscriber] {
+        let week = server.sql("SELECT max(inhrelid::regclass::text) FROM pg_inherits WHERE inhparent = 'aadauth.sign_in_audit'::regclass")?;
+        server.sql(&format!("DROP TABLE {week}"))?;
+        server.reload()?;
+        until("the next week's table is there again", || {
+            let exists = server.sql(&format!("SELECT to_regclass('{week}') IS NOT NULL"))?;
+            Ok((exists == "t").then_some(()))
+        })?;
+    }
+    publisher.sql(
+        "INSERT INTO aadauth.sign_in_audit
+            (event_id, occurred_at, role, outcome, method, tls, backend_pid, decision_time, count)
+         VALUES (gen_random_uuid(), now() + interval '7 days', 'old-9', 'refused', 'none', true, 1, '1 s', 1);
+         INSERT INTO notes VALUES (2)",
+    )?;
+    arrived(2)?;
+    for event in [copied, streamed] {
+        let id = event["event_id"].as_str().ok_or("no id")?;
+        let query = format!("SELECT count(*) FROM aadauth.sign_in_audit WHERE event_id = '{id}'");
+        let found = subscriber.sql(&query)?;
+        ensure(found == "0", || format!("imported: {event}"))?;
+    }
+    await_roles(&subscriber, "")?;
+    rig.accepted(&subscriber, "someone", &rig.token_of(&person)?)?;
+    let revoked = subscriber.sql("SELECT roles FROM aadauth.revocations")?;
+    ensure(revoked == "{own}", || revoked)?;
+    rig.refused(&subscriber, "own", &rig.token_of(&own)?, "revoked")
+}
+
+/// An empty view would read as if nobody had signed in, or were revoked.
+fn elsewhere(rig: &Rig) -> Result<()> {
+    let server = rig.server("elsewhere", |plan| plan)?;
+    server.sql("CREATE DATABASE other")?;
+    server.sql_in("other", "CREATE EXTENSION aadauth")?;
+    for view in ["sign_ins", "revocations", "group_sync_status"] {
+        let query = format!("SELECT * FROM aadauth.{view}");
+        server.sql(&query)?;
+        let refusal = server.sql_in("other", &query).err();
+        let refusal = refusal.map(|error| error.to_string()).unwrap_or_default();
+        ensure(
+            refusal.contains("55000:")
+                && refusal.contains("not recorded in database \"other\"")
+                && refusal.contains("Connect to database \"postgres\""),
+            || format!("{view}: {refusal}"),
+        )?;
+    }
+    Ok(())
+}
