@@ -479,8 +479,9 @@ fn plan(emulator: &Emulator, certificate: &(PathBuf, PathBuf), name: &str) -> Re
         .set("shared_preload_libraries", "aadauth")
         .set("aadauth.tenant_id", TENANT)
         .set("aadauth.audience", &format!("{AUDIENCE}, {AUDIENCE_V2_ID}"))
-        // Tests look for their events one by one.
+        // Tests look for their events one by one, and at once.
         .set("aadauth.audit_single_refusals", "100000")
+        .set("aadauth.audit_delay", "50ms")
         .set("aadauth.authority_host", &emulator.authority())
         .set(
             "aadauth.ca_file",

@@ -19,9 +19,7 @@ use crate::{clock, settings};
 const IDLE_INTERVAL: Duration = Duration::from_secs(10);
 /// How often counts are copied; each time may update the same rows again.
 const COUNT_INTERVAL: Duration = Duration::from_secs(5);
-/// The shortest interval while sign-ins keep waking the worker, so that many of them share a transaction.
-const MIN_INTERVAL: Duration = Duration::from_millis(100);
-/// The same after a failure.
+/// How soon it is tried again after a failure.
 const RETRY_INTERVAL: Duration = Duration::from_secs(5);
 const MIN_RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -60,7 +58,7 @@ pub fn run() {
         let kind = outcome.as_ref().err().map(|problem| problem.kind);
         shmem::worker(Worker::Audit).set_problem(kind);
         let (least, most) = match outcome {
-            Ok(()) => (MIN_INTERVAL, IDLE_INTERVAL),
+            Ok(()) => (settings::audit_delay(), IDLE_INTERVAL),
             Err(problem) => {
                 drain.log_problem(problem);
                 (MIN_RETRY_INTERVAL, RETRY_INTERVAL)

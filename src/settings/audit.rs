@@ -28,6 +28,13 @@ define_settings! {
         c"They are dropped by whole weeks. -1 keeps them indefinitely.",
         100 * 366,
     );
+    AUDIT_DELAY: i32 = 200, number(
+        c"aadauth.audit_delay",
+        c"How long sign-ins wait for the audit table after others, so that they share a transaction.",
+        c"0 records each as soon as the one before is recorded.",
+        0..=10_000,
+        GucFlags::UNIT_MS,
+    );
     AUDIT_SPOOL_LIMIT: i32 = 1024 * 1024, number(
         c"aadauth.audit_spool_limit",
         c"The disk space that events may use until they are in the table.",
@@ -62,6 +69,11 @@ pub fn audit_retention() -> Option<Duration> {
 
 pub fn audit_local_sign_ins() -> bool {
     AUDIT_LOCAL_SIGN_INS.get()
+}
+
+/// The shortest time between two transactions of the audit worker.
+pub fn audit_delay() -> Duration {
+    Duration::from_millis(u64::try_from(AUDIT_DELAY.get()).unwrap_or_default())
 }
 
 /// In bytes.

@@ -9,8 +9,8 @@ mod general;
 mod sessions;
 
 pub use audit::{
-    AuditFailure, audit_failure, audit_local_sign_ins, audit_retention, audit_single_refusals,
-    audit_spool_limit, audit_sync,
+    AuditFailure, audit_delay, audit_failure, audit_local_sign_ins, audit_retention,
+    audit_single_refusals, audit_spool_limit, audit_sync,
 };
 pub use sessions::{SessionExpiry, session_expiry};
 

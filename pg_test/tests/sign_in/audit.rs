@@ -7,6 +7,8 @@ mod full_disk;
 mod ledger;
 mod sync;
 
+use std::time::{Duration, Instant};
+
 use pg_test::Result;
 use pg_test::wait::until;
 use serde_json::Value;
@@ -26,6 +28,7 @@ pub const TESTS: &[Test] = &[
     ("readable_to_auditors_alone", readers),
     ("text_from_outside_is_made_fit_to_show", text_from_outside),
     ("events_survive_a_restart_once_each", restart),
+    ("sign_ins_share_transactions", shared_transactions),
     (
         "a_database_that_is_not_there_is_fixed_by_reload",
         no_database,
@@ -246,5 +249,28 @@ fn no_database(rig: &Rig) -> Result<()> {
         .count();
     ensure((1..=2).contains(&said), || {
         format!("said {said} times: {log}")
+    })
+}
+
+/// Whatever the rate, there is at most one transaction in `aadauth.audit_delay`.
+fn shared_transactions(rig: &Rig) -> Result<()> {
+    const DELAY: Duration = Duration::from_secs(2);
+    let server = rig.server("audit-delay", |plan| plan.set("aadauth.audit_delay", "2s"))?;
+    let person = rig.person(&server, "someone")?;
+    let token = rig.token_of(&person)?;
+    let began = Instant::now();
+    for _ in 0..20 {
+        rig.accepted(&server, "someone", &token)?;
+    }
+    until("all are recorded", || {
+        let count = "SELECT count(*) FROM aadauth.sign_in_audit WHERE role = 'someone'";
+        Ok((server.sql(count)? == "20").then_some(()))
+    })?;
+    let most = began.elapsed().as_millis() / DELAY.as_millis() + 2;
+    let transactions: u128 = server
+        .sql("SELECT count(DISTINCT xmin::text) FROM aadauth.sign_in_audit WHERE role = 'someone'")?
+        .parse()?;
+    ensure(transactions <= most, || {
+        format!("{transactions} transactions, {most} at most")
     })
 }
