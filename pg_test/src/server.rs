@@ -314,7 +314,15 @@ impl Server {
     /// # Errors
     /// The server takes no connection.
     pub fn superuser(&self) -> Result<Connection> {
-        superuser::open(&self.socket_file(), "postgres")
+        self.superuser_in("postgres")
+    }
+
+    /// [`Server::superuser`] in another database.
+    ///
+    /// # Errors
+    /// As [`Server::superuser`].
+    pub fn superuser_in(&self, database: &str) -> Result<Connection> {
+        superuser::open(&self.socket_file(), database)
     }
 
     fn socket_file(&self) -> PathBuf {

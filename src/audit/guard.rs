@@ -1,10 +1,12 @@
 //! Keeps `DROP EXTENSION` from deleting the audit and the revocations without CASCADE, and `ALTER DATABASE` from taking
 //! their database away, without which nobody signs in after the next start.
 
-use pgrx::pg_sys::panic::ErrorReport;
+use std::ffi::CStr;
+
 use pgrx::prelude::*;
 
-use crate::pg::{privileges, query};
+use crate::pg::text::{self, SqlText};
+use crate::pg::{log, privileges, query};
 use crate::settings;
 use crate::shared::problem::ProblemKind;
 use crate::shared::shmem;
@@ -19,41 +21,45 @@ pub fn check_drop() {
     if !privileges::is_superuser(privileges::current_user()) {
         return;
     }
-    let deleted = deleted().unwrap_or_else(|error| pgrx::error!("{error}"));
+    let deleted = deleted().unwrap_or_else(|error| {
+        let code = PgSqlErrorCode::ERRCODE_INTERNAL_ERROR;
+        log::error(code, &error.to_string(), None, None)
+    });
     if deleted.is_empty() {
         return;
     }
-    ErrorReport::new(
+    log::error(
         PgSqlErrorCode::ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST,
-        format!(
+        &format!(
             "cannot drop extension aadauth without deleting {}",
             deleted.join(" and ")
         ),
-        "check_drop",
+        Some(
+            "They are in aadauth.sign_in_audit and aadauth.revoked_principals, which are dropped with the extension.",
+        ),
+        Some("Copy what must be kept, then use DROP EXTENSION aadauth CASCADE."),
     )
-    .set_detail("They are in aadauth.sign_in_audit and aadauth.revoked_principals, which are dropped with the extension.")
-    .set_hint("Copy what must be kept, then use DROP EXTENSION aadauth CASCADE.")
-    .report(PgLogLevel::ERROR);
 }
 
 /// Called before a database is renamed or given to a role without superuser.
 ///
 /// # Panics
 /// With PostgreSQL's ERROR, if the extension is in it and `aadauth.database` names it.
-pub fn check_database(database: &str) {
+pub fn check_database(database: &CStr) {
     let worker = shmem::worker(Worker::Audit);
     let is_used = worker.is_running() && worker.problem() != Some(ProblemKind::NoExtension);
-    if !is_used || database != settings::database() {
+    if !is_used || database.to_bytes() != settings::database().as_bytes() {
         return;
     }
-    ErrorReport::new(
+    let name = text::decode_c(database);
+    log::error(
         PgSqlErrorCode::ERRCODE_OBJECT_IN_USE,
-        format!("cannot rename or give away database \"{database}\", which aadauth uses"),
-        "check_database",
+        &format!("cannot rename or give away database \"{name}\", which aadauth uses"),
+        Some(
+            "After the next start of the server, nobody could sign in with a token, because the revocations could not be read.",
+        ),
+        Some("Set aadauth.database to another database first, and reload the configuration."),
     )
-    .set_detail("After the next start of the server, nobody could sign in with a token, because the revocations could not be read.")
-    .set_hint("Set aadauth.database to another database first, and reload the configuration.")
-    .report(PgLogLevel::ERROR);
 }
 
 /// What would be deleted; nothing if the extension is not installed or its tables are empty.
@@ -61,7 +67,7 @@ fn deleted() -> spi::Result<Vec<String>> {
     let mut deleted = Vec::new();
     let since = "SELECT pg_catalog.to_char(pg_catalog.min(occurred_at), 'YYYY-MM-DD') \
         FROM aadauth.sign_in_audit";
-    if let Some(since) = first::<String>("sign_in_audit", since)? {
+    if let Some(SqlText(since)) = first::<SqlText>("sign_in_audit", since)? {
         deleted.push(format!("the sign-ins recorded since {since}"));
     }
     let revoked = "SELECT true FROM aadauth.revoked_principals";
@@ -72,16 +78,16 @@ fn deleted() -> spi::Result<Vec<String>> {
 }
 
 /// The query's one value, if the table exists.
-fn first<T: FromDatum + IntoDatum>(table: &str, query: &str) -> spi::Result<Option<T>> {
+fn first<T: FromDatum + IntoDatum>(table: &str, statement: &str) -> spi::Result<Option<T>> {
     let installed = "SELECT 1 FROM pg_catalog.pg_class AS c \
         JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace \
         WHERE n.nspname OPERATOR(pg_catalog.=) 'aadauth' AND c.relname OPERATOR(pg_catalog.=) $1::name";
     let is_installed = Spi::connect(|client| {
-        let rows = client.select(installed, Some(1), &[table.into()])?;
+        let rows = query::select(client, installed, Some(1), &[SqlText::from(table).into()])?;
         spi::Result::Ok(!rows.is_empty())
     })?;
     if is_installed {
-        query::one(query)
+        query::one(statement)
     } else {
         Ok(None)
     }

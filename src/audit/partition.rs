@@ -5,11 +5,12 @@
 
 use std::time::Duration;
 
-use pgrx::datum::DatumWithOid;
 use pgrx::prelude::*;
 use pgrx::spi::SpiClient;
 use uuid::Uuid;
 
+use crate::pg::query;
+use crate::pg::text::SqlText;
 use crate::pg::uuid::sql_uuid;
 use crate::pg::worker::{self, Failure, FailureKind};
 
@@ -57,7 +58,7 @@ const PRINCIPAL_INDEX: [&str; 2] = [
 /// # Errors
 /// It cannot be created, for example because another session holds a lock.
 pub fn ensure(client: &mut SpiClient<'_>, week: Week) -> Result<String, Failure> {
-    let query = "
+    let statement = "
 WITH week AS (
     SELECT date '1969-12-29' + 7 * $1 AS monday
 ), partition AS (
@@ -72,9 +73,12 @@ FROM partition AS p
 LEFT JOIN pg_catalog.pg_class AS c
     ON c.relname = p.name AND c.relnamespace = 'aadauth'::regnamespace
 LEFT JOIN pg_catalog.pg_roles AS r ON r.oid = c.relowner";
-    let rows = client.update(query, Some(1), &[DatumWithOid::from(week.0)])?;
+    let rows = query::update(client, statement, Some(1), &[week.0.into()])?;
     let row = rows.first();
-    let text = |number| row.get::<String>(number).map(Option::unwrap_or_default);
+    let text = |number| {
+        let text = row.get::<SqlText>(number)?;
+        spi::Result::Ok(text.unwrap_or_default().0)
+    };
     let is = |number| row.get::<bool>(number).map(|value| value == Some(true));
     let (name, bounds, exists, is_attached) = (text(1)?, text(2)?, is(3)?, is(4)?);
     let table = format!("aadauth.{name}");
@@ -86,7 +90,7 @@ LEFT JOIN pg_catalog.pg_roles AS r ON r.oid = c.relowner";
         });
     }
     if !exists {
-        let mut run = |statement: &str| client.update(statement, None, &[]).map(drop);
+        let mut run = |statement: &str| query::update(client, statement, None, &[]).map(drop);
         run(&format!(
             "CREATE TABLE {table} (LIKE aadauth.sign_in_audit INCLUDING COMMENTS)"
         ))?;
@@ -106,7 +110,7 @@ LEFT JOIN pg_catalog.pg_roles AS r ON r.oid = c.relowner";
         let attach = format!(
             "ALTER TABLE aadauth.sign_in_audit ATTACH PARTITION {table} FOR VALUES {bounds}"
         );
-        client.update(&attach, None, &[])?;
+        query::update(client, &attach, None, &[])?;
     }
     Ok(table)
 }
@@ -128,18 +132,19 @@ pub fn prepare(now: i64) -> Result<(), Failure> {
 
 /// Revokes what default privileges have granted.
 fn revoke_default_privileges(client: &mut SpiClient<'_>, table: &str) -> Result<(), Failure> {
-    let query = "
+    let statement = "
 SELECT DISTINCT COALESCE(pg_catalog.quote_ident(r.rolname), 'PUBLIC')
 FROM pg_catalog.pg_class AS c
 CROSS JOIN pg_catalog.aclexplode(c.relacl) AS a
 LEFT JOIN pg_catalog.pg_roles AS r ON r.oid = a.grantee
 WHERE c.oid = $1::regclass AND a.grantee <> c.relowner";
-    let grantees: Vec<String> = client
-        .select(query, None, &[DatumWithOid::from(table)])?
-        .map(|row| row.get::<String>(1).map(Option::unwrap_or_default))
+    let table_name = SqlText::from(table).into();
+    let grantees: Vec<SqlText> = query::select(client, statement, None, &[table_name])?
+        .map(|row| row.get::<SqlText>(1).map(Option::unwrap_or_default))
         .collect::<Result<_, spi::Error>>()?;
-    for grantee in grantees {
-        client.update(&format!("REVOKE ALL ON {table} FROM {grantee}"), None, &[])?;
+    for SqlText(grantee) in grantees {
+        let revoke = format!("REVOKE ALL ON {table} FROM {grantee}");
+        query::update(client, &revoke, None, &[])?;
     }
     Ok(())
 }
@@ -155,8 +160,8 @@ pub fn delete_offsets(retention: Duration, present: &[Uuid]) -> Result<(), Failu
     let present: Vec<pgrx::Uuid> = present.iter().map(|id| sql_uuid(*id)).collect();
     worker::transaction(|| {
         Spi::connect_mut(|client| {
-            let retention = DatumWithOid::from(retention.as_secs_f64());
-            client.update(statement, None, &[retention, DatumWithOid::from(present)])?;
+            let retention = retention.as_secs_f64().into();
+            query::update(client, statement, None, &[retention, present.into()])?;
             Ok(())
         })
     })
@@ -176,8 +181,8 @@ pub fn drop_expired(retention: Duration) -> (Vec<String>, Result<(), Failure>) {
         let outcome = worker::transaction(|| {
             Spi::connect_mut(|client| {
                 // Readers of the audit queue behind this statement while it waits for its lock.
-                client.update("SET LOCAL lock_timeout = '1s'", None, &[])?;
-                client.update(&format!("DROP TABLE aadauth.{name}"), None, &[])?;
+                query::update(client, "SET LOCAL lock_timeout = '1s'", None, &[])?;
+                query::update(client, &format!("DROP TABLE aadauth.{name}"), None, &[])?;
                 Ok(())
             })
         });
@@ -191,7 +196,7 @@ pub fn drop_expired(retention: Duration) -> (Vec<String>, Result<(), Failure>) {
 
 /// The names of the partitions that ended longer ago than that, oldest first.
 fn expired(retention: Duration) -> Result<Vec<String>, Failure> {
-    let query = "
+    let statement = "
 SELECT c.relname::text
 FROM pg_catalog.pg_inherits AS i JOIN pg_catalog.pg_class AS c ON c.oid = i.inhrelid
 WHERE i.inhparent = 'aadauth.sign_in_audit'::regclass
@@ -201,11 +206,11 @@ WHERE i.inhparent = 'aadauth.sign_in_audit'::regclass
         <= (pg_catalog.now() - pg_catalog.make_interval(secs => $1)) AT TIME ZONE 'UTC'
 ORDER BY c.relname";
     Spi::connect(|client| {
-        let retention = DatumWithOid::from(retention.as_secs_f64());
-        let rows = client.select(query, None, &[retention])?;
+        let retention = retention.as_secs_f64().into();
+        let rows = query::select(client, statement, None, &[retention])?;
         let mut names = Vec::new();
         for row in rows {
-            names.extend(row.get::<String>(1)?);
+            names.extend(row.get::<SqlText>(1)?.map(|name| name.0));
         }
         Ok(names)
     })

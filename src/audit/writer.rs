@@ -7,7 +7,6 @@
 use std::collections::BTreeMap;
 use std::io;
 
-use pgrx::datum::DatumWithOid;
 use pgrx::prelude::*;
 use pgrx::spi::SpiClient;
 use uuid::Uuid;
@@ -15,6 +14,8 @@ use uuid::Uuid;
 use super::partition::{self, Week};
 use super::record::{self, Record};
 use super::spool;
+use crate::pg::json;
+use crate::pg::query::{self, Value};
 use crate::pg::uuid::uuid_argument;
 use crate::pg::worker::{self, Failure, FailureKind};
 
@@ -124,9 +125,9 @@ fn next(id: Uuid, start: u64, most: usize) -> Result<(Vec<Vec<u8>>, u64, bool), 
 
 /// How far the file has been read. Locks the offset until the transaction ends.
 fn offset(client: &mut SpiClient<'_>, id: Uuid) -> Result<u64, Failure> {
-    let query = "SELECT s.read_to FROM aadauth.audit_spool AS s \
+    let statement = "SELECT s.read_to FROM aadauth.audit_spool AS s \
                  WHERE s.spool_id = $1 FOR UPDATE";
-    let rows = client.update(query, Some(1), &[uuid_argument(id)])?;
+    let rows = query::update(client, statement, Some(1), &[uuid_argument(id)])?;
     if rows.is_empty() {
         return Ok(0);
     }
@@ -144,15 +145,16 @@ fn move_offset(
     if end == start {
         return Ok(());
     }
-    let query = "INSERT INTO aadauth.audit_spool AS s (spool_id, read_to, skipped_lines) \
+    let statement = "INSERT INTO aadauth.audit_spool AS s (spool_id, read_to, skipped_lines) \
                  VALUES ($1, $2, $3) \
                  ON CONFLICT (spool_id) DO UPDATE SET \
                      read_to = excluded.read_to, \
                      skipped_lines = s.skipped_lines + excluded.skipped_lines, \
                      read_at = pg_catalog.now()";
-    let number = |number: u64| DatumWithOid::from(i64::try_from(number).unwrap_or(i64::MAX));
-    client.update(
-        query,
+    let number = |number: u64| Value::from(i64::try_from(number).unwrap_or(i64::MAX));
+    query::update(
+        client,
+        statement,
         None,
         &[uuid_argument(id), number(end), number(skipped)],
     )?;
@@ -197,12 +199,12 @@ fn insert(client: &mut SpiClient<'_>, records: &[Record]) -> Result<(), Failure>
     for (week, records) in weeks {
         let table = partition::ensure(client, week)?;
         let records: Vec<&Record> = records.into_values().collect();
-        let json = serde_json::to_string(&records).map_err(|error| Failure {
+        let json = json::for_sql(&records).map_err(|error| Failure {
             message: error.to_string(),
             kind: FailureKind::Data,
         })?;
         let statement = format!("INSERT INTO {table} AS known {COLUMNS_AND_SOURCE}");
-        client.update(&statement, None, &[DatumWithOid::from(json)])?;
+        query::update(client, &statement, None, &[json.into()])?;
     }
     Ok(())
 }

@@ -4,14 +4,13 @@
 use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
-use pgrx::datum::DatumWithOid;
-use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
 use crate::pg::latch::Process;
 use crate::pg::log::{self, Level};
-use crate::pg::server;
+use crate::pg::text::SqlText;
 use crate::pg::worker::{self, Failure};
+use crate::pg::{query, server};
 use crate::settings;
 use crate::shared::problem::ProblemKind;
 use crate::shared::shmem;
@@ -125,21 +124,19 @@ pub fn check(database: &str, tables: &[&str]) -> Result<(), Problem> {
 /// With PostgreSQL's ERROR, in any other database.
 #[pg_extern(schema = "aadauth", immutable, parallel_restricted)]
 pub fn is_recorded_here() -> bool {
-    let here = server::current_database().unwrap_or_default();
     let used = settings::database();
-    if here == used {
+    if server::is_current_database(&used) {
         return true;
     }
-    ErrorReport::new(
+    let here = server::current_database().unwrap_or_default();
+    log::error(
         PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-        format!("sign-ins, revocations and group sync are not recorded in database \"{here}\""),
-        "is_recorded_here",
+        &format!("sign-ins, revocations and group sync are not recorded in database \"{here}\""),
+        None,
+        Some(&format!(
+            "Connect to database \"{used}\", which aadauth.database names."
+        )),
     )
-    .set_hint(format!(
-        "Connect to database \"{used}\", which aadauth.database names."
-    ))
-    .report(PgLogLevel::ERROR);
-    false
 }
 
 /// [`check`] inside a transaction, for example that of a session.
@@ -183,7 +180,7 @@ pub fn check_ownership(database: &str, tables: &[&str]) -> spi::Result<Result<()
 /// Whether the extension exists, whether its tables do, and whether they, their schema and the database are owned by a
 /// superuser and writable for nobody else.
 fn inspect(tables: &[&str]) -> spi::Result<(bool, bool, bool)> {
-    let query = "
+    let statement = "
 WITH tables AS (
     SELECT c.oid, c.relowner, c.relacl
     FROM pg_catalog.pg_class AS c
@@ -223,11 +220,9 @@ SELECT
         -- The workers run with session_replication_role = replica.
         WHERE NOT g.tgisinternal AND g.tgenabled IN ('A', 'R')
             AND g.tgfoid IS DISTINCT FROM pg_catalog.to_regproc('aadauth.skip_replicated'))";
-    let tables: Vec<String> = tables.iter().map(|table| (*table).to_owned()).collect();
+    let tables: Vec<SqlText> = tables.iter().map(|table| SqlText::from(*table)).collect();
     Spi::connect(|client| {
-        let rows = client
-            .select(query, Some(1), &[DatumWithOid::from(tables)])?
-            .first();
+        let rows = query::select(client, statement, Some(1), &[tables.into()])?.first();
         let column = |number| rows.get::<bool>(number).map(|value| value == Some(true));
         Ok((column(1)?, column(2)?, column(3)?))
     })

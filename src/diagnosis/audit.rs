@@ -9,7 +9,7 @@ use super::query;
 use crate::audit::spool;
 use crate::audit::worker::TABLES;
 use crate::background::database;
-use crate::pg::server;
+use crate::pg::{server, text};
 use crate::settings;
 use crate::shared::problem::ProblemKind;
 use crate::shared::shmem;
@@ -62,7 +62,7 @@ pub fn check() -> Result<Vec<Finding>, Box<dyn Error>> {
                  WHERE d.datname = {}) AS is_owned,
              pg_is_in_recovery() AS is_standby,
              (SELECT extversion FROM pg_extension WHERE extname = 'aadauth') AS version",
-        pgrx::spi::quote_literal(&name)
+        pgrx::spi::quote_literal(text::decode(name.as_bytes()))
     );
     let known = query::rows::<Known>(&query)?;
     let known = known.into_iter().next().ok_or("no answer")?;
@@ -160,7 +160,7 @@ fn recording(name: &str, is_owned: Option<bool>, is_standby: bool) -> Option<Fin
     match worker.problem() {
         // Created since the worker looked.
         Some(ProblemKind::NoExtension)
-            if server::current_database().as_deref() == Some(name)
+            if server::is_current_database(name)
                 && matches!(database::check_ownership(name, &TABLES), Ok(Ok(()))) =>
         {
             None

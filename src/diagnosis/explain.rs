@@ -6,13 +6,14 @@
 use std::fmt::Write as _;
 
 use entra_token::{Reason, Step};
-use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 use serde::Deserialize;
 
 use crate::audit::aggregate::UNKNOWN;
 use crate::audit::{EventCheck, EventMembership, MembershipSource};
 use crate::background::database;
+use crate::pg::text::{self, SqlText};
+use crate::pg::{json, log, query};
 use crate::text::SanitizedText;
 
 extension_sql!(
@@ -27,7 +28,7 @@ GRANT EXECUTE ON FUNCTION aadauth.explain_sign_in(uuid) TO aadauth_auditor;
 );
 
 /// One row of the result: what was checked, the outcome, and an explanation.
-type Row = (String, String, Option<String>);
+type Row = (SqlText, SqlText, Option<SqlText>);
 
 /// The rows of a sign-in with a token, in order.
 const STEPS: [(Step, &str); 10] = [
@@ -51,9 +52,9 @@ fn explain_sign_in(
 ) -> TableIterator<
     'static,
     (
-        name!(checked, String),
-        name!(outcome, String),
-        name!(explanation, Option<String>),
+        name!(checked, SqlText),
+        name!(outcome, SqlText),
+        name!(explanation, Option<SqlText>),
     ),
 > {
     let rows = match recorded(event) {
@@ -92,7 +93,7 @@ struct Recorded {
 
 /// Reads the event with the caller's privileges.
 fn recorded(event: pgrx::Uuid) -> Result<Option<Recorded>, Box<dyn std::error::Error>> {
-    let query = "
+    let statement = "
 SELECT pg_catalog.json_build_object(
     'at', pg_catalog.date_trunc('second', a.occurred_at)::text, 'role', a.role, 'outcome', a.outcome,
     'reason', a.reason, 'method', a.method,
@@ -104,13 +105,18 @@ SELECT pg_catalog.json_build_object(
     'expires_at', a.expires_at::timestamptz(0)::text, 'key_id', a.key_id, 'checks', a.checks, 'count', a.count)::text
 FROM aadauth.sign_in_audit AS a WHERE a.event_id = $1";
     let found = Spi::connect(|client| {
-        let rows = client.select(query, Some(1), &[event.into()])?;
+        let rows = query::select(client, statement, Some(1), &[event.into()])?;
         if rows.is_empty() {
             return Ok(None);
         }
-        rows.first().get_one::<String>()
+        rows.first().get_one::<SqlText>()
     })?;
-    Ok(found.map(|json| serde_json::from_str(&json)).transpose()?)
+    let Some(SqlText(json)) = found else {
+        return Ok(None);
+    };
+    let mut event = serde_json::from_str(&json)?;
+    json::map_texts(&mut event, &|text| text::unescape(text));
+    Ok(Some(serde_json::from_value(event)?))
 }
 
 /// Raises an error that there is no such event, or that it could not be in this database.
@@ -125,10 +131,7 @@ fn unknown(event: pgrx::Uuid) -> ! {
 }
 
 fn fail(code: PgSqlErrorCode, message: String, hint: &str) -> ! {
-    ErrorReport::new(code, message, "explain_sign_in")
-        .set_hint(hint)
-        .report(PgLogLevel::ERROR);
-    unreachable!("an ERROR unwinds")
+    log::error(code, &message, None, Some(hint))
 }
 
 fn explain(event: &Recorded) -> Vec<Row> {
@@ -282,7 +285,7 @@ fn advise(code: &str) -> String {
 
 fn row(checked: &str, outcome: &str, explanation: String) -> Row {
     let explanation = Some(explanation).filter(|text| !text.is_empty());
-    (checked.to_owned(), outcome.to_owned(), explanation)
+    (checked.into(), outcome.into(), explanation.map(SqlText))
 }
 
 #[cfg(test)]

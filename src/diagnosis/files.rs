@@ -3,12 +3,15 @@
 
 use std::collections::BTreeSet;
 use std::error::Error;
+use std::ffi::OsStr;
 use std::fs::{self, Metadata};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::finding::{Code, Finding};
 use crate::pg::query as pg_query;
+use crate::pg::text::{self, SqlText};
 use crate::pg::{hba_file, pam as service, server};
 use crate::settings;
 
@@ -20,9 +23,11 @@ pub fn check() -> Result<Vec<Finding>, Box<dyn Error>> {
     let server = fs::metadata(&data)?.uid();
     let own = server::own_directory();
     let kept = fs::read_dir(&own).into_iter().flatten().flatten();
-    let hba_file = pg_query::one::<String>("SELECT current_setting('hba_file')")?;
+    let hba_file = pg_query::one::<SqlText>("SELECT current_setting('hba_file')")?;
     let mut files: Vec<PathBuf> = [
-        hba_file.map(|path| data.join(path)),
+        hba_file
+            .and_then(|SqlText(path)| text::exact(&path))
+            .map(|path| data.join(OsStr::from_bytes(path.to_bytes()))),
         hba_file::server_file().map(Path::to_owned),
         settings::jwks_file(),
         settings::http().ca_file,

@@ -20,10 +20,10 @@ mod settings;
 
 use std::error::Error;
 
-use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
-use crate::pg::privileges;
+use crate::pg::text::SqlText;
+use crate::pg::{log, privileges};
 use finding::Finding;
 use roles::Roles;
 
@@ -43,11 +43,11 @@ REVOKE ALL ON FUNCTION aadauth.check_configuration() FROM PUBLIC;
 fn check_configuration() -> TableIterator<
     'static,
     (
-        name!(severity, &'static str),
-        name!(code, &'static str),
-        name!(place, String),
-        name!(problem, String),
-        name!(remedy, String),
+        name!(severity, SqlText),
+        name!(code, SqlText),
+        name!(place, SqlText),
+        name!(problem, SqlText),
+        name!(remedy, SqlText),
     ),
 > {
     // Even if EXECUTE was granted: it reads files, and whether roles have passwords.
@@ -73,11 +73,11 @@ fn check_configuration() -> TableIterator<
             ..
         } = finding;
         (
-            code.severity().as_str(),
-            code.as_str(),
-            place,
-            problem,
-            remedy,
+            code.severity().as_str().into(),
+            code.as_str().into(),
+            place.into(),
+            problem.into(),
+            remedy.into(),
         )
     }))
 }
@@ -98,6 +98,5 @@ fn findings() -> Result<Vec<Finding>, Box<dyn Error>> {
 }
 
 fn fail(code: PgSqlErrorCode, message: String) -> ! {
-    ErrorReport::new(code, message, "check_configuration").report(PgLogLevel::ERROR);
-    unreachable!("an ERROR unwinds")
+    log::error(code, &message, None, None)
 }

@@ -4,10 +4,8 @@
 //! of that moment, and its records commit with the changes. The roles keep their names meanwhile ([`privileges::pin`]).
 
 use std::collections::{HashMap, HashSet};
-use std::ffi::CString;
 
 use entra_api::Principal;
-use pgrx::datum::DatumWithOid;
 use pgrx::prelude::*;
 use pgrx::spi::quote_identifier;
 
@@ -17,6 +15,7 @@ use super::history::{self, Action, Change, Entry, Progress, State};
 use super::members::Members;
 use crate::pg::label::{self, Labels};
 use crate::pg::privileges::{self, CREATEROLE_IS_BROAD};
+use crate::pg::query::{self, Value};
 use crate::pg::worker::{self, Failure};
 use crate::principals::PrincipalError;
 use crate::principals::mapped::MappedRoles;
@@ -260,9 +259,7 @@ fn finish(entry: &Entry, changes: &[Change], progress: Progress) -> Result<Appli
 /// Describes the role that already has the name that the member's role would get; `None` when there is
 /// none.
 fn name_holder(member: &Principal) -> Option<String> {
-    // A name with a NUL has been refused.
-    let name = CString::new(member.name.as_str()).unwrap_or_default();
-    let holder = privileges::role_named(&name)?;
+    let holder = privileges::role_named(&member.name)?;
     let Labels { public, internal } = label::read(holder);
     let is = match internal.or(public) {
         None => "The role of that name is not mapped to a principal.".to_owned(),
@@ -284,19 +281,18 @@ fn holders(
     group: pg_sys::Oid,
     among: Option<&[pg_sys::Oid]>,
 ) -> Result<HashSet<pg_sys::Oid>, Failure> {
-    let mut query =
+    let mut statement =
         "SELECT m.member FROM pg_catalog.pg_auth_members AS m WHERE m.roleid = $1".to_owned();
-    let mut values = vec![DatumWithOid::from(group)];
+    let mut values = vec![Value::from(group)];
     if let Some(roles) = among {
-        query.push_str(" AND m.member = ANY ($2)");
-        values.push(DatumWithOid::from(roles.to_vec()));
+        statement.push_str(" AND m.member = ANY ($2)");
+        values.push(roles.to_vec().into());
     }
     if !CREATEROLE_IS_BROAD {
-        query.push_str(" AND (m.inherit_option OR m.set_option)");
+        statement.push_str(" AND (m.inherit_option OR m.set_option)");
     }
     let found = Spi::connect_mut(|client| {
-        client
-            .update(query.as_str(), None, &values)?
+        query::update(client, &statement, None, &values)?
             .map(|row| row.get::<pg_sys::Oid>(1))
             .collect::<spi::Result<Vec<_>>>()
     })?;
@@ -316,7 +312,10 @@ fn grant_to(group: &Group, changes: &Changes) -> Result<(), Failure> {
         " WITH INHERIT TRUE, SET TRUE"
     };
     let (granted, to) = (quote_identifier(&group.name), names(roles()));
-    Ok(Spi::run(&format!("GRANT {granted} TO {to}{options}"))?)
+    Ok(query::run(
+        &format!("GRANT {granted} TO {to}{options}"),
+        &[],
+    )?)
 }
 
 /// Revokes the group role from these roles, whichever role granted it.
@@ -329,16 +328,15 @@ fn revoke_from(group: &Group, roles: &[NamedRole]) -> Result<(), Failure> {
     if CREATEROLE_IS_BROAD {
         // There is only one membership, and its grantor makes no difference.
         let from = names(roles.iter());
-        return Ok(Spi::run(&format!("REVOKE {revoked} FROM {from}"))?);
+        return Ok(query::run(&format!("REVOKE {revoked} FROM {from}"), &[])?);
     }
     for (grantor, members) in grants(group.role, &wanted)? {
         // A role that has granted something cannot be dropped.
         let grantor = privileges::pin(grantor)?.unwrap_or_default();
         let from = names(roles.iter().filter(|role| members.contains(&role.role)));
-        Spi::run(&format!(
-            "REVOKE {revoked} FROM {from} GRANTED BY {} CASCADE",
-            quote_identifier(grantor)
-        ))?;
+        let grantor = quote_identifier(grantor);
+        let statement = format!("REVOKE {revoked} FROM {from} GRANTED BY {grantor} CASCADE");
+        query::run(&statement, &[])?;
     }
     Ok(())
 }
@@ -348,15 +346,11 @@ fn grants(
     group: pg_sys::Oid,
     members: &[pg_sys::Oid],
 ) -> Result<HashMap<pg_sys::Oid, HashSet<pg_sys::Oid>>, Failure> {
-    let query = "SELECT m.grantor, m.member
+    let statement = "SELECT m.grantor, m.member
                  FROM pg_catalog.pg_auth_members AS m WHERE m.roleid = $1 AND m.member = ANY ($2)";
-    let values = [
-        DatumWithOid::from(group),
-        DatumWithOid::from(members.to_vec()),
-    ];
+    let values = [group.into(), members.to_vec().into()];
     let rows = Spi::connect_mut(|client| {
-        client
-            .update(query, None, &values)?
+        query::update(client, statement, None, &values)?
             .map(|row| Ok((row.get::<pg_sys::Oid>(1)?, row.get::<pg_sys::Oid>(2)?)))
             .collect::<spi::Result<Vec<_>>>()
     })?;

@@ -1,8 +1,9 @@
 //! Errors of `pgaadauth_sync_roles_for_group_members`, as PostgreSQL reports them.
 
-use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 use thiserror::Error;
+
+use crate::pg::log;
 
 /// Display is the primary message.
 #[derive(Debug, Error)]
@@ -29,15 +30,12 @@ pub enum SyncError {
 impl SyncError {
     /// Raises the error.
     pub fn raise(self) -> ! {
-        let mut report = ErrorReport::new(self.code(), self.to_string(), "aadauth");
-        if let SyncError::NotReady(Some(problem)) = &self {
-            report = report.set_detail(format!("Worker status: {problem}."));
-        }
-        if let Some(hint) = self.hint() {
-            report = report.set_hint(hint);
-        }
-        report.report(PgLogLevel::ERROR);
-        unreachable!("an ERROR unwinds")
+        let detail = match &self {
+            SyncError::NotReady(Some(problem)) => Some(format!("Worker status: {problem}.")),
+            _ => None,
+        };
+        let message = self.to_string();
+        log::error(self.code(), &message, detail.as_deref(), self.hint())
     }
 
     fn code(&self) -> PgSqlErrorCode {

@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use pgrx::datum::DatumWithOid;
 use pgrx::iter::TableIterator;
 use pgrx::prelude::*;
 
 use super::error::SyncError;
 use crate::background::database;
 use crate::pg::name::Name;
-use crate::pg::{privileges, server, snapshot};
+use crate::pg::text::{self, SqlText};
+use crate::pg::{privileges, query, server, snapshot};
 use crate::shared::group_sync::{Reply, SyncState};
 use crate::shared::shmem;
 use crate::shared::workers::Worker;
@@ -30,9 +30,9 @@ fn pgaadauth_sync_roles_for_group_members() -> TableIterator<
     'static,
     (
         name!(group_role, Name),
-        name!(member, Option<String>),
-        name!(action, String),
-        name!(detail, Option<String>),
+        name!(member, Option<SqlText>),
+        name!(action, SqlText),
+        name!(detail, Option<SqlText>),
     ),
 > {
     if let Err(error) = principals::ensure_may_map("pgaadauth_sync_roles_for_group_members") {
@@ -48,14 +48,14 @@ fn group_sync_worker() -> TableIterator<
     (
         name!(run, Option<i64>),
         name!(next_run, Option<TimestampWithTimeZone>),
-        name!(problem, Option<String>),
+        name!(problem, Option<SqlText>),
     ),
 > {
     let (run, next_run, problem) = shmem::sync(|state| state.runs());
-    TableIterator::once((run, next_run.and_then(clock::timestamp), problem))
+    TableIterator::once((run, next_run.and_then(clock::timestamp), problem.map(SqlText)))
 }
 
-type Row = (Name, Option<String>, String, Option<String>);
+type Row = (Name, Option<SqlText>, SqlText, Option<SqlText>);
 
 fn synchronize() -> Result<Vec<Row>, SyncError> {
     if !settings::group_sync_is_enabled() {
@@ -96,22 +96,25 @@ fn synchronize() -> Result<Vec<Row>, SyncError> {
 /// `azure_pg_admin`; the worker has checked that a superuser owns the table. Read with the latest snapshot,
 /// since in REPEATABLE READ the transaction's is older than the run.
 fn read(after: i64, last: i64) -> spi::Result<Vec<Row>> {
-    let query =
+    let statement =
         "SELECT c.group_role, c.member, c.action, c.detail FROM aadauth.group_sync_changes AS c
                  WHERE c.run > $1 AND c.run <= $2
                  ORDER BY c.group_role, c.member NULLS FIRST, c.action";
-    let values = [DatumWithOid::from(after), DatumWithOid::from(last)];
+    let values = [after.into(), last.into()];
     snapshot::with_latest(|| {
         privileges::as_bootstrap_superuser(|| {
             Spi::connect(|client| {
-                client
-                    .select(query, None, &values)?
+                query::select(client, statement, None, &values)?
                     .map(|row| {
+                        let recorded = |number| {
+                            let text = row.get::<SqlText>(number)?;
+                            spi::Result::Ok(text.map(|SqlText(text)| text::unescape(&text)))
+                        };
                         Ok((
-                            Name(row.get::<String>(1)?.unwrap_or_default()),
-                            row.get::<String>(2)?,
-                            row.get::<String>(3)?.unwrap_or_default(),
-                            row.get::<String>(4)?,
+                            Name(recorded(1)?.unwrap_or_default()),
+                            recorded(2)?.map(SqlText),
+                            recorded(3)?.unwrap_or_default().into(),
+                            recorded(4)?.map(SqlText),
                         ))
                     })
                     .collect()

@@ -1,14 +1,14 @@
 //! The mapped groups, and which of them are synchronized.
 
 use entra_token::{Mapping, PrincipalKind};
-use pgrx::datum::DatumWithOid;
 use pgrx::prelude::*;
 use uuid::Uuid;
 
 use super::eligibility::SkipReason;
 use crate::pg::label::{self, Labels};
-use crate::pg::privileges;
+use crate::pg::text::SqlText;
 use crate::pg::worker::Failure;
+use crate::pg::{privileges, query};
 use crate::principals::admin;
 use crate::principals::member::GroupRequirements;
 
@@ -100,19 +100,17 @@ pub fn skip_reason(group: &Group, tenant: Uuid) -> Result<Option<(SkipReason, St
 
 /// Whether the role, or a role that it is a direct or indirect member of, may create roles, and so administers them.
 fn creates_roles(role: pg_sys::Oid) -> Result<Option<String>, Failure> {
-    let query = "
+    let statement = "
         SELECT CASE WHEN oid = $1 THEN 'It has CREATEROLE.'
             ELSE pg_catalog.format('It is a member of role \"%s\", which has CREATEROLE.', rolname) END
         FROM pg_catalog.pg_authid WHERE rolcreaterole AND oid = ANY ($2) ORDER BY oid <> $1 LIMIT 1";
-    let arguments = [
-        DatumWithOid::from(role),
-        DatumWithOid::from(privileges::roles_behind(role)),
-    ];
+    let arguments = [role.into(), privileges::roles_behind(role).into()];
     Ok(Spi::connect_mut(|client| {
-        let rows = client.update(query, Some(1), &arguments)?;
+        let rows = query::update(client, statement, Some(1), &arguments)?;
         if rows.is_empty() {
             return Ok(None);
         }
-        rows.first().get::<String>(1)
+        let detail = rows.first().get::<SqlText>(1)?;
+        spi::Result::Ok(detail.map(|detail| detail.0))
     })?)
 }

@@ -4,12 +4,14 @@
 //! [`crate::pg::worker::connect`] pins; our own tables are schema-qualified. Progress and changes commit
 //! together with the changes to roles.
 
-use pgrx::datum::DatumWithOid;
 use pgrx::prelude::*;
 use serde::Serialize;
 use uuid::Uuid;
 
 use super::eligibility::SkipReason;
+use crate::pg::json;
+use crate::pg::query::{self, Value};
+use crate::pg::text::SqlText;
 use crate::pg::uuid::uuid_argument;
 use crate::pg::worker::{Failure, FailureKind};
 use crate::text::SanitizedText;
@@ -122,17 +124,16 @@ pub fn begin(mapped: &[(Uuid, Uuid)], last: i64) -> Result<i64, Failure> {
         let number = "SELECT GREATEST(
                 (SELECT pg_catalog.max(run) FROM aadauth.group_sync_groups),
                 (SELECT pg_catalog.max(run) FROM aadauth.group_sync_changes), $1) + 1";
-        let run = client
-            .update(number, Some(1), &[DatumWithOid::from(last)])?
+        let run = query::update(client, number, Some(1), &[last.into()])?
             .first()
             .get_one::<i64>()?;
         let unmapped = "DELETE FROM aadauth.group_sync_groups AS g WHERE NOT EXISTS (
                 SELECT FROM pg_catalog.jsonb_array_elements($1::jsonb) AS m
                 WHERE g.tenant_id = (m.value ->> 0)::uuid AND g.group_id = (m.value ->> 1)::uuid)";
-        client.update(unmapped, None, &[DatumWithOid::from(json)])?;
+        query::update(client, unmapped, None, &[SqlText(json).into()])?;
         let old = "DELETE FROM aadauth.group_sync_changes
                 WHERE at < pg_catalog.now() - interval '30 days'";
-        client.update(old, None, &[])?;
+        query::update(client, old, None, &[])?;
         Ok(run.unwrap_or(last + 1))
     })
 }
@@ -144,24 +145,23 @@ pub fn record_progress(
     progress: &Progress,
     problem: Option<&str>,
 ) -> Result<(), Failure> {
-    let number = |number: usize| DatumWithOid::from(i32::try_from(number).unwrap_or(i32::MAX));
+    let number = |number: usize| Value::from(i32::try_from(number).unwrap_or(i32::MAX));
     let problem = problem.map(|problem| SanitizedText::up_to(MAX_DETAIL, problem).to_string());
     let values = [
         uuid_argument(entry.tenant),
         uuid_argument(entry.group),
-        DatumWithOid::from(entry.run),
-        DatumWithOid::from(state.as_str()),
+        entry.run.into(),
+        SqlText::from(state.as_str()).into(),
         number(progress.seen),
         number(progress.done),
         number(progress.created),
         number(progress.granted),
         number(progress.revoked),
         number(progress.not_possible),
-        DatumWithOid::from(problem),
-        DatumWithOid::from(state.is_end()),
+        problem.map(SqlText).into(),
+        state.is_end().into(),
     ];
-    Spi::connect_mut(|client| client.update(PROGRESS, None, &values).map(drop))?;
-    Ok(())
+    Ok(query::run(PROGRESS, &values)?)
 }
 
 const PROGRESS: &str = "\
@@ -183,16 +183,15 @@ pub fn record_changes(entry: &Entry, changes: &[Change]) -> Result<(), Failure> 
     if changes.is_empty() {
         return Ok(());
     }
-    let json = serde_json::to_string(changes).map_err(unexpected)?;
+    let json = json::for_sql(&changes).map_err(unexpected)?;
     let values = [
-        DatumWithOid::from(json),
-        DatumWithOid::from(entry.run),
-        DatumWithOid::from(SanitizedText::new(&entry.role).to_string()),
+        json.into(),
+        entry.run.into(),
+        SqlText(SanitizedText::new(&entry.role).to_string()).into(),
         uuid_argument(entry.tenant),
         uuid_argument(entry.group),
     ];
-    Spi::connect_mut(|client| client.update(CHANGES, None, &values).map(drop))?;
-    Ok(())
+    Ok(query::run(CHANGES, &values)?)
 }
 
 const CHANGES: &str = "\

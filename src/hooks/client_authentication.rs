@@ -4,9 +4,7 @@ use std::ffi::{c_int, c_void};
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-use pgrx::pg_sys::elog::PgLogLevel;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode;
-use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::pg_sys::{self, libpq};
 
 use crate::auth::{self, Decision, PromptOutcome};
@@ -53,13 +51,12 @@ pub fn ensure_preloaded() {
         } else {
             "Add aadauth to shared_preload_libraries in postgresql.conf and restart the server."
         };
-        ErrorReport::new(
+        log::error(
             PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
             "aadauth must be loaded when the server starts",
-            "_PG_init",
+            None,
+            Some(hint),
         )
-        .set_hint(hint)
-        .report(PgLogLevel::ERROR);
     }
 }
 
@@ -77,12 +74,12 @@ pub fn init() {
     }
     // SAFETY: the handler does nothing but read and write variables of this process, as a forked child may.
     if unsafe { pthread_atfork(None, None, Some(in_child)) } != 0 {
-        ErrorReport::new(
+        log::error(
             PgSqlErrorCode::ERRCODE_OUT_OF_MEMORY,
             "could not register the handler that keeps the authentication hook of aadauth installed",
-            "_PG_init",
+            None,
+            None,
         )
-        .report(PgLogLevel::ERROR);
     }
 }
 

@@ -6,7 +6,7 @@ use pgrx::pg_sys;
 
 use crate::pg::label::Provider;
 use crate::pg::role::{INTERNAL_PROVIDER, PUBLIC_PROVIDER};
-use crate::pg::server;
+use crate::pg::{server, text};
 use crate::principals;
 
 /// Registers both providers; `_PG_init` calls it, so that every backend has them.
@@ -51,7 +51,7 @@ unsafe fn relabel(provider: Provider, object: *const pg_sys::ObjectAddress, labe
     }
     // SAFETY: the caller vouches for both pointers.
     let (object, label) = unsafe {
-        let label = (!label.is_null()).then(|| CStr::from_ptr(label).to_string_lossy());
+        let label = (!label.is_null()).then(|| text::decode_c(CStr::from_ptr(label)));
         (*object, label)
     };
     let role = (object.classId == pg_sys::AuthIdRelationId).then_some(object.objectId);

@@ -5,6 +5,7 @@ use std::ffi::{CStr, c_char};
 
 use pgrx::pg_sys;
 
+use crate::pg::text;
 use crate::{audit, principals};
 
 /// `AadGuards` of utility.h.
@@ -52,7 +53,7 @@ unsafe extern "C-unwind" fn altering(role: pg_sys::Oid) {
 #[pgrx::pg_guard]
 unsafe extern "C-unwind" fn naming(name: *const c_char) {
     // SAFETY: the name in a statement's parse tree.
-    let name = unsafe { CStr::from_ptr(name) }.to_string_lossy();
+    let name = text::decode_c(unsafe { CStr::from_ptr(name) });
     principals::guard::naming(&name);
 }
 
@@ -74,6 +75,6 @@ unsafe extern "C-unwind" fn dropping() {
 #[pgrx::pg_guard]
 unsafe extern "C-unwind" fn withholding(database: *const c_char) {
     // SAFETY: the name in a statement's parse tree.
-    let database = unsafe { CStr::from_ptr(database) }.to_string_lossy();
-    audit::guard::check_database(&database);
+    let database = unsafe { CStr::from_ptr(database) };
+    audit::guard::check_database(database);
 }

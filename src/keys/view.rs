@@ -5,6 +5,7 @@ use pgrx::prelude::*;
 
 use super::policy;
 use crate::clock;
+use crate::pg::text::SqlText;
 use crate::shared::shmem;
 
 extension_sql!(
@@ -27,16 +28,16 @@ GRANT SELECT ON aadauth.signing_keys TO aadauth_auditor;
 fn signing_keys() -> TableIterator<
     'static,
     (
-        name!(token_version, String),
-        name!(issuer, Option<String>),
-        name!(key_id, Option<String>),
+        name!(token_version, SqlText),
+        name!(issuer, Option<SqlText>),
+        name!(key_id, Option<SqlText>),
         name!(bits, Option<i32>),
-        name!(source, Option<&'static str>),
+        name!(source, Option<SqlText>),
         name!(fetched_at, Option<TimestampWithTimeZone>),
         name!(age, Option<Interval>),
         name!(served, bool),
         name!(last_attempt_at, Option<TimestampWithTimeZone>),
-        name!(last_error, Option<String>),
+        name!(last_error, Option<SqlText>),
     ),
 > {
     let policy = policy();
@@ -52,7 +53,7 @@ fn signing_keys() -> TableIterator<
         let Some((sourced, is_served)) = set.filter(|(sourced, _)| !sourced.set.keys.is_empty())
         else {
             rows.push((
-                version.to_string(),
+                version.to_string().into(),
                 None,
                 None,
                 None,
@@ -61,22 +62,22 @@ fn signing_keys() -> TableIterator<
                 None,
                 false,
                 last_attempt_at,
-                problem.clone(),
+                problem.clone().map(SqlText),
             ));
             continue;
         };
         for key in &sourced.set.keys {
             rows.push((
-                version.to_string(),
-                Some(sourced.set.issuer.clone()),
-                Some(key.key_id.clone()),
+                version.to_string().into(),
+                Some(sourced.set.issuer.clone().into()),
+                Some(key.key_id.clone().into()),
                 bits(&key.modulus),
-                Some(sourced.source.name()),
+                Some(sourced.source.name().into()),
                 clock::timestamp(sourced.fetched_at),
                 interval(now.saturating_sub(sourced.fetched_at)),
                 is_served,
                 last_attempt_at,
-                problem.clone(),
+                problem.clone().map(SqlText),
             ));
         }
     }

@@ -7,13 +7,14 @@ use zeroize::Zeroizing;
 
 use super::shim;
 use super::sign_in_method::SignInMethod;
+use super::text;
 
 /// What the startup packet and pg_hba.conf say about the connection.
 #[derive(Clone, Debug)]
 pub struct Connection {
     /// The role's name, byte for byte, for look-ups.
     pub role_name: CString,
-    /// The role's name as text, for messages; bytes that are not UTF-8 are replaced.
+    /// The role's name as text, for messages.
     pub role: String,
     pub database: Option<String>,
     pub application_name: Option<String>,
@@ -88,7 +89,7 @@ pub fn current() -> Option<Connection> {
     unsafe { shim::aad_connection(port, &mut raw) };
     let role_name = c_string(raw.user)?;
     Some(Connection {
-        role: role_name.to_string_lossy().into_owned(),
+        role: text::decode_utf8(role_name.to_bytes()),
         role_name,
         database: string(raw.database),
         application_name: string(raw.application),
@@ -183,7 +184,7 @@ pub fn port() -> Option<*mut shim::Port> {
 }
 
 fn string(text: *const c_char) -> Option<String> {
-    c_string(text).map(|text| text.to_string_lossy().into_owned())
+    c_string(text).map(|text| text::decode_utf8(text.to_bytes()))
 }
 
 fn c_string(text: *const c_char) -> Option<CString> {

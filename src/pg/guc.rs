@@ -7,7 +7,7 @@ use std::ops::RangeInclusive;
 use pgrx::guc::{GucContext, GucEnum, GucFlags, GucRegistry, GucSetting};
 use pgrx::pg_sys;
 
-use super::{log, shim};
+use super::{shim, text};
 
 /// The check of a text setting.
 pub trait Rule {
@@ -196,7 +196,7 @@ fn check_days(value: &str) -> Result<(), String> {
 /// What a check hook returns for a value that it does not accept.
 fn refuse(detail: &str) -> bool {
     // SAFETY: a NUL-terminated string that the shim copies; guc.c reads the copy after the hook returns false.
-    unsafe { shim::aad_setting_refused(log::text(detail).as_ptr()) };
+    unsafe { shim::aad_setting_refused(text::encode(detail).as_ptr()) };
     false
 }
 

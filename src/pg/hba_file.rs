@@ -13,9 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use pgrx::pg_sys;
-use pgrx::pg_sys::elog::PgLogLevel;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode;
-use pgrx::pg_sys::panic::ErrorReport;
 
 use super::log::{self, Level};
 use super::server;
@@ -52,16 +50,15 @@ pub fn init(path: Option<PathBuf>) {
         server::data_directory().join("pg_hba.conf"),
     ];
     if owns.iter().any(|own| is_same(&alternate, own)) {
-        ErrorReport::new(
+        log::error(
             PgSqlErrorCode::ERRCODE_CONFIG_FILE_ERROR,
             "aadauth.hba_file names the server's own pg_hba.conf",
-            "_PG_init",
+            None,
+            Some(
+                "Its trust records would let every client in if the library is not loaded. Use a separate file, and let \
+                 pg_hba.conf reject every connection.",
+            ),
         )
-        .set_hint(
-            "Its trust records would let every client in if the library is not loaded. Use a separate file, and let \
-             pg_hba.conf reject every connection.",
-        )
-        .report(PgLogLevel::ERROR);
     }
     if let Err(error) = File::open(&alternate) {
         report_unreadable(&alternate, &error);

@@ -8,8 +8,8 @@ use entra_token::{Mapping, Reason};
 use pgrx::prelude::*;
 
 use super::lock_holder::{self, Lock, LockHolder};
-use super::log;
 use super::role::{self, INTERNAL_PROVIDER, PUBLIC_PROVIDER};
+use super::text;
 
 /// One of our two label providers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,9 +86,7 @@ pub fn all() -> HashMap<pg_sys::Oid, Labels> {
     let mut roles: HashMap<pg_sys::Oid, Labels> = HashMap::new();
     for row in rows {
         // SAFETY: the texts are NUL-terminated, and palloc'd as well.
-        let text = unsafe { CStr::from_ptr(row.text) }
-            .to_string_lossy()
-            .into_owned();
+        let text = text::decode_c(unsafe { CStr::from_ptr(row.text) });
         let labels = roles.entry(row.role).or_default();
         *(if row.internal {
             &mut labels.internal
@@ -106,7 +104,7 @@ pub fn set(role: pg_sys::Oid, provider: Provider, label: Option<&str>) {
         objectId: role,
         objectSubId: 0,
     };
-    let label = label.map(log::text);
+    let label = label.map(text::encode);
     let text = label.as_ref().map_or(ptr::null(), |label| label.as_ptr());
     // SAFETY: the address and the text outlive the call, which copies them (seclabel.c).
     unsafe { pg_sys::SetSecurityLabel(&object, provider.name().as_ptr(), text) }

@@ -9,6 +9,7 @@ use pgrx::prelude::*;
 use pgrx::spi::quote_literal;
 
 use super::query;
+use super::text::SqlText;
 
 /// The catalog `pg_shseclabel` (pg_shseclabel.h), whose OID the bindings lack.
 const SHARED_SECURITY_LABELS: pg_sys::Oid = pg_sys::Oid::from_u32(3592);
@@ -132,9 +133,9 @@ LEFT JOIN pg_catalog.pg_locks AS own
 LEFT JOIN pg_catalog.pg_prepared_xacts AS p ON p.transaction OPERATOR(pg_catalog.=) own.transactionid
 WHERE (l.pid IS NULL OR l.pid OPERATOR(pg_catalog.<>) pg_catalog.pg_backend_pid()) AND {lock}"
         );
-        match query::two::<i32, String>(&query) {
+        match query::two::<i32, SqlText>(&query) {
             Ok((Some(pid), _)) => LockHolder::Session(pid),
-            Ok((None, Some(gid))) => LockHolder::Prepared(gid),
+            Ok((None, Some(gid))) => LockHolder::Prepared(gid.0),
             Ok((None, None)) | Err(_) => LockHolder::Gone,
         }
     }

@@ -4,8 +4,11 @@ use std::ffi::{CString, c_char};
 use std::ptr;
 
 use pgrx::pg_sys;
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::prelude::*;
 
 use super::shim;
+use super::text::{encode, escape_error};
 
 /// PostgreSQL's message levels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,7 +29,7 @@ pub fn line(level: Level, message: &str, detail: Option<&str>, hint: Option<&str
         Level::Notice => pg_sys::NOTICE,
         Level::Warning => pg_sys::WARNING,
     };
-    let (message, detail, hint) = (text(message), detail.map(text), hint.map(text));
+    let (message, detail, hint) = (encode(message), detail.map(encode), hint.map(encode));
     // SAFETY: the strings are NUL-terminated and outlive the call; the level is below ERROR, and the
     // shim holds interrupts, so that the call returns.
     unsafe {
@@ -50,21 +53,33 @@ pub struct Refusal<'a> {
 
 /// Ends the connection. Rust destructors of the callers do not run: secrets must be wiped before.
 pub fn refuse(refusal: &Refusal<'_>) -> ! {
-    let sqlstate = text(if refusal.sqlstate.len() == 5 {
+    let sqlstate = encode(if refusal.sqlstate.len() == 5 {
         refusal.sqlstate
     } else {
         "28000"
     });
-    let message = text(refusal.message);
-    let detail = refusal.detail_log.map(text);
+    let message = encode(refusal.message);
+    let detail = refusal.detail_log.map(encode);
     // SAFETY: the strings are NUL-terminated and outlive the call, and sqlstate has five characters.
     // FATAL runs proc_exit and never returns to these frames (elog.c, errfinish).
     unsafe { shim::aad_fatal(sqlstate.as_ptr(), message.as_ptr(), pointer(&detail)) }
 }
 
-pub(super) fn text(text: &str) -> CString {
-    let kept: Vec<u8> = text.bytes().filter(|byte| *byte != 0).collect();
-    CString::new(kept).unwrap_or_default()
+/// Raises an ERROR.
+///
+/// # Panics
+/// Always, which pgrx turns into the ERROR.
+pub fn error(code: PgSqlErrorCode, message: &str, detail: Option<&str>, hint: Option<&str>) -> ! {
+    #[allow(clippy::disallowed_methods, reason = "the text is converted here")]
+    let mut report = ErrorReport::new(code, escape_error(message), "aadauth");
+    if let Some(detail) = detail {
+        report = report.set_detail(escape_error(detail));
+    }
+    if let Some(hint) = hint {
+        report = report.set_hint(escape_error(hint));
+    }
+    report.report(PgLogLevel::ERROR);
+    unreachable!("an ERROR unwinds")
 }
 
 fn pointer(text: &Option<CString>) -> *const c_char {

@@ -4,14 +4,14 @@ use pgrx::callconv::{BoxRet, FcInfo};
 use pgrx::datum::{Datum, IntoDatum};
 use pgrx::pg_sys;
 
-use super::log;
+use super::text;
 
 /// A name of a role, at most 63 bytes; returned to SQL as `name`.
 pub struct Name(pub String);
 
 impl IntoDatum for Name {
     fn into_datum(self) -> Option<pg_sys::Datum> {
-        let text = log::text(&self.0);
+        let text = text::encode(&self.0);
         // SAFETY: namein (name.c) takes a NUL-terminated string, which it copies into a palloc'd
         // NameData; it cuts what is longer.
         unsafe {

@@ -3,8 +3,10 @@
 use std::ffi::{CStr, c_char, c_int};
 use std::slice;
 
-use pgrx::datum::DatumWithOid;
 use pgrx::prelude::*;
+
+use super::query;
+use super::text::{self, SqlText};
 
 /// Whether CREATEROLE lets a role grant, alter and drop every role that is not a superuser. Since
 /// PostgreSQL 16 it also requires ADMIN OPTION on the role, and a grant can restrict what it confers (INHERIT, SET).
@@ -117,8 +119,9 @@ impl OwnPrivileges {
     }
 }
 
-/// The role of that name.
-pub fn role_named(name: &CStr) -> Option<pg_sys::Oid> {
+/// The role of that name. What the database's encoding lacks is no role's name.
+pub fn role_named(name: &str) -> Option<pg_sys::Oid> {
+    let name = text::exact(name)?;
     // SAFETY: the name is NUL-terminated; `true` makes an unknown one InvalidOid (acl.c).
     let role = unsafe { pg_sys::get_role_oid(name.as_ptr(), true) };
     (role != pg_sys::InvalidOid).then_some(role)
@@ -136,7 +139,7 @@ pub fn name_of(role: pg_sys::Oid) -> Option<String> {
     // (miscinit.c).
     unsafe {
         let name: *const c_char = pg_sys::GetUserNameFromId(role, true);
-        (!name.is_null()).then(|| CStr::from_ptr(name).to_string_lossy().into_owned())
+        (!name.is_null()).then(|| text::decode_c(CStr::from_ptr(name)))
     }
 }
 
@@ -151,14 +154,15 @@ pub fn name_of(role: pg_sys::Oid) -> Option<String> {
 pub fn pin(role: pg_sys::Oid) -> spi::Result<Option<String>> {
     // SAFETY: takes a lock that the lock manager releases at the end of the transaction (lmgr.c).
     unsafe { aad_lock_role(role) };
-    let query = "SELECT rolname::text FROM pg_catalog.pg_authid WHERE oid = $1 FOR KEY SHARE";
+    let statement = "SELECT rolname::text FROM pg_catalog.pg_authid WHERE oid = $1 FOR KEY SHARE";
     let name = as_bootstrap_superuser(|| {
         Spi::connect_mut(|client| {
-            let rows = client.update(query, Some(1), &[DatumWithOid::from(role)])?;
+            let rows = query::update(client, statement, Some(1), &[role.into()])?;
             if rows.is_empty() {
                 return Ok(None);
             }
-            rows.first().get::<String>(1)
+            let name = rows.first().get::<SqlText>(1)?;
+            Ok(name.map(|name| name.0))
         })
     });
     // The name that the caches have may be older.

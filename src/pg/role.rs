@@ -7,7 +7,7 @@ use std::mem::MaybeUninit;
 
 use pgrx::pg_sys;
 
-use super::shim;
+use super::{shim, text};
 
 /// The label provider whose labels Azure documents and administrators write.
 pub const PUBLIC_PROVIDER: &CStr = c"pgaadauth";
@@ -72,6 +72,6 @@ pub fn label(role: pg_sys::Oid, provider: &CStr) -> Option<String> {
     // pg_shseclabel and returns NULL or a palloc'd string of its own.
     unsafe {
         let label: *const c_char = pg_sys::GetSecurityLabel(&object, provider.as_ptr());
-        (!label.is_null()).then(|| CStr::from_ptr(label).to_string_lossy().into_owned())
+        (!label.is_null()).then(|| text::decode_c(CStr::from_ptr(label)))
     }
 }

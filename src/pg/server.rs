@@ -7,6 +7,8 @@ use std::path::PathBuf;
 
 use pgrx::pg_sys;
 
+use super::text;
+
 /// The data directory, absolute.
 pub fn data_directory() -> PathBuf {
     // SAFETY: DataDir is set by SelectConfigFiles before any library is loaded and never changes.
@@ -63,8 +65,13 @@ pub fn current_database() -> Option<String> {
     // SAFETY: a syscache lookup, made inside a transaction; NULL or palloc'd (dbcommands.c).
     unsafe {
         let name = pg_sys::get_database_name(pg_sys::MyDatabaseId);
-        (!name.is_null()).then(|| CStr::from_ptr(name).to_string_lossy().into_owned())
+        (!name.is_null()).then(|| text::decode_c(CStr::from_ptr(name)))
     }
+}
+
+/// Whether that is the database's name, given as a setting, whose bytes have no encoding.
+pub fn is_current_database(name: &str) -> bool {
+    current_database() == Some(text::decode(name.as_bytes()))
 }
 
 /// Whether the transaction has written something.

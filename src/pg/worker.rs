@@ -1,5 +1,6 @@
 //! Background workers: signals, connection, transactions, threads.
 
+use std::ffi::CString;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::BorrowedFd;
@@ -58,7 +59,8 @@ pub fn reload_if_requested() -> bool {
 /// Connects to the database as the bootstrap superuser, with a search path that no other role can write to.
 /// Ends the process by FATAL if that fails.
 pub fn connect(database: &str) {
-    let name = super::log::text(database);
+    // As the setting has it: no encoding is known yet.
+    let name = CString::new(database).unwrap_or_default();
     let settings = [
         (c"search_path", c"pg_catalog, pg_temp"),
         // Event triggers, and other users' triggers and rules on the extension's tables, are not for the workers.

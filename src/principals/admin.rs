@@ -101,7 +101,7 @@ pub fn says_admin(labels: &Labels) -> bool {
 
 /// The role `azure_pg_admin`, which CREATE EXTENSION creates.
 pub fn admins() -> Option<pg_sys::Oid> {
-    privileges::role_named(c"azure_pg_admin")
+    privileges::role_named(AZURE_PG_ADMIN)
 }
 
 fn is_labeled_admin(role: pg_sys::Oid) -> bool {

@@ -2,7 +2,6 @@
 
 use entra_api::ErrorKind;
 use entra_token::{InternalLabel, LabelError, PrincipalKind, PublicLabel};
-use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 use pgrx::spi::SpiError;
 use thiserror::Error;
@@ -10,6 +9,7 @@ use uuid::Uuid;
 
 use crate::pg::label::Provider;
 use crate::pg::lock_holder::LockHolder;
+use crate::pg::log;
 use crate::pg::privileges::CREATEROLE_IS_BROAD;
 use crate::shared::directory::lookup_error::LookupError;
 
@@ -93,6 +93,8 @@ pub enum PrincipalError {
     Standby(&'static str),
     #[error("role name is blank")]
     EmptyName,
+    #[error("role name \"{0}\" has a character that the database's encoding lacks")]
+    NotInEncoding(String),
     #[error("role name is {0} bytes long, but the maximum is 63")]
     NameTooLong(usize),
     #[error("role \"{0}\" does not exist")]
@@ -127,15 +129,8 @@ pub enum Privilege {
 impl PrincipalError {
     /// Raises the error.
     pub fn raise(self) -> ! {
-        let mut report = ErrorReport::new(self.code(), self.to_string(), "aadauth");
-        if let Some(detail) = self.detail() {
-            report = report.set_detail(detail);
-        }
-        if let Some(hint) = self.hint() {
-            report = report.set_hint(hint);
-        }
-        report.report(PgLogLevel::ERROR);
-        unreachable!("an ERROR unwinds")
+        let (message, detail, hint) = (self.to_string(), self.detail(), self.hint());
+        log::error(self.code(), &message, detail.as_deref(), hint.as_deref())
     }
 
     fn code(&self) -> PgSqlErrorCode {
@@ -168,6 +163,7 @@ impl PrincipalError {
             Self::NullArgument(_) => ERRCODE_NULL_VALUE_NOT_ALLOWED,
             Self::Standby(_) => ERRCODE_READ_ONLY_SQL_TRANSACTION,
             Self::EmptyName => ERRCODE_INVALID_NAME,
+            Self::NotInEncoding(_) => ERRCODE_UNTRANSLATABLE_CHARACTER,
             Self::NameTooLong(_) => ERRCODE_NAME_TOO_LONG,
             Self::NoSuchRole(_) => ERRCODE_UNDEFINED_OBJECT,
             Self::Locked(_) | Self::MembersLocked(..) => ERRCODE_LOCK_NOT_AVAILABLE,

@@ -9,8 +9,6 @@
 //!
 //! Each call is one statement, so a failure leaves nothing behind.
 
-use std::ffi::CString;
-
 use entra_token::{Mapping, PrincipalKind, PublicLabel, guid};
 use pgrx::iter::TableIterator;
 use pgrx::prelude::*;
@@ -22,6 +20,7 @@ use super::{admin, lookup, statement};
 use crate::pg::label;
 use crate::pg::log::{self, Level};
 use crate::pg::name::Name;
+use crate::pg::text::{self, SqlText};
 use crate::pg::{privileges, server};
 
 #[pg_schema]
@@ -32,42 +31,44 @@ mod pg_catalog {
     #[pg_extern]
     #[search_path(pg_catalog, pg_temp)]
     fn pgaadauth_create_principal(
-        rolename: Option<&str>,
+        rolename: Option<SqlText>,
         isadmin: Option<bool>,
         ismfa: Option<bool>,
-    ) -> String {
-        create_by_name(rolename, isadmin, ismfa).unwrap_or_else(|error| error.raise())
+    ) -> SqlText {
+        create_by_name(rolename, isadmin, ismfa)
+            .unwrap_or_else(|error| error.raise())
+            .into()
     }
 
     /// Creates a role for the principal with this object id.
     #[pg_extern]
     #[search_path(pg_catalog, pg_temp)]
     fn pgaadauth_create_principal_with_oid(
-        rolename: Option<&str>,
-        objectid: Option<&str>,
-        objecttype: Option<&str>,
+        rolename: Option<SqlText>,
+        objectid: Option<SqlText>,
+        objecttype: Option<SqlText>,
         isadmin: Option<bool>,
         ismfa: Option<bool>,
-    ) -> String {
+    ) -> SqlText {
         let call = || {
             ensure_may_change("pgaadauth_create_principal_with_oid")?;
             let request = Request::read(rolename, objectid, objecttype, isadmin, ismfa)?;
             request.name.ensure_free()?;
             create(&request.name, &request.find()?)
         };
-        call().unwrap_or_else(|error| error.raise())
+        call().unwrap_or_else(|error| error.raise()).into()
     }
 
     /// Maps an existing role to the principal with this object id; its grants and what it owns remain.
     #[pg_extern]
     #[search_path(pg_catalog, pg_temp)]
     fn pgaadauth_update_principal_with_oid(
-        rolename: Option<&str>,
-        objectid: Option<&str>,
-        objecttype: Option<&str>,
+        rolename: Option<SqlText>,
+        objectid: Option<SqlText>,
+        objecttype: Option<SqlText>,
         isadmin: Option<bool>,
         ismfa: Option<bool>,
-    ) -> String {
+    ) -> SqlText {
         let call = || {
             ensure_may_change("pgaadauth_update_principal_with_oid")?;
             let request = Request::read(rolename, objectid, objecttype, isadmin, ismfa)?;
@@ -75,7 +76,7 @@ mod pg_catalog {
             let found = request.find()?;
             update(&request.name.of(role)?, &found)
         };
-        call().unwrap_or_else(|error| error.raise())
+        call().unwrap_or_else(|error| error.raise()).into()
     }
 
     /// The mapped roles: those of admins, or with `false` all of them.
@@ -89,9 +90,9 @@ mod pg_catalog {
         'static,
         (
             name!(rolname, Name),
-            name!(principaltype, String),
-            name!(objectid, String),
-            name!(tenantid, String),
+            name!(principaltype, SqlText),
+            name!(objectid, SqlText),
+            name!(tenantid, SqlText),
             name!(ismfa, i32),
             name!(isadmin, i32),
         ),
@@ -110,12 +111,11 @@ mod pg_catalog {
                     mfa,
                 },
             )| {
-                let (object_id, tenant) = (object_id.to_string(), tenant.to_string());
                 (
                     Name(name),
-                    kind.to_string(),
-                    object_id,
-                    tenant,
+                    kind.to_string().into(),
+                    object_id.to_string().into(),
+                    tenant.to_string().into(),
                     mfa.into(),
                     admin.into(),
                 )
@@ -135,16 +135,16 @@ struct Request {
 
 impl Request {
     fn read(
-        name: Option<&str>,
-        object_id: Option<&str>,
-        object_type: Option<&str>,
+        name: Option<SqlText>,
+        object_id: Option<SqlText>,
+        object_type: Option<SqlText>,
         admin: Option<bool>,
         mfa: Option<bool>,
     ) -> Result<Self, PrincipalError> {
-        let kind = given("objecttype", object_type)?.parse();
+        let kind = given("objecttype", object_type)?.0.parse();
         Ok(Request {
-            name: RoleName::read(name)?,
-            object_id: guid::parse(given("objectid", object_id)?)
+            name: RoleName::read(&given("rolename", name)?.0)?,
+            object_id: guid::parse(&given("objectid", object_id)?.0)
                 .ok_or(PrincipalError::ObjectId)?,
             kind: kind.map_err(|_| PrincipalError::ObjectType)?,
             admin: given("isadmin", admin)?,
@@ -187,10 +187,14 @@ impl RoleName {
     /// be the same.
     const LONGEST: usize = pg_sys::NAMEDATALEN as usize - 1;
 
-    pub(super) fn read(name: Option<&str>) -> Result<Self, PrincipalError> {
-        let name = given("rolename", name)?;
-        match name.len() {
-            _ if name.trim().is_empty() => Err(PrincipalError::EmptyName),
+    pub(super) fn read(name: &str) -> Result<Self, PrincipalError> {
+        if name.trim().is_empty() {
+            return Err(PrincipalError::EmptyName);
+        }
+        let in_database = text::exact(name)
+            .filter(|_| !name.contains(text::is_raw))
+            .ok_or_else(|| PrincipalError::NotInEncoding(name.to_owned()))?;
+        match in_database.as_bytes().len() {
             1..=Self::LONGEST => Ok(RoleName(name.to_owned())),
             length => Err(PrincipalError::NameTooLong(length)),
         }
@@ -217,9 +221,7 @@ impl RoleName {
     }
 
     pub(super) fn role(&self) -> Result<pg_sys::Oid, PrincipalError> {
-        // PostgreSQL's text values contain no NUL.
-        let name = CString::new(self.0.as_str()).unwrap_or_default();
-        privileges::role_named(&name).ok_or_else(|| PrincipalError::NoSuchRole(self.0.clone()))
+        privileges::role_named(&self.0).ok_or_else(|| PrincipalError::NoSuchRole(self.0.clone()))
     }
 }
 
@@ -246,12 +248,12 @@ pub fn ensure_may_change(function: &'static str) -> Result<(), PrincipalError> {
 }
 
 fn create_by_name(
-    name: Option<&str>,
+    name: Option<SqlText>,
     admin: Option<bool>,
     mfa: Option<bool>,
 ) -> Result<String, PrincipalError> {
     ensure_may_change("pgaadauth_create_principal")?;
-    let name = RoleName::read(name)?;
+    let name = RoleName::read(&given("rolename", name)?.0)?;
     let (admin, mfa) = (given("isadmin", admin)?, given("ismfa", mfa)?);
     name.ensure_free()?;
     let labels = Labels {

@@ -17,7 +17,6 @@
 //! REVOKE is not restricted, since it only removes privileges, nor are other roles.
 
 use entra_token::PrincipalKind;
-use pgrx::datum::DatumWithOid;
 use pgrx::pg_sys;
 
 use super::admin::{self, AADAUTH_AUDITOR, AZURE_PG_ADMIN};
@@ -26,6 +25,7 @@ use super::{statement, withdrawal};
 use crate::pg::label;
 use crate::pg::lock_holder::{self, Lock};
 use crate::pg::privileges::{self, CREATEROLE_IS_BROAD, OwnPrivileges};
+use crate::pg::query;
 
 /// Called before a role without superuser gives `role` a new member.
 ///
@@ -112,16 +112,15 @@ fn has_from_superuser(role: pg_sys::Oid) -> bool {
     if CREATEROLE_IS_BROAD {
         return false;
     }
-    let query = "
+    let exists = "
 SELECT EXISTS (
     SELECT FROM pg_catalog.pg_auth_members AS m JOIN pg_catalog.pg_authid AS grantor ON grantor.oid = m.grantor
     WHERE m.roleid = $1 AND m.admin_option AND (m.inherit_option OR m.set_option) AND grantor.rolsuper
         AND pg_catalog.pg_has_role($2, m.member, 'USAGE'))";
     let user = privileges::current_user();
-    let arguments = [DatumWithOid::from(role), DatumWithOid::from(user)];
+    let arguments = [role.into(), user.into()];
     statement::read(|client| {
-        client
-            .update(query, Some(1), &arguments)?
+        query::update(client, exists, Some(1), &arguments)?
             .first()
             .get::<bool>(1)
     })

@@ -42,7 +42,7 @@ pub fn create(
     requirements: GroupRequirements,
     mapped: &MappedRoles,
 ) -> Result<pg_sys::Oid, PrincipalError> {
-    let name = RoleName::read(Some(&member.name))?;
+    let name = RoleName::read(&member.name)?;
     run(&format!("CREATE ROLE {} LOGIN", name.quoted()))?;
     let role = name.role()?;
     let (kind, object_id) = (member.kind, member.object_id);

@@ -4,14 +4,14 @@ use pgrx::prelude::*;
 use pgrx::spi::SpiClient;
 
 use super::error::PrincipalError;
-use crate::pg::privileges;
+use crate::pg::{privileges, query};
 
 /// Runs a statement with the privileges of the current user.
 ///
 /// # Errors
 /// PostgreSQL's, unless it raises them.
 pub(super) fn run(statement: &str) -> Result<(), PrincipalError> {
-    Ok(Spi::run(statement)?)
+    Ok(query::run(statement, &[])?)
 }
 
 /// Runs a GRANT, REVOKE or ALTER ROLE as the bootstrap superuser, which is then the grantor: a role that has granted

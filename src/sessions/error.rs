@@ -1,10 +1,10 @@
 //! Errors of revoking and restoring principals, as PostgreSQL reports them.
 
-use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 use thiserror::Error;
 use uuid::Uuid;
 
+use crate::pg::log;
 use crate::principals::PrincipalError;
 use crate::shared::sessions::requests::MAX_REASON;
 use crate::shared::sessions::revocations::{MAX_OF_ADMINS, MAX_OF_ONE_ADMIN, MAX_REVOCATIONS};
@@ -57,19 +57,11 @@ pub enum RevocationError {
 impl RevocationError {
     /// Raises the error.
     pub fn raise(self) -> ! {
-        let (detail, hint) = (self.detail(), self.hint());
-        let mut report = match self {
-            Self::Denied(error) => error.raise(),
-            _ => ErrorReport::new(self.code(), self.to_string(), "aadauth"),
-        };
-        if let Some(detail) = detail {
-            report = report.set_detail(detail);
+        if let Self::Denied(error) = self {
+            error.raise()
         }
-        if let Some(hint) = hint {
-            report = report.set_hint(hint);
-        }
-        report.report(PgLogLevel::ERROR);
-        unreachable!("an ERROR unwinds")
+        let (message, hint) = (self.to_string(), self.hint());
+        log::error(self.code(), &message, self.detail(), hint.as_deref())
     }
 
     fn code(&self) -> PgSqlErrorCode {

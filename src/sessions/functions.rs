@@ -12,6 +12,7 @@ use uuid::Uuid;
 use super::error::RevocationError;
 use crate::pg::latch::Process;
 use crate::pg::log::{self, Level};
+use crate::pg::text::SqlText;
 use crate::pg::{exit, privileges, server};
 use crate::principals;
 use crate::principals::admin::privilege;
@@ -30,7 +31,7 @@ use crate::shared::workers::Worker;
 pub(super) fn revoke(
     object_id: Option<pgrx::Uuid>,
     until: default!(Option<TimestampWithTimeZone>, "'infinity'"),
-    reason: default!(Option<&str>, "NULL"),
+    reason: default!(Option<SqlText>, "NULL"),
 ) {
     let revoke = || {
         let object_id = prepare("revoke", object_id)?;
@@ -39,7 +40,7 @@ pub(super) fn revoke(
         if until <= i64::from(clock_timestamp()) {
             return Err(RevocationError::Past);
         }
-        let reason = reason.map(|text| {
+        let reason = reason.map(|SqlText(text)| {
             Bytes::<MAX_REASON>::new(text.as_bytes())
                 .ok_or(RevocationError::ReasonTooLong(text.len()))
         });

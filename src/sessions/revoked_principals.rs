@@ -1,12 +1,12 @@
 //! The table of revoked principals, which only the session worker writes.
 
-use pgrx::datum::DatumWithOid;
 use pgrx::prelude::*;
 use uuid::Uuid;
 
 use crate::background::database::{self, Problem};
 use crate::pg::lock_holder::LockHolder;
-use crate::pg::query;
+use crate::pg::query::{self, Value};
+use crate::pg::text::SqlText;
 use crate::pg::uuid::{sql_uuid, uuid_argument};
 use crate::pg::worker::{self, Failure, FailureKind};
 use crate::shared::problem::ProblemKind;
@@ -27,7 +27,7 @@ pub fn transaction<T>(
 ) -> Result<T, Problem> {
     let attempt = worker::transaction(|| {
         // Short, since a session waits for its request for two seconds only.
-        query::one::<String>("SELECT pg_catalog.set_config('lock_timeout', '500ms', true)")?;
+        query::one::<SqlText>("SELECT pg_catalog.set_config('lock_timeout', '500ms', true)")?;
         Ok(
             match database::check_ownership(database, &["revoked_principals"])? {
                 Ok(()) => Ok(body()?),
@@ -54,15 +54,14 @@ pub fn transaction<T>(
 /// # Errors
 /// PostgreSQL cannot read the table.
 pub fn read() -> Result<Vec<Revocation>, Failure> {
-    let query = "
+    let statement = "
 SELECT r.object_id,
     CASE WHEN r.until < '9999-01-01 00:00:00+00'
         THEN (pg_catalog.extract('epoch', r.until) * 1000000)::pg_catalog.int8 END
 FROM aadauth.revoked_principals AS r
 WHERE r.until > pg_catalog.now()";
     Ok(Spi::connect(|client| {
-        client
-            .select(query, None, &[])?
+        query::select(client, statement, None, &[])?
             .map(|row| {
                 let object_id = row
                     .get::<pgrx::Uuid>(1)?
@@ -79,7 +78,10 @@ WHERE r.until > pg_catalog.now()";
 /// # Errors
 /// PostgreSQL cannot write the table.
 pub fn change(request: &Request) -> Result<Result<String, Answer>, Failure> {
-    Spi::run("DELETE FROM aadauth.revoked_principals WHERE until <= pg_catalog.now()")?;
+    query::run(
+        "DELETE FROM aadauth.revoked_principals WHERE until <= pg_catalog.now()",
+        &[],
+    )?;
     match request.change {
         Change::Revoke { until } => revoke(request, timestamp(until)?),
         Change::Restore => restore(request),
@@ -95,7 +97,7 @@ fn restore(request: &Request) -> Result<Result<String, Answer>, Failure> {
         Some(_) => {}
     }
     let statement = "DELETE FROM aadauth.revoked_principals WHERE object_id = $1";
-    Spi::run_with_args(statement, &[uuid_argument(request.object_id)])?;
+    query::run(statement, &[uuid_argument(request.object_id)])?;
     Ok(Ok("restored".to_owned()))
 }
 
@@ -131,21 +133,21 @@ ON CONFLICT (object_id) DO UPDATE SET
     revoked_by_id = CASE WHEN r.by_superuser AND NOT excluded.by_superuser THEN r.revoked_by_id ELSE excluded.revoked_by_id END,
     by_superuser = r.by_superuser OR excluded.by_superuser
 RETURNING pg_catalog.isfinite(until), until::text";
-    let (is_finite, end) = two::<bool, String>(
+    let (is_finite, end) = two::<bool, SqlText>(
         statement,
         &[
             uuid_argument(request.object_id),
             until.into(),
             request
                 .reason
-                .map(|reason| reason.as_str().to_owned())
+                .map(|reason| SqlText::from(reason.as_str()))
                 .into(),
-            request.by.as_str().to_owned().into(),
+            SqlText::from(request.by.as_str()).into(),
             request.by_id.map(sql_uuid).into(),
             request.by_superuser.into(),
         ],
     )?;
-    let end = end.unwrap_or_default();
+    let SqlText(end) = end.unwrap_or_default();
     Ok(Ok(match (is_shortened, is_finite) {
         (Some(true), _) => format!("restored from {end} on"),
         (_, Some(true)) => format!("revoked until {end}"),
@@ -182,10 +184,10 @@ fn timestamp(micros: i64) -> Result<TimestampWithTimeZone, Failure> {
 /// The first row of a statement that may write; nothing if there is none.
 fn two<A: FromDatum + IntoDatum, B: FromDatum + IntoDatum>(
     statement: &str,
-    values: &[DatumWithOid<'_>],
+    values: &[Value],
 ) -> spi::Result<(Option<A>, Option<B>)> {
     Spi::connect_mut(|client| {
-        let rows = client.update(statement, Some(1), values)?;
+        let rows = query::update(client, statement, Some(1), values)?;
         if rows.is_empty() {
             return Ok((None, None));
         }

@@ -5,12 +5,13 @@ use pgrx::prelude::*;
 use crate::clock;
 use crate::pg::name::Name;
 use crate::pg::privileges;
+use crate::pg::text::SqlText;
 use crate::pg::uuid::sql_uuid;
 use crate::shared::sessions::table::Session;
 use crate::shared::shmem;
 
 /// The roles that see all sessions, in addition to superusers.
-const ROLES_THAT_SEE_ALL: [&std::ffi::CStr; 2] = [c"pg_read_all_stats", c"aadauth_auditor"];
+const ROLES_THAT_SEE_ALL: [&str; 2] = ["pg_read_all_stats", "aadauth_auditor"];
 
 /// The sessions that were opened with tokens: all of them, or those of the caller's own principal.
 #[allow(clippy::type_complexity, reason = "pgrx must see the columns here")]
@@ -20,15 +21,15 @@ pub(super) fn sessions() -> TableIterator<
     (
         name!(pid, i32),
         name!(role, Name),
-        name!(principal, String),
-        name!(principal_type, &'static str),
+        name!(principal, SqlText),
+        name!(principal_type, SqlText),
         name!(object_id, pgrx::Uuid),
         name!(group_id, Option<pgrx::Uuid>),
         name!(database, Option<Name>),
-        name!(client, String),
+        name!(client, SqlText),
         name!(signed_in_at, Option<TimestampWithTimeZone>),
         name!(token_expires_at, Option<TimestampWithTimeZone>),
-        name!(application, Option<String>),
+        name!(application, Option<SqlText>),
     ),
 > {
     let is_shown: Box<dyn Fn(&Session) -> bool> = match (sees_all(), super::own()) {
@@ -44,15 +45,15 @@ pub(super) fn sessions() -> TableIterator<
         (
             session.pid,
             Name(session.role.as_str().to_owned()),
-            session.principal(),
-            session.kind.word(),
+            session.principal().into(),
+            session.kind.word().into(),
             sql_uuid(session.object_id),
             session.group_id.map(sql_uuid),
             given(session.database.as_str()).map(Name),
-            session.client.as_str().to_owned(),
+            session.client.as_str().into(),
             clock::timestamp(session.signed_in_at),
             expires_at(&session),
-            given(session.application.as_str()),
+            given(session.application.as_str()).map(SqlText),
         )
     }))
 }
@@ -63,28 +64,28 @@ pub(super) fn sessions() -> TableIterator<
 pub(super) fn own_principal() -> TableIterator<
     'static,
     (
-        name!(principal_type, &'static str),
+        name!(principal_type, SqlText),
         name!(object_id, pgrx::Uuid),
         name!(tenant_id, pgrx::Uuid),
-        name!(principal, String),
+        name!(principal, SqlText),
         name!(app_id, Option<pgrx::Uuid>),
         name!(role, Name),
         name!(group_id, Option<pgrx::Uuid>),
-        name!(token_id, Option<String>),
+        name!(token_id, Option<SqlText>),
         name!(signed_in_at, Option<TimestampWithTimeZone>),
         name!(token_expires_at, Option<TimestampWithTimeZone>),
     ),
 > {
     TableIterator::new(super::own().into_iter().map(|session| {
         (
-            session.kind.word(),
+            session.kind.word().into(),
             sql_uuid(session.object_id),
             sql_uuid(session.tenant_id),
-            session.principal(),
+            session.principal().into(),
             session.app_id.map(sql_uuid),
             Name(session.role.as_str().to_owned()),
             session.group_id.map(sql_uuid),
-            given(session.token_id.as_str()),
+            given(session.token_id.as_str()).map(SqlText),
             clock::timestamp(session.signed_in_at),
             expires_at(&session),
         )

@@ -4,6 +4,7 @@ use entra_token::TokenVersion;
 use pgrx::prelude::*;
 
 use crate::audit;
+use crate::pg::text::SqlText;
 use crate::shared::shmem;
 use crate::shared::workers::Worker;
 use crate::{clock, keys};
@@ -37,8 +38,8 @@ const WORKERS: [(&str, Worker); 4] = [
 fn statistics() -> TableIterator<
     'static,
     (
-        name!(statistic, &'static str),
-        name!(label, String),
+        name!(statistic, SqlText),
+        name!(label, SqlText),
         name!(value, Option<i64>),
     ),
 > {
@@ -46,26 +47,34 @@ fn statistics() -> TableIterator<
     let counted = counters
         .rows()
         .into_iter()
-        .map(|(statistic, label, value)| (statistic, label, Some(number(value))));
+        .map(|(statistic, label, value)| (statistic.into(), label.into(), Some(number(value))));
     let mut rows: Vec<_> = counted.collect();
     let since = counters.since().div_euclid(1_000_000);
-    rows.push(("counted_since", String::new(), Some(since)));
+    rows.push(("counted_since".into(), SqlText::default(), Some(since)));
     rows.push((
-        "spool_backlog_bytes",
-        String::new(),
+        "spool_backlog_bytes".into(),
+        SqlText::default(),
         Some(number(audit::backlog())),
     ));
     for (name, worker) in WORKERS {
         let runs = shmem::worker(worker).is_running();
-        rows.push(("worker_running", name.to_owned(), Some(i64::from(runs))));
+        rows.push(("worker_running".into(), name.into(), Some(i64::from(runs))));
     }
     let has_problem = shmem::worker(Worker::Audit).problem().is_some();
-    rows.push(("audit_trouble", String::new(), Some(i64::from(has_problem))));
+    rows.push((
+        "audit_trouble".into(),
+        SqlText::default(),
+        Some(i64::from(has_problem)),
+    ));
     let now = clock::micros();
     for version in TokenVersion::ALL {
         let fetched_at = keys::fetched_at(version);
         let age = fetched_at.map(|at| now.saturating_sub(at).max(0).div_euclid(1_000_000));
-        rows.push(("signing_keys_age_seconds", version.to_string(), age));
+        rows.push((
+            "signing_keys_age_seconds".into(),
+            version.to_string().into(),
+            age,
+        ));
     }
     TableIterator::new(rows)
 }

@@ -10,6 +10,7 @@ mod by_name;
 mod check_configuration;
 mod clients;
 mod directory;
+mod encodings;
 mod explain;
 mod fail_closed;
 mod group_sync;
@@ -58,6 +59,7 @@ const MODULES: &[(&str, &[Test])] = &[
     ("check_configuration", check_configuration::TESTS),
     ("clients", clients::TESTS),
     ("directory", directory::TESTS),
+    ("encodings", encodings::TESTS),
     ("explain", explain::TESTS),
     ("group_sync", group_sync::members::TESTS),
     ("group_sync", group_sync::names::TESTS),

@@ -7,6 +7,7 @@ use crate::diagnosis::query;
 use crate::pg::pam as service;
 use crate::pg::query as pg_query;
 use crate::pg::sign_in_method::SignInMethod;
+use crate::pg::text::SqlText;
 
 /// Whether it is an aadauth record.
 pub fn is_own(rule: &Rule) -> bool {
@@ -22,8 +23,8 @@ pub struct File {
 impl File {
     /// The file in force.
     pub fn read() -> Result<File, Box<dyn Error>> {
-        let path = pg_query::one("SELECT current_setting('hba_file')")?;
-        File::of_view(path.ok_or("no answer")?)
+        let path = pg_query::one::<SqlText>("SELECT current_setting('hba_file')")?;
+        File::of_view(path.ok_or("no answer")?.0)
     }
 
     /// The file that the view `pg_hba_file_rules` shows.

@@ -95,8 +95,8 @@ fn follows(rig: &Rig) -> Result<()> {
     expect_end(&mut session, EXPIRED)
 }
 
-/// What the extension's functions do on a standby: return, or fail with this SQLSTATE.
-const FUNCTIONS: &[(&str, Option<&str>)] = &[
+/// A call of each of the extension's functions, and what it does on a standby: return, or fail with this SQLSTATE.
+pub const FUNCTIONS: &[(&str, Option<&str>)] = &[
     ("SELECT count(*) FROM aadauth.check_configuration()", None),
     (
         "SELECT * FROM aadauth.explain_sign_in('a11ce000-0000-4000-8000-000000000001')",

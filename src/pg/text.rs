@@ -1,0 +1,381 @@
+//! Text between Rust, whose strings are UTF-8, and PostgreSQL, whose strings are in the database's encoding.
+//!
+//! [`decode`] and [`exact`] are inverse, so that a name of a catalog stays the same name: bytes that are not text in the
+//! database's encoding become characters of their own ([`RAW`]), and what the encoding lacks is no name in it. Texts to
+//! show go through [`escape`]: what the encoding lacks becomes `\u30ED` or `\U0001F600`, and such a byte `\xEB`, as in
+//! PostgreSQL's string constants E'...'. A backslash that would begin one of these becomes `\x5C`, so that different texts
+//! stay different.
+//!
+//! In databases with the encoding UTF8 or SQL_ASCII, and before a database is chosen, text is UTF-8.
+
+use std::borrow::Cow;
+use std::ffi::{CStr, CString, c_int};
+use std::fmt::Write as _;
+
+use pgrx::callconv::{Arg, ArgAbi, BoxRet, FcInfo};
+use pgrx::datum::{Datum, FromDatum, IntoDatum};
+use pgrx::pg_sys;
+
+const UTF8: c_int = pg_sys::pg_enc::PG_UTF8 as c_int;
+const SQL_ASCII: c_int = pg_sys::pg_enc::PG_SQL_ASCII as c_int;
+
+/// A byte B that is not text is this character plus B. They are the last of a private use area; where text has one of
+/// them, each of its bytes is taken for a byte that is not text.
+const RAW: u32 = 0x10_FF00;
+
+/// The text of bytes in the database's encoding.
+pub fn decode(bytes: &[u8]) -> String {
+    let encoding = database_encoding();
+    if is_utf8(encoding) || bytes.is_ascii() {
+        return decode_utf8(bytes);
+    }
+    let mut text = String::with_capacity(bytes.len());
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        let (converted, length) = convert(rest, encoding, UTF8);
+        text.push_str(&decode_utf8(&converted));
+        rest = rest.get(length..).unwrap_or_default();
+        if let Some((byte, following)) = rest.split_first() {
+            text.extend(raw(*byte));
+            rest = following;
+        }
+    }
+    text
+}
+
+/// The text of bytes from outside the database, for example a startup packet.
+pub fn decode_utf8(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        for character in chunk.valid().chars() {
+            if raw_byte(character).is_some() {
+                let mut buffer = [0; 4];
+                text.extend(character.encode_utf8(&mut buffer).bytes().filter_map(raw));
+            } else {
+                text.push(character);
+            }
+        }
+        text.extend(chunk.invalid().iter().copied().filter_map(raw));
+    }
+    text
+}
+
+/// [`decode`] of a C string.
+pub fn decode_c(text: &CStr) -> String {
+    decode(text.to_bytes())
+}
+
+/// The text in the database's encoding; `None` if the encoding lacks a character of it, or it has a NUL.
+pub fn exact(text: &str) -> Option<CString> {
+    let encoding = database_encoding();
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while !rest.is_empty() {
+        let end = rest.find(is_raw).unwrap_or(rest.len());
+        let (plain, following) = rest.split_at_checked(end)?;
+        if is_utf8(encoding) || plain.is_ascii() {
+            bytes.extend_from_slice(plain.as_bytes());
+        } else {
+            let (converted, length) = convert(plain.as_bytes(), UTF8, encoding);
+            if length < plain.len() {
+                return None;
+            }
+            bytes.extend(converted);
+        }
+        let mut following = following.chars();
+        bytes.extend(following.next().and_then(raw_byte));
+        rest = following.as_str();
+    }
+    CString::new(bytes).ok()
+}
+
+/// The text in the database's encoding, with escapes. NULs are left out.
+pub fn encode(text: &str) -> CString {
+    let text = text.replace('\0', "");
+    exact(&escape(&text)).unwrap_or_default()
+}
+
+/// The text without what the database's encoding lacks, which is escaped.
+pub fn escape(text: &str) -> Cow<'_, str> {
+    if text.is_ascii() && !text.contains('\\') {
+        return Cow::Borrowed(text);
+    }
+    let encoding = database_encoding();
+    let plain = escape_raw(text, !is_utf8(encoding));
+    if is_utf8(encoding) || plain.is_ascii() {
+        return Cow::Owned(plain);
+    }
+    let mut escaped = String::with_capacity(plain.len());
+    let mut rest = plain.as_str();
+    while !rest.is_empty() {
+        let (_, length) = convert(rest.as_bytes(), UTF8, encoding);
+        // A conversion stops between characters.
+        let (possible, following) = rest.split_at_checked(length).unwrap_or(("", rest));
+        escaped.push_str(possible);
+        let mut following = following.chars();
+        if let Some(character) = following.next() {
+            push_escape(&mut escaped, character);
+        }
+        rest = following.as_str();
+    }
+    Cow::Owned(escaped)
+}
+
+/// [`escape`] for an error that pgrx raises, which takes the text for UTF-8 whatever the database's encoding.
+pub fn escape_error(text: &str) -> String {
+    let encoding = database_encoding();
+    if is_utf8(encoding) {
+        return escape_raw(text, false);
+    }
+    let mut escaped = String::with_capacity(text.len());
+    for character in escape_raw(text, true).chars() {
+        if character.is_ascii() {
+            escaped.push(character);
+        } else {
+            push_escape(&mut escaped, character);
+        }
+    }
+    escaped
+}
+
+/// The text of which [`escape`] has made this one, for what was recorded in a table.
+pub fn unescape(text: &str) -> String {
+    unescape_in(text, !is_utf8(database_encoding()))
+}
+
+fn unescape_in(text: &str, lacks_characters: bool) -> String {
+    let mut unescaped = String::with_capacity(text.len());
+    let mut rest = text.chars();
+    while let Some(character) = rest.next() {
+        match (character == '\\').then(|| read_escape(rest.as_str(), lacks_characters)) {
+            Some(Some((original, following))) => {
+                unescaped.push(original);
+                rest = following.chars();
+            }
+            _ => unescaped.push(character),
+        }
+    }
+    unescaped
+}
+
+/// Escapes bytes that are not text, and backslashes that would begin an escape.
+fn escape_raw(text: &str, lacks_characters: bool) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    let mut rest = text.chars();
+    while let Some(character) = rest.next() {
+        if let Some(byte) = raw_byte(character) {
+            let _ = write!(escaped, "\\x{byte:02X}");
+        } else if character == '\\' && read_escape(rest.as_str(), lacks_characters).is_some() {
+            escaped.push_str("\\x5C");
+        } else {
+            escaped.push(character);
+        }
+    }
+    escaped
+}
+
+/// What the escape, without its backslash, at the beginning of the text stands for, and the text behind it.
+fn read_escape(text: &str, lacks_characters: bool) -> Option<(char, &str)> {
+    let (digits, following) = match text.chars().next()? {
+        'x' => (text.get(1..3)?, text.get(3..)?),
+        'u' if lacks_characters => (text.get(1..5)?, text.get(5..)?),
+        'U' if lacks_characters => (text.get(1..9)?, text.get(9..)?),
+        _ => return None,
+    };
+    let is_digit = |digit: u8| matches!(digit, b'0'..=b'9' | b'A'..=b'F');
+    if !digits.bytes().all(is_digit) {
+        return None;
+    }
+    let number = u32::from_str_radix(digits, 16).ok()?;
+    let original = match digits.len() {
+        2 if number == 0x5C => '\\',
+        2 => raw(u8::try_from(number).ok()?)?,
+        _ => char::from_u32(number).filter(|character| !character.is_ascii())?,
+    };
+    Some((original, following))
+}
+
+fn push_escape(text: &mut String, character: char) {
+    let number = u32::from(character);
+    let _ = match number {
+        0..=0xFFFF => write!(text, "\\u{number:04X}"),
+        _ => write!(text, "\\U{number:08X}"),
+    };
+}
+
+fn raw(byte: u8) -> Option<char> {
+    char::from_u32(RAW + u32::from(byte)).filter(|_| !byte.is_ascii())
+}
+
+fn raw_byte(character: char) -> Option<u8> {
+    let byte = u32::from(character).checked_sub(RAW)?;
+    u8::try_from(byte).ok().filter(|byte| !byte.is_ascii())
+}
+
+/// Whether the character stands for a byte that is not text.
+pub fn is_raw(character: char) -> bool {
+    raw_byte(character).is_some()
+}
+
+fn is_utf8(encoding: c_int) -> bool {
+    encoding == UTF8 || encoding == SQL_ASCII
+}
+
+fn database_encoding() -> c_int {
+    // SAFETY: reads a variable of this process, SQL_ASCII until it is connected to a database (mbutils.c).
+    unsafe { pg_sys::GetDatabaseEncoding() }
+}
+
+/// Whether text needs no conversion.
+pub fn is_database_utf8() -> bool {
+    is_utf8(database_encoding())
+}
+
+/// The name of the database's encoding.
+pub fn encoding_name() -> String {
+    // SAFETY: the encoding is valid, and its name a constant.
+    let name = unsafe { CStr::from_ptr(pg_sys::GetDatabaseEncodingName()) };
+    name.to_string_lossy().into_owned()
+}
+
+/// Converts up to the first character that cannot be converted, and returns how many bytes that is. Outside of a
+/// transaction, and between encodings without a conversion, only ASCII is converted.
+fn convert(bytes: &[u8], from: c_int, to: c_int) -> (Vec<u8>, usize) {
+    /// MAX_CONVERSION_GROWTH (pg_wchar.h).
+    const GROWTH: usize = 4;
+    // Conversions stop at a NUL as well.
+    let ascii = bytes.iter().take_while(|byte| byte.is_ascii()).count();
+    let of_ascii = || (bytes.get(..ascii).unwrap_or_default().to_vec(), ascii);
+    let mut converted = vec![0_u8; bytes.len().saturating_mul(GROWTH).saturating_add(1)];
+    let (Ok(length), Ok(size)) = (c_int::try_from(bytes.len()), converted.len().try_into()) else {
+        return of_ascii();
+    };
+    // SAFETY: conversions are looked up in catalogs, and so only inside a transaction. They read `length` bytes, write at
+    // most `size`, which are enough for all of them, and end them with a NUL; `true` makes them stop rather than raise an
+    // ERROR (mbutils.c, pg_do_encoding_conversion_buf).
+    let done = unsafe {
+        if !pg_sys::IsTransactionState() {
+            return of_ascii();
+        }
+        let conversion = pg_sys::FindDefaultConversionProc(from, to);
+        if conversion == pg_sys::InvalidOid {
+            return of_ascii();
+        }
+        pg_sys::pg_do_encoding_conversion_buf(
+            conversion,
+            from,
+            to,
+            bytes.as_ptr().cast_mut(),
+            length,
+            converted.as_mut_ptr(),
+            size,
+            true,
+        )
+    };
+    let end = converted.iter().position(|byte| *byte == 0);
+    converted.truncate(end.unwrap_or_default());
+    (converted, usize::try_from(done).unwrap_or_default())
+}
+
+/// SQL's type `text`. Arguments and results of functions and of statements are this, never `String` or `&str`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SqlText(pub String);
+
+impl<T: Into<String>> From<T> for SqlText {
+    fn from(text: T) -> SqlText {
+        SqlText(text.into())
+    }
+}
+
+impl FromDatum for SqlText {
+    unsafe fn from_polymorphic_datum(
+        datum: pg_sys::Datum,
+        is_null: bool,
+        type_oid: pg_sys::Oid,
+    ) -> Option<SqlText> {
+        // SAFETY: the caller vouches for the datum; text has the layout of bytea.
+        unsafe { <&[u8]>::from_polymorphic_datum(datum, is_null, type_oid) }
+            .map(|bytes| SqlText(decode(bytes)))
+    }
+}
+
+impl IntoDatum for SqlText {
+    fn into_datum(self) -> Option<pg_sys::Datum> {
+        encode(&self.0).to_bytes().into_datum()
+    }
+
+    fn type_oid() -> pg_sys::Oid {
+        pg_sys::TEXTOID
+    }
+
+    fn is_compatible_with(other: pg_sys::Oid) -> bool {
+        [pg_sys::TEXTOID, pg_sys::VARCHAROID].contains(&other)
+    }
+}
+
+// SAFETY: reads the argument as its FromDatum does, as pgrx's own types do.
+unsafe impl<'fcx> ArgAbi<'fcx> for SqlText {
+    unsafe fn unbox_arg_unchecked(arg: Arg<'_, 'fcx>) -> SqlText {
+        // SAFETY: the caller vouches for the argument's type; NULL is an Option's.
+        unsafe { arg.unbox_arg_using_from_datum() }.unwrap_or_default()
+    }
+}
+
+// SAFETY: returns the datum that the call returns, as pgrx's own types do.
+unsafe impl BoxRet for SqlText {
+    unsafe fn box_into<'fcx>(self, fcinfo: &mut FcInfo<'fcx>) -> Datum<'fcx> {
+        match self.into_datum() {
+            // SAFETY: the datum is of the type that SQL was told of.
+            Some(datum) => unsafe { fcinfo.return_raw_datum(datum) },
+            None => fcinfo.return_null(),
+        }
+    }
+}
+
+pgrx::impl_sql_translatable!(SqlText, "TEXT");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_that_are_no_text_stay_apart() {
+        let name = decode_utf8(b"zo\xEB@contoso.com");
+        assert_eq!(escape_raw(&name, false), r"zo\xEB@contoso.com");
+        assert_ne!(name, decode_utf8(b"zo\xE9@contoso.com"));
+        assert_eq!(decode_utf8("zoë ロ".as_bytes()), "zoë ロ");
+        // A character that stands for a byte is not text.
+        let odd = decode_utf8("\u{10FFEB}".as_bytes());
+        assert_eq!(escape_raw(&odd, false), r"\xF4\x8F\xBF\xAB");
+    }
+
+    #[test]
+    fn what_looks_like_an_escape_is_escaped() {
+        for (text, in_utf8, elsewhere) in [
+            (r"C:\users\x", r"C:\users\x", r"C:\users\x"),
+            (r"\xEB", r"\x5CxEB", r"\x5CxEB"),
+            (r"\x5C", r"\x5Cx5C", r"\x5Cx5C"),
+            (r"\xeb \x41", r"\xeb \x41", r"\xeb \x41"),
+            (r"\u30ED", r"\u30ED", r"\x5Cu30ED"),
+            (r"\u0041 \uD800", r"\u0041 \uD800", r"\u0041 \uD800"),
+            (r"\U0001F600", r"\U0001F600", r"\x5CU0001F600"),
+            (r"\\xEB", r"\\x5CxEB", r"\\x5CxEB"),
+            (r"\xé", r"\xé", r"\xé"),
+        ] {
+            assert_eq!(escape_raw(text, false), in_utf8);
+            assert_eq!(escape_raw(text, true), elsewhere);
+            assert_eq!(unescape_in(in_utf8, false), text);
+            assert_eq!(unescape_in(elsewhere, true), text);
+        }
+    }
+
+    #[test]
+    fn escapes_are_those_of_string_constants() {
+        let mut text = String::new();
+        for character in "ロ😀ÿ".chars() {
+            push_escape(&mut text, character);
+        }
+        assert_eq!(text, r"\u30ED\U0001F600\u00FF");
+        assert_eq!(unescape_in(&text, true), "ロ😀ÿ");
+    }
+}
