@@ -28,7 +28,7 @@ GRANT EXECUTE ON FUNCTION aadauth.explain_sign_in(uuid) TO aadauth_auditor;
 );
 
 /// One row of the result: what was checked, the outcome, and an explanation.
-type Row = (SqlText, SqlText, Option<SqlText>);
+type Row = (String, String, Option<String>);
 
 /// The rows of a sign-in with a token, in order.
 const STEPS: [(Step, &str); 10] = [
@@ -66,7 +66,9 @@ fn explain_sign_in(
             "Report this as a bug.",
         ),
     };
-    TableIterator::new(rows)
+    TableIterator::new(rows.into_iter().map(|(checked, outcome, explanation)| {
+        (checked.into(), outcome.into(), explanation.map(SqlText))
+    }))
 }
 
 /// What the audit has recorded of a sign-in.
@@ -285,7 +287,7 @@ fn advise(code: &str) -> String {
 
 fn row(checked: &str, outcome: &str, explanation: String) -> Row {
     let explanation = Some(explanation).filter(|text| !text.is_empty());
-    (checked.into(), outcome.into(), explanation.map(SqlText))
+    (checked.to_owned(), outcome.to_owned(), explanation)
 }
 
 #[cfg(test)]

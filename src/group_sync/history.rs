@@ -119,7 +119,7 @@ impl Change {
 /// Begins a run: deletes groups that are no longer mapped and changes older than 30 days, and returns the
 /// run's number. It is greater than `last`, since a run that changed nothing has left no row here.
 pub fn begin(mapped: &[(Uuid, Uuid)], last: i64) -> Result<i64, Failure> {
-    let json = serde_json::to_string(mapped).map_err(unexpected)?;
+    let json = json::for_sql(&mapped).map_err(unexpected)?;
     Spi::connect_mut(|client| {
         let number = "SELECT GREATEST(
                 (SELECT pg_catalog.max(run) FROM aadauth.group_sync_groups),
@@ -130,7 +130,7 @@ pub fn begin(mapped: &[(Uuid, Uuid)], last: i64) -> Result<i64, Failure> {
         let unmapped = "DELETE FROM aadauth.group_sync_groups AS g WHERE NOT EXISTS (
                 SELECT FROM pg_catalog.jsonb_array_elements($1::jsonb) AS m
                 WHERE g.tenant_id = (m.value ->> 0)::uuid AND g.group_id = (m.value ->> 1)::uuid)";
-        query::update(client, unmapped, None, &[SqlText(json).into()])?;
+        query::update(client, unmapped, None, &[json.into()])?;
         let old = "DELETE FROM aadauth.group_sync_changes
                 WHERE at < pg_catalog.now() - interval '30 days'";
         query::update(client, old, None, &[])?;

@@ -1,23 +1,38 @@
 //! JSON as an argument of a statement.
 
+use pgrx::datum::IntoDatum;
+use pgrx::pg_sys;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::text::{self, SqlText};
+use super::text;
+
+/// JSON as SQL's type `text`, in which nothing is left to escape.
+pub struct Json(String);
+
+impl IntoDatum for Json {
+    fn into_datum(self) -> Option<pg_sys::Datum> {
+        text::exact(&self.0)?.to_bytes().into_datum()
+    }
+
+    fn type_oid() -> pg_sys::Oid {
+        pg_sys::TEXTOID
+    }
+}
 
 /// The value as JSON, in which texts lack nothing of the database's encoding.
 ///
 /// # Errors
 /// The value cannot be written as JSON.
-pub fn for_sql(value: &impl Serialize) -> serde_json::Result<SqlText> {
+pub fn for_sql(value: &impl Serialize) -> serde_json::Result<Json> {
     let json = serde_json::to_string(value)?;
     // Nothing in it is escaped.
     if json.is_ascii() && !json.contains(r"\\") {
-        return Ok(SqlText(json));
+        return Ok(Json(json));
     }
     let mut value = serde_json::to_value(value)?;
     map_texts(&mut value, &|text| text::escape(text).into_owned());
-    Ok(SqlText(value.to_string()))
+    Ok(Json(value.to_string()))
 }
 
 /// Replaces every text in it, except names of members.

@@ -70,7 +70,7 @@ pub fn refuse(refusal: &Refusal<'_>) -> ! {
 /// # Panics
 /// Always, which pgrx turns into the ERROR.
 pub fn error(code: PgSqlErrorCode, message: &str, detail: Option<&str>, hint: Option<&str>) -> ! {
-    #[allow(clippy::disallowed_methods, reason = "the text is converted here")]
+    #[expect(clippy::disallowed_methods, reason = "its text is converted here")]
     let mut report = ErrorReport::new(code, escape_error(message), "aadauth");
     if let Some(detail) = detail {
         report = report.set_detail(escape_error(detail));

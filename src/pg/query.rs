@@ -2,10 +2,6 @@
 //!
 //! Those that only read work on a standby as well: pgrx's `Spi::get_one` and its like begin to write, since they assign a
 //! transaction id (pgrx, `SpiClient::update`).
-#![allow(
-    clippy::disallowed_methods,
-    reason = "converts what these take and return"
-)]
 
 use std::ffi::{CString, c_long};
 use std::panic::AssertUnwindSafe;
@@ -15,6 +11,7 @@ use pgrx::pg_sys::panic::CaughtError;
 use pgrx::prelude::*;
 use pgrx::spi::{SpiClient, SpiTupleTable};
 
+use super::json::Json;
 use super::log;
 use super::text::{self, SqlText};
 
@@ -39,13 +36,14 @@ macro_rules! values {
     };
 }
 
-values! { SqlText bool i32 i64 f64 pg_sys::Oid pgrx::Uuid TimestampWithTimeZone }
+values! { SqlText Json bool i32 i64 f64 pg_sys::Oid pgrx::Uuid TimestampWithTimeZone }
 values! { Vec<SqlText> Vec<pg_sys::Oid> Vec<pgrx::Uuid> }
 
 /// Runs a statement that only reads.
 ///
 /// # Errors
 /// PostgreSQL cannot run it, unless it raises an ERROR.
+#[expect(clippy::disallowed_methods, reason = "its text is converted here")]
 pub fn select<'conn>(
     client: &SpiClient<'conn>,
     statement: &str,
@@ -60,6 +58,7 @@ pub fn select<'conn>(
 ///
 /// # Errors
 /// As [`select`].
+#[expect(clippy::disallowed_methods, reason = "its text is converted here")]
 pub fn update<'conn>(
     client: &mut SpiClient<'conn>,
     statement: &str,

@@ -8,6 +8,7 @@ use crate::Result;
 use crate::modules::{Crate, Edge, unsafe_lines};
 use crate::picture::Picture;
 use crate::source::files;
+use crate::text;
 
 /// The rooms of `src/` that call C or are called by it.
 const UNSAFE_ROOMS: &[&str] = &["pg", "hooks"];
@@ -30,6 +31,7 @@ pub enum Rule {
     Circle,
     Unsafe,
     Http,
+    Text,
 }
 
 impl Rule {
@@ -40,6 +42,7 @@ impl Rule {
             Rule::Circle => "circle",
             Rule::Unsafe => "unsafe",
             Rule::Http => "http",
+            Rule::Text => "text",
         }
     }
 }
@@ -107,6 +110,7 @@ pub fn check(root: &Path) -> Result<Report> {
         }
     }
     report.unsafe_code(&extension);
+    report.text(&extension);
     report.circles(&edges);
     report.edges += edges.len();
     for file in roots(root)? {
@@ -203,6 +207,17 @@ impl Report {
             if !allowed {
                 for line in unsafe_lines(&source.tokens) {
                     self.add(Rule::Unsafe, file, line, "unsafe code".to_owned());
+                }
+            }
+        }
+    }
+
+    fn text(&mut self, extension: &Crate) {
+        for (file, source) in &extension.sources {
+            if file != text::CONVERSION {
+                for line in text::unconverted(&source.tokens) {
+                    let text = "String or str where SQL has text; use pg::text::SqlText".to_owned();
+                    self.add(Rule::Text, file, line, text);
                 }
             }
         }

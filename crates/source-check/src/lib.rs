@@ -2,7 +2,7 @@
 //!
 //! | module | what it checks |
 //! |---|---|
-//! | [`imports`] | the direction of imports between rooms, circles of files, unsafe code, HTTP |
+//! | [`imports`] | the direction of imports between rooms, circles of files, unsafe code, HTTP, text that is not converted |
 //! | [`words`] | words that are not used here, by the table in `words.txt` |
 //! | [`count`] | lines of code, findings, files and tests |
 #![forbid(unsafe_code)]
@@ -12,6 +12,7 @@ pub mod imports;
 mod modules;
 mod picture;
 mod source;
+mod text;
 pub mod words;
 
 use std::error::Error;

@@ -254,3 +254,31 @@ fn http_stays_in_its_files() -> Result<()> {
         &[(Rule::Http, "src/right.rs:2", "imports entra_client")],
     )
 }
+
+#[test]
+fn text_is_converted_where_it_crosses_the_sql_boundary() -> Result<()> {
+    let use_of_pg = "use crate::pg::call;\n";
+    for text in [
+        "#[pg_extern(schema = \"x\")] fn f(a: Option<SqlText>, b: i32) -> SqlText { String::new() }",
+        "fn f() { row.get::<SqlText>(1); row.get::<i64>(1); let x: Vec<String> = names.collect(); }",
+        "fn get(text: &str) -> String { text.to_owned() }",
+    ] {
+        expect(&[("src/right.rs", &format!("{use_of_pg}{text}"))], &[])?;
+    }
+    for text in [
+        "#[pg_extern] fn f(a: Option<&str>) {}",
+        "#[pgrx::pg_extern(immutable)] #[search_path(x)] fn f() -> String { x }",
+        "#[pg_extern] fn f() -> TableIterator<'static, (name!(a, &'static str), name!(b, i32))> {}",
+        "fn f() { row.get::<String>(1) }",
+        "fn f() { rows.first().get_two::<i32, Option<String>>() }",
+        "fn f() { query::one::<String>(x) }",
+    ] {
+        let files = [("src/right.rs", format!("{use_of_pg}{text}"))];
+        let files = files.each_ref().map(|(path, text)| (*path, text.as_str()));
+        expect(
+            &files,
+            &[(Rule::Text, "src/right.rs:2", "pg::text::SqlText")],
+        )?;
+    }
+    Ok(())
+}
