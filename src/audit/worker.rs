@@ -214,8 +214,7 @@ fn copy_counts() -> Result<(), Problem> {
         if refused > 0 {
             let message =
                 format!("skipped {refused} counts of sign-ins that the table does not accept");
-            let hint = "A database with the encoding UTF8 accepts all of them.";
-            log::line(Level::Warning, &message, None, Some(hint));
+            log::line(Level::Warning, &message, None, None);
         }
         match counts.acknowledge() {
             Err(error) if error.kind() == ErrorKind::TimedOut => {}
@@ -246,7 +245,7 @@ fn drain(id: Uuid) -> Result<(), Problem> {
             let detail = format!(
                 "They remain in the file aadauth/spool/{id}.jsonl in the data directory until all of it has been read."
             );
-            let hint = "Lines are damaged by a full disk, or if something else writes to the file. Only a database with the encoding UTF8 accepts every name.";
+            let hint = "Lines are damaged by a full disk, or if something else writes to the file.";
             log::line(Level::Warning, &message, Some(&detail), Some(hint));
         }
         // The current file is read again when a sign-in wakes the worker; a file that has just been replaced, at once.

@@ -29,18 +29,29 @@ pub fn decode(bytes: &[u8]) -> String {
     if is_utf8(encoding) || bytes.is_ascii() {
         return decode_utf8(bytes);
     }
+    if let Some(converted) = convert(bytes, encoding, UTF8) {
+        return decode_utf8(&converted);
+    }
     let mut text = String::with_capacity(bytes.len());
     let mut rest = bytes;
     while !rest.is_empty() {
-        let (converted, length) = convert(rest, encoding, UTF8);
-        text.push_str(&decode_utf8(&converted));
-        rest = rest.get(length..).unwrap_or_default();
-        if let Some((byte, following)) = rest.split_first() {
-            text.extend(raw(*byte));
-            rest = following;
+        let (character, following) = split_character(rest, encoding);
+        match convert(character, encoding, UTF8) {
+            Some(converted) => text.push_str(&decode_utf8(&converted)),
+            None => text.extend(character.iter().map(|b| raw(*b).unwrap_or(char::from(*b)))),
         }
+        rest = following;
     }
     text
+}
+
+/// The first character, or the first byte if that begins none.
+fn split_character(bytes: &[u8], encoding: c_int) -> (&[u8], &[u8]) {
+    let length = c_int::try_from(bytes.len()).unwrap_or(c_int::MAX);
+    // SAFETY: reads at most `length` bytes, and returns how long the character is, or -1 (wchar.c).
+    let end = unsafe { pg_sys::pg_encoding_verifymbchar(encoding, bytes.as_ptr().cast(), length) };
+    let end = usize::try_from(end).unwrap_or(1).max(1);
+    bytes.split_at_checked(end).unwrap_or((bytes, &[]))
 }
 
 /// The text of bytes from outside the database, for example a startup packet.
@@ -76,11 +87,7 @@ pub fn exact(text: &str) -> Option<CString> {
         if is_utf8(encoding) || plain.is_ascii() {
             bytes.extend_from_slice(plain.as_bytes());
         } else {
-            let (converted, length) = convert(plain.as_bytes(), UTF8, encoding);
-            if length < plain.len() {
-                return None;
-            }
-            bytes.extend(converted);
+            bytes.extend(convert(plain.as_bytes(), UTF8, encoding)?);
         }
         let mut following = following.chars();
         bytes.extend(following.next().and_then(raw_byte));
@@ -92,7 +99,9 @@ pub fn exact(text: &str) -> Option<CString> {
 /// The text in the database's encoding, with escapes. NULs are left out.
 pub fn encode(text: &str) -> CString {
     let text = text.replace('\0', "");
-    exact(&escape(&text)).unwrap_or_default()
+    exact(&escape(&text))
+        .or_else(|| exact(&escape_error(&text)))
+        .unwrap_or_default()
 }
 
 /// The text without what the database's encoding lacks, which is escaped.
@@ -105,18 +114,18 @@ pub fn escape(text: &str) -> Cow<'_, str> {
     if is_utf8(encoding) || plain.is_ascii() {
         return Cow::Owned(plain);
     }
+    if convert(plain.as_bytes(), UTF8, encoding).is_some() {
+        return Cow::Owned(plain);
+    }
     let mut escaped = String::with_capacity(plain.len());
-    let mut rest = plain.as_str();
-    while !rest.is_empty() {
-        let (_, length) = convert(rest.as_bytes(), UTF8, encoding);
-        // A conversion stops between characters.
-        let (possible, following) = rest.split_at_checked(length).unwrap_or(("", rest));
-        escaped.push_str(possible);
-        let mut following = following.chars();
-        if let Some(character) = following.next() {
+    for character in plain.chars() {
+        let mut buffer = [0; 4];
+        let bytes = character.encode_utf8(&mut buffer).as_bytes();
+        if convert(bytes, UTF8, encoding).is_some() {
+            escaped.push(character);
+        } else {
             push_escape(&mut escaped, character);
         }
-        rest = following.as_str();
     }
     Cow::Owned(escaped)
 }
@@ -238,28 +247,32 @@ pub fn encoding_name() -> String {
     name.to_string_lossy().into_owned()
 }
 
-/// Converts up to the first character that cannot be converted, and returns how many bytes that is. Outside of a
+/// Converts text, if that is possible in both directions: two texts of one encoding can be the same in another. Outside of a
 /// transaction, and between encodings without a conversion, only ASCII is converted.
-fn convert(bytes: &[u8], from: c_int, to: c_int) -> (Vec<u8>, usize) {
+fn convert(bytes: &[u8], from: c_int, to: c_int) -> Option<Vec<u8>> {
+    if bytes.is_ascii() {
+        return Some(bytes.to_vec());
+    }
+    let converted = convert_one_way(bytes, from, to)?;
+    (convert_one_way(&converted, to, from)? == bytes).then_some(converted)
+}
+
+fn convert_one_way(bytes: &[u8], from: c_int, to: c_int) -> Option<Vec<u8>> {
     /// MAX_CONVERSION_GROWTH (pg_wchar.h).
     const GROWTH: usize = 4;
-    // Conversions stop at a NUL as well.
-    let ascii = bytes.iter().take_while(|byte| byte.is_ascii()).count();
-    let of_ascii = || (bytes.get(..ascii).unwrap_or_default().to_vec(), ascii);
-    let mut converted = vec![0_u8; bytes.len().saturating_mul(GROWTH).saturating_add(1)];
-    let (Ok(length), Ok(size)) = (c_int::try_from(bytes.len()), converted.len().try_into()) else {
-        return of_ascii();
-    };
+    let mut converted = vec![0_u8; bytes.len().checked_mul(GROWTH)?.checked_add(1)?];
+    let length = c_int::try_from(bytes.len()).ok()?;
+    let size = c_int::try_from(converted.len()).ok()?;
     // SAFETY: conversions are looked up in catalogs, and so only inside a transaction. They read `length` bytes, write at
     // most `size`, which are enough for all of them, and end them with a NUL; `true` makes them stop rather than raise an
     // ERROR (mbutils.c, pg_do_encoding_conversion_buf).
     let done = unsafe {
         if !pg_sys::IsTransactionState() {
-            return of_ascii();
+            return None;
         }
         let conversion = pg_sys::FindDefaultConversionProc(from, to);
         if conversion == pg_sys::InvalidOid {
-            return of_ascii();
+            return None;
         }
         pg_sys::pg_do_encoding_conversion_buf(
             conversion,
@@ -272,9 +285,8 @@ fn convert(bytes: &[u8], from: c_int, to: c_int) -> (Vec<u8>, usize) {
             true,
         )
     };
-    let end = converted.iter().position(|byte| *byte == 0);
-    converted.truncate(end.unwrap_or_default());
-    (converted, usize::try_from(done).unwrap_or_default())
+    converted.truncate(converted.iter().position(|byte| *byte == 0)?);
+    (done == length).then_some(converted)
 }
 
 /// SQL's type `text`. Arguments and results of functions and of statements are this, never `String` or `&str`.

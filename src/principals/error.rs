@@ -244,6 +244,7 @@ impl PrincipalError {
             Self::Locked(holder) | Self::MembersLocked(_, holder) => holder.hint(),
             Self::Renamed(_) => "Try again.".into(),
             Self::Standby(_) => "Call the function on the primary server.".into(),
+            Self::NotInEncoding(_) => "Create the role in a database with the encoding UTF8.".into(),
             Self::NoSuchRole(_) => {
                 "pgaadauth_create_principal_with_oid creates a role and maps it.".into()
             }

@@ -229,10 +229,31 @@ fn names(rig: &Rig) -> Result<()> {
             _ => literal.replace(r"\u", r"\x5Cu"),
         };
         ensure(listed.contains(&shown), || format!("{listed:?}"))?;
+        if database == "euc_jp" {
+            twins(&mut superuser)?;
+        }
         // The client's own conversion refuses it otherwise.
         let created = superuser.execute(&create(&format!("ロ-{database}")))?;
         ensure(created.is_ok() == has_it, || format!("{created:?}"))
     })
+}
+
+/// Two characters of EUC_JP that are one in Unicode are two names.
+fn twins(superuser: &mut Connection) -> Result<()> {
+    for (bytes, shown) in [("a2c0", "∪"), ("adfc", r"\xAD\xFC")] {
+        superuser.query(&format!(
+            "DO $$ DECLARE name text := convert_from('\\x{bytes}', 'SQL_ASCII'); BEGIN
+                 EXECUTE format('CREATE ROLE %I', name);
+                 EXECUTE format('SECURITY LABEL FOR pgaadauth ON ROLE %I IS %L', name, 'aadauth,type=user,oid={}');
+             END $$",
+            uuid::Uuid::new_v4()
+        ))?;
+        let listed = superuser.query("SELECT rolname FROM pgaadauth_list_principals(false)")?;
+        ensure(listed.iter().any(|name| name == shown), || {
+            format!("{listed:?}")
+        })?;
+    }
+    Ok(())
 }
 
 fn every_object(rig: &Rig) -> Result<()> {
