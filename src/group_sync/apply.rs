@@ -210,6 +210,10 @@ impl Changes {
                     }
                 }
             }
+            DesiredState::NewRole if !member::has_role_name(member) => {
+                let detail = SkipReason::NameUnusable.detail().map(str::to_owned);
+                self.skip(member, SkipReason::NameUnusable, detail);
+            }
             DesiredState::NewRole => match name_holder(member) {
                 Some(detail) => self.skip(member, SkipReason::NameTaken, Some(detail)),
                 None => {

@@ -17,7 +17,8 @@ use crate::text::SanitizedText;
 pub enum SkipReason {
     /// Another role has the name: one that is not mapped, or is mapped to another principal.
     NameTaken,
-    /// No name, or one that is too long, that PostgreSQL reserves for itself, or that could be mistaken for another.
+    /// No name, or one that is too long, that PostgreSQL reserves for itself, that the database's encoding lacks, or that
+    /// could be mistaken for another.
     NameUnusable,
     /// The account is disabled in the directory.
     AccountDisabled,
@@ -57,8 +58,8 @@ impl SkipReason {
     pub const fn detail(self) -> Option<&'static str> {
         match self {
             SkipReason::NameUnusable => Some(
-                "The name is empty, longer than 63 bytes, reserved, or could be mistaken for another. \
-                 pgaadauth_create_principal_with_oid accepts another name.",
+                "The name is empty, longer than 63 bytes, reserved, not in the database's encoding, or could be \
+                 mistaken for another. pgaadauth_create_principal_with_oid accepts another name.",
             ),
             SkipReason::MfaRequired => Some(
                 "The group's role requires multi-factor authentication, and the member's role does not or cannot.",

@@ -29,6 +29,11 @@ pub struct NamedRole {
     pub name: String,
 }
 
+/// Whether the member's name can be that of a role in this database.
+pub fn has_role_name(member: &Principal) -> bool {
+    RoleName::read(&member.name).is_ok()
+}
+
 /// Creates a role for the member, with the member's name in the directory and LOGIN as its only attribute,
 /// and maps it. `mapped` was read under the lock on labels, in this transaction.
 ///

@@ -14,6 +14,7 @@ pub const TESTS: &[Test] = &[
     ("a_superusers_name_is_taken", superusers),
     ("names_that_no_role_gets", unusable),
     ("of_two_with_one_name_one_gets_it", twins),
+    ("names_in_the_databases_encoding", encoding),
 ];
 
 /// A group of these applications, by display name.
@@ -238,6 +239,27 @@ fn unusable(rig: &Rig) -> Result<()> {
         }),
         || format!("{rows:?}"),
     )
+}
+
+fn encoding(rig: &Rig) -> Result<()> {
+    let more = group_of(&["zoë", "ロール"]);
+    let mut synced = Synced::prepare(rig, "sync-latin1", &more, |plan| plan)?;
+    synced.map(&[NAMED])?;
+    let server = &mut synced.server;
+    server.sql("CREATE DATABASE latin1 ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0")?;
+    server.sql_in("latin1", "CREATE EXTENSION aadauth")?;
+    server.configure(&[("aadauth.database", Some("latin1"))])?;
+    synced.enable()?;
+    let mut superuser = synced.server.superuser_in("latin1")?;
+    superuser.query("SET client_encoding = 'UTF8'")?;
+    let rows = superuser.query(
+        "SELECT member || ' ' || action FROM pgaadauth_sync_roles_for_group_members() ORDER BY action",
+    )?;
+    let expected = ["zoë created", r"\u30ED\u30FC\u30EB name-unusable"];
+    ensure(rows == expected, || format!("{rows:?}"))?;
+    let members = superuser
+        .query("SELECT member::regrole FROM pg_auth_members WHERE roleid = 'named'::regrole")?;
+    ensure(members == ["\"zoë\""], || format!("{members:?}"))
 }
 
 fn twins(rig: &Rig) -> Result<()> {
