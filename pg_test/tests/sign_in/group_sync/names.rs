@@ -244,7 +244,6 @@ fn unusable(rig: &Rig) -> Result<()> {
 fn encoding(rig: &Rig) -> Result<()> {
     let more = group_of(&["zoë", "ロール"]);
     let mut synced = Synced::prepare(rig, "sync-latin1", &more, |plan| plan)?;
-    synced.map(&[NAMED])?;
     let server = &mut synced.server;
     server.sql("CREATE DATABASE latin1 ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0")?;
     server.sql_in("latin1", "CREATE EXTENSION aadauth")?;
@@ -252,6 +251,8 @@ fn encoding(rig: &Rig) -> Result<()> {
     synced.enable()?;
     let mut superuser = synced.server.superuser_in("latin1")?;
     superuser.query("SET client_encoding = 'UTF8'")?;
+    superuser.query("SELECT * FROM pgaadauth_sync_roles_for_group_members()")?;
+    synced.map(&[NAMED])?;
     let rows = superuser.query(
         "SELECT member || ' ' || action FROM pgaadauth_sync_roles_for_group_members() ORDER BY action",
     )?;
