@@ -217,6 +217,20 @@ fn names(rig: &Rig) -> Result<()> {
             refusal.sqlstate == "42710" && refusal.message.contains(&shown),
             || format!("{refusal:?}"),
         )?;
+        // An error of PostgreSQL's own is valid as well, though pgrx has lost what is not UTF-8.
+        let reserved = format!("pg_noël-{database}");
+        let refusal = superuser
+            .execute(&create(&reserved))?
+            .err()
+            .ok_or("reserved")?;
+        let shown = match database {
+            "sql_ascii" | "utf8" => reserved.as_str(),
+            _ => r"pg_no\uFFFD",
+        };
+        ensure(
+            refusal.sqlstate == "42939" && refusal.message.contains(shown),
+            || format!("{refusal:?}"),
+        )?;
         // Other encodings' names are listed, whatever they are in this one.
         let listed = superuser.query("SELECT rolname FROM pgaadauth_list_principals(false)")?;
         ensure(listed.contains(&name), || format!("{listed:?}"))?;
