@@ -96,31 +96,11 @@ CREATE SCHEMA IF NOT EXISTS aadauth; /* aadauth::aadauth */
 /* </end connected objects> */
 
 /* <begin connected objects> */
--- src/sessions/view.rs:62
--- aadauth::sessions::view::own_principal
-CREATE  FUNCTION aadauth."own_principal"() RETURNS TABLE (
-	"principal_type" TEXT,  /* & '_ str */
-	"object_id" uuid,  /* pgrx :: Uuid */
-	"tenant_id" uuid,  /* pgrx :: Uuid */
-	"principal" TEXT,  /* String */
-	"app_id" uuid,  /* Option < pgrx :: Uuid > */
-	"role" name,  /* Name */
-	"group_id" uuid,  /* Option < pgrx :: Uuid > */
-	"token_id" TEXT,  /* Option < String > */
-	"signed_in_at" timestamp with time zone,  /* Option < TimestampWithTimeZone > */
-	"token_expires_at" timestamp with time zone  /* Option < TimestampWithTimeZone > */
-)
-STRICT STABLE PARALLEL RESTRICTED 
-LANGUAGE c /* Rust */
-AS 'MODULE_PATHNAME', 'own_principal_wrapper';
-/* </end connected objects> */
-
-/* <begin connected objects> */
--- src/statistics/view.rs:36
+-- src/statistics/view.rs:37
 -- aadauth::statistics::view::statistics
 CREATE  FUNCTION aadauth."statistics"() RETURNS TABLE (
-	"statistic" TEXT,  /* & '_ str */
-	"label" TEXT,  /* String */
+	"statistic" TEXT,  /* SqlText */
+	"label" TEXT,  /* SqlText */
 	"value" bigint  /* Option < i64 > */
 )
 STRICT PARALLEL RESTRICTED 
@@ -129,12 +109,12 @@ AS 'MODULE_PATHNAME', 'statistics_wrapper';
 /* </end connected objects> */
 
 /* <begin connected objects> */
--- src/sessions/functions.rs:28
+-- src/sessions/functions.rs:29
 -- aadauth::sessions::functions::revoke
 CREATE  FUNCTION aadauth."revoke"(
 	"object_id" uuid, /* Option < pgrx :: Uuid > */
 	"until" timestamp with time zone DEFAULT 'infinity', /* Option < TimestampWithTimeZone > */
-	"reason" TEXT DEFAULT NULL /* Option < & str > */
+	"reason" TEXT DEFAULT NULL /* Option < SqlText > */
 ) RETURNS void
 VOLATILE PARALLEL UNSAFE 
 SET search_path TO pg_catalog, pg_temp
@@ -143,83 +123,7 @@ AS 'MODULE_PATHNAME', 'revoke_wrapper';
 /* </end connected objects> */
 
 /* <begin connected objects> */
--- src/diagnosis/explain.rs:47
--- aadauth::diagnosis::explain::explain_sign_in
-CREATE  FUNCTION aadauth."explain_sign_in"(
-	"event" uuid /* pgrx :: Uuid */
-) RETURNS TABLE (
-	"checked" TEXT,  /* String */
-	"outcome" TEXT,  /* String */
-	"explanation" TEXT  /* Option < String > */
-)
-STRICT STABLE PARALLEL RESTRICTED 
-SET search_path TO pg_catalog, pg_temp
-LANGUAGE c /* Rust */
-AS 'MODULE_PATHNAME', 'explain_sign_in_wrapper';
-/* </end connected objects> */
-
-/* <begin connected objects> */
--- src/diagnosis/explain.rs:18
--- requires:
---   explain_sign_in
-
-
-COMMENT ON FUNCTION aadauth.explain_sign_in(uuid) IS
-    'each check of a sign-in with its outcome, and the remedy for those that failed; takes an event_id of aadauth.sign_in_audit';
-REVOKE ALL ON FUNCTION aadauth.explain_sign_in(uuid) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION aadauth.explain_sign_in(uuid) TO aadauth_auditor;
-/* </end connected objects> */
-
-/* <begin connected objects> */
--- src/keys/view.rs:26
--- aadauth::keys::view::signing_keys
-CREATE  FUNCTION aadauth."signing_keys"() RETURNS TABLE (
-	"token_version" TEXT,  /* String */
-	"issuer" TEXT,  /* Option < String > */
-	"key_id" TEXT,  /* Option < String > */
-	"bits" INT,  /* Option < i32 > */
-	"source" TEXT,  /* Option < & '_ str > */
-	"fetched_at" timestamp with time zone,  /* Option < TimestampWithTimeZone > */
-	"age" interval,  /* Option < Interval > */
-	"served" bool,  /* bool */
-	"last_attempt_at" timestamp with time zone,  /* Option < TimestampWithTimeZone > */
-	"last_error" TEXT  /* Option < String > */
-)
-STRICT PARALLEL RESTRICTED 
-LANGUAGE c /* Rust */
-AS 'MODULE_PATHNAME', 'signing_keys_wrapper';
-/* </end connected objects> */
-
-/* <begin connected objects> */
--- src/keys/view.rs:10
--- requires:
---   signing_keys
-
-
-REVOKE ALL ON FUNCTION aadauth.signing_keys() FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION aadauth.signing_keys() TO aadauth_auditor;
-CREATE VIEW aadauth.signing_keys AS SELECT * FROM aadauth.signing_keys();
-COMMENT ON VIEW aadauth.signing_keys IS
-    'The keys that token signatures are verified with, and the outcome of the last attempt to fetch them. A token version without keys has one row without a key_id.';
-REVOKE ALL ON aadauth.signing_keys FROM PUBLIC;
-GRANT SELECT ON aadauth.signing_keys TO aadauth_auditor;
-/* </end connected objects> */
-
-/* <begin connected objects> */
--- src/group_sync/functions.rs:45
--- aadauth::group_sync::functions::group_sync_worker
-CREATE  FUNCTION aadauth."group_sync_worker"() RETURNS TABLE (
-	"run" bigint,  /* Option < i64 > */
-	"next_run" timestamp with time zone,  /* Option < TimestampWithTimeZone > */
-	"problem" TEXT  /* Option < String > */
-)
-STRICT VOLATILE PARALLEL RESTRICTED 
-LANGUAGE c /* Rust */
-AS 'MODULE_PATHNAME', 'group_sync_worker_wrapper';
-/* </end connected objects> */
-
-/* <begin connected objects> */
--- src/background/database.rs:124
+-- src/background/database.rs:125
 -- aadauth::background::database::is_recorded_here
 CREATE  FUNCTION aadauth."is_recorded_here"() RETURNS bool /* bool */
 IMMUTABLE STRICT PARALLEL RESTRICTED 
@@ -338,20 +242,108 @@ SELECT pg_catalog.pg_extension_config_dump('aadauth.audit_spool', '');
 /* </end connected objects> */
 
 /* <begin connected objects> */
--- src/sessions/view.rs:17
+-- src/group_sync/functions.rs:45
+-- aadauth::group_sync::functions::group_sync_worker
+CREATE  FUNCTION aadauth."group_sync_worker"() RETURNS TABLE (
+	"run" bigint,  /* Option < i64 > */
+	"next_run" timestamp with time zone,  /* Option < TimestampWithTimeZone > */
+	"problem" TEXT  /* Option < SqlText > */
+)
+STRICT VOLATILE PARALLEL RESTRICTED 
+LANGUAGE c /* Rust */
+AS 'MODULE_PATHNAME', 'group_sync_worker_wrapper';
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- src/statistics/view.rs:82
+-- aadauth::statistics::view::reset_statistics
+CREATE  FUNCTION aadauth."reset_statistics"() RETURNS void
+STRICT 
+LANGUAGE c /* Rust */
+AS 'MODULE_PATHNAME', 'reset_statistics_wrapper';
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- src/statistics/view.rs:12
+-- requires:
+--   statistics
+--   reset_statistics
+
+
+REVOKE ALL ON FUNCTION aadauth.statistics(), aadauth.reset_statistics() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION aadauth.statistics() TO aadauth_auditor, pg_monitor;
+CREATE VIEW aadauth.statistics AS SELECT * FROM aadauth.statistics();
+COMMENT ON VIEW aadauth.statistics IS
+    'Counts of attempts to sign in by outcome, method and reason, the duration of decisions, and the state of audit, workers, signing keys and directory. Counted since counted_since.';
+COMMENT ON FUNCTION aadauth.reset_statistics() IS
+    'sets the counters of aadauth.statistics to zero';
+REVOKE ALL ON aadauth.statistics FROM PUBLIC;
+GRANT SELECT ON aadauth.statistics TO aadauth_auditor, pg_monitor;
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- src/diagnosis/explain.rs:48
+-- aadauth::diagnosis::explain::explain_sign_in
+CREATE  FUNCTION aadauth."explain_sign_in"(
+	"event" uuid /* pgrx :: Uuid */
+) RETURNS TABLE (
+	"checked" TEXT,  /* SqlText */
+	"outcome" TEXT,  /* SqlText */
+	"explanation" TEXT  /* Option < SqlText > */
+)
+STRICT STABLE PARALLEL RESTRICTED 
+SET search_path TO pg_catalog, pg_temp
+LANGUAGE c /* Rust */
+AS 'MODULE_PATHNAME', 'explain_sign_in_wrapper';
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- src/diagnosis/explain.rs:19
+-- requires:
+--   explain_sign_in
+
+
+COMMENT ON FUNCTION aadauth.explain_sign_in(uuid) IS
+    'each check of a sign-in with its outcome, and the remedy for those that failed; takes an event_id of aadauth.sign_in_audit';
+REVOKE ALL ON FUNCTION aadauth.explain_sign_in(uuid) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION aadauth.explain_sign_in(uuid) TO aadauth_auditor;
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- src/sessions/view.rs:63
+-- aadauth::sessions::view::own_principal
+CREATE  FUNCTION aadauth."own_principal"() RETURNS TABLE (
+	"principal_type" TEXT,  /* SqlText */
+	"object_id" uuid,  /* pgrx :: Uuid */
+	"tenant_id" uuid,  /* pgrx :: Uuid */
+	"principal" TEXT,  /* SqlText */
+	"app_id" uuid,  /* Option < pgrx :: Uuid > */
+	"role" name,  /* Name */
+	"group_id" uuid,  /* Option < pgrx :: Uuid > */
+	"token_id" TEXT,  /* Option < SqlText > */
+	"signed_in_at" timestamp with time zone,  /* Option < TimestampWithTimeZone > */
+	"token_expires_at" timestamp with time zone  /* Option < TimestampWithTimeZone > */
+)
+STRICT STABLE PARALLEL RESTRICTED 
+LANGUAGE c /* Rust */
+AS 'MODULE_PATHNAME', 'own_principal_wrapper';
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- src/sessions/view.rs:18
 -- aadauth::sessions::view::sessions
 CREATE  FUNCTION aadauth."sessions"() RETURNS TABLE (
 	"pid" INT,  /* i32 */
 	"role" name,  /* Name */
-	"principal" TEXT,  /* String */
-	"principal_type" TEXT,  /* & '_ str */
+	"principal" TEXT,  /* SqlText */
+	"principal_type" TEXT,  /* SqlText */
 	"object_id" uuid,  /* pgrx :: Uuid */
 	"group_id" uuid,  /* Option < pgrx :: Uuid > */
 	"database" name,  /* Option < Name > */
-	"client" TEXT,  /* String */
+	"client" TEXT,  /* SqlText */
 	"signed_in_at" timestamp with time zone,  /* Option < TimestampWithTimeZone > */
 	"token_expires_at" timestamp with time zone,  /* Option < TimestampWithTimeZone > */
-	"application" TEXT  /* Option < String > */
+	"application" TEXT  /* Option < SqlText > */
 )
 STRICT VOLATILE PARALLEL RESTRICTED 
 LANGUAGE c /* Rust */
@@ -359,14 +351,61 @@ AS 'MODULE_PATHNAME', 'sessions_wrapper';
 /* </end connected objects> */
 
 /* <begin connected objects> */
+-- src/sessions/functions.rs:68
+-- aadauth::sessions::functions::restore
+CREATE  FUNCTION aadauth."restore"(
+	"object_id" uuid /* Option < pgrx :: Uuid > */
+) RETURNS void
+VOLATILE PARALLEL UNSAFE 
+SET search_path TO pg_catalog, pg_temp
+LANGUAGE c /* Rust */
+AS 'MODULE_PATHNAME', 'restore_wrapper';
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- src/keys/view.rs:27
+-- aadauth::keys::view::signing_keys
+CREATE  FUNCTION aadauth."signing_keys"() RETURNS TABLE (
+	"token_version" TEXT,  /* SqlText */
+	"issuer" TEXT,  /* Option < SqlText > */
+	"key_id" TEXT,  /* Option < SqlText > */
+	"bits" INT,  /* Option < i32 > */
+	"source" TEXT,  /* Option < SqlText > */
+	"fetched_at" timestamp with time zone,  /* Option < TimestampWithTimeZone > */
+	"age" interval,  /* Option < Interval > */
+	"served" bool,  /* bool */
+	"last_attempt_at" timestamp with time zone,  /* Option < TimestampWithTimeZone > */
+	"last_error" TEXT  /* Option < SqlText > */
+)
+STRICT PARALLEL RESTRICTED 
+LANGUAGE c /* Rust */
+AS 'MODULE_PATHNAME', 'signing_keys_wrapper';
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- src/keys/view.rs:11
+-- requires:
+--   signing_keys
+
+
+REVOKE ALL ON FUNCTION aadauth.signing_keys() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION aadauth.signing_keys() TO aadauth_auditor;
+CREATE VIEW aadauth.signing_keys AS SELECT * FROM aadauth.signing_keys();
+COMMENT ON VIEW aadauth.signing_keys IS
+    'The keys that token signatures are verified with, and the outcome of the last attempt to fetch them. A token version without keys has one row without a key_id.';
+REVOKE ALL ON aadauth.signing_keys FROM PUBLIC;
+GRANT SELECT ON aadauth.signing_keys TO aadauth_auditor;
+/* </end connected objects> */
+
+/* <begin connected objects> */
 -- src/diagnosis/mod.rs:41
 -- aadauth::diagnosis::check_configuration
 CREATE  FUNCTION aadauth."check_configuration"() RETURNS TABLE (
-	"severity" TEXT,  /* & '_ str */
-	"code" TEXT,  /* & '_ str */
-	"place" TEXT,  /* String */
-	"problem" TEXT,  /* String */
-	"remedy" TEXT  /* String */
+	"severity" TEXT,  /* SqlText */
+	"code" TEXT,  /* SqlText */
+	"place" TEXT,  /* SqlText */
+	"problem" TEXT,  /* SqlText */
+	"remedy" TEXT  /* SqlText */
 )
 STRICT PARALLEL RESTRICTED 
 SET search_path TO pg_catalog, pg_temp
@@ -386,112 +425,45 @@ REVOKE ALL ON FUNCTION aadauth.check_configuration() FROM PUBLIC;
 /* </end connected objects> */
 
 /* <begin connected objects> */
--- src/sessions/functions.rs:67
--- aadauth::sessions::functions::restore
-CREATE  FUNCTION aadauth."restore"(
-	"object_id" uuid /* Option < pgrx :: Uuid > */
-) RETURNS void
-VOLATILE PARALLEL UNSAFE 
-SET search_path TO pg_catalog, pg_temp
-LANGUAGE c /* Rust */
-AS 'MODULE_PATHNAME', 'restore_wrapper';
-/* </end connected objects> */
-
-/* <begin connected objects> */
--- src/statistics/view.rs:73
--- aadauth::statistics::view::reset_statistics
-CREATE  FUNCTION aadauth."reset_statistics"() RETURNS void
-STRICT 
-LANGUAGE c /* Rust */
-AS 'MODULE_PATHNAME', 'reset_statistics_wrapper';
-/* </end connected objects> */
-
-/* <begin connected objects> */
--- src/statistics/view.rs:11
--- requires:
---   statistics
---   reset_statistics
-
-
-REVOKE ALL ON FUNCTION aadauth.statistics(), aadauth.reset_statistics() FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION aadauth.statistics() TO aadauth_auditor, pg_monitor;
-CREATE VIEW aadauth.statistics AS SELECT * FROM aadauth.statistics();
-COMMENT ON VIEW aadauth.statistics IS
-    'Counts of attempts to sign in by outcome, method and reason, the duration of decisions, and the state of audit, workers, signing keys and directory. Counted since counted_since.';
-COMMENT ON FUNCTION aadauth.reset_statistics() IS
-    'sets the counters of aadauth.statistics to zero';
-REVOKE ALL ON aadauth.statistics FROM PUBLIC;
-GRANT SELECT ON aadauth.statistics TO aadauth_auditor, pg_monitor;
-/* </end connected objects> */
-
-/* <begin connected objects> */
--- src/group_sync/functions.rs:27
--- aadauth::group_sync::functions::pgaadauth_sync_roles_for_group_members
-CREATE  FUNCTION pg_catalog."pgaadauth_sync_roles_for_group_members"() RETURNS TABLE (
-	"group_role" name,  /* Name */
-	"member" TEXT,  /* Option < String > */
-	"action" TEXT,  /* String */
-	"detail" TEXT  /* Option < String > */
-)
-STRICT VOLATILE PARALLEL UNSAFE 
-SET search_path TO pg_catalog, pg_temp
-LANGUAGE c /* Rust */
-AS 'MODULE_PATHNAME', 'pgaadauth_sync_roles_for_group_members_wrapper';
-/* </end connected objects> */
-
-/* <begin connected objects> */
--- src/principals/functions.rs:32
--- aadauth::principals::functions::pg_catalog::pgaadauth_create_principal
-CREATE  FUNCTION pg_catalog."pgaadauth_create_principal"(
-	"rolename" TEXT, /* Option < & str > */
-	"isadmin" bool, /* Option < bool > */
-	"ismfa" bool /* Option < bool > */
-) RETURNS TEXT /* String */
-SET search_path TO pg_catalog, pg_temp
-LANGUAGE c /* Rust */
-AS 'MODULE_PATHNAME', 'pgaadauth_create_principal_wrapper';
-/* </end connected objects> */
-
-/* <begin connected objects> */
--- src/principals/functions.rs:43
--- aadauth::principals::functions::pg_catalog::pgaadauth_create_principal_with_oid
-CREATE  FUNCTION pg_catalog."pgaadauth_create_principal_with_oid"(
-	"rolename" TEXT, /* Option < & str > */
-	"objectid" TEXT, /* Option < & str > */
-	"objecttype" TEXT, /* Option < & str > */
-	"isadmin" bool, /* Option < bool > */
-	"ismfa" bool /* Option < bool > */
-) RETURNS TEXT /* String */
-SET search_path TO pg_catalog, pg_temp
-LANGUAGE c /* Rust */
-AS 'MODULE_PATHNAME', 'pgaadauth_create_principal_with_oid_wrapper';
-/* </end connected objects> */
-
-/* <begin connected objects> */
--- src/principals/functions.rs:62
+-- src/principals/functions.rs:63
 -- aadauth::principals::functions::pg_catalog::pgaadauth_update_principal_with_oid
 CREATE  FUNCTION pg_catalog."pgaadauth_update_principal_with_oid"(
-	"rolename" TEXT, /* Option < & str > */
-	"objectid" TEXT, /* Option < & str > */
-	"objecttype" TEXT, /* Option < & str > */
+	"rolename" TEXT, /* Option < SqlText > */
+	"objectid" TEXT, /* Option < SqlText > */
+	"objecttype" TEXT, /* Option < SqlText > */
 	"isadmin" bool, /* Option < bool > */
 	"ismfa" bool /* Option < bool > */
-) RETURNS TEXT /* String */
+) RETURNS TEXT /* SqlText */
 SET search_path TO pg_catalog, pg_temp
 LANGUAGE c /* Rust */
 AS 'MODULE_PATHNAME', 'pgaadauth_update_principal_with_oid_wrapper';
 /* </end connected objects> */
 
 /* <begin connected objects> */
--- src/principals/functions.rs:84
+-- src/principals/functions.rs:44
+-- aadauth::principals::functions::pg_catalog::pgaadauth_create_principal_with_oid
+CREATE  FUNCTION pg_catalog."pgaadauth_create_principal_with_oid"(
+	"rolename" TEXT, /* Option < SqlText > */
+	"objectid" TEXT, /* Option < SqlText > */
+	"objecttype" TEXT, /* Option < SqlText > */
+	"isadmin" bool, /* Option < bool > */
+	"ismfa" bool /* Option < bool > */
+) RETURNS TEXT /* SqlText */
+SET search_path TO pg_catalog, pg_temp
+LANGUAGE c /* Rust */
+AS 'MODULE_PATHNAME', 'pgaadauth_create_principal_with_oid_wrapper';
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- src/principals/functions.rs:85
 -- aadauth::principals::functions::pg_catalog::pgaadauth_list_principals
 CREATE  FUNCTION pg_catalog."pgaadauth_list_principals"(
 	"isadminvalue" bool /* bool */
 ) RETURNS TABLE (
 	"rolname" name,  /* Name */
-	"principaltype" TEXT,  /* String */
-	"objectid" TEXT,  /* String */
-	"tenantid" TEXT,  /* String */
+	"principaltype" TEXT,  /* SqlText */
+	"objectid" TEXT,  /* SqlText */
+	"tenantid" TEXT,  /* SqlText */
 	"ismfa" INT,  /* i32 */
 	"isadmin" INT  /* i32 */
 )
@@ -499,6 +471,128 @@ STRICT
 SET search_path TO pg_catalog, pg_temp
 LANGUAGE c /* Rust */
 AS 'MODULE_PATHNAME', 'pgaadauth_list_principals_wrapper';
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- src/group_sync/mod.rs:38
+-- requires:
+--   background::database::is_recorded_here
+--   functions::group_sync_worker
+--   functions::pg_catalog::pgaadauth_list_principals
+
+-- Group sync: its progress, and the changes that it has made. Only the group sync worker writes here.
+
+CREATE TABLE aadauth.group_sync_groups (
+    tenant_id     uuid NOT NULL,
+    group_id      uuid NOT NULL,
+    run           bigint NOT NULL,
+    state         text NOT NULL,
+    seen          integer NOT NULL DEFAULT 0,
+    done          integer NOT NULL DEFAULT 0,
+    created       integer NOT NULL DEFAULT 0,
+    granted       integer NOT NULL DEFAULT 0,
+    revoked       integer NOT NULL DEFAULT 0,
+    not_possible  integer NOT NULL DEFAULT 0,
+    started_at    timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+    finished_at   timestamptz,
+    problem       text,
+    PRIMARY KEY (tenant_id, group_id)
+);
+
+COMMENT ON TABLE aadauth.group_sync_groups IS
+    'The progress or result of the last run for each group. The view aadauth.group_sync_status is easier to read.';
+COMMENT ON COLUMN aadauth.group_sync_groups.state IS
+    'listing (the members), changing (roles), done, failed or skipped.';
+COMMENT ON COLUMN aadauth.group_sync_groups.seen IS
+    'Members that the directory has listed: users and service principals, including those of nested groups.';
+COMMENT ON COLUMN aadauth.group_sync_groups.done IS
+    'Members that have been processed.';
+COMMENT ON COLUMN aadauth.group_sync_groups.created IS
+    'Roles that were created and granted the group role.';
+COMMENT ON COLUMN aadauth.group_sync_groups.granted IS
+    'Existing roles that were granted the group role.';
+COMMENT ON COLUMN aadauth.group_sync_groups.revoked IS
+    'Roles from which the group role was revoked.';
+COMMENT ON COLUMN aadauth.group_sync_groups.not_possible IS
+    'Members without a role; aadauth.group_sync_changes has the reason.';
+
+CREATE TABLE aadauth.group_sync_changes (
+    run          bigint NOT NULL,
+    at           timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+    group_role   text NOT NULL,
+    tenant_id    uuid NOT NULL,
+    group_id     uuid NOT NULL,
+    member       text,
+    member_id    uuid,
+    action       text NOT NULL,
+    detail       text,
+    first_at     timestamptz
+);
+
+-- Without a key, publications for all tables would keep rows from being changed.
+ALTER TABLE aadauth.group_sync_changes REPLICA IDENTITY FULL;
+
+-- A member that is skipped in one run is usually skipped in the next: it has one row, not one per run.
+CREATE UNIQUE INDEX group_sync_skipped
+    ON aadauth.group_sync_changes (tenant_id, group_id, member_id, action) NULLS NOT DISTINCT
+    WHERE first_at IS NOT NULL;
+
+COMMENT ON TABLE aadauth.group_sync_changes IS
+    'Changes of group sync, and members that it skipped; kept for 30 days.';
+COMMENT ON COLUMN aadauth.group_sync_changes.run IS
+    'The run that made the change; for a skipped member, the last run that skipped it.';
+COMMENT ON COLUMN aadauth.group_sync_changes.member IS
+    'The member''s role, or the name that it would have. NULL if the row is about the group.';
+COMMENT ON COLUMN aadauth.group_sync_changes.member_id IS
+    'The member''s object id; for a role that was mapped by its application id, that id.';
+COMMENT ON COLUMN aadauth.group_sync_changes.action IS
+    'created (with the group role), granted or revoked; any other value is the reason why the member was skipped.';
+COMMENT ON COLUMN aadauth.group_sync_changes.first_at IS
+    'When the member was first skipped for this reason; NULL for changes.';
+
+-- For use in psql. A run that was ended by a crash or a shutdown leaves its state behind; a standby cannot detect this,
+-- because the worker runs on the primary.
+CREATE VIEW aadauth.group_sync_status AS
+SELECT
+    p.rolname AS group_role,
+    p.objectid::uuid AS group_id,
+    CASE
+        -- The run failed before it came to the groups, or between two.
+        WHEN w.run IS NULL AND w.problem IS NOT NULL THEN 'failed'
+        WHEN g.state IS NULL THEN 'never'
+        WHEN g.finished_at IS NULL AND NOT pg_catalog.pg_is_in_recovery()
+            AND w.run IS DISTINCT FROM g.run THEN 'interrupted'
+        ELSE g.state
+    END AS state,
+    g.seen,
+    g.done,
+    g.created,
+    g.granted,
+    g.revoked,
+    g.not_possible,
+    g.started_at::timestamptz(0) AS started,
+    g.finished_at::timestamptz(0) AS finished,
+    COALESCE(CASE WHEN w.run IS NULL THEN w.problem END, g.problem) AS problem,
+    w.next_run::timestamptz(0) AS next_run
+FROM pg_catalog.pgaadauth_list_principals(false) AS p
+CROSS JOIN aadauth.group_sync_worker() AS w
+LEFT JOIN aadauth.group_sync_groups AS g
+    ON g.tenant_id = p.tenantid::uuid AND g.group_id = p.objectid::uuid
+WHERE p.principaltype = 'group' AND aadauth.is_recorded_here()
+ORDER BY p.rolname;
+
+COMMENT ON VIEW aadauth.group_sync_status IS
+    'One row per mapped group: its progress, and the result of its last run. If next_run is NULL, group sync is off or its worker is not connected.';
+
+REVOKE ALL ON FUNCTION aadauth.group_sync_worker() FROM PUBLIC;
+REVOKE ALL ON aadauth.group_sync_groups, aadauth.group_sync_changes, aadauth.group_sync_status FROM PUBLIC;
+-- Those who may map groups must see the results.
+GRANT EXECUTE ON FUNCTION aadauth.group_sync_worker() TO aadauth_auditor, azure_pg_admin;
+GRANT SELECT ON aadauth.group_sync_groups, aadauth.group_sync_changes, aadauth.group_sync_status
+    TO aadauth_auditor, azure_pg_admin;
+
+-- The changes are a record, like the audit. The progress of a run has no meaning on another server.
+SELECT pg_catalog.pg_extension_config_dump('aadauth.group_sync_changes', '');
 /* </end connected objects> */
 
 /* <begin connected objects> */
@@ -632,125 +726,31 @@ SELECT pg_catalog.pg_extension_config_dump('aadauth.revoked_principals', '');
 /* </end connected objects> */
 
 /* <begin connected objects> */
--- src/group_sync/mod.rs:38
--- requires:
---   background::database::is_recorded_here
---   functions::group_sync_worker
---   functions::pg_catalog::pgaadauth_list_principals
+-- src/principals/functions.rs:31
+-- aadauth::principals::functions::pg_catalog::pgaadauth_create_principal
+CREATE  FUNCTION pg_catalog."pgaadauth_create_principal"(
+	"rolename" TEXT, /* Option < SqlText > */
+	"isadmin" bool, /* Option < bool > */
+	"ismfa" bool /* Option < bool > */
+) RETURNS TEXT /* SqlText */
+SET search_path TO pg_catalog, pg_temp
+LANGUAGE c /* Rust */
+AS 'MODULE_PATHNAME', 'pgaadauth_create_principal_wrapper';
+/* </end connected objects> */
 
--- Group sync: its progress, and the changes that it has made. Only the group sync worker writes here.
-
-CREATE TABLE aadauth.group_sync_groups (
-    tenant_id     uuid NOT NULL,
-    group_id      uuid NOT NULL,
-    run           bigint NOT NULL,
-    state         text NOT NULL,
-    seen          integer NOT NULL DEFAULT 0,
-    done          integer NOT NULL DEFAULT 0,
-    created       integer NOT NULL DEFAULT 0,
-    granted       integer NOT NULL DEFAULT 0,
-    revoked       integer NOT NULL DEFAULT 0,
-    not_possible  integer NOT NULL DEFAULT 0,
-    started_at    timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
-    finished_at   timestamptz,
-    problem       text,
-    PRIMARY KEY (tenant_id, group_id)
-);
-
-COMMENT ON TABLE aadauth.group_sync_groups IS
-    'The progress or result of the last run for each group. The view aadauth.group_sync_status is easier to read.';
-COMMENT ON COLUMN aadauth.group_sync_groups.state IS
-    'listing (the members), changing (roles), done, failed or skipped.';
-COMMENT ON COLUMN aadauth.group_sync_groups.seen IS
-    'Members that the directory has listed: users and service principals, including those of nested groups.';
-COMMENT ON COLUMN aadauth.group_sync_groups.done IS
-    'Members that have been processed.';
-COMMENT ON COLUMN aadauth.group_sync_groups.created IS
-    'Roles that were created and granted the group role.';
-COMMENT ON COLUMN aadauth.group_sync_groups.granted IS
-    'Existing roles that were granted the group role.';
-COMMENT ON COLUMN aadauth.group_sync_groups.revoked IS
-    'Roles from which the group role was revoked.';
-COMMENT ON COLUMN aadauth.group_sync_groups.not_possible IS
-    'Members without a role; aadauth.group_sync_changes has the reason.';
-
-CREATE TABLE aadauth.group_sync_changes (
-    run          bigint NOT NULL,
-    at           timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
-    group_role   text NOT NULL,
-    tenant_id    uuid NOT NULL,
-    group_id     uuid NOT NULL,
-    member       text,
-    member_id    uuid,
-    action       text NOT NULL,
-    detail       text,
-    first_at     timestamptz
-);
-
--- Without a key, publications for all tables would keep rows from being changed.
-ALTER TABLE aadauth.group_sync_changes REPLICA IDENTITY FULL;
-
--- A member that is skipped in one run is usually skipped in the next: it has one row, not one per run.
-CREATE UNIQUE INDEX group_sync_skipped
-    ON aadauth.group_sync_changes (tenant_id, group_id, member_id, action) NULLS NOT DISTINCT
-    WHERE first_at IS NOT NULL;
-
-COMMENT ON TABLE aadauth.group_sync_changes IS
-    'Changes of group sync, and members that it skipped; kept for 30 days.';
-COMMENT ON COLUMN aadauth.group_sync_changes.run IS
-    'The run that made the change; for a skipped member, the last run that skipped it.';
-COMMENT ON COLUMN aadauth.group_sync_changes.member IS
-    'The member''s role, or the name that it would have. NULL if the row is about the group.';
-COMMENT ON COLUMN aadauth.group_sync_changes.member_id IS
-    'The member''s object id; for a role that was mapped by its application id, that id.';
-COMMENT ON COLUMN aadauth.group_sync_changes.action IS
-    'created (with the group role), granted or revoked; any other value is the reason why the member was skipped.';
-COMMENT ON COLUMN aadauth.group_sync_changes.first_at IS
-    'When the member was first skipped for this reason; NULL for changes.';
-
--- For use in psql. A run that was ended by a crash or a shutdown leaves its state behind; a standby cannot detect this,
--- because the worker runs on the primary.
-CREATE VIEW aadauth.group_sync_status AS
-SELECT
-    p.rolname AS group_role,
-    p.objectid::uuid AS group_id,
-    CASE
-        -- The run failed before it came to the groups, or between two.
-        WHEN w.run IS NULL AND w.problem IS NOT NULL THEN 'failed'
-        WHEN g.state IS NULL THEN 'never'
-        WHEN g.finished_at IS NULL AND NOT pg_catalog.pg_is_in_recovery()
-            AND w.run IS DISTINCT FROM g.run THEN 'interrupted'
-        ELSE g.state
-    END AS state,
-    g.seen,
-    g.done,
-    g.created,
-    g.granted,
-    g.revoked,
-    g.not_possible,
-    g.started_at::timestamptz(0) AS started,
-    g.finished_at::timestamptz(0) AS finished,
-    COALESCE(CASE WHEN w.run IS NULL THEN w.problem END, g.problem) AS problem,
-    w.next_run::timestamptz(0) AS next_run
-FROM pg_catalog.pgaadauth_list_principals(false) AS p
-CROSS JOIN aadauth.group_sync_worker() AS w
-LEFT JOIN aadauth.group_sync_groups AS g
-    ON g.tenant_id = p.tenantid::uuid AND g.group_id = p.objectid::uuid
-WHERE p.principaltype = 'group' AND aadauth.is_recorded_here()
-ORDER BY p.rolname;
-
-COMMENT ON VIEW aadauth.group_sync_status IS
-    'One row per mapped group: its progress, and the result of its last run. If next_run is NULL, group sync is off or its worker is not connected.';
-
-REVOKE ALL ON FUNCTION aadauth.group_sync_worker() FROM PUBLIC;
-REVOKE ALL ON aadauth.group_sync_groups, aadauth.group_sync_changes, aadauth.group_sync_status FROM PUBLIC;
--- Those who may map groups must see the results.
-GRANT EXECUTE ON FUNCTION aadauth.group_sync_worker() TO aadauth_auditor, azure_pg_admin;
-GRANT SELECT ON aadauth.group_sync_groups, aadauth.group_sync_changes, aadauth.group_sync_status
-    TO aadauth_auditor, azure_pg_admin;
-
--- The changes are a record, like the audit. The progress of a run has no meaning on another server.
-SELECT pg_catalog.pg_extension_config_dump('aadauth.group_sync_changes', '');
+/* <begin connected objects> */
+-- src/group_sync/functions.rs:27
+-- aadauth::group_sync::functions::pgaadauth_sync_roles_for_group_members
+CREATE  FUNCTION pg_catalog."pgaadauth_sync_roles_for_group_members"() RETURNS TABLE (
+	"group_role" name,  /* Name */
+	"member" TEXT,  /* Option < SqlText > */
+	"action" TEXT,  /* SqlText */
+	"detail" TEXT  /* Option < SqlText > */
+)
+STRICT VOLATILE PARALLEL UNSAFE 
+SET search_path TO pg_catalog, pg_temp
+LANGUAGE c /* Rust */
+AS 'MODULE_PATHNAME', 'pgaadauth_sync_roles_for_group_members_wrapper';
 /* </end connected objects> */
 
 /* <begin connected objects> */
