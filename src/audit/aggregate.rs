@@ -1,12 +1,13 @@
 //! Aggregation of refusals: beyond the first few of a minute, equal ones are counted instead of recorded.
 //!
-//! Attempts that anyone can cause, without a verified token or a correct password, are counted by role, client
-//! address, reason and outcome, in the aggregate table of this start of the server; if that has no free slot, by
-//! reason and outcome only. Each attempt is in exactly one event of its own or one count. The audit worker copies the
-//! counts to the audit's table, under ids that stay the same, so that copying twice changes nothing.
+//! Refused and interrupted attempts are counted by role, client address, reason, outcome and the object id of a verified
+//! token, in the aggregate table of this start of the server; if that has no free slot for them, without the role, and
+//! then by reason and outcome only. Each attempt is in exactly one event of its own or one count. The audit worker copies
+//! the counts to the audit's table, under ids that stay the same, so that copying twice changes nothing.
 //!
 //! Events that cannot be written to the spool are counted here as well.
 
+mod class;
 mod slot;
 mod table;
 
@@ -20,11 +21,14 @@ use uuid::Uuid;
 use super::event::{self, Event};
 use super::record::{self, Record};
 use super::spool;
+use crate::identity::Principal;
+use crate::pg::server;
 use crate::shared::outcome::Outcome;
 use crate::shared::shmem;
 use crate::shared::spool::Quota;
 use crate::text::SanitizedText;
 use crate::{clock, settings};
+use class::Class;
 use slot::Slot;
 use table::Table;
 
@@ -39,6 +43,8 @@ const EXTENSION: &str = "aggregate";
 
 /// The role of an event that represents attempts on many roles.
 const MANY: &str = "(many)";
+/// The longest user principal name of a summary in bytes, so that it fits into a slot. Entra allows 113 characters.
+const MAX_UPN: usize = 128;
 /// The role of an event that represents attempts of which only the outcome is known.
 pub const UNKNOWN: &str = "(not recorded)";
 
@@ -55,6 +61,8 @@ pub fn prepare(start: Uuid) -> io::Result<()> {
             fs::remove_file(path(id))?;
         }
     }
+    let secret = server::random()?;
+    shmem::change_spool(|state| state.aggregate_secret = Some(secret));
     Table::open(&path(start), RESERVED).map(drop)
 }
 
@@ -75,24 +83,38 @@ pub fn count(event: &Event) -> io::Result<()> {
 }
 
 fn admit_up_to(event: &Event, burst: u32) -> io::Result<Admission> {
-    let table = current_table()?;
+    let (table, secret) = current_table()?;
     let minute = minute_of(event.at);
-    let new_event = || line(&summary(event, event.role.clone(), true));
     let evict_half = |slot: &Slot| evict(slot, Quota::Half);
-    let admission = match table.admit(&key(event), minute, burst, new_event, evict_half) {
-        Ok(Some(admission)) => return Ok(admission),
-        // A role name that is too long for a slot is counted under `MANY`.
-        Err(error) if error.kind() != io::ErrorKind::InvalidInput => return Err(error),
-        Ok(None) | Err(_) => Admission::Counted,
+    let class = Class::of(event);
+    let with_role = summary(event);
+    let without_role = Event {
+        role: SanitizedText::from(MANY),
+        ..with_role.clone()
     };
+    for (class, summary) in [(class, &with_role), (class.without_role(), &without_role)] {
+        let key = key(summary);
+        let candidates = class.candidates(&key, &secret);
+        let new_event = || line(summary);
+        match table.admit(candidates, &key, minute, burst, new_event, evict_half) {
+            Ok(Some(admission)) => return Ok(admission),
+            // The role's name is too long for a slot.
+            Err(error) if error.kind() != io::ErrorKind::InvalidInput => return Err(error),
+            Ok(None) | Err(_) => {}
+        }
+    }
     let reason = Reason::ALL
         .iter()
         .position(|one| Some(*one) == event.reason);
     let number = reason.map_or(Reason::ALL.len(), |place| place) * Outcome::COUNT;
-    let new_event = || line(&summary(event, SanitizedText::from(MANY), false));
     let number = number + event.outcome.number();
-    table.count_at(number, 1, minute, new_event, evict_half)?;
-    Ok(admission)
+    let summary = Event {
+        client_address: None,
+        principal: None,
+        ..without_role
+    };
+    table.count_at(number, 1, minute, || line(&summary), evict_half)?;
+    Ok(Admission::Counted)
 }
 
 /// Counts attempts with that outcome of which nothing else can be recorded.
@@ -107,21 +129,24 @@ pub fn count_unrecorded(outcome: Outcome, attempts: u64) -> io::Result<()> {
     let new_event = || line(&event);
     let evict_full = |slot: &Slot| evict(slot, Quota::Full);
     let minute = minute_of(event.at);
-    current_table()?.count_at(number, attempts, minute, new_event, evict_full)
+    let (table, _) = current_table()?;
+    table.count_at(number, attempts, minute, new_event, evict_full)
 }
 
-/// The event that represents this one and others like it.
-fn summary(event: &Event, role: SanitizedText, has_address: bool) -> Event {
+/// The event that represents this one and others like it, with the id of this one.
+fn summary(event: &Event) -> Event {
+    let principal = event.principal.clone().map(|principal| Principal {
+        upn: principal.upn.filter(|upn| upn.to_string().len() <= MAX_UPN),
+        display_name: None,
+        ..principal
+    });
     Event {
-        id: event::new_id(),
-        role,
-        client_address: event.client_address.clone().filter(|_| has_address),
         client_port: None,
         database: None,
         application_name: None,
         backend_pid: 0,
         decision_micros: 0,
-        principal: None,
+        principal,
         group_id: None,
         token: None,
         checks: Vec::new(),
@@ -129,21 +154,29 @@ fn summary(event: &Event, role: SanitizedText, has_address: bool) -> Event {
     }
 }
 
-fn key(event: &Event) -> Vec<u8> {
-    let address = event.client_address.as_ref().map(ToString::to_string);
-    let reason = event.reason.map_or("", Reason::code);
+/// What attempts that are counted together have in common.
+fn key(summary: &Event) -> Vec<u8> {
+    let address = summary.client_address.as_ref().map(ToString::to_string);
+    let principal = summary.principal.as_ref();
     format!(
-        "{}\n{reason}\n{}\n{}",
+        "{}\n{}\n{}\n{}\n{}",
         address.unwrap_or_default(),
-        event.outcome.number(),
-        event.role
+        summary.reason.map_or("", Reason::code),
+        summary.outcome.number(),
+        principal.map_or(Uuid::nil(), |principal| principal.object_id),
+        summary.role
     )
     .into_bytes()
 }
 
-fn line(event: &Event) -> Vec<u8> {
+/// The summary as a line of the spool, with an id of its own.
+fn line(summary: &Event) -> Vec<u8> {
+    let summary = Event {
+        id: event::new_id(),
+        ..summary.clone()
+    };
     // A slot without an event cannot be written, which the caller reports.
-    serde_json::to_vec(event).unwrap_or_default()
+    serde_json::to_vec(&summary).unwrap_or_default()
 }
 
 /// Writes a slot's count to the spool, so that the slot can be reused.
@@ -155,10 +188,11 @@ fn evict(slot: &Slot, quota: Quota) -> io::Result<()> {
     spool::append(&event, quota).map(drop)
 }
 
-fn current_table() -> io::Result<Table> {
-    let id = shmem::spool(|state| state.start);
-    let id = id.ok_or_else(|| io::Error::other("there is no aggregate table"))?;
-    Table::open(&path(id), RESERVED)
+/// The table of this start, and its secret.
+fn current_table() -> io::Result<(Table, [u8; 16])> {
+    let current = shmem::spool(|state| state.start.zip(state.aggregate_secret));
+    let (id, secret) = current.ok_or_else(|| io::Error::other("there is no aggregate table"))?;
+    Ok((Table::open(&path(id), RESERVED)?, secret))
 }
 
 /// What the audit worker has read from a table.
@@ -220,3 +254,6 @@ fn minute_of(micros: i64) -> i64 {
 fn path(id: Uuid) -> PathBuf {
     spool::directory().join(format!("{id}.{EXTENSION}"))
 }
+
+#[cfg(test)]
+mod tests;

@@ -18,6 +18,9 @@ pub struct Event<O = Outcome, R = Reason> {
     /// When the attempt was decided, in microseconds since the Unix epoch.
     pub at: i64,
     pub role: SanitizedText,
+    /// Whether there is a role of that name, as far as is known; not recorded.
+    #[serde(skip)]
+    pub role_exists: bool,
     pub outcome: O,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<R>,
@@ -88,6 +91,7 @@ impl Event {
             id: new_id(),
             at: clock::micros(),
             role: SanitizedText::new(role),
+            role_exists: false,
             outcome,
             reason: None,
             method: SanitizedText::new(method),
@@ -104,11 +108,6 @@ impl Event {
             checks: Vec::new(),
             count: 1,
         }
-    }
-
-    /// Whether anyone could have caused it, without a verified token or a correct password.
-    pub fn is_unauthenticated(&self) -> bool {
-        self.outcome != Outcome::Authenticated && self.token.is_none()
     }
 }
 

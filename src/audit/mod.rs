@@ -72,17 +72,18 @@ pub fn append(event: &Event, must_be_recorded: bool) -> Result<(), NotRecorded> 
     if server::is_binary_upgrade() {
         return Ok(());
     }
-    let outcome = if event.is_unauthenticated() {
-        append_unauthenticated(event);
-        Ok(())
+    let outcome = if event.outcome == Outcome::Authenticated {
+        append_accepted(event, must_be_recorded)
     } else {
-        append_authenticated(event, must_be_recorded)
+        append_refused(event);
+        Ok(())
     };
     shmem::worker(Worker::Audit).wake();
     outcome
 }
 
-fn append_unauthenticated(event: &Event) {
+/// Clients can cause any number of them, the holder of one valid token as well as anyone else.
+fn append_refused(event: &Event) {
     // If it cannot be counted, it is written.
     if let Ok(Admission::Counted) = aggregate::admit(event) {
         return;
@@ -96,17 +97,14 @@ fn append_unauthenticated(event: &Event) {
     }
 }
 
-fn append_authenticated(event: &Event, must_be_recorded: bool) -> Result<(), NotRecorded> {
-    // The holder of one valid token can cause any number of refusals.
-    let (quota, sync) = match event.outcome {
-        Outcome::Authenticated => (Quota::Full, settings::audit_sync()),
-        Outcome::Refused | Outcome::Interrupted => (Quota::Half, false),
-    };
-    let error = match spool::append(event, quota) {
+fn append_accepted(event: &Event, must_be_recorded: bool) -> Result<(), NotRecorded> {
+    let error = match spool::append(event, Quota::Full) {
         Ok(written) => {
-            write_failures::record_success(quota);
+            write_failures::record_success(Quota::Full);
             // Even if that fails it is in the spool, so it must not be counted as well.
-            if sync && let Err(error) = written.sync() {
+            if settings::audit_sync()
+                && let Err(error) = written.sync()
+            {
                 write_failures::log_unsynced(&error);
                 return if must_be_recorded {
                     Err(NotRecorded)
@@ -118,7 +116,7 @@ fn append_authenticated(event: &Event, must_be_recorded: bool) -> Result<(), Not
         }
         Err(error) => error,
     };
-    write_failures::record_failure(quota, &error);
+    write_failures::record_failure(Quota::Full, &error);
     if must_be_recorded {
         let refused = Event {
             outcome: Outcome::Refused,

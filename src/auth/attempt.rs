@@ -10,6 +10,7 @@ struct Attempt {
     begun: bool,
     recorded: bool,
     internal_error: bool,
+    role_exists: bool,
     verdict: Option<Verdict>,
 }
 
@@ -35,6 +36,16 @@ pub fn mark_internal_error() {
 
 pub fn had_internal_error() -> bool {
     ATTEMPT.with_borrow(|attempt| attempt.internal_error)
+}
+
+/// Notes whether the role exists.
+pub fn note_role(exists: bool) {
+    ATTEMPT.with_borrow_mut(|attempt| attempt.role_exists = exists);
+}
+
+/// Whether the role exists; `false` if it was not looked up.
+pub fn role_exists() -> bool {
+    ATTEMPT.with_borrow(|attempt| attempt.role_exists)
 }
 
 /// Calls `look` with the verdict, if there is one.

@@ -11,12 +11,12 @@ use entra_token::{Mapping, REVOCATION_CHECK, Reason};
 
 use super::refusal::Refusal;
 use super::verdict::{Accepted, AuthMethod, Decision, Verdict};
-use super::{attempt, disconnect, record, session};
+use super::{attempt, disconnect, read_role, record, session};
 use crate::audit::EventCheck;
 use crate::pg::connection::{self, Connection, Proof, STATUS_EOF, STATUS_ERROR, STATUS_OK};
 use crate::pg::hba_file;
 use crate::pg::oauth::{self, WithoutToken};
-use crate::pg::role::{self, Role};
+use crate::pg::role::Role;
 use crate::pg::sign_in_method::SignInMethod;
 use crate::sessions;
 use crate::settings::{self, Authentication};
@@ -25,9 +25,6 @@ use crate::text::SanitizedText;
 /// Decides about the sign-in. `status` is the outcome of the pg_hba.conf method (auth.c).
 pub fn authorize(status: c_int) -> Decision {
     disconnect::begin_attempt();
-    if status == STATUS_EOF {
-        return Decision::ClientGone;
-    }
     let Some(connection) = connection::current() else {
         return Decision::Refused(Refusal::new(Reason::InternalError, ""));
     };
@@ -35,7 +32,10 @@ pub fn authorize(status: c_int) -> Decision {
     if attempt::had_internal_error() {
         return Decision::Refused(Refusal::new(Reason::InternalError, &connection.role));
     }
-    let role = role::read(&connection.role_name);
+    let role = read_role(&connection);
+    if status == STATUS_EOF {
+        return Decision::ClientGone;
+    }
     attempt::verdict(|verdict| match verdict {
         Some(verdict) => with_verdict(verdict, &connection, role.as_ref(), status),
         None => without_verdict(&connection, role.as_ref(), status),

@@ -22,9 +22,10 @@ use std::ffi::c_int;
 use entra_token::Reason;
 use uuid::Uuid;
 
-use crate::pg::connection::{self, STATUS_OK};
+use crate::pg::connection::{self, Connection, STATUS_OK};
+use crate::pg::hba_file;
+use crate::pg::role::{self, Role};
 use crate::pg::sign_in_method::SignInMethod;
-use crate::pg::{hba_file, role};
 use authenticate::Source;
 
 pub use authorize::{authorize, finish};
@@ -45,7 +46,7 @@ pub fn authenticate_prompt() -> PromptOutcome {
         return PromptOutcome::Refused;
     };
     disconnect::begin_attempt();
-    let verdict = match role::read(&connection.role_name) {
+    let verdict = match read_role(&connection) {
         Some(role) if role.is_mapped() => {
             authenticate::with_token(Source::Prompt, &connection, Some(role))
         }
@@ -73,6 +74,10 @@ pub fn authenticate_prompt_in_hook(status: c_int) -> Option<PromptOutcome> {
 /// Notes that a client is about to send a token: whatever it sends instead, an event is pending.
 pub fn expect_token() {
     disconnect::begin_attempt();
+    // The client may never send one, and the event is then recorded without another look.
+    if let Some(connection) = connection::current() {
+        read_role(&connection);
+    }
 }
 
 /// Judges a token that the client has sent by itself, for the role of the startup packet, and keeps the verdict.
@@ -80,7 +85,7 @@ pub fn expect_token() {
 pub fn authenticate_token(token: &[u8]) -> Option<Uuid> {
     let connection = connection::current()?;
     disconnect::begin_attempt();
-    let role = role::read(&connection.role_name);
+    let role = read_role(&connection);
     let verdict = authenticate::with_token(Source::Sent(token), &connection, role);
     let object_id = verdict.accepted_object_id();
     attempt::set_verdict(verdict);
@@ -109,6 +114,13 @@ pub fn refuse_bypass() -> Refusal {
 /// The refusal for an internal error.
 pub fn internal_error() -> Refusal {
     refuse(Reason::InternalError)
+}
+
+/// The connection's role, and notes for the audit whether it exists.
+fn read_role(connection: &Connection) -> Option<Role> {
+    let role = role::read(&connection.role_name);
+    attempt::note_role(role.is_some());
+    role
 }
 
 fn refuse(reason: Reason) -> Refusal {

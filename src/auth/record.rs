@@ -190,6 +190,7 @@ fn method<'a>(connection: &'a Connection, verdict: Option<&Verdict>) -> &'a str 
 
 fn event(connection: &Connection, outcome: Outcome, verdict: Option<&Verdict>) -> Event {
     let mut event = Event::new(outcome, &connection.role, method(connection, verdict));
+    event.role_exists = attempt::role_exists();
     event.client_address = connection
         .client_address
         .as_deref()

@@ -159,6 +159,11 @@ impl Recorded {
         self.method == "entra-token"
     }
 
+    /// Whether the token's signature was. A row that counts several attempts has only the object id.
+    fn is_verified(&self) -> bool {
+        self.key_id.is_some() || self.object_id.is_some()
+    }
+
     fn known_reason(&self) -> Option<Reason> {
         Reason::from_code(&self.reason.as_ref()?.to_string())
     }
@@ -191,7 +196,7 @@ impl Recorded {
     fn without_failure(&self, step: Step) -> &'static str {
         match self.known_reason() {
             None if self.outcome == "authenticated" => "passed",
-            _ if step <= Step::Signature && self.key_id.is_some() => "passed",
+            _ if step <= Step::Signature && self.is_verified() => "passed",
             // The token had been accepted.
             Some(
                 Reason::RoleNotLogin
@@ -456,6 +461,18 @@ mod tests {
             &rows,
             &[("signature", "passed"), ("audience", "not recorded")],
         );
+    }
+
+    #[test]
+    fn a_row_that_counts_verified_tokens_says_that_they_were() {
+        for (outcome, reason) in [("interrupted", "interrupted"), ("refused", "expired")] {
+            let mut counted = event("entra-token", outcome, Some(reason));
+            counted.object_id = Some(Uuid::from_u128(2).to_string());
+            counted.count = 200;
+            let rows = explain(&counted);
+            expect(&rows, &[("signature", "passed")]);
+            assert!(!explanation(&rows, "the sign-in").contains("No signature"));
+        }
     }
 
     #[test]

@@ -213,7 +213,7 @@ fn change(change: impl FnOnce(&mut SyncState)) {
 }
 
 fn random_byte() -> u8 {
-    server::random().map_or(0, |[first, ..]| first)
+    server::random().map_or(0, |[byte]| byte)
 }
 
 /// Whether a run with that setup must stop: at a shutdown, or when its settings have changed. A reload that

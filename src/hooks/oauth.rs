@@ -26,8 +26,10 @@ unsafe extern "C" {
 /// Called by core in a backend that authenticates a client.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn _PG_oauth_validator_module_init() -> *const c_void {
-    if client_authentication::is_active() {
-        panics::catch("expecting a token", auth::expect_token);
+    if client_authentication::is_active()
+        && panics::catch("expecting a token", auth::expect_token).is_none()
+    {
+        auth::mark_internal_error();
     }
     // SAFETY: returns the address of a constant of oauth.c, which the library keeps while it is loaded.
     unsafe { aad_oauth_validator() }

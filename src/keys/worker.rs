@@ -184,7 +184,7 @@ impl SigningKeys {
         match &problem {
             None => self.schedule.succeeded(now),
             Some(_) => {
-                let jitter = server::random().map_or(0, |[first, ..]| first);
+                let jitter = server::random().map_or(0, |[byte]| byte);
                 self.schedule.failed(now, jitter);
             }
         }

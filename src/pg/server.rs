@@ -80,12 +80,12 @@ pub fn has_written() -> bool {
     unsafe { pg_sys::GetTopTransactionIdIfAny() != pg_sys::InvalidTransactionId }
 }
 
-/// Ten cryptographically secure random bytes.
+/// Cryptographically secure random bytes.
 ///
 /// # Errors
 /// The system provides none.
-pub fn random() -> io::Result<[u8; 10]> {
-    let mut bytes = [0_u8; 10];
+pub fn random<const N: usize>() -> io::Result<[u8; N]> {
+    let mut bytes = [0_u8; N];
     // SAFETY: writes exactly `bytes.len()` bytes.
     let is_random = unsafe { pg_sys::pg_strong_random(bytes.as_mut_ptr().cast(), bytes.len()) };
     is_random

@@ -9,6 +9,8 @@ use super::outcome::Outcome;
 pub struct SpoolState {
     /// Names the aggregate table. `None` while the server runs for pg_upgrade, when nothing is recorded.
     pub start: Option<Uuid>,
+    /// Decides where keys go in that table. `None` without random bytes: no table is used then.
+    pub aggregate_secret: Option<[u8; 16]>,
     /// The file that is appended to.
     pub current: Option<Uuid>,
     /// Bytes of all other files.
@@ -54,6 +56,7 @@ pub struct WriteFailures {
 impl SpoolState {
     pub const EMPTY: SpoolState = SpoolState {
         start: None,
+        aggregate_secret: None,
         current: None,
         older: 0,
         read_to: 0,

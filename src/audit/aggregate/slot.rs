@@ -87,12 +87,6 @@ impl Hasher for Fnv {
     }
 }
 
-/// The first of `slots` to probe for the key.
-pub fn home_of(key: &[u8], slots: usize) -> usize {
-    let slots = u64::try_from(slots).unwrap_or(u64::MAX).max(1);
-    usize::try_from(checksum_of(key) % slots).unwrap_or_default()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

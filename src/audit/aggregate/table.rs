@@ -10,12 +10,9 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::class::KEYED;
 use super::slot::{self, Slot};
 
-/// The number of slots that are found by key.
-const KEYED: usize = 256;
-/// In how many of them a key may be.
-const PROBES: usize = 8;
 /// No process holds the lock for longer than it takes to write a few kilobytes, unless it is stopped.
 const LOCK_TIMEOUT: Duration = Duration::from_millis(500);
 
@@ -84,8 +81,8 @@ impl Table {
         self.file.write_all_at(&rest, length as u64)
     }
 
-    /// Counts an attempt by its key, unless it is among the first `burst` of its minute. `None` if there is no slot for
-    /// the key.
+    /// Counts an attempt by its key in one of the slots `candidates`, unless it is among the first `burst` of its minute.
+    /// `None` if there is no slot for the key.
     ///
     /// `new_event` makes the event that represents them. `evict` writes the event of an earlier minute to the spool, so
     /// that its slot can be reused; if that fails, counting continues in that slot.
@@ -94,17 +91,16 @@ impl Table {
     /// The file cannot be read or written: the attempt is not counted.
     pub fn admit(
         &self,
+        candidates: impl Iterator<Item = usize>,
         key: &[u8],
         minute: i64,
         burst: u32,
         new_event: impl FnOnce() -> Vec<u8>,
         mut evict: impl FnMut(&Slot) -> io::Result<()>,
     ) -> io::Result<Option<Admission>> {
-        let first = slot::home_of(key, KEYED);
         let mut free = None;
         let mut expired = None;
-        for probe in 0..PROBES {
-            let index = (first + probe) % KEYED;
+        for index in candidates {
             match self.slot(index)? {
                 None => free = free.or(Some(index)),
                 Some(slot) if slot.key == key => {
