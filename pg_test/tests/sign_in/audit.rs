@@ -4,6 +4,7 @@ mod copies;
 mod extension;
 mod flood;
 mod full_disk;
+mod hiding;
 mod ledger;
 mod sync;
 
@@ -39,7 +40,15 @@ pub const TESTS: &[Test] = &[
     ("a_standby_keeps_events_until_promotion", copies::standby),
     ("a_base_backup_under_load", copies::backup_under_load),
     ("a_flood_is_counted", flood::counted),
-    ("a_flood_of_roles_is_counted", flood::many_roles),
+    ("invented_roles_hide_no_real_one", hiding::invented_roles),
+    (
+        "refusals_of_a_verified_token_are_counted",
+        hiding::expired_token,
+    ),
+    (
+        "one_token_for_many_roles_keeps_its_principal",
+        hiding::many_roles_of_one_token,
+    ),
     ("counts_survive_whatever_is_killed", flood::killed),
     ("an_event_is_on_disk_first", sync::on_disk_first),
     (

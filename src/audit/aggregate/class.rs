@@ -12,9 +12,9 @@ use siphasher::sip::SipHasher13;
 use crate::audit::event::Event;
 
 /// The number of slots that are found by key.
-pub const KEYED: usize = 1024;
+pub const KEYED: usize = 1088;
 /// In how many of them a key may be.
-const PROBES: usize = 8;
+const PROBES: u64 = 16;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
@@ -47,13 +47,14 @@ impl Class {
         }
     }
 
+    /// As many as a power of two, so that each odd step leads to all of them.
     fn slots(self) -> Range<usize> {
         match self {
             Class::ExistingRole => 0..512,
             Class::UnknownRole => 512..640,
             Class::Verified => 640..768,
-            Class::Address => 768..960,
-            Class::Principal => 960..KEYED,
+            Class::Address => 768..1024,
+            Class::Principal => 1024..KEYED,
         }
     }
 
@@ -62,13 +63,19 @@ impl Class {
         let slots = self.slots();
         let mut hasher = SipHasher13::new_with_key(secret);
         hasher.write(key);
-        let home = usize::try_from(hasher.finish() % slots.len() as u64).unwrap_or_default();
-        (home..home + PROBES).map(move |place| slots.start + place % slots.len())
+        let hash = hasher.finish();
+        let step = (hash >> 32) | 1;
+        (0..PROBES).map(move |probe| {
+            let place = hash.wrapping_add(probe.wrapping_mul(step)) % slots.len() as u64;
+            slots.start + usize::try_from(place).unwrap_or_default()
+        })
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     const ALL: [Class; 5] = [
@@ -86,9 +93,9 @@ mod tests {
         assert_eq!(slots, (0..KEYED).collect::<Vec<_>>());
         for class in ALL {
             for key in 0..1000_u32 {
-                let candidates: Vec<usize> =
+                let candidates: BTreeSet<usize> =
                     class.candidates(&key.to_be_bytes(), &[7; 16]).collect();
-                assert_eq!(candidates.len(), PROBES);
+                assert_eq!(candidates.len() as u64, PROBES);
                 assert!(candidates.iter().all(|slot| class.slots().contains(slot)));
             }
         }
@@ -99,7 +106,7 @@ mod tests {
         for class in ALL {
             let homes = (0..20_000_u32)
                 .filter_map(|key| class.candidates(&key.to_be_bytes(), &[7; 16]).next());
-            let homes: std::collections::BTreeSet<usize> = homes.collect();
+            let homes: BTreeSet<usize> = homes.collect();
             assert_eq!(homes.len(), class.slots().len(), "{class:?}");
         }
     }
