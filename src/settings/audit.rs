@@ -54,7 +54,7 @@ define_settings! {
     );
     AUDIT_SINGLE_REFUSALS: i32 = 5, number(
         c"aadauth.audit_single_refusals",
-        c"How many refusals of one role, address and reason are recorded individually per minute.",
+        c"How many refusals of one principal, role, address and reason are recorded individually per minute.",
         c"Further ones are counted in one event.",
         0..=100_000,
         GucFlags::empty(),
@@ -89,7 +89,7 @@ pub fn audit_failure() -> AuditFailure {
     AUDIT_FAILURE.get()
 }
 
-/// Per role, address, reason and minute.
+/// Per principal, role, address, reason and minute.
 pub fn audit_single_refusals() -> u32 {
     u32::try_from(AUDIT_SINGLE_REFUSALS.get()).unwrap_or_default()
 }

@@ -276,3 +276,26 @@ fn the_table_has_its_full_length_from_the_start() {
     let entries = Table::open_existing(&scratch.0).unwrap().entries().unwrap();
     assert!(entries.is_empty());
 }
+
+/// Of an earlier start: with fewer slots, and keys that another hash has placed.
+#[test]
+fn a_table_of_another_version_is_read_and_freed() {
+    let scratch = Scratch::new();
+    const SLOTS: usize = 433;
+    let mut content = vec![0; (SLOTS - 1) * slot::SIZE];
+    let last = Slot {
+        minute: MINUTE,
+        individual: 0,
+        count: 7,
+        key: b"a".to_vec(),
+        event: b"{}".to_vec(),
+    };
+    content.extend(last.bytes().unwrap());
+    fs::write(&scratch.0, content).unwrap();
+    let table = Table::open_existing(&scratch.0).unwrap();
+    let entries = table.entries().unwrap();
+    assert_eq!(entries.len(), 1);
+    assert_eq!(entries[0].slot, last);
+    table.free(&entries, MINUTE + 1).unwrap();
+    assert!(table.entries().unwrap().is_empty());
+}
