@@ -1,6 +1,5 @@
 //! Floods that are to hide other attempts, by more kinds of refusals than the server counts one by one.
 
-use std::cell::Cell;
 use std::thread;
 
 use pg_test::Result;
@@ -12,18 +11,45 @@ use super::flood::{expect_few_rows, start};
 use super::ledger::{Ledger, expect_sum, sum};
 use crate::rig::{OUR_LINES, Rig, ensure};
 
-/// Repeats an attack with other names until it has happened within one minute, after which counting begins again.
-/// Returns the number of repetitions.
-fn within_a_minute(server: &Server, attack: impl Fn(u64) -> Result<()>) -> Result<u64> {
-    let rounds = Cell::new(0);
-    until("the attack happens within one minute", || {
+/// How often an attack was made, and whether the last one happened within one minute: after that, counting begins again,
+/// and there is room.
+struct Attack {
+    rounds: u64,
+    is_of_one_minute: bool,
+}
+
+impl Attack {
+    /// Makes it once, or a second time from the beginning of a minute on.
+    fn make(server: &Server, attack: impl Fn(u64) -> Result<()>) -> Result<Attack> {
         let minute = || server.sql("SELECT date_trunc('minute', clock_timestamp())");
-        let began = minute()?;
-        attack(rounds.get())?;
-        rounds.set(rounds.get() + 1);
-        Ok((minute()? == began).then_some(()))
-    })?;
-    Ok(rounds.get())
+        let is_made_in_time = |round| -> Result<bool> {
+            let began = minute()?;
+            attack(round)?;
+            Ok(minute()? == began)
+        };
+        if is_made_in_time(0)? {
+            return Ok(Attack {
+                rounds: 1,
+                is_of_one_minute: true,
+            });
+        }
+        until("a minute begins", || {
+            let begins = server.sql("SELECT extract(second FROM clock_timestamp()) < 5")?;
+            Ok((begins == "t").then_some(()))
+        })?;
+        Ok(Attack {
+            rounds: 2,
+            is_of_one_minute: is_made_in_time(1)?,
+        })
+    }
+
+    /// That there was no room for at least so many attempts, unless the machine was too slow.
+    fn expect_without_role(&self, server: &Server, attempts: &str, least: u64) -> Result<()> {
+        let many = sum(server, &format!("{attempts} AND role = '(many)'"))?;
+        ensure(many >= least || !self.is_of_one_minute, || {
+            format!("{many} without a role where {attempts}")
+        })
+    }
 }
 
 /// Connects and leaves when the server asks for a password.
@@ -70,7 +96,8 @@ fn invent(rig: &Rig, server: &Server, round: u64, names: u64) -> Result<()> {
 const HERE: &str = "client_address = '127.0.0.1'";
 
 pub fn invented_roles(rig: &Rig) -> Result<()> {
-    const NAMES: u64 = 600;
+    const NAMES: u64 = 440;
+    const GUESSES: u64 = 10;
     let server = rig.server("hiding", |plan| {
         plan.unset("aadauth.audit_single_refusals")
             .set("aadauth.audit_local_sign_ins", "off")
@@ -80,9 +107,9 @@ pub fn invented_roles(rig: &Rig) -> Result<()> {
     server.sql(
         "CREATE ROLE local LOGIN PASSWORD 'right'; CREATE ROLE other LOGIN PASSWORD 'right'",
     )?;
-    let rounds = within_a_minute(&server, |round| {
+    let attack = Attack::make(&server, |round| {
         invent(rig, &server, round, NAMES)?;
-        for number in 0..20 {
+        for number in 0..GUESSES {
             guess(rig, &server, &format!("guessed {round} {number}"))?;
             for role in ["someone", "local", "other"] {
                 guess(rig, &server, role)?;
@@ -101,28 +128,25 @@ pub fn invented_roles(rig: &Rig) -> Result<()> {
         ("other", "interrupted"),
     ] {
         let attempts = format!("role = '{role}' AND reason = '{reason}' AND {HERE}");
-        expect_sum(&server, &attempts, 20 * rounds)?;
+        expect_sum(&server, &attempts, GUESSES * attack.rounds)?;
         expect_few_rows(&server, &attempts)?;
     }
     // Invented ones beyond the slots for them: by address and reason, the first of them one by one.
     for (pattern, reason, times) in [
         ("invented %", "no-password", NAMES),
-        ("guessed %", "password-failed", 20),
+        ("guessed %", "password-failed", GUESSES),
     ] {
         let roles = format!("(role LIKE '{pattern}' OR role = '(many)')");
         let attempts = format!("{roles} AND reason = '{reason}' AND {HERE}");
-        expect_sum(&server, &attempts, times * rounds)?;
-        let many = sum(&server, &format!("{attempts} AND role = '(many)'"))?;
-        ensure(many >= 10, || format!("{many} without a role: {reason}"))?;
+        expect_sum(&server, &attempts, times * attack.rounds)?;
+        attack.expect_without_role(&server, &attempts, times / 3)?;
     }
     let guessed = "role LIKE 'guessed %' AND application_name <> ''";
     let single = sum(&server, guessed)?;
-    ensure((5..20 * rounds).contains(&single), || {
-        format!("{single} of {rounds} times 20 guesses have a row")
-    })?;
+    ensure(single >= 5, || format!("{single} guesses have a row"))?;
     let rows = server.sql("SELECT count(*) FROM aadauth.sign_in_audit")?;
-    ensure(rows.parse::<u64>()? <= 250 * (rounds + 1), || {
-        format!("{rows} rows after {rounds} rounds")
+    ensure(rows.parse::<u64>()? <= 500 * attack.rounds, || {
+        format!("{rows} rows")
     })
 }
 
@@ -173,14 +197,14 @@ pub fn expired_token(rig: &Rig) -> Result<()> {
 }
 
 pub fn many_roles_of_one_token(rig: &Rig) -> Result<()> {
-    const ROLES: u64 = 200;
+    const ROLES: u64 = 170;
     let (server, _) = start(rig, "hiding-verified")?;
     server.sql(&format!(
         "SELECT pgaadauth_create_principal_with_oid('role ' || n, gen_random_uuid()::text, 'user', false, false)
          FROM generate_series(1, {ROLES}) AS n"
     ))?;
     let stranger = rig.user("mallory@contoso.com").text()?;
-    let rounds = within_a_minute(&server, |_| {
+    let attack = Attack::make(&server, |_| {
         for number in 1..=ROLES {
             rig.sign_in(&server, &format!("role {number}"), &stranger)?;
         }
@@ -188,7 +212,6 @@ pub fn many_roles_of_one_token(rig: &Rig) -> Result<()> {
     })?;
     let attempts =
         format!("reason = 'object-id-mismatch' AND upn = 'mallory@contoso.com' AND {HERE}");
-    expect_sum(&server, &attempts, ROLES * rounds)?;
-    let many = sum(&server, &format!("{attempts} AND role = '(many)'"))?;
-    ensure(many >= 20, || format!("{many} without a role"))
+    expect_sum(&server, &attempts, ROLES * attack.rounds)?;
+    attack.expect_without_role(&server, &attempts, 20)
 }
