@@ -4,8 +4,8 @@ mod copies;
 mod extension;
 mod flood;
 mod full_disk;
-mod hiding;
-mod ledger;
+pub mod hiding;
+pub mod ledger;
 mod sync;
 
 use std::time::{Duration, Instant};

@@ -27,6 +27,10 @@ pub const TESTS: &[Test] = &[
     ("no_part_of_a_token_is_left", tokens::none_left),
     ("a_request_for_the_configuration", messages::discovery),
     ("messages_that_can_t_be_understood", messages::malformed),
+    (
+        "malformed_messages_hide_no_others",
+        messages::malformed_as_invented_roles,
+    ),
     ("a_client_that_hangs_up_on_a_refusal", messages::hangs_up),
     ("both_methods_on_one_server", neighbors::both_methods),
     ("another_validator", neighbors::another_validator),

@@ -13,14 +13,14 @@ use crate::rig::{OUR_LINES, Rig, ensure};
 
 /// How often an attack was made, and whether the last one happened within one minute: after that, counting begins again,
 /// and there is room.
-struct Attack {
-    rounds: u64,
+pub struct Attack {
+    pub rounds: u64,
     is_of_one_minute: bool,
 }
 
 impl Attack {
     /// Makes it once, or a second time from the beginning of a minute on.
-    fn make(server: &Server, attack: impl Fn(u64) -> Result<()>) -> Result<Attack> {
+    pub fn make(server: &Server, attack: impl Fn(u64) -> Result<()>) -> Result<Attack> {
         let minute = || server.sql("SELECT date_trunc('minute', clock_timestamp())");
         let is_made_in_time = |round| -> Result<bool> {
             let began = minute()?;
@@ -93,7 +93,7 @@ fn invent(rig: &Rig, server: &Server, round: u64, names: u64) -> Result<()> {
     })
 }
 
-const HERE: &str = "client_address = '127.0.0.1'";
+pub const HERE: &str = "client_address = '127.0.0.1'";
 
 pub fn invented_roles(rig: &Rig) -> Result<()> {
     const NAMES: u64 = 440;

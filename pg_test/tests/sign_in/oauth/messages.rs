@@ -7,7 +7,9 @@ use pg_test::server::Server;
 use pg_test::wire::Outcome;
 use serde_json::Value;
 
-use super::{issuer, server};
+use super::{issuer, line, server, server_with};
+use crate::audit::hiding::{Attack, HERE};
+use crate::audit::ledger::expect_sum;
 use crate::fail_closed::stays_up;
 use crate::rig::{Rig, ensure};
 
@@ -174,6 +176,32 @@ pub fn malformed(rig: &Rig) -> Result<()> {
         let outcome = connection.outcome()?;
         ensure(outcome.is_in(), || format!("{outcome:?}"))
     })
+}
+
+/// Core ends the attempt before the authentication hook, so that the role has to be known before.
+pub fn malformed_as_invented_roles(rig: &Rig) -> Result<()> {
+    const GUESSES: u64 = 10;
+    let server = server_with(rig, "oauth-hiding", &[&line(rig, "all")], |plan| {
+        plan.unset("aadauth.audit_single_refusals")
+            .set("aadauth.audit_local_sign_ins", "off")
+    })?;
+    rig.person(&server, "someone")?;
+    let send = |role: &str| -> Result<()> {
+        let (mut connection, _) = rig.connect(&server, role)?;
+        connection.bearer_request()?;
+        let outcome = connection.bearer_outcome(b"n,,")?;
+        ensure(outcome.refusal().is_some(), || format!("{outcome:?}"))
+    };
+    let attack = Attack::make(&server, |round| {
+        for number in 0..300 {
+            send(&format!("invented {round} {number}"))?;
+        }
+        (0..GUESSES).try_for_each(|_| send("someone"))
+    })?;
+    let malformed = format!("reason = 'token-malformed' AND {HERE}");
+    let of_someone = format!("{malformed} AND role = 'someone'");
+    expect_sum(&server, &of_someone, GUESSES * attack.rounds)?;
+    expect_sum(&server, &malformed, (300 + GUESSES) * attack.rounds)
 }
 
 /// The event of a client that hangs up on the refusal of its token.
