@@ -67,9 +67,8 @@ pub fn connect(database: &str) {
         (c"session_replication_role", c"replica"),
         #[cfg(any(feature = "pg17", feature = "pg18"))]
         (c"event_triggers", c"off"),
-        // These may be set for every session of the database.
+        // The database's owner may have set these for every session.
         (c"role", c"none"),
-        (c"default_table_access_method", c"heap"),
         (c"default_transaction_read_only", c"off"),
         (c"default_transaction_isolation", c"read committed"),
         // In a crash, what follows a commit, such as removing a spool file, must not survive without it. (Not "on",

@@ -29,7 +29,6 @@ const HOSTILE: &str = "
     DROP OWNED BY aadauth_auditor;
     DROP SCHEMA public CASCADE;
     ALTER DATABASE postgres SET role = nobody;
-    ALTER DATABASE postgres SET default_table_access_method = nothing;
     ALTER DATABASE postgres SET session_replication_role = origin;
     ALTER DATABASE postgres SET statement_timeout = '1ms';
     CREATE FUNCTION pg_catalog.give() RETURNS event_trigger LANGUAGE plpgsql AS 'DECLARE made record; BEGIN
