@@ -52,7 +52,11 @@ fn group_sync_worker() -> TableIterator<
     ),
 > {
     let (run, next_run, problem) = shmem::sync(|state| state.runs());
-    TableIterator::once((run, next_run.and_then(clock::timestamp), problem.map(SqlText)))
+    TableIterator::once((
+        run,
+        next_run.and_then(clock::timestamp),
+        problem.map(SqlText),
+    ))
 }
 
 type Row = (Name, Option<SqlText>, SqlText, Option<SqlText>);

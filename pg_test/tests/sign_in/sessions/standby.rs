@@ -109,6 +109,7 @@ pub const FUNCTIONS: &[(&str, Option<&str>)] = &[
     ("SELECT count(*) FROM aadauth.signing_keys()", None),
     ("SELECT aadauth.reset_statistics()", None),
     ("SELECT count(*) FROM aadauth.group_sync_worker()", None),
+    ("SELECT aadauth.is_recorded_here()", None),
     (
         "SELECT aadauth.revoke('a11ce000-0000-4000-8000-000000000001')",
         Some("25006"),
@@ -191,7 +192,11 @@ fn every_object(rig: &Rig) -> Result<()> {
         })?;
     }
     superuser.query("RESET SESSION AUTHORIZATION")?;
-    let functions = superuser.query(&of_extension("pg_proc", "proname", "true"))?;
+    let functions = superuser.query(&of_extension(
+        "pg_proc",
+        "proname",
+        "c.prorettype <> 'trigger'::regtype",
+    ))?;
     for function in functions {
         let is_tried = FUNCTIONS
             .iter()
