@@ -149,7 +149,7 @@ fn signing_key(
         return Err(missing);
     }
     // Without any keys, that is the reason that administrators need to see, not that a new fetch has to wait.
-    keys::refresh().map_err(|reason| {
+    keys::refresh(envelope.key_id()).map_err(|reason| {
         if missing == Reason::KeyUnknown {
             reason
         } else {

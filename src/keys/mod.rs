@@ -46,7 +46,7 @@ pub fn why_unavailable() -> Reason {
     }
 }
 
-/// Requests new keys from the network worker and waits until the attempt to fetch them has ended, at most two seconds.
+/// Requests new keys from the network worker, for the sake of that key id, and waits until the attempt to fetch them has ended, at most two seconds.
 ///
 /// Called if [`find`] found no key and the token is otherwise plausible. `Ok` means that the attempt has ended, well or
 /// not; the caller calls [`find`] again. The wait serves interrupts, so that a shutdown or the authentication timeout
@@ -55,9 +55,9 @@ pub fn why_unavailable() -> Reason {
 /// # Errors
 /// - `worker-not-running`;
 /// - `key-refresh-cooling-down`: the last request was answered less than
-///   `aadauth.signing_key_refresh_cooldown` ago, or eight sign-ins are already waiting;
+///   `aadauth.signing_key_refresh_cooldown` ago (three seconds for a new key id), or eight sign-ins are already waiting;
 /// - `key-refresh-timed-out`.
-pub fn refresh() -> Result<(), Reason> {
+pub fn refresh(key_id: &str) -> Result<(), Reason> {
     let own = Process::own().ok_or(Reason::InternalError)?;
     let worker = shmem::worker(Worker::Network);
     if !worker.is_running() {
@@ -71,7 +71,7 @@ pub fn refresh() -> Result<(), Reason> {
         };
         (
             seen,
-            table.request_refresh(seen, own, clock::micros(), cooldown),
+            table.request_refresh(seen, own, key_id, clock::micros(), cooldown),
         )
     });
     let awaited = match request? {

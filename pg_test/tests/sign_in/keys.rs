@@ -27,6 +27,7 @@ pub const TESTS: &[Test] = &[
         implausible_unknown_keys,
     ),
     ("a_slow_authority_times_out", slow_authority),
+    ("an_invented_key_id_delays_no_rotation", invented_key),
     ("a_crash_restart", crash_restart),
     ("a_network_worker_that_was_ended_comes_back", worker_ended),
     ("a_key_file", key_file),
@@ -208,6 +209,28 @@ fn unknown_keys(rig: &Rig) -> Result<()> {
     ensure(beside < usual * 20, || {
         format!("a good sign-in took {beside:?} beside the flood, {usual:?} before")
     })
+}
+
+fn invented_key(rig: &Rig) -> Result<()> {
+    let own = Own::start(
+        rig,
+        "invented",
+        &[("aadauth.signing_key_refresh_cooldown", "1h")],
+    )?;
+    let invented = own.good().header("kid", "never-published").text()?;
+    let refused = |reason| rig.refused(&own.server, "someone", &invented, reason);
+    refused("key-unknown")?;
+    own.emulator.rotate()?;
+    let token = own.token()?;
+    until("a token with the new key is accepted", || {
+        let sign_in = rig.sign_in(&own.server, "someone", &token)?;
+        Ok(sign_in.outcome.is_in().then_some(()))
+    })?;
+    // It is not new any more, however often it comes.
+    let before = own.emulator.key_fetches()?;
+    refused("key-refresh-cooling-down")?;
+    let after = own.emulator.key_fetches()?;
+    ensure(after == before, || format!("{} fetches", after - before))
 }
 
 fn duration(own: &Own<'_>, token: &str) -> Result<Duration> {

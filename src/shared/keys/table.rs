@@ -18,6 +18,12 @@ const WAITERS: usize = 8;
 /// How long a sign-in waits for new keys.
 pub const REFRESH_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// The cool-down for a key id that was not among the last ones that keys were requested for, if it is the shorter one.
+/// Otherwise an invented key id would delay, by a whole cool-down, the first use of a key that Entra has just published.
+const NEW_KEY_COOLDOWN: Duration = Duration::from_secs(3);
+/// How many of these are remembered.
+const REMEMBERED: usize = 8;
+
 /// Which keys a reader may use by its settings.
 pub struct KeyPolicy {
     pub scope: Scope,
@@ -92,6 +98,8 @@ pub struct KeyTable {
     asked: u64,
     answered: u64,
     asked_at: i64,
+    /// The last key ids that keys were requested for, latest first.
+    asked_for: [Option<Bytes<64>>; REMEMBERED],
     /// The number of attempts that have ended, and whether one is in progress.
     attempts: u64,
     is_fetching: bool,
@@ -110,6 +118,7 @@ impl KeyTable {
         asked: 0,
         answered: 0,
         asked_at: i64::MIN,
+        asked_for: [None; REMEMBERED],
         attempts: 0,
         is_fetching: false,
         waiters: [None; WAITERS],
@@ -153,7 +162,8 @@ impl KeyTable {
 
     /// Adds a sign-in to those that wait for new keys, and requests them unless a request is pending.
     ///
-    /// The cool-down runs from the last request of a sign-in: scheduled fetches neither start it nor are
+    /// The cool-down runs from the last request of a sign-in, and is shorter for a key id that is new
+    /// ([`NEW_KEY_COOLDOWN`]): scheduled fetches neither start it nor are
     /// delayed by it, so that a key rotation right after one is still noticed at once. A sign-in that comes
     /// while a request is pending waits for it; one that comes during the cool-down, or finds no place, is
     /// refused. While there are no keys at all and the first fetch is in progress or imminent, sign-ins wait
@@ -165,6 +175,7 @@ impl KeyTable {
         &mut self,
         seen: u64,
         process: Process,
+        key_id: &str,
         now: i64,
         cooldown: Duration,
     ) -> Result<RefreshRequest, Reason> {
@@ -174,6 +185,13 @@ impl KeyTable {
         let is_first = self.is_fetching || self.attempted_at.is_none();
         let is_first = is_first && self.is_empty();
         let is_open = self.asked > self.answered;
+        let key_id = Some(Bytes::cut(key_id));
+        let is_new = !self.asked_for.contains(&key_id);
+        let cooldown = if is_new {
+            cooldown.min(NEW_KEY_COOLDOWN)
+        } else {
+            cooldown
+        };
         // A clock that was set back must not prolong the cool-down.
         let since = now.checked_sub(self.asked_at).filter(|since| *since >= 0);
         if !is_first && !is_open && since.is_some_and(|since| since < micros_in(cooldown)) {
@@ -192,6 +210,12 @@ impl KeyTable {
         });
         if is_first {
             return Ok(RefreshRequest::Wait(Awaited::Attempts(self.attempts + 1)));
+        }
+        if is_new {
+            self.asked_for.rotate_right(1);
+            if let Some(latest) = self.asked_for.first_mut() {
+                *latest = key_id;
+            }
         }
         if !is_open {
             self.asked += 1;
