@@ -96,19 +96,6 @@ CREATE SCHEMA IF NOT EXISTS aadauth; /* aadauth::aadauth */
 /* </end connected objects> */
 
 /* <begin connected objects> */
--- src/statistics/view.rs:37
--- aadauth::statistics::view::statistics
-CREATE  FUNCTION aadauth."statistics"() RETURNS TABLE (
-	"statistic" TEXT,  /* SqlText */
-	"label" TEXT,  /* SqlText */
-	"value" bigint  /* Option < i64 > */
-)
-STRICT PARALLEL RESTRICTED 
-LANGUAGE c /* Rust */
-AS 'MODULE_PATHNAME', 'statistics_wrapper';
-/* </end connected objects> */
-
-/* <begin connected objects> */
 -- src/sessions/functions.rs:29
 -- aadauth::sessions::functions::revoke
 CREATE  FUNCTION aadauth."revoke"(
@@ -123,18 +110,121 @@ AS 'MODULE_PATHNAME', 'revoke_wrapper';
 /* </end connected objects> */
 
 /* <begin connected objects> */
--- src/background/database.rs:125
--- aadauth::background::database::is_recorded_here
-CREATE  FUNCTION aadauth."is_recorded_here"() RETURNS bool /* bool */
-IMMUTABLE STRICT PARALLEL RESTRICTED 
+-- src/diagnosis/mod.rs:41
+-- aadauth::diagnosis::check_configuration
+CREATE  FUNCTION aadauth."check_configuration"() RETURNS TABLE (
+	"severity" TEXT,  /* SqlText */
+	"code" TEXT,  /* SqlText */
+	"place" TEXT,  /* SqlText */
+	"problem" TEXT,  /* SqlText */
+	"remedy" TEXT  /* SqlText */
+)
+STRICT PARALLEL RESTRICTED 
+SET search_path TO pg_catalog, pg_temp
 LANGUAGE c /* Rust */
-AS 'MODULE_PATHNAME', 'is_recorded_here_wrapper';
+AS 'MODULE_PATHNAME', 'check_configuration_wrapper';
 /* </end connected objects> */
 
 /* <begin connected objects> */
--- src/audit/mod.rs:29
+-- src/diagnosis/mod.rs:30
 -- requires:
---   background::database::is_recorded_here
+--   check_configuration
+
+
+COMMENT ON FUNCTION aadauth.check_configuration() IS
+    'problems of the configuration, most serious first, and how to correct them; no rows if there are none';
+REVOKE ALL ON FUNCTION aadauth.check_configuration() FROM PUBLIC;
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- src/keys/view.rs:27
+-- aadauth::keys::view::signing_keys
+CREATE  FUNCTION aadauth."signing_keys"() RETURNS TABLE (
+	"token_version" TEXT,  /* SqlText */
+	"issuer" TEXT,  /* Option < SqlText > */
+	"key_id" TEXT,  /* Option < SqlText > */
+	"bits" INT,  /* Option < i32 > */
+	"source" TEXT,  /* Option < SqlText > */
+	"fetched_at" timestamp with time zone,  /* Option < TimestampWithTimeZone > */
+	"age" interval,  /* Option < Interval > */
+	"served" bool,  /* bool */
+	"last_attempt_at" timestamp with time zone,  /* Option < TimestampWithTimeZone > */
+	"last_error" TEXT  /* Option < SqlText > */
+)
+STRICT PARALLEL RESTRICTED 
+LANGUAGE c /* Rust */
+AS 'MODULE_PATHNAME', 'signing_keys_wrapper';
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- src/keys/view.rs:11
+-- requires:
+--   signing_keys
+
+
+REVOKE ALL ON FUNCTION aadauth.signing_keys() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION aadauth.signing_keys() TO aadauth_auditor;
+CREATE VIEW aadauth.signing_keys AS SELECT * FROM aadauth.signing_keys();
+COMMENT ON VIEW aadauth.signing_keys IS
+    'The keys that token signatures are verified with, and the outcome of the last attempt to fetch them. A token version without keys has one row without a key_id.';
+REVOKE ALL ON aadauth.signing_keys FROM PUBLIC;
+GRANT SELECT ON aadauth.signing_keys TO aadauth_auditor;
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- src/statistics/view.rs:37
+-- aadauth::statistics::view::statistics
+CREATE  FUNCTION aadauth."statistics"() RETURNS TABLE (
+	"statistic" TEXT,  /* SqlText */
+	"label" TEXT,  /* SqlText */
+	"value" bigint  /* Option < i64 > */
+)
+STRICT PARALLEL RESTRICTED 
+LANGUAGE c /* Rust */
+AS 'MODULE_PATHNAME', 'statistics_wrapper';
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- src/diagnosis/explain.rs:47
+-- aadauth::diagnosis::explain::explain_sign_in
+CREATE  FUNCTION aadauth."explain_sign_in"(
+	"event" uuid /* pgrx :: Uuid */
+) RETURNS TABLE (
+	"checked" TEXT,  /* SqlText */
+	"outcome" TEXT,  /* SqlText */
+	"explanation" TEXT  /* Option < SqlText > */
+)
+STRICT STABLE PARALLEL RESTRICTED 
+SET search_path TO pg_catalog, pg_temp
+LANGUAGE c /* Rust */
+AS 'MODULE_PATHNAME', 'explain_sign_in_wrapper';
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- src/diagnosis/explain.rs:18
+-- requires:
+--   explain_sign_in
+
+
+COMMENT ON FUNCTION aadauth.explain_sign_in(uuid) IS
+    'each check of a sign-in with its outcome, and the remedy for those that failed; takes an event_id of aadauth.sign_in_audit';
+REVOKE ALL ON FUNCTION aadauth.explain_sign_in(uuid) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION aadauth.explain_sign_in(uuid) TO aadauth_auditor;
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- src/audit/reader.rs:20
+-- aadauth::audit::reader::await_sign_ins
+CREATE  FUNCTION aadauth."await_sign_ins"() RETURNS bool /* bool */
+IMMUTABLE STRICT PARALLEL RESTRICTED 
+LANGUAGE c /* Rust */
+AS 'MODULE_PATHNAME', 'await_sign_ins_wrapper';
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- src/audit/mod.rs:30
+-- requires:
+--   reader::await_sign_ins
 
 -- The sign-in audit: one row per attempt to sign in, with its role, client and outcome. Only the audit worker writes it.
 
@@ -225,7 +315,7 @@ SELECT
     a.count
 FROM aadauth.sign_in_audit AS a
 WHERE (a.reason IS NULL OR a.reason NOT IN ('no-password', 'token-discovery') OR a.count > 1)
-    AND aadauth.is_recorded_here()
+    AND aadauth.await_sign_ins()
 ORDER BY a.occurred_at DESC, a.event_id DESC;
 
 COMMENT ON VIEW aadauth.sign_ins IS
@@ -242,16 +332,23 @@ SELECT pg_catalog.pg_extension_config_dump('aadauth.audit_spool', '');
 /* </end connected objects> */
 
 /* <begin connected objects> */
--- src/group_sync/functions.rs:45
--- aadauth::group_sync::functions::group_sync_worker
-CREATE  FUNCTION aadauth."group_sync_worker"() RETURNS TABLE (
-	"run" bigint,  /* Option < i64 > */
-	"next_run" timestamp with time zone,  /* Option < TimestampWithTimeZone > */
-	"problem" TEXT  /* Option < SqlText > */
+-- src/sessions/view.rs:63
+-- aadauth::sessions::view::own_principal
+CREATE  FUNCTION aadauth."own_principal"() RETURNS TABLE (
+	"principal_type" TEXT,  /* SqlText */
+	"object_id" uuid,  /* pgrx :: Uuid */
+	"tenant_id" uuid,  /* pgrx :: Uuid */
+	"principal" TEXT,  /* SqlText */
+	"app_id" uuid,  /* Option < pgrx :: Uuid > */
+	"role" name,  /* Name */
+	"group_id" uuid,  /* Option < pgrx :: Uuid > */
+	"token_id" TEXT,  /* Option < SqlText > */
+	"signed_in_at" timestamp with time zone,  /* Option < TimestampWithTimeZone > */
+	"token_expires_at" timestamp with time zone  /* Option < TimestampWithTimeZone > */
 )
-STRICT VOLATILE PARALLEL RESTRICTED 
+STRICT STABLE PARALLEL RESTRICTED 
 LANGUAGE c /* Rust */
-AS 'MODULE_PATHNAME', 'group_sync_worker_wrapper';
+AS 'MODULE_PATHNAME', 'own_principal_wrapper';
 /* </end connected objects> */
 
 /* <begin connected objects> */
@@ -282,51 +379,16 @@ GRANT SELECT ON aadauth.statistics TO aadauth_auditor, pg_monitor;
 /* </end connected objects> */
 
 /* <begin connected objects> */
--- src/diagnosis/explain.rs:48
--- aadauth::diagnosis::explain::explain_sign_in
-CREATE  FUNCTION aadauth."explain_sign_in"(
-	"event" uuid /* pgrx :: Uuid */
-) RETURNS TABLE (
-	"checked" TEXT,  /* SqlText */
-	"outcome" TEXT,  /* SqlText */
-	"explanation" TEXT  /* Option < SqlText > */
+-- src/group_sync/functions.rs:45
+-- aadauth::group_sync::functions::group_sync_worker
+CREATE  FUNCTION aadauth."group_sync_worker"() RETURNS TABLE (
+	"run" bigint,  /* Option < i64 > */
+	"next_run" timestamp with time zone,  /* Option < TimestampWithTimeZone > */
+	"problem" TEXT  /* Option < SqlText > */
 )
-STRICT STABLE PARALLEL RESTRICTED 
-SET search_path TO pg_catalog, pg_temp
+STRICT VOLATILE PARALLEL RESTRICTED 
 LANGUAGE c /* Rust */
-AS 'MODULE_PATHNAME', 'explain_sign_in_wrapper';
-/* </end connected objects> */
-
-/* <begin connected objects> */
--- src/diagnosis/explain.rs:19
--- requires:
---   explain_sign_in
-
-
-COMMENT ON FUNCTION aadauth.explain_sign_in(uuid) IS
-    'each check of a sign-in with its outcome, and the remedy for those that failed; takes an event_id of aadauth.sign_in_audit';
-REVOKE ALL ON FUNCTION aadauth.explain_sign_in(uuid) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION aadauth.explain_sign_in(uuid) TO aadauth_auditor;
-/* </end connected objects> */
-
-/* <begin connected objects> */
--- src/sessions/view.rs:63
--- aadauth::sessions::view::own_principal
-CREATE  FUNCTION aadauth."own_principal"() RETURNS TABLE (
-	"principal_type" TEXT,  /* SqlText */
-	"object_id" uuid,  /* pgrx :: Uuid */
-	"tenant_id" uuid,  /* pgrx :: Uuid */
-	"principal" TEXT,  /* SqlText */
-	"app_id" uuid,  /* Option < pgrx :: Uuid > */
-	"role" name,  /* Name */
-	"group_id" uuid,  /* Option < pgrx :: Uuid > */
-	"token_id" TEXT,  /* Option < SqlText > */
-	"signed_in_at" timestamp with time zone,  /* Option < TimestampWithTimeZone > */
-	"token_expires_at" timestamp with time zone  /* Option < TimestampWithTimeZone > */
-)
-STRICT STABLE PARALLEL RESTRICTED 
-LANGUAGE c /* Rust */
-AS 'MODULE_PATHNAME', 'own_principal_wrapper';
+AS 'MODULE_PATHNAME', 'group_sync_worker_wrapper';
 /* </end connected objects> */
 
 /* <begin connected objects> */
@@ -363,95 +425,12 @@ AS 'MODULE_PATHNAME', 'restore_wrapper';
 /* </end connected objects> */
 
 /* <begin connected objects> */
--- src/keys/view.rs:27
--- aadauth::keys::view::signing_keys
-CREATE  FUNCTION aadauth."signing_keys"() RETURNS TABLE (
-	"token_version" TEXT,  /* SqlText */
-	"issuer" TEXT,  /* Option < SqlText > */
-	"key_id" TEXT,  /* Option < SqlText > */
-	"bits" INT,  /* Option < i32 > */
-	"source" TEXT,  /* Option < SqlText > */
-	"fetched_at" timestamp with time zone,  /* Option < TimestampWithTimeZone > */
-	"age" interval,  /* Option < Interval > */
-	"served" bool,  /* bool */
-	"last_attempt_at" timestamp with time zone,  /* Option < TimestampWithTimeZone > */
-	"last_error" TEXT  /* Option < SqlText > */
-)
-STRICT PARALLEL RESTRICTED 
+-- src/background/database.rs:125
+-- aadauth::background::database::is_recorded_here
+CREATE  FUNCTION aadauth."is_recorded_here"() RETURNS bool /* bool */
+IMMUTABLE STRICT PARALLEL RESTRICTED 
 LANGUAGE c /* Rust */
-AS 'MODULE_PATHNAME', 'signing_keys_wrapper';
-/* </end connected objects> */
-
-/* <begin connected objects> */
--- src/keys/view.rs:11
--- requires:
---   signing_keys
-
-
-REVOKE ALL ON FUNCTION aadauth.signing_keys() FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION aadauth.signing_keys() TO aadauth_auditor;
-CREATE VIEW aadauth.signing_keys AS SELECT * FROM aadauth.signing_keys();
-COMMENT ON VIEW aadauth.signing_keys IS
-    'The keys that token signatures are verified with, and the outcome of the last attempt to fetch them. A token version without keys has one row without a key_id.';
-REVOKE ALL ON aadauth.signing_keys FROM PUBLIC;
-GRANT SELECT ON aadauth.signing_keys TO aadauth_auditor;
-/* </end connected objects> */
-
-/* <begin connected objects> */
--- src/diagnosis/mod.rs:41
--- aadauth::diagnosis::check_configuration
-CREATE  FUNCTION aadauth."check_configuration"() RETURNS TABLE (
-	"severity" TEXT,  /* SqlText */
-	"code" TEXT,  /* SqlText */
-	"place" TEXT,  /* SqlText */
-	"problem" TEXT,  /* SqlText */
-	"remedy" TEXT  /* SqlText */
-)
-STRICT PARALLEL RESTRICTED 
-SET search_path TO pg_catalog, pg_temp
-LANGUAGE c /* Rust */
-AS 'MODULE_PATHNAME', 'check_configuration_wrapper';
-/* </end connected objects> */
-
-/* <begin connected objects> */
--- src/diagnosis/mod.rs:30
--- requires:
---   check_configuration
-
-
-COMMENT ON FUNCTION aadauth.check_configuration() IS
-    'problems of the configuration, most serious first, and how to correct them; no rows if there are none';
-REVOKE ALL ON FUNCTION aadauth.check_configuration() FROM PUBLIC;
-/* </end connected objects> */
-
-/* <begin connected objects> */
--- src/principals/functions.rs:63
--- aadauth::principals::functions::pg_catalog::pgaadauth_update_principal_with_oid
-CREATE  FUNCTION pg_catalog."pgaadauth_update_principal_with_oid"(
-	"rolename" TEXT, /* Option < SqlText > */
-	"objectid" TEXT, /* Option < SqlText > */
-	"objecttype" TEXT, /* Option < SqlText > */
-	"isadmin" bool, /* Option < bool > */
-	"ismfa" bool /* Option < bool > */
-) RETURNS TEXT /* SqlText */
-SET search_path TO pg_catalog, pg_temp
-LANGUAGE c /* Rust */
-AS 'MODULE_PATHNAME', 'pgaadauth_update_principal_with_oid_wrapper';
-/* </end connected objects> */
-
-/* <begin connected objects> */
--- src/principals/functions.rs:44
--- aadauth::principals::functions::pg_catalog::pgaadauth_create_principal_with_oid
-CREATE  FUNCTION pg_catalog."pgaadauth_create_principal_with_oid"(
-	"rolename" TEXT, /* Option < SqlText > */
-	"objectid" TEXT, /* Option < SqlText > */
-	"objecttype" TEXT, /* Option < SqlText > */
-	"isadmin" bool, /* Option < bool > */
-	"ismfa" bool /* Option < bool > */
-) RETURNS TEXT /* SqlText */
-SET search_path TO pg_catalog, pg_temp
-LANGUAGE c /* Rust */
-AS 'MODULE_PATHNAME', 'pgaadauth_create_principal_with_oid_wrapper';
+AS 'MODULE_PATHNAME', 'is_recorded_here_wrapper';
 /* </end connected objects> */
 
 /* <begin connected objects> */
@@ -726,16 +705,18 @@ SELECT pg_catalog.pg_extension_config_dump('aadauth.revoked_principals', '');
 /* </end connected objects> */
 
 /* <begin connected objects> */
--- src/principals/functions.rs:31
--- aadauth::principals::functions::pg_catalog::pgaadauth_create_principal
-CREATE  FUNCTION pg_catalog."pgaadauth_create_principal"(
+-- src/principals/functions.rs:63
+-- aadauth::principals::functions::pg_catalog::pgaadauth_update_principal_with_oid
+CREATE  FUNCTION pg_catalog."pgaadauth_update_principal_with_oid"(
 	"rolename" TEXT, /* Option < SqlText > */
+	"objectid" TEXT, /* Option < SqlText > */
+	"objecttype" TEXT, /* Option < SqlText > */
 	"isadmin" bool, /* Option < bool > */
 	"ismfa" bool /* Option < bool > */
 ) RETURNS TEXT /* SqlText */
 SET search_path TO pg_catalog, pg_temp
 LANGUAGE c /* Rust */
-AS 'MODULE_PATHNAME', 'pgaadauth_create_principal_wrapper';
+AS 'MODULE_PATHNAME', 'pgaadauth_update_principal_with_oid_wrapper';
 /* </end connected objects> */
 
 /* <begin connected objects> */
@@ -751,6 +732,34 @@ STRICT VOLATILE PARALLEL UNSAFE
 SET search_path TO pg_catalog, pg_temp
 LANGUAGE c /* Rust */
 AS 'MODULE_PATHNAME', 'pgaadauth_sync_roles_for_group_members_wrapper';
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- src/principals/functions.rs:31
+-- aadauth::principals::functions::pg_catalog::pgaadauth_create_principal
+CREATE  FUNCTION pg_catalog."pgaadauth_create_principal"(
+	"rolename" TEXT, /* Option < SqlText > */
+	"isadmin" bool, /* Option < bool > */
+	"ismfa" bool /* Option < bool > */
+) RETURNS TEXT /* SqlText */
+SET search_path TO pg_catalog, pg_temp
+LANGUAGE c /* Rust */
+AS 'MODULE_PATHNAME', 'pgaadauth_create_principal_wrapper';
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- src/principals/functions.rs:44
+-- aadauth::principals::functions::pg_catalog::pgaadauth_create_principal_with_oid
+CREATE  FUNCTION pg_catalog."pgaadauth_create_principal_with_oid"(
+	"rolename" TEXT, /* Option < SqlText > */
+	"objectid" TEXT, /* Option < SqlText > */
+	"objecttype" TEXT, /* Option < SqlText > */
+	"isadmin" bool, /* Option < bool > */
+	"ismfa" bool /* Option < bool > */
+) RETURNS TEXT /* SqlText */
+SET search_path TO pg_catalog, pg_temp
+LANGUAGE c /* Rust */
+AS 'MODULE_PATHNAME', 'pgaadauth_create_principal_with_oid_wrapper';
 /* </end connected objects> */
 
 /* <begin connected objects> */

@@ -87,7 +87,7 @@ SELECT
     a.count
 FROM aadauth.sign_in_audit AS a
 WHERE (a.reason IS NULL OR a.reason NOT IN ('no-password', 'token-discovery') OR a.count > 1)
-    AND aadauth.is_recorded_here()
+    AND aadauth.await_sign_ins()
 ORDER BY a.occurred_at DESC, a.event_id DESC;
 
 COMMENT ON VIEW aadauth.sign_ins IS

@@ -4,6 +4,7 @@ pub mod aggregate;
 pub mod event;
 pub mod guard;
 pub mod partition;
+pub mod reader;
 pub mod record;
 pub mod spool;
 pub mod worker;
@@ -29,7 +30,7 @@ use aggregate::Admission;
 extension_sql_file!(
     "../../sql/audit.sql",
     name = "audit",
-    requires = [background::database::is_recorded_here]
+    requires = [reader::await_sign_ins]
 );
 
 /// Creates a spool file and an aggregate table. Called in the postmaster, once shared memory exists.

@@ -12,6 +12,7 @@ use crate::pg::log::{self, Level};
 use crate::pg::worker::{self, Failure};
 use crate::shared::problem::ProblemKind;
 use crate::shared::shmem;
+use crate::shared::spool::SpoolState;
 use crate::shared::workers::Worker;
 use crate::{clock, settings};
 
@@ -51,12 +52,15 @@ pub fn run() {
             weeks = Weeks::due(Instant::now());
         }
         let began = Instant::now();
+        let asked = shmem::spool(|state| state.asked);
         let outcome = drain.run();
         if outcome.is_ok() {
             weeks.look_after(began);
         }
         let kind = outcome.as_ref().err().map(|problem| problem.kind);
         shmem::worker(Worker::Audit).set_problem(kind);
+        shmem::change_spool(|state| state.answered = asked);
+        shmem::worker(Worker::Audit).notify();
         let (least, most) = match outcome {
             Ok(()) => (settings::audit_delay(), IDLE_INTERVAL),
             Err(problem) => {
@@ -64,16 +68,22 @@ pub fn run() {
                 (MIN_RETRY_INTERVAL, RETRY_INTERVAL)
             }
         };
-        worker::wait(most, None);
+        // A wait for a lock has used up what woke the worker.
+        if !shmem::spool(SpoolState::is_asked) {
+            worker::wait(most, None);
+        }
         pause(least.saturating_sub(began.elapsed()));
     }
 }
 
-/// Waits for that long, or until the worker is to end or to reload the configuration; a sign-in that wakes it does not
-/// end the pause.
+/// Waits for that long, or until the worker is to end or to reload the configuration, or a reader asks; a sign-in that
+/// wakes it does not end the pause.
 fn pause(duration: Duration) {
     let until = Instant::now() + duration;
-    while !worker::stop_requested() && !worker::reload_requested() {
+    while !worker::stop_requested()
+        && !worker::reload_requested()
+        && !shmem::spool(SpoolState::is_asked)
+    {
         let left = until.saturating_duration_since(Instant::now());
         if left.is_zero() {
             return;

@@ -10,10 +10,9 @@ use pgrx::prelude::*;
 use serde::Deserialize;
 
 use crate::audit::aggregate::UNKNOWN;
-use crate::audit::{EventCheck, EventMembership, MembershipSource};
-use crate::background::database;
+use crate::audit::{EventCheck, EventMembership, MembershipSource, reader};
 use crate::pg::text::{self, SqlText};
-use crate::pg::{json, log, query};
+use crate::pg::{json, log, query, snapshot};
 use crate::text::SanitizedText;
 
 extension_sql!(
@@ -57,7 +56,8 @@ fn explain_sign_in(
         name!(explanation, Option<SqlText>),
     ),
 > {
-    let rows = match recorded(event) {
+    reader::await_sign_ins();
+    let rows = match snapshot::with_latest(|| recorded(event)) {
         Ok(Some(event)) => explain(&event),
         Ok(None) => unknown(event),
         Err(error) => fail(
@@ -121,9 +121,8 @@ FROM aadauth.sign_in_audit AS a WHERE a.event_id = $1";
     Ok(Some(serde_json::from_value(event)?))
 }
 
-/// Raises an error that there is no such event, or that it could not be in this database.
+/// Raises an error that there is no such event.
 fn unknown(event: pgrx::Uuid) -> ! {
-    database::is_recorded_here();
     fail(
         PgSqlErrorCode::ERRCODE_NO_DATA_FOUND,
         format!("there is no sign-in event {event}"),

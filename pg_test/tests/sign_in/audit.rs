@@ -30,6 +30,7 @@ pub const TESTS: &[Test] = &[
     ("text_from_outside_is_made_fit_to_show", text_from_outside),
     ("events_survive_a_restart_once_each", restart),
     ("sign_ins_share_transactions", shared_transactions),
+    ("who_reads_does_not_wait_for_others", readers_do_not_wait),
     (
         "a_database_that_is_not_there_is_fixed_by_reload",
         no_database,
@@ -281,5 +282,32 @@ fn shared_transactions(rig: &Rig) -> Result<()> {
         .parse()?;
     ensure(transactions <= most, || {
         format!("{transactions} transactions, {most} at most")
+    })
+}
+
+/// What was decided before the statement is shown, whatever `aadauth.audit_delay` is.
+fn readers_do_not_wait(rig: &Rig) -> Result<()> {
+    let server = rig.server("audit-readers", |plan| {
+        plan.set("aadauth.audit_delay", "10s")
+    })?;
+    let person = rig.person(&server, "someone")?;
+    let token = rig.token_of(&person)?;
+    server.sql("CREATE ROLE audrey IN ROLE aadauth_auditor")?;
+    let began = Instant::now();
+    for number in 1..=5 {
+        rig.accepted(&server, "someone", &token)?;
+        let seen = server
+            .sql("SET ROLE audrey; SELECT count(*) FROM aadauth.sign_ins WHERE role = 'someone'")?;
+        ensure(seen == number.to_string(), || {
+            format!("{seen} of {number} sign-ins are shown")
+        })?;
+    }
+    let explained = server.sql(
+        "SELECT explanation FROM aadauth.explain_sign_in((
+             SELECT event_id FROM aadauth.sign_in_audit WHERE role = 'someone' LIMIT 1)) LIMIT 1",
+    )?;
+    ensure(explained.contains("someone"), || explained)?;
+    ensure(began.elapsed() < Duration::from_secs(10), || {
+        "the delay was over".to_owned()
     })
 }

@@ -110,6 +110,7 @@ pub const FUNCTIONS: &[(&str, Option<&str>)] = &[
     ("SELECT aadauth.reset_statistics()", None),
     ("SELECT count(*) FROM aadauth.group_sync_worker()", None),
     ("SELECT aadauth.is_recorded_here()", None),
+    ("SELECT aadauth.await_sign_ins()", None),
     (
         "SELECT aadauth.revoke('a11ce000-0000-4000-8000-000000000001')",
         Some("25006"),
