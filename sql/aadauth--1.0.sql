@@ -96,17 +96,118 @@ CREATE SCHEMA IF NOT EXISTS aadauth; /* aadauth::aadauth */
 /* </end connected objects> */
 
 /* <begin connected objects> */
--- src/sessions/functions.rs:29
--- aadauth::sessions::functions::revoke
-CREATE  FUNCTION aadauth."revoke"(
-	"object_id" uuid, /* Option < pgrx :: Uuid > */
-	"until" timestamp with time zone DEFAULT 'infinity', /* Option < TimestampWithTimeZone > */
-	"reason" TEXT DEFAULT NULL /* Option < SqlText > */
+-- src/statistics/view.rs:82
+-- aadauth::statistics::view::reset_statistics
+CREATE  FUNCTION aadauth."reset_statistics"() RETURNS void
+STRICT 
+LANGUAGE c /* Rust */
+AS 'MODULE_PATHNAME', 'reset_statistics_wrapper';
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- src/group_sync/functions.rs:45
+-- aadauth::group_sync::functions::group_sync_worker
+CREATE  FUNCTION aadauth."group_sync_worker"() RETURNS TABLE (
+	"run" bigint,  /* Option < i64 > */
+	"next_run" timestamp with time zone,  /* Option < TimestampWithTimeZone > */
+	"problem" TEXT  /* Option < SqlText > */
+)
+STRICT VOLATILE PARALLEL RESTRICTED 
+LANGUAGE c /* Rust */
+AS 'MODULE_PATHNAME', 'group_sync_worker_wrapper';
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- src/background/database.rs:125
+-- aadauth::background::database::is_recorded_here
+CREATE  FUNCTION aadauth."is_recorded_here"() RETURNS bool /* bool */
+IMMUTABLE STRICT PARALLEL RESTRICTED 
+LANGUAGE c /* Rust */
+AS 'MODULE_PATHNAME', 'is_recorded_here_wrapper';
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- src/sessions/functions.rs:68
+-- aadauth::sessions::functions::restore
+CREATE  FUNCTION aadauth."restore"(
+	"object_id" uuid /* Option < pgrx :: Uuid > */
 ) RETURNS void
 VOLATILE PARALLEL UNSAFE 
 SET search_path TO pg_catalog, pg_temp
 LANGUAGE c /* Rust */
-AS 'MODULE_PATHNAME', 'revoke_wrapper';
+AS 'MODULE_PATHNAME', 'restore_wrapper';
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- src/sessions/view.rs:18
+-- aadauth::sessions::view::sessions
+CREATE  FUNCTION aadauth."sessions"() RETURNS TABLE (
+	"pid" INT,  /* i32 */
+	"role" name,  /* Name */
+	"principal" TEXT,  /* SqlText */
+	"principal_type" TEXT,  /* SqlText */
+	"object_id" uuid,  /* pgrx :: Uuid */
+	"group_id" uuid,  /* Option < pgrx :: Uuid > */
+	"database" name,  /* Option < Name > */
+	"client" TEXT,  /* SqlText */
+	"signed_in_at" timestamp with time zone,  /* Option < TimestampWithTimeZone > */
+	"token_expires_at" timestamp with time zone,  /* Option < TimestampWithTimeZone > */
+	"application" TEXT  /* Option < SqlText > */
+)
+STRICT VOLATILE PARALLEL RESTRICTED 
+LANGUAGE c /* Rust */
+AS 'MODULE_PATHNAME', 'sessions_wrapper';
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- src/statistics/view.rs:37
+-- aadauth::statistics::view::statistics
+CREATE  FUNCTION aadauth."statistics"() RETURNS TABLE (
+	"statistic" TEXT,  /* SqlText */
+	"label" TEXT,  /* SqlText */
+	"value" bigint  /* Option < i64 > */
+)
+STRICT PARALLEL RESTRICTED 
+LANGUAGE c /* Rust */
+AS 'MODULE_PATHNAME', 'statistics_wrapper';
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- src/statistics/view.rs:12
+-- requires:
+--   statistics
+--   reset_statistics
+
+
+REVOKE ALL ON FUNCTION aadauth.statistics(), aadauth.reset_statistics() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION aadauth.statistics() TO aadauth_auditor, pg_monitor;
+CREATE VIEW aadauth.statistics AS SELECT * FROM aadauth.statistics();
+COMMENT ON VIEW aadauth.statistics IS
+    'Counts of attempts to sign in by outcome, method and reason, the duration of decisions, and the state of audit, workers, signing keys and directory. Counted since counted_since.';
+COMMENT ON FUNCTION aadauth.reset_statistics() IS
+    'sets the counters of aadauth.statistics to zero';
+REVOKE ALL ON aadauth.statistics FROM PUBLIC;
+GRANT SELECT ON aadauth.statistics TO aadauth_auditor, pg_monitor;
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- src/sessions/view.rs:63
+-- aadauth::sessions::view::own_principal
+CREATE  FUNCTION aadauth."own_principal"() RETURNS TABLE (
+	"principal_type" TEXT,  /* SqlText */
+	"object_id" uuid,  /* pgrx :: Uuid */
+	"tenant_id" uuid,  /* pgrx :: Uuid */
+	"principal" TEXT,  /* SqlText */
+	"app_id" uuid,  /* Option < pgrx :: Uuid > */
+	"role" name,  /* Name */
+	"group_id" uuid,  /* Option < pgrx :: Uuid > */
+	"token_id" TEXT,  /* Option < SqlText > */
+	"signed_in_at" timestamp with time zone,  /* Option < TimestampWithTimeZone > */
+	"token_expires_at" timestamp with time zone  /* Option < TimestampWithTimeZone > */
+)
+STRICT STABLE PARALLEL RESTRICTED 
+LANGUAGE c /* Rust */
+AS 'MODULE_PATHNAME', 'own_principal_wrapper';
 /* </end connected objects> */
 
 /* <begin connected objects> */
@@ -134,82 +235,6 @@ AS 'MODULE_PATHNAME', 'check_configuration_wrapper';
 COMMENT ON FUNCTION aadauth.check_configuration() IS
     'problems of the configuration, most serious first, and how to correct them; no rows if there are none';
 REVOKE ALL ON FUNCTION aadauth.check_configuration() FROM PUBLIC;
-/* </end connected objects> */
-
-/* <begin connected objects> */
--- src/keys/view.rs:27
--- aadauth::keys::view::signing_keys
-CREATE  FUNCTION aadauth."signing_keys"() RETURNS TABLE (
-	"token_version" TEXT,  /* SqlText */
-	"issuer" TEXT,  /* Option < SqlText > */
-	"key_id" TEXT,  /* Option < SqlText > */
-	"bits" INT,  /* Option < i32 > */
-	"source" TEXT,  /* Option < SqlText > */
-	"fetched_at" timestamp with time zone,  /* Option < TimestampWithTimeZone > */
-	"age" interval,  /* Option < Interval > */
-	"served" bool,  /* bool */
-	"last_attempt_at" timestamp with time zone,  /* Option < TimestampWithTimeZone > */
-	"last_error" TEXT  /* Option < SqlText > */
-)
-STRICT PARALLEL RESTRICTED 
-LANGUAGE c /* Rust */
-AS 'MODULE_PATHNAME', 'signing_keys_wrapper';
-/* </end connected objects> */
-
-/* <begin connected objects> */
--- src/keys/view.rs:11
--- requires:
---   signing_keys
-
-
-REVOKE ALL ON FUNCTION aadauth.signing_keys() FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION aadauth.signing_keys() TO aadauth_auditor;
-CREATE VIEW aadauth.signing_keys AS SELECT * FROM aadauth.signing_keys();
-COMMENT ON VIEW aadauth.signing_keys IS
-    'The keys that token signatures are verified with, and the outcome of the last attempt to fetch them. A token version without keys has one row without a key_id.';
-REVOKE ALL ON aadauth.signing_keys FROM PUBLIC;
-GRANT SELECT ON aadauth.signing_keys TO aadauth_auditor;
-/* </end connected objects> */
-
-/* <begin connected objects> */
--- src/statistics/view.rs:37
--- aadauth::statistics::view::statistics
-CREATE  FUNCTION aadauth."statistics"() RETURNS TABLE (
-	"statistic" TEXT,  /* SqlText */
-	"label" TEXT,  /* SqlText */
-	"value" bigint  /* Option < i64 > */
-)
-STRICT PARALLEL RESTRICTED 
-LANGUAGE c /* Rust */
-AS 'MODULE_PATHNAME', 'statistics_wrapper';
-/* </end connected objects> */
-
-/* <begin connected objects> */
--- src/diagnosis/explain.rs:47
--- aadauth::diagnosis::explain::explain_sign_in
-CREATE  FUNCTION aadauth."explain_sign_in"(
-	"event" uuid /* pgrx :: Uuid */
-) RETURNS TABLE (
-	"checked" TEXT,  /* SqlText */
-	"outcome" TEXT,  /* SqlText */
-	"explanation" TEXT  /* Option < SqlText > */
-)
-STRICT STABLE PARALLEL RESTRICTED 
-SET search_path TO pg_catalog, pg_temp
-LANGUAGE c /* Rust */
-AS 'MODULE_PATHNAME', 'explain_sign_in_wrapper';
-/* </end connected objects> */
-
-/* <begin connected objects> */
--- src/diagnosis/explain.rs:18
--- requires:
---   explain_sign_in
-
-
-COMMENT ON FUNCTION aadauth.explain_sign_in(uuid) IS
-    'each check of a sign-in with its outcome, and the remedy for those that failed; takes an event_id of aadauth.sign_in_audit';
-REVOKE ALL ON FUNCTION aadauth.explain_sign_in(uuid) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION aadauth.explain_sign_in(uuid) TO aadauth_auditor;
 /* </end connected objects> */
 
 /* <begin connected objects> */
@@ -332,105 +357,95 @@ SELECT pg_catalog.pg_extension_config_dump('aadauth.audit_spool', '');
 /* </end connected objects> */
 
 /* <begin connected objects> */
--- src/sessions/view.rs:63
--- aadauth::sessions::view::own_principal
-CREATE  FUNCTION aadauth."own_principal"() RETURNS TABLE (
-	"principal_type" TEXT,  /* SqlText */
-	"object_id" uuid,  /* pgrx :: Uuid */
-	"tenant_id" uuid,  /* pgrx :: Uuid */
-	"principal" TEXT,  /* SqlText */
-	"app_id" uuid,  /* Option < pgrx :: Uuid > */
-	"role" name,  /* Name */
-	"group_id" uuid,  /* Option < pgrx :: Uuid > */
-	"token_id" TEXT,  /* Option < SqlText > */
-	"signed_in_at" timestamp with time zone,  /* Option < TimestampWithTimeZone > */
-	"token_expires_at" timestamp with time zone  /* Option < TimestampWithTimeZone > */
+-- src/diagnosis/explain.rs:47
+-- aadauth::diagnosis::explain::explain_sign_in
+CREATE  FUNCTION aadauth."explain_sign_in"(
+	"event" uuid /* pgrx :: Uuid */
+) RETURNS TABLE (
+	"checked" TEXT,  /* SqlText */
+	"outcome" TEXT,  /* SqlText */
+	"explanation" TEXT  /* Option < SqlText > */
 )
 STRICT STABLE PARALLEL RESTRICTED 
+SET search_path TO pg_catalog, pg_temp
 LANGUAGE c /* Rust */
-AS 'MODULE_PATHNAME', 'own_principal_wrapper';
+AS 'MODULE_PATHNAME', 'explain_sign_in_wrapper';
 /* </end connected objects> */
 
 /* <begin connected objects> */
--- src/statistics/view.rs:82
--- aadauth::statistics::view::reset_statistics
-CREATE  FUNCTION aadauth."reset_statistics"() RETURNS void
-STRICT 
-LANGUAGE c /* Rust */
-AS 'MODULE_PATHNAME', 'reset_statistics_wrapper';
-/* </end connected objects> */
-
-/* <begin connected objects> */
--- src/statistics/view.rs:12
+-- src/diagnosis/explain.rs:18
 -- requires:
---   statistics
---   reset_statistics
+--   explain_sign_in
 
 
-REVOKE ALL ON FUNCTION aadauth.statistics(), aadauth.reset_statistics() FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION aadauth.statistics() TO aadauth_auditor, pg_monitor;
-CREATE VIEW aadauth.statistics AS SELECT * FROM aadauth.statistics();
-COMMENT ON VIEW aadauth.statistics IS
-    'Counts of attempts to sign in by outcome, method and reason, the duration of decisions, and the state of audit, workers, signing keys and directory. Counted since counted_since.';
-COMMENT ON FUNCTION aadauth.reset_statistics() IS
-    'sets the counters of aadauth.statistics to zero';
-REVOKE ALL ON aadauth.statistics FROM PUBLIC;
-GRANT SELECT ON aadauth.statistics TO aadauth_auditor, pg_monitor;
+COMMENT ON FUNCTION aadauth.explain_sign_in(uuid) IS
+    'each check of a sign-in with its outcome, and the remedy for those that failed; takes an event_id of aadauth.sign_in_audit';
+REVOKE ALL ON FUNCTION aadauth.explain_sign_in(uuid) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION aadauth.explain_sign_in(uuid) TO aadauth_auditor;
 /* </end connected objects> */
 
 /* <begin connected objects> */
--- src/group_sync/functions.rs:45
--- aadauth::group_sync::functions::group_sync_worker
-CREATE  FUNCTION aadauth."group_sync_worker"() RETURNS TABLE (
-	"run" bigint,  /* Option < i64 > */
-	"next_run" timestamp with time zone,  /* Option < TimestampWithTimeZone > */
-	"problem" TEXT  /* Option < SqlText > */
-)
-STRICT VOLATILE PARALLEL RESTRICTED 
-LANGUAGE c /* Rust */
-AS 'MODULE_PATHNAME', 'group_sync_worker_wrapper';
-/* </end connected objects> */
-
-/* <begin connected objects> */
--- src/sessions/view.rs:18
--- aadauth::sessions::view::sessions
-CREATE  FUNCTION aadauth."sessions"() RETURNS TABLE (
-	"pid" INT,  /* i32 */
-	"role" name,  /* Name */
-	"principal" TEXT,  /* SqlText */
-	"principal_type" TEXT,  /* SqlText */
-	"object_id" uuid,  /* pgrx :: Uuid */
-	"group_id" uuid,  /* Option < pgrx :: Uuid > */
-	"database" name,  /* Option < Name > */
-	"client" TEXT,  /* SqlText */
-	"signed_in_at" timestamp with time zone,  /* Option < TimestampWithTimeZone > */
-	"token_expires_at" timestamp with time zone,  /* Option < TimestampWithTimeZone > */
-	"application" TEXT  /* Option < SqlText > */
-)
-STRICT VOLATILE PARALLEL RESTRICTED 
-LANGUAGE c /* Rust */
-AS 'MODULE_PATHNAME', 'sessions_wrapper';
-/* </end connected objects> */
-
-/* <begin connected objects> */
--- src/sessions/functions.rs:68
--- aadauth::sessions::functions::restore
-CREATE  FUNCTION aadauth."restore"(
-	"object_id" uuid /* Option < pgrx :: Uuid > */
+-- src/sessions/functions.rs:29
+-- aadauth::sessions::functions::revoke
+CREATE  FUNCTION aadauth."revoke"(
+	"object_id" uuid, /* Option < pgrx :: Uuid > */
+	"until" timestamp with time zone DEFAULT 'infinity', /* Option < TimestampWithTimeZone > */
+	"reason" TEXT DEFAULT NULL /* Option < SqlText > */
 ) RETURNS void
 VOLATILE PARALLEL UNSAFE 
 SET search_path TO pg_catalog, pg_temp
 LANGUAGE c /* Rust */
-AS 'MODULE_PATHNAME', 'restore_wrapper';
+AS 'MODULE_PATHNAME', 'revoke_wrapper';
 /* </end connected objects> */
 
 /* <begin connected objects> */
--- src/background/database.rs:125
--- aadauth::background::database::is_recorded_here
-CREATE  FUNCTION aadauth."is_recorded_here"() RETURNS bool /* bool */
-IMMUTABLE STRICT PARALLEL RESTRICTED 
+-- src/keys/view.rs:27
+-- aadauth::keys::view::signing_keys
+CREATE  FUNCTION aadauth."signing_keys"() RETURNS TABLE (
+	"token_version" TEXT,  /* SqlText */
+	"issuer" TEXT,  /* Option < SqlText > */
+	"key_id" TEXT,  /* Option < SqlText > */
+	"bits" INT,  /* Option < i32 > */
+	"source" TEXT,  /* Option < SqlText > */
+	"fetched_at" timestamp with time zone,  /* Option < TimestampWithTimeZone > */
+	"age" interval,  /* Option < Interval > */
+	"served" bool,  /* bool */
+	"last_attempt_at" timestamp with time zone,  /* Option < TimestampWithTimeZone > */
+	"last_error" TEXT  /* Option < SqlText > */
+)
+STRICT PARALLEL RESTRICTED 
 LANGUAGE c /* Rust */
-AS 'MODULE_PATHNAME', 'is_recorded_here_wrapper';
+AS 'MODULE_PATHNAME', 'signing_keys_wrapper';
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- src/keys/view.rs:11
+-- requires:
+--   signing_keys
+
+
+REVOKE ALL ON FUNCTION aadauth.signing_keys() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION aadauth.signing_keys() TO aadauth_auditor;
+CREATE VIEW aadauth.signing_keys AS SELECT * FROM aadauth.signing_keys();
+COMMENT ON VIEW aadauth.signing_keys IS
+    'The keys that token signatures are verified with, and the outcome of the last attempt to fetch them. A token version without keys has one row without a key_id.';
+REVOKE ALL ON aadauth.signing_keys FROM PUBLIC;
+GRANT SELECT ON aadauth.signing_keys TO aadauth_auditor;
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- src/group_sync/functions.rs:27
+-- aadauth::group_sync::functions::pgaadauth_sync_roles_for_group_members
+CREATE  FUNCTION pg_catalog."pgaadauth_sync_roles_for_group_members"() RETURNS TABLE (
+	"group_role" name,  /* Name */
+	"member" TEXT,  /* Option < SqlText > */
+	"action" TEXT,  /* SqlText */
+	"detail" TEXT  /* Option < SqlText > */
+)
+STRICT VOLATILE PARALLEL UNSAFE 
+SET search_path TO pg_catalog, pg_temp
+LANGUAGE c /* Rust */
+AS 'MODULE_PATHNAME', 'pgaadauth_sync_roles_for_group_members_wrapper';
 /* </end connected objects> */
 
 /* <begin connected objects> */
@@ -720,18 +735,18 @@ AS 'MODULE_PATHNAME', 'pgaadauth_update_principal_with_oid_wrapper';
 /* </end connected objects> */
 
 /* <begin connected objects> */
--- src/group_sync/functions.rs:27
--- aadauth::group_sync::functions::pgaadauth_sync_roles_for_group_members
-CREATE  FUNCTION pg_catalog."pgaadauth_sync_roles_for_group_members"() RETURNS TABLE (
-	"group_role" name,  /* Name */
-	"member" TEXT,  /* Option < SqlText > */
-	"action" TEXT,  /* SqlText */
-	"detail" TEXT  /* Option < SqlText > */
-)
-STRICT VOLATILE PARALLEL UNSAFE 
+-- src/principals/functions.rs:44
+-- aadauth::principals::functions::pg_catalog::pgaadauth_create_principal_with_oid
+CREATE  FUNCTION pg_catalog."pgaadauth_create_principal_with_oid"(
+	"rolename" TEXT, /* Option < SqlText > */
+	"objectid" TEXT, /* Option < SqlText > */
+	"objecttype" TEXT, /* Option < SqlText > */
+	"isadmin" bool, /* Option < bool > */
+	"ismfa" bool /* Option < bool > */
+) RETURNS TEXT /* SqlText */
 SET search_path TO pg_catalog, pg_temp
 LANGUAGE c /* Rust */
-AS 'MODULE_PATHNAME', 'pgaadauth_sync_roles_for_group_members_wrapper';
+AS 'MODULE_PATHNAME', 'pgaadauth_create_principal_with_oid_wrapper';
 /* </end connected objects> */
 
 /* <begin connected objects> */
@@ -745,21 +760,6 @@ CREATE  FUNCTION pg_catalog."pgaadauth_create_principal"(
 SET search_path TO pg_catalog, pg_temp
 LANGUAGE c /* Rust */
 AS 'MODULE_PATHNAME', 'pgaadauth_create_principal_wrapper';
-/* </end connected objects> */
-
-/* <begin connected objects> */
--- src/principals/functions.rs:44
--- aadauth::principals::functions::pg_catalog::pgaadauth_create_principal_with_oid
-CREATE  FUNCTION pg_catalog."pgaadauth_create_principal_with_oid"(
-	"rolename" TEXT, /* Option < SqlText > */
-	"objectid" TEXT, /* Option < SqlText > */
-	"objecttype" TEXT, /* Option < SqlText > */
-	"isadmin" bool, /* Option < bool > */
-	"ismfa" bool /* Option < bool > */
-) RETURNS TEXT /* SqlText */
-SET search_path TO pg_catalog, pg_temp
-LANGUAGE c /* Rust */
-AS 'MODULE_PATHNAME', 'pgaadauth_create_principal_with_oid_wrapper';
 /* </end connected objects> */
 
 /* <begin connected objects> */
@@ -800,6 +800,12 @@ BEGIN
         WHERE p.pronamespace = 'aadauth'::regnamespace
             AND a.grantee <> p.proowner
             AND r.rolname NOT IN ('aadauth_auditor', 'azure_pg_admin', 'pg_monitor')
+        UNION
+        SELECT pg_catalog.format('REVOKE ALL ON SCHEMA aadauth FROM %I', r.rolname)
+        FROM pg_catalog.pg_namespace AS n
+        CROSS JOIN pg_catalog.aclexplode(n.nspacl) AS a
+        JOIN pg_catalog.pg_roles AS r ON r.oid = a.grantee
+        WHERE n.nspname = 'aadauth' AND a.grantee <> n.nspowner
     LOOP
         EXECUTE statement;
     END LOOP;
@@ -818,6 +824,9 @@ BEGIN
         EXECUTE pg_catalog.format('CREATE TRIGGER skip_replicated BEFORE INSERT OR UPDATE OR DELETE ON %s
             FOR EACH ROW EXECUTE FUNCTION aadauth.skip_replicated()', name);
         EXECUTE pg_catalog.format('ALTER TABLE %s ENABLE REPLICA TRIGGER skip_replicated', name);
+        EXECUTE pg_catalog.format('CREATE TRIGGER refuse_replicated BEFORE TRUNCATE ON %s
+            FOR EACH STATEMENT EXECUTE FUNCTION aadauth.skip_replicated()', name);
+        EXECUTE pg_catalog.format('ALTER TABLE %s ENABLE REPLICA TRIGGER refuse_replicated', name);
     END LOOP;
 END
 $$;

@@ -33,6 +33,12 @@ BEGIN
         WHERE p.pronamespace = 'aadauth'::regnamespace
             AND a.grantee <> p.proowner
             AND r.rolname NOT IN ('aadauth_auditor', 'azure_pg_admin', 'pg_monitor')
+        UNION
+        SELECT pg_catalog.format('REVOKE ALL ON SCHEMA aadauth FROM %I', r.rolname)
+        FROM pg_catalog.pg_namespace AS n
+        CROSS JOIN pg_catalog.aclexplode(n.nspacl) AS a
+        JOIN pg_catalog.pg_roles AS r ON r.oid = a.grantee
+        WHERE n.nspname = 'aadauth' AND a.grantee <> n.nspowner
     LOOP
         EXECUTE statement;
     END LOOP;
@@ -51,6 +57,9 @@ BEGIN
         EXECUTE pg_catalog.format('CREATE TRIGGER skip_replicated BEFORE INSERT OR UPDATE OR DELETE ON %s
             FOR EACH ROW EXECUTE FUNCTION aadauth.skip_replicated()', name);
         EXECUTE pg_catalog.format('ALTER TABLE %s ENABLE REPLICA TRIGGER skip_replicated', name);
+        EXECUTE pg_catalog.format('CREATE TRIGGER refuse_replicated BEFORE TRUNCATE ON %s
+            FOR EACH STATEMENT EXECUTE FUNCTION aadauth.skip_replicated()', name);
+        EXECUTE pg_catalog.format('ALTER TABLE %s ENABLE REPLICA TRIGGER refuse_replicated', name);
     END LOOP;
 END
 $$;

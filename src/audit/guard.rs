@@ -46,8 +46,7 @@ pub fn check_drop() {
 /// # Panics
 /// With PostgreSQL's ERROR, if the extension is in it and `aadauth.database` names it.
 pub fn check_database(database: &CStr) {
-    let worker = shmem::worker(Worker::Audit);
-    let is_used = worker.is_running() && worker.problem() != Some(ProblemKind::NoExtension);
+    let is_used = shmem::worker(Worker::Audit).problem() != Some(ProblemKind::NoExtension);
     if !is_used || database.to_bytes() != settings::database().as_bytes() {
         return;
     }

@@ -50,6 +50,13 @@ const PRINCIPAL_INDEX: [&str; 2] = [
     "ALTER INDEX aadauth.{name}_principal_idx ALTER COLUMN 1 SET STATISTICS 0",
 ];
 
+/// As on the other tables, in sql/finalize.sql. The trigger for rows is cloned from the partitioned table.
+const REPLICATED: [&str; 2] = [
+    "CREATE TRIGGER refuse_replicated BEFORE TRUNCATE ON {}
+        FOR EACH STATEMENT EXECUTE FUNCTION aadauth.skip_replicated()",
+    "ALTER TABLE {} ENABLE REPLICA TRIGGER refuse_replicated",
+];
+
 /// The name of the week's partition, with its schema; the partition is created if it does not exist.
 ///
 /// A table of that name that is not attached is attached: a dump that is being restored has created it, or a week was
@@ -103,6 +110,9 @@ LEFT JOIN pg_catalog.pg_roles AS r ON r.oid = c.relowner";
         // Members of pg_read_all_data are subject to the partitioned table's policies, so they must be to the
         // partition's as well.
         run(&format!("ALTER TABLE {table} ENABLE ROW LEVEL SECURITY"))?;
+        for statement in REPLICATED {
+            run(&statement.replace("{}", &table))?;
+        }
         revoke_default_privileges(client, &table)?;
     }
     if !is_attached {

@@ -1,4 +1,4 @@
-//! For readers of the audit: has what is in the spool recorded first.
+//! For readers of the audit: the spool is recorded first.
 
 use std::time::Duration;
 

@@ -219,7 +219,13 @@ SELECT
         JOIN pg_catalog.pg_trigger AS g ON g.tgrelid = p.oid
         -- The workers run with session_replication_role = replica.
         WHERE NOT g.tgisinternal AND g.tgenabled IN ('A', 'R')
-            AND g.tgfoid IS DISTINCT FROM pg_catalog.to_regproc('aadauth.skip_replicated'))";
+            AND g.tgfoid IS DISTINCT FROM pg_catalog.to_regprocedure('aadauth.skip_replicated()'))
+    -- Who may create functions there could be taken for us.
+    AND NOT EXISTS (
+        SELECT FROM pg_catalog.pg_namespace AS n
+        CROSS JOIN pg_catalog.aclexplode(n.nspacl) AS a
+        LEFT JOIN pg_catalog.pg_roles AS r ON r.oid = a.grantee
+        WHERE n.nspname = 'aadauth' AND a.privilege_type = 'CREATE' AND r.rolsuper IS NOT TRUE)";
     let tables: Vec<SqlText> = tables.iter().map(|table| SqlText::from(*table)).collect();
     Spi::connect(|client| {
         let rows = query::select(client, statement, Some(1), &[tables.into()])?.first();

@@ -6,10 +6,10 @@ use std::convert::Infallible;
 use pgrx::WhoAllocated;
 use pgrx::prelude::*;
 
-use crate::pg::server;
+use crate::pg::{log, server};
 
 /// Leaves out what a subscription brings, and nothing else: a dump may be restored with
-/// session_replication_role = replica.
+/// session_replication_role = replica. TRUNCATE cannot be left out; it stops the subscription.
 #[pg_trigger(sql = r"
 CREATE FUNCTION aadauth.skip_replicated() RETURNS trigger
     LANGUAGE c AS 'MODULE_PATHNAME', 'skip_replicated_wrapper';
@@ -17,7 +17,18 @@ CREATE FUNCTION aadauth.skip_replicated() RETURNS trigger
 fn skip_replicated<'a>(
     trigger: &'a PgTrigger<'a>,
 ) -> Result<Option<PgHeapTuple<'a, impl WhoAllocated>>, Infallible> {
+    let is_replicated = server::is_logical_worker();
+    if is_replicated && matches!(trigger.op(), Ok(PgTriggerOperation::Truncate)) {
+        log::error(
+            PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+            "cannot replicate TRUNCATE of the audit or the revocations of another server",
+            None,
+            Some(
+                "Leave the tables in schema aadauth out of the publication, or skip the transaction (ALTER SUBSCRIPTION ... SKIP).",
+            ),
+        );
+    }
     // A row that is deleted has no new version.
     let row = trigger.new().or_else(|| trigger.old());
-    Ok(row.filter(|_| !server::is_logical_worker()))
+    Ok(row.filter(|_| !is_replicated))
 }

@@ -42,7 +42,14 @@ pub fn decode(bytes: &[u8]) -> String {
         }
         rest = following;
     }
-    text
+    // Characters may be others together than each by itself, and then they are another name's.
+    if exact(&text).is_some_and(|back| back.to_bytes() == bytes) {
+        return text;
+    }
+    let characters = bytes
+        .iter()
+        .map(|byte| raw(*byte).unwrap_or(char::from(*byte)));
+    characters.collect()
 }
 
 /// The first character, or the first byte if that begins none.
@@ -94,6 +101,13 @@ pub fn exact(text: &str) -> Option<CString> {
         rest = following.as_str();
     }
     CString::new(bytes).ok()
+}
+
+/// Whether the text in the database's encoding is also valid UTF-8, and another text there.
+pub fn is_other_in_utf8(text: &str) -> bool {
+    let bytes = exact(text);
+    let in_utf8 = bytes.as_deref().and_then(|bytes| bytes.to_str().ok());
+    in_utf8.is_some_and(|other| other != text)
 }
 
 /// The text in the database's encoding, with escapes. NULs are left out.

@@ -14,6 +14,7 @@ use super::label;
 use super::mapped::MappedRoles;
 use super::statement::run;
 use crate::pg::privileges::CREATEROLE_IS_BROAD;
+use crate::pg::text;
 
 /// What a group requires of its members' roles.
 #[derive(Clone, Copy, Debug)]
@@ -29,9 +30,10 @@ pub struct NamedRole {
     pub name: String,
 }
 
-/// Whether the member's name can be that of a role in this database.
+/// Whether the member's name can be that of a role in this database, and is not another name's in UTF-8, in which other
+/// databases and clients read the same bytes.
 pub fn has_role_name(member: &Principal) -> bool {
-    RoleName::read(&member.name).is_ok()
+    RoleName::read(&member.name).is_ok() && !text::is_other_in_utf8(&member.name)
 }
 
 /// Creates a role for the member, with the member's name in the directory and LOGIN as its only attribute,

@@ -196,7 +196,8 @@ fn default_privileges(rig: &Rig) -> Result<()> {
     let server = rig.start_plan(rig.plan("audit-given")?)?;
     server.sql(
         "CREATE ROLE app; ALTER DEFAULT PRIVILEGES GRANT ALL ON TABLES TO app;
-         ALTER DEFAULT PRIVILEGES GRANT ALL ON FUNCTIONS TO app",
+         ALTER DEFAULT PRIVILEGES GRANT ALL ON FUNCTIONS TO app;
+         ALTER DEFAULT PRIVILEGES GRANT ALL ON SCHEMAS TO app",
     )?;
     rig.prepare(&server)?;
     let person = rig.person(&server, "someone")?;
@@ -206,12 +207,15 @@ fn default_privileges(rig: &Rig) -> Result<()> {
             SELECT relname::text, relacl FROM pg_class WHERE relnamespace = 'aadauth'::regnamespace
             UNION ALL
             SELECT proname::text, proacl FROM pg_proc WHERE pronamespace = 'aadauth'::regnamespace
+            UNION ALL
+            SELECT nspname::text, nspacl FROM pg_namespace WHERE nspname = 'aadauth'
         ) AS o (object, acl), aclexplode(acl) WHERE grantee = 'app'::regrole";
     let given_to_app = server.sql(given)?;
     ensure(given_to_app.is_empty(), || given_to_app)?;
     // What is given later is noticed; nothing is written, and nothing lost.
     for what in [
         "GRANT TRIGGER ON aadauth.sign_in_audit TO app",
+        "GRANT CREATE ON SCHEMA aadauth TO app",
         "GRANT INSERT ON {} TO app",
     ] {
         let weeks = server.sql(WEEKS)?.replace(' ', ", ");

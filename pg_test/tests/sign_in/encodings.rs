@@ -17,6 +17,10 @@ pub const TESTS: &[Test] = &[
     ("names_are_the_same_in_the_audit", audit),
     ("revocations_keep_their_reason", revocations),
     ("names_that_an_encoding_lacks_are_refused", names),
+    (
+        "characters_that_are_one_together_are_another_name",
+        combined,
+    ),
     ("every_sql_object", every_object),
 ];
 
@@ -265,6 +269,64 @@ fn twins(superuser: &mut Connection) -> Result<()> {
         let listed = superuser.query("SELECT rolname FROM pgaadauth_list_principals(false)")?;
         ensure(listed.iter().any(|name| name == shown), || {
             format!("{listed:?}")
+        })?;
+    }
+    Ok(())
+}
+
+/// In EUC_JIS_2004, some pairs of characters are in Unicode what another character is, though neither is by itself.
+fn combined(rig: &Rig) -> Result<()> {
+    let server = rig.server("encodings-combined", |plan| plan)?;
+    server.sql("CREATE DATABASE jis ENCODING 'EUC_JIS_2004' LOCALE 'C' TEMPLATE template0")?;
+    server.sql_in("jis", "CREATE EXTENSION aadauth")?;
+    let mut superuser = superuser(&server, "jis")?;
+    let name = |bytes: &str| format!("convert_from('\\x{bytes}', 'EUC_JIS_2004')");
+    let label_of = |bytes: &str| {
+        format!(
+            "SELECT count(*) FROM pg_shseclabel JOIN pg_roles AS r ON r.oid = objoid
+             WHERE r.rolname = {}::name AND provider = 'pgaadauth'",
+            name(bytes)
+        )
+    };
+    for (one, pair) in [
+        ("abc4", "a9dcabdc"),
+        ("abc8", "abb8abdc"),
+        ("abc9", "abb8abdd"),
+        ("abca", "abb7abdc"),
+        ("abcb", "abb7abdd"),
+        ("abcc", "abb0abdc"),
+        ("abcd", "abb0abdd"),
+        ("abe5", "abe4abe0"),
+        ("abe6", "abe0abe4"),
+    ] {
+        for bytes in [one, pair] {
+            let create = format!(
+                "DO $$ BEGIN EXECUTE format('CREATE ROLE %I', {}); END $$",
+                name(bytes)
+            );
+            superuser.query(&create)?;
+        }
+        // It may be refused, and never be the other.
+        let map = format!(
+            "SELECT pgaadauth_update_principal_with_oid({}, '{}', 'user', false, false)",
+            name(pair),
+            uuid::Uuid::new_v4()
+        );
+        let outcome = superuser.execute(&map)?;
+        let labeled = superuser.query(&label_of(one))?.concat();
+        ensure(labeled == "0", || format!("{one} for {pair}: {outcome:?}"))?;
+        let appoint = format!(
+            "DO $$ BEGIN EXECUTE format('SECURITY LABEL FOR pgaadauth ON ROLE %I IS %L', {},
+                 'aadauth,type=user,admin,oid={}'); END $$",
+            name(pair),
+            uuid::Uuid::new_v4()
+        );
+        let outcome = superuser.execute(&appoint)?;
+        let admins = superuser.query(
+            "SELECT encode(convert_to(rolname::text, 'EUC_JIS_2004'), 'hex') FROM pg_roles WHERE rolcreaterole AND rolname <> 'postgres'",
+        )?;
+        ensure(!admins.contains(&one.to_owned()), || {
+            format!("{admins:?}: {outcome:?}")
         })?;
     }
     Ok(())

@@ -174,10 +174,40 @@ fn replicated(rig: &Rig) -> Result<()> {
         ensure(found == "0", || format!("imported: {event}"))?;
     }
     await_roles(&subscriber, "")?;
+    truncated(&publisher, &subscriber)?;
     rig.accepted(&subscriber, "someone", &rig.token_of(&person)?)?;
     let revoked = subscriber.sql("SELECT roles FROM aadauth.revocations")?;
     ensure(revoked == "{own}", || revoked)?;
     rig.refused(&subscriber, "own", &rig.token_of(&own)?, "revoked")
+}
+
+/// What cannot be left out stops the subscription.
+fn truncated(publisher: &Server, subscriber: &Server) -> Result<()> {
+    let rows = || subscriber.sql("SELECT count(*) FROM aadauth.sign_in_audit");
+    let week = publisher.sql(
+        "SELECT min(inhrelid::regclass::text) FROM pg_inherits
+         WHERE inhparent = 'aadauth.sign_in_audit'::regclass",
+    )?;
+    let before = rows()?;
+    ensure(before != "0", || "nothing to lose".to_owned())?;
+    for table in ["aadauth.revoked_principals", week.as_str()] {
+        let mark = subscriber.log_length()?;
+        publisher.sql(&format!("TRUNCATE {table}"))?;
+        subscriber.wait_for_log(mark, "cannot replicate TRUNCATE")?;
+        // The transaction is skipped.
+        subscriber.sql("ALTER SUBSCRIPTION everything DISABLE")?;
+        until("the subscription has stopped", || {
+            let stopped =
+                "SELECT NOT active FROM pg_replication_slots WHERE slot_name = 'everything'";
+            Ok((publisher.sql(stopped)? == "t").then_some(()))
+        })?;
+        publisher.sql("SELECT pg_replication_slot_advance('everything', pg_current_wal_lsn())")?;
+        subscriber.sql("ALTER SUBSCRIPTION everything ENABLE")?;
+    }
+    let after = rows()?;
+    ensure(after == before, || {
+        format!("{after} rows of {before} are left")
+    })
 }
 
 /// An empty view would read as if nobody had signed in, or were revoked.
