@@ -45,7 +45,8 @@ BEGIN
 END
 $$;
 
--- Fires where session_replication_role is replica, as in the processes of a subscription.
+-- Fires where session_replication_role is replica, as in the processes of a subscription. These have a replication origin;
+-- the workers have none, and need the library's file for no row.
 DO $$
 DECLARE
     name pg_catalog.regclass;
@@ -55,10 +56,12 @@ BEGIN
         WHERE relnamespace = 'aadauth'::regnamespace AND relkind IN ('r', 'p') ORDER BY relname
     LOOP
         EXECUTE pg_catalog.format('CREATE TRIGGER skip_replicated BEFORE INSERT OR UPDATE OR DELETE ON %s
-            FOR EACH ROW EXECUTE FUNCTION aadauth.skip_replicated()', name);
+            FOR EACH ROW WHEN (pg_catalog.pg_replication_origin_session_is_setup())
+            EXECUTE FUNCTION aadauth.skip_replicated()', name);
         EXECUTE pg_catalog.format('ALTER TABLE %s ENABLE REPLICA TRIGGER skip_replicated', name);
         EXECUTE pg_catalog.format('CREATE TRIGGER refuse_replicated BEFORE TRUNCATE ON %s
-            FOR EACH STATEMENT EXECUTE FUNCTION aadauth.skip_replicated()', name);
+            FOR EACH STATEMENT WHEN (pg_catalog.pg_replication_origin_session_is_setup())
+            EXECUTE FUNCTION aadauth.skip_replicated()', name);
         EXECUTE pg_catalog.format('ALTER TABLE %s ENABLE REPLICA TRIGGER refuse_replicated', name);
     END LOOP;
 END

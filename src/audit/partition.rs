@@ -53,7 +53,8 @@ const PRINCIPAL_INDEX: [&str; 2] = [
 /// As on the other tables, in sql/finalize.sql. The trigger for rows is cloned from the partitioned table.
 const REPLICATED: [&str; 2] = [
     "CREATE TRIGGER refuse_replicated BEFORE TRUNCATE ON {}
-        FOR EACH STATEMENT EXECUTE FUNCTION aadauth.skip_replicated()",
+        FOR EACH STATEMENT WHEN (pg_catalog.pg_replication_origin_session_is_setup())
+        EXECUTE FUNCTION aadauth.skip_replicated()",
     "ALTER TABLE {} ENABLE REPLICA TRIGGER refuse_replicated",
 ];
 
