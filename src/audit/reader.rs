@@ -13,7 +13,10 @@ use crate::shared::workers::Worker;
 const TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Asks the audit worker to record what is in the spool, and waits for it, at most a second. Does nothing on a standby,
-/// in other databases than that of the audit (which is an ERROR), and for those who may not read the audit.
+/// while the worker cannot record, and for those who may not read the audit.
+///
+/// # Panics
+/// With PostgreSQL's ERROR, in another database than that of the audit.
 ///
 /// Immutable, so that the planner calls it, before the statement takes its snapshot: one that is taken earlier does not
 /// show what is recorded meanwhile.

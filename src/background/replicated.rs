@@ -3,22 +3,21 @@
 
 use std::convert::Infallible;
 
-use pgrx::WhoAllocated;
+use pgrx::AllocatedByPostgres;
 use pgrx::prelude::*;
 
-use crate::pg::{log, server};
+use crate::pg::log;
 
-/// Leaves out what a subscription brings, and nothing else: a dump may be restored with
-/// session_replication_role = replica. TRUNCATE cannot be left out; it stops the subscription.
+/// Leaves out the row. The triggers call this only in sessions with a replication origin (sql/finalize.sql): a dump may be
+/// restored with session_replication_role = replica. TRUNCATE cannot be left out; it stops the subscription.
 #[pg_trigger(sql = r"
 CREATE FUNCTION aadauth.skip_replicated() RETURNS trigger
     LANGUAGE c AS 'MODULE_PATHNAME', 'skip_replicated_wrapper';
 ")]
 fn skip_replicated<'a>(
     trigger: &'a PgTrigger<'a>,
-) -> Result<Option<PgHeapTuple<'a, impl WhoAllocated>>, Infallible> {
-    let is_replicated = server::is_logical_worker();
-    if is_replicated && matches!(trigger.op(), Ok(PgTriggerOperation::Truncate)) {
+) -> Result<Option<PgHeapTuple<'a, AllocatedByPostgres>>, Infallible> {
+    if matches!(trigger.op(), Ok(PgTriggerOperation::Truncate)) {
         log::error(
             PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
             "cannot replicate TRUNCATE of the audit or the revocations of another server",
@@ -28,7 +27,5 @@ fn skip_replicated<'a>(
             ),
         );
     }
-    // A row that is deleted has no new version.
-    let row = trigger.new().or_else(|| trigger.old());
-    Ok(row.filter(|_| !is_replicated))
+    Ok(None)
 }

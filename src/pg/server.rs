@@ -33,12 +33,6 @@ pub fn is_in_recovery() -> bool {
     unsafe { pg_sys::RecoveryInProgress() }
 }
 
-/// Whether this process writes what a logical replication subscription brings.
-pub fn is_logical_worker() -> bool {
-    // SAFETY: reads a pointer of this process (logicalworker.h).
-    unsafe { pg_sys::IsLogicalWorker() }
-}
-
 /// The file that says which timelines this server's own began from; `None` if it began from none, or in recovery.
 pub fn timeline_history() -> Option<PathBuf> {
     if is_in_recovery() {
