@@ -1,6 +1,7 @@
 //! What others do in the audit's database neither stops the workers nor leads them astray.
 
 use pg_test::Result;
+use pg_test::place::major;
 use pg_test::server::Server;
 use pg_test::wait::until;
 use uuid::Uuid;
@@ -46,6 +47,12 @@ fn hostile(rig: &Rig) -> Result<()> {
     server.sql(&format!("SELECT aadauth.revoke('{}')", revoked.object_id))?;
     server.sql_in("template1", "CREATE EXTENSION aadauth")?;
     server.sql(HOSTILE)?;
+    if major()?.parse::<u32>()? >= 17 {
+        server.sql(
+            "SET statement_timeout = 0; SET ROLE NONE; ALTER EVENT TRIGGER give ENABLE ALWAYS; ALTER EVENT TRIGGER refuse ENABLE ALWAYS;
+             ALTER DATABASE postgres SET transaction_timeout = '1ms'",
+        )?;
+    }
     let close = |server: &Server, how: &str| {
         let alter = format!("ALTER DATABASE postgres ALLOW_CONNECTIONS {how}");
         server.sql_in("template1", &alter)
