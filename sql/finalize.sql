@@ -86,3 +86,34 @@ CREATE POLICY readers ON aadauth.revoked_principals FOR SELECT
 ALTER VIEW aadauth.sign_ins SET (security_invoker = true);
 ALTER VIEW aadauth.revocations SET (security_invoker = true);
 ALTER VIEW aadauth.group_sync_status SET (security_invoker = true);
+
+-- The tables are used only in the database that aadauth.database names. In others they would be in the way of dumps by
+-- the database's owner and of subscribers without the extension; the views stay, and say where the tables are.
+DO $$
+DECLARE
+    used text := pg_catalog.current_setting('aadauth.database');
+    relation pg_catalog.regclass;
+    nulls text;
+BEGIN
+    IF used = pg_catalog.current_database() OR NOT EXISTS (SELECT FROM pg_catalog.pg_database WHERE datname = used) THEN
+        RETURN;
+    END IF;
+    FOREACH relation IN ARRAY ARRAY['aadauth.sign_ins', 'aadauth.group_sync_status', 'aadauth.revocations'] LOOP
+        SELECT pg_catalog.string_agg(pg_catalog.format(
+                'NULL::%s AS %I', pg_catalog.format_type(a.atttypid, a.atttypmod), a.attname), ', ' ORDER BY a.attnum)
+            INTO nulls
+            FROM pg_catalog.pg_attribute AS a WHERE a.attrelid = relation AND a.attnum > 0;
+        EXECUTE pg_catalog.format(
+            'CREATE OR REPLACE VIEW %s AS SELECT %s WHERE aadauth.is_recorded_here()', relation, nulls);
+    END LOOP;
+    FOR relation IN
+        SELECT oid FROM pg_catalog.pg_class WHERE relnamespace = 'aadauth'::regnamespace AND relkind IN ('r', 'p')
+    LOOP
+        -- DROP TABLE leaves members in pg_extension.extconfig.
+        EXECUTE pg_catalog.format('ALTER EXTENSION aadauth DROP TABLE %s', relation);
+        EXECUTE pg_catalog.format('DROP TABLE %s', relation);
+    END LOOP;
+    RAISE NOTICE 'sign-ins, revocations and group sync are recorded in database "%", which aadauth.database names', used
+        USING HINT = 'The functions for principals and revocations can be used here. To have the tables here, set aadauth.database first.';
+END
+$$;

@@ -121,23 +121,30 @@ pub fn check(database: &str, tables: &[&str]) -> Result<(), Problem> {
 /// Immutable, so that the planner calls it: the executor would not, where the audit has no partition.
 ///
 /// # Panics
-/// With PostgreSQL's ERROR, in any other database.
+/// With PostgreSQL's ERROR, in any other database, and where there are no tables.
 #[pg_extern(schema = "aadauth", immutable, parallel_restricted)]
 pub fn is_recorded_here() -> bool {
     let used = settings::database();
-    if server::is_current_database(&used) {
+    let is_used = server::is_current_database(&used);
+    if is_used && server::has_relation(c"aadauth", c"sign_in_audit") {
         return true;
     }
     let here = server::current_database().unwrap_or_default();
+    let hint = if is_used {
+        CREATE_AGAIN.to_owned()
+    } else {
+        format!("Connect to database \"{used}\", which aadauth.database names.")
+    };
     log::error(
         PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
         &format!("sign-ins, revocations and group sync are not recorded in database \"{here}\""),
         None,
-        Some(&format!(
-            "Connect to database \"{used}\", which aadauth.database names."
-        )),
+        Some(&hint),
     )
 }
+
+/// `CREATE EXTENSION` makes the tables only in the database that `aadauth.database` names (sql/finalize.sql).
+const CREATE_AGAIN: &str = "The extension was created there while aadauth.database named another database. Run DROP EXTENSION aadauth and CREATE EXTENSION aadauth there, or set aadauth.database to another database.";
 
 /// [`check`] inside a transaction, for example that of a session.
 ///
@@ -155,9 +162,7 @@ pub fn check_ownership(database: &str, tables: &[&str]) -> spi::Result<Result<()
         Problem {
             kind: ProblemKind::NoExtension,
             message: format!("tables of extension aadauth are missing in database \"{database}\""),
-            hint: Some(
-                "Run DROP EXTENSION aadauth CASCADE and CREATE EXTENSION aadauth there.".into(),
-            ),
+            hint: Some(CREATE_AGAIN.into()),
         }
     } else if !is_owned {
         Problem {

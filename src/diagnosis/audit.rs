@@ -32,28 +32,61 @@ struct Access {
     missing: String,
 }
 
+/// Auditors may read each table and view of the extension, and call what these views call.
 const ACCESS: &str = "
-SELECT pg_catalog.format('GRANT SELECT ON %s TO aadauth_auditor', c.oid::regclass) AS missing
-FROM pg_catalog.pg_class AS c
-JOIN pg_catalog.pg_roles AS r ON r.rolname = 'aadauth_auditor'
-WHERE c.relnamespace = 'aadauth'::regnamespace
-    AND c.relname IN ('audit_spool', 'group_sync_changes', 'group_sync_groups', 'group_sync_status', 'revocations',
-        'revoked_principals', 'sign_in_audit', 'sign_ins', 'signing_keys', 'statistics')
-    AND NOT pg_catalog.has_table_privilege(r.oid, c.oid, 'SELECT')
-UNION ALL
-SELECT pg_catalog.format('CREATE POLICY auditors ON %s FOR SELECT TO aadauth_auditor USING (true)', c.oid::regclass)
-FROM pg_catalog.pg_class AS c
-JOIN pg_catalog.pg_roles AS r ON r.rolname = 'aadauth_auditor'
-WHERE c.relnamespace = 'aadauth'::regnamespace AND c.relrowsecurity AND NOT c.relispartition
-    AND NOT EXISTS (SELECT FROM pg_catalog.pg_policy AS p WHERE p.polrelid = c.oid AND r.oid = ANY (p.polroles))
-UNION ALL
-SELECT pg_catalog.format('GRANT EXECUTE ON FUNCTION %s TO aadauth_auditor', f.oid::regprocedure)
-FROM pg_catalog.pg_proc AS f
-JOIN pg_catalog.pg_roles AS r ON r.rolname = 'aadauth_auditor'
-WHERE f.pronamespace = 'aadauth'::regnamespace
-    AND f.proname IN ('explain_sign_in', 'group_sync_worker', 'signing_keys', 'statistics')
-    AND NOT pg_catalog.has_function_privilege(r.oid, f.oid, 'EXECUTE')
+WITH members AS (
+    SELECT d.classid, d.objid FROM pg_catalog.pg_depend AS d
+    JOIN pg_catalog.pg_extension AS e ON e.oid = d.refobjid AND e.extname = 'aadauth'
+    WHERE d.refclassid = 'pg_catalog.pg_extension'::regclass AND d.deptype = 'e'
+), relations AS (
+    SELECT c.oid, c.relrowsecurity FROM members AS m
+    JOIN pg_catalog.pg_class AS c ON m.classid = 'pg_catalog.pg_class'::regclass AND c.oid = m.objid
+    WHERE c.relkind IN ('r', 'p', 'v')
+), functions AS (
+    SELECT m.objid AS oid FROM relations AS v
+    JOIN pg_catalog.pg_rewrite AS w ON w.ev_class = v.oid
+    JOIN pg_catalog.pg_depend AS d ON d.classid = 'pg_catalog.pg_rewrite'::regclass AND d.objid = w.oid
+    JOIN members AS m ON m.classid = 'pg_catalog.pg_proc'::regclass AND d.refclassid = m.classid AND d.refobjid = m.objid
+    UNION SELECT 'aadauth.explain_sign_in(uuid)'::regprocedure
+)
+SELECT s.statement AS missing
+FROM pg_catalog.pg_roles AS r
+CROSS JOIN LATERAL (
+    SELECT pg_catalog.format('GRANT SELECT ON %s TO aadauth_auditor', t.oid::regclass) AS statement
+    FROM relations AS t WHERE NOT pg_catalog.has_table_privilege(r.oid, t.oid, 'SELECT')
+    UNION ALL
+    SELECT pg_catalog.format('CREATE POLICY auditors ON %s FOR SELECT TO aadauth_auditor USING (true)', t.oid::regclass)
+    FROM relations AS t WHERE t.relrowsecurity
+        AND NOT EXISTS (SELECT FROM pg_catalog.pg_policy AS p WHERE p.polrelid = t.oid AND r.oid = ANY (p.polroles))
+    UNION ALL
+    SELECT pg_catalog.format('GRANT EXECUTE ON FUNCTION %s TO aadauth_auditor', f.oid::regprocedure)
+    FROM functions AS f WHERE NOT pg_catalog.has_function_privilege(r.oid, f.oid, 'EXECUTE')
+) AS s
+WHERE r.rolname = 'aadauth_auditor'
 ORDER BY missing";
+
+/// What others have in the database of the audit.
+#[derive(Deserialize)]
+struct Shared {
+    with: String,
+}
+
+const SHARED: &str = "
+WITH members AS (
+    SELECT d.classid, d.objid FROM pg_catalog.pg_depend AS d
+    WHERE d.refclassid = 'pg_catalog.pg_extension'::regclass AND d.deptype = 'e')
+SELECT pg_catalog.concat_ws(', ',
+    CASE WHEN EXISTS (
+        SELECT FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+        WHERE c.relkind IN ('r', 'p', 'm', 'f') AND n.nspname !~ '^(pg_|information_schema$|aadauth$)'
+            AND NOT EXISTS (SELECT FROM members AS m WHERE m.classid = 'pg_catalog.pg_class'::regclass AND m.objid = c.oid)
+    ) THEN 'tables' END,
+    CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_publication) THEN 'publications' END,
+    CASE WHEN EXISTS (
+        SELECT FROM pg_catalog.pg_event_trigger AS t
+        WHERE NOT EXISTS (
+            SELECT FROM members AS m WHERE m.classid = 'pg_catalog.pg_event_trigger'::regclass AND m.objid = t.oid)
+    ) THEN 'event triggers' END) AS with";
 
 pub fn check() -> Result<Vec<Finding>, Box<dyn Error>> {
     let name = settings::database();
@@ -69,8 +102,24 @@ pub fn check() -> Result<Vec<Finding>, Box<dyn Error>> {
     let mut findings: Vec<Finding> = version(known.version.as_deref()).into_iter().collect();
     findings.extend(recording(&name, known.is_owned, known.is_standby));
     findings.extend(access(&query::rows::<Access>(ACCESS)?));
+    if server::is_current_database(&name) {
+        findings.extend(query::rows::<Shared>(SHARED)?.iter().find_map(shared));
+    }
     findings.extend(spool());
     Ok(findings)
+}
+
+fn shared(database: &Shared) -> Option<Finding> {
+    let with = &database.with;
+    (!with.is_empty()).then(|| {
+        Finding::new(
+            Code::AuditDatabaseShared,
+            PLACE,
+            format!("The database of the audit also has {with} of others."),
+            "Consider moving the audit to a database of its own (docs/audit.md says how); what others do there can keep \
+             sign-ins from being recorded.",
+        )
+    })
 }
 
 fn access(missing: &[Access]) -> Option<Finding> {
@@ -170,7 +219,7 @@ fn recording(name: &str, is_owned: Option<bool>, is_standby: bool) -> Option<Fin
             format!(
                 "Database \"{name}\" lacks the extension or its tables; sign-ins are not recorded."
             ),
-            "Run CREATE EXTENSION aadauth in it, or set aadauth.database to a database that has the extension, and reload.",
+            "Run CREATE EXTENSION aadauth in it (after DROP EXTENSION aadauth, if it is there without its tables), or set aadauth.database to a database that has the extension, and reload.",
         ),
         Some(ProblemKind::NotOwned) => finding(
             Code::AuditDatabaseOwner,

@@ -129,6 +129,8 @@ codes! {
             "A role without SUPERUSER is a member of another that is privileged, or could become an administrator or auditor."
     }
     Notice {
+        AuditDatabaseShared "audit-database-shared"
+            "The database for the audit is used for other things, too."
         DatabaseReachesPrivileges "database-reaches-privileges"
             "In this database, roles without SUPERUSER can run something with a superuser's privileges, everybody can reach the server's files, or the owner is not a superuser."
         RevocationsRecovered "revocations-recovered"

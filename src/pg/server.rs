@@ -68,6 +68,15 @@ pub fn is_current_database(name: &str) -> bool {
     current_database() == Some(text::decode(name.as_bytes()))
 }
 
+/// Whether the current database has a table or view of that name.
+pub fn has_relation(schema: &CStr, name: &CStr) -> bool {
+    // SAFETY: syscache lookups, made inside a transaction; both strings are NUL-terminated.
+    unsafe {
+        let schema = pg_sys::get_namespace_oid(schema.as_ptr(), true);
+        pg_sys::get_relname_relid(name.as_ptr(), schema) != pg_sys::InvalidOid
+    }
+}
+
 /// Whether the transaction has written something.
 pub fn has_written() -> bool {
     // SAFETY: reads the transaction's state (xact.c).

@@ -3,7 +3,7 @@
 mod copies;
 mod extension;
 mod flood;
-mod full_disk;
+pub mod full_disk;
 pub mod hiding;
 pub mod ledger;
 mod sync;

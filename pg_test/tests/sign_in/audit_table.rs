@@ -34,11 +34,12 @@ pub const TESTS: &[Test] = &[
     ("a_database_dropped_and_made_again", database_dropped),
     ("a_dump_by_others_leaves_it_out", dumped_by_others),
     ("it_moves_to_a_database_of_its_own", moved),
-    ("a_dump_is_restored_without_an_error", restored_at_rest),
+    ("a_dump_is_restored_in_one_transaction", restored_at_once),
     (
         "a_dump_is_restored_while_sign_ins_are_recorded",
         restored_at_work,
     ),
+    ("a_clean_restore_keeps_the_revocations", restored_clean),
 ];
 
 const WEEKS: &str =
@@ -346,8 +347,8 @@ fn database_dropped(rig: &Rig) -> Result<()> {
     let mut server = rig.server("audit-database", |plan| plan)?;
     let create = "CREATE DATABASE audit";
     server.sql(create)?;
-    server.sql_in("audit", "CREATE EXTENSION aadauth")?;
     server.configure(&[("aadauth.database", Some("audit"))])?;
+    server.sql_in("audit", "CREATE EXTENSION aadauth")?;
     let person = rig.person(&server, "someone")?;
     let token = rig.token_of(&person)?;
     let stranger = rig.alice()?;
@@ -428,9 +429,10 @@ fn ids(server: &Server, condition: &str) -> Result<BTreeSet<String>> {
 }
 
 /// Restores a dump, going on after errors, and returns what psql said.
-fn restore(server: &Server, database: &str, file: &Path) -> Result<String> {
+fn restore(server: &Server, database: &str, file: &Path, options: &[&str]) -> Result<String> {
     let mut psql = server.client("psql")?;
     let output = psql
+        .args(options)
         .args(["-XAtq", "-d", database, "-f"])
         .arg(file)
         .output()?;
@@ -462,10 +464,12 @@ fn moved(rig: &Rig) -> Result<()> {
     let sign_in = rig.accepted(&server, "someone", &rig.token_of(&person)?)?;
     let recorded = rig.event(&server, &sign_in.mark)?;
     server.sql("CREATE DATABASE audit")?;
-    let file = pg_dump(&server, &["-n", "aadauth", "-e", "aadauth"])?;
-    let said = restore(&server, "audit", &file)?;
-    ensure(said.is_empty(), || said)?;
     server.configure(&[("aadauth.database", Some("audit"))])?;
+    let meanwhile = rig.sign_in(&server, "revoked", &rig.token_of(&revoked)?)?;
+    ensure(!meanwhile.outcome.is_in(), || "let in".to_owned())?;
+    let file = pg_dump(&server, &["-n", "aadauth", "-e", "aadauth"])?;
+    let said = restore(&server, "audit", &file, &["-1"])?;
+    ensure(said.is_empty(), || said)?;
     server.sql_beside_workers("DROP EXTENSION aadauth CASCADE")?;
     let later = rig.accepted(&server, "someone", &rig.token_of(&person)?)?;
     let refused = rig.sign_in(&server, "revoked", &rig.token_of(&revoked)?)?;
@@ -473,11 +477,11 @@ fn moved(rig: &Rig) -> Result<()> {
     let id = recorded["event_id"].as_str().ok_or("no id")?;
     let query = format!(
         "SELECT string_agg(outcome || coalesce(reason, ''), ' ' ORDER BY occurred_at) FROM aadauth.sign_in_audit
-         WHERE event_id = '{id}' OR application_name IN ('{}', '{}')",
-        later.mark, refused.mark
+         WHERE event_id = '{id}' OR application_name IN ('{}', '{}', '{}')",
+        meanwhile.mark, later.mark, refused.mark
     );
-    let expected = "authenticated authenticated refusedrevoked";
-    until("all three are in the new database", || {
+    let expected = "authenticated refusedrevoked authenticated refusedrevoked";
+    until("all four are in the new database", || {
         Ok((server.sql_in("audit", &query)? == expected).then_some(()))
     })?;
     server.restart()?;
@@ -485,14 +489,13 @@ fn moved(rig: &Rig) -> Result<()> {
     ensure(!refused.outcome.is_in(), || "let in".to_owned())
 }
 
-fn restored_at_rest(rig: &Rig) -> Result<()> {
-    let (_dumped, file, events) = dump(rig, "at-rest")?;
+fn restored_at_once(rig: &Rig) -> Result<()> {
+    let (_dumped, file, events) = dump(rig, "at-once")?;
     ensure(events.len() == 2, || format!("{events:?}"))?;
-    // The audit is in another database meanwhile, as the documents say.
-    let mut server = rig.start_plan(rig.plan("at-rest")?.set("aadauth.database", "template1"))?;
-    let said = restore(&server, "postgres", &file)?;
+    let server = rig.start_plan(rig.plan("at-once")?)?;
+    // The workers see all of it at once.
+    let said = restore(&server, "postgres", &file, &["-1"])?;
     ensure(said.is_empty(), || said)?;
-    server.configure(&[("aadauth.database", None)])?;
     await_local(&server)?;
     let restored = ids(&server, "true")?;
     ensure(events.is_subset(&restored), || format!("{restored:?}"))?;
@@ -507,7 +510,7 @@ fn restored_at_rest(rig: &Rig) -> Result<()> {
 fn restored_at_work(rig: &Rig) -> Result<()> {
     let (_dumped, file, events) = dump(rig, "at-work")?;
     let server = rig.start_plan(rig.plan("at-work")?)?;
-    let said = restore(&server, "postgres", &file)?;
+    let said = restore(&server, "postgres", &file, &[])?;
     // The week that this server has begun already is there, and is filled.
     for error in said.lines().filter(|line| line.contains("ERROR:")) {
         ensure(
@@ -530,6 +533,41 @@ fn restored_at_work(rig: &Rig) -> Result<()> {
     ensure(events.is_subset(&restored), || {
         format!("{said}\n{restored:?}")
     })
+}
+
+/// `pg_dump --clean` onto the server that was dumped, with the workers connected.
+fn restored_clean(rig: &Rig) -> Result<()> {
+    let server = rig.server("clean", |plan| plan)?;
+    let person = rig.person(&server, "someone")?;
+    let revoked = rig.person(&server, "revoked")?;
+    server.sql(&format!("SELECT aadauth.revoke('{}')", revoked.object_id))?;
+    plant(&server, &[("old-1", 50)])?;
+    await_roles(&server, "old-1")?;
+    let sign_in = rig.accepted(&server, "someone", &rig.token_of(&person)?)?;
+    rig.event(&server, &sign_in.mark)?;
+    let file = pg_dump(&server, &["--clean", "--if-exists"])?;
+    let dumped = ids(&server, "role IN ('someone', 'old-1')")?;
+    let is_refused = || rig.refused(&server, "revoked", &rig.token_of(&revoked)?, "revoked");
+    // In one transaction, nothing happens.
+    let said = restore(&server, "postgres", &file, &["-1", "-v", "ON_ERROR_STOP=1"])?;
+    ensure(
+        said.contains("cannot drop extension aadauth without deleting the revocations"),
+        || said.clone(),
+    )?;
+    is_refused()?;
+    // Otherwise, the extension stays with the revocations, and the weeks are as they were dumped.
+    restore(&server, "postgres", &file, &[])?;
+    is_refused()?;
+    let later = rig.accepted(&server, "someone", &rig.token_of(&person)?)?;
+    rig.event(&server, &later.mark)?;
+    let all = server.sql("SELECT event_id FROM aadauth.sign_in_audit")?;
+    let restored: BTreeSet<String> = all.lines().map(str::to_owned).collect();
+    ensure(
+        restored.len() == all.lines().count() && dumped.is_subset(&restored),
+        || format!("{dumped:?} became {restored:?}"),
+    )?;
+    let listed = server.sql("SELECT roles FROM aadauth.revocations")?;
+    ensure(listed == "{revoked}", || listed)
 }
 
 /// Waits until the server has recorded something of its own.
@@ -583,8 +621,8 @@ fn database_taken_away(rig: &Rig) -> Result<()> {
     }
     // Another database is used.
     server.sql_in("mine", "ALTER DATABASE mine OWNER TO postgres")?;
-    server.sql_in("mine", "CREATE EXTENSION aadauth")?;
     server.configure(&[("aadauth.database", Some("mine"))])?;
+    server.sql_in("mine", "CREATE EXTENSION aadauth")?;
     until("the other database is used", || {
         Ok(refused(&server, "mine", "OWNER TO owner").ok())
     })?;

@@ -48,8 +48,8 @@ fn for_each_encoding(
         server.sql(&format!(
             "CREATE DATABASE {database} ENCODING '{encoding}' LOCALE 'C' TEMPLATE template0"
         ))?;
-        server.sql_in(&database, "CREATE EXTENSION aadauth")?;
         server.configure(&[("aadauth.database", Some(&database))])?;
+        server.sql_in(&database, "CREATE EXTENSION aadauth")?;
         let workers = format!(
             "SELECT count(*) = 2 FROM pg_stat_activity WHERE datname = '{database}' AND backend_type LIKE 'aadauth%'"
         );

@@ -2,11 +2,13 @@
 
 use pg_test::Result;
 use pg_test::place::major;
+use pg_test::process::checked;
 use pg_test::server::Server;
 use pg_test::wait::until;
 use uuid::Uuid;
 
 use crate::Test;
+use crate::audit::full_disk::Disk;
 use crate::audit_table::{await_roles, plant};
 use crate::rig::{Person, Rig, answer, ensure};
 
@@ -58,7 +60,9 @@ fn hostile(rig: &Rig) -> Result<()> {
         server.sql_in("template1", &alter)
     };
     close(&server, "false")?;
-    server.restart()?;
+    server.stop()?;
+    let disk = Disk::give_to(&server, rig.run().path().join("hostile-disk"))?;
+    server.start()?;
     let signs_in = |person: &Person, expected: bool| -> Result<String> {
         let elsewhere = &[("database", "template1")];
         let (connection, mark) =
@@ -69,6 +73,13 @@ fn hostile(rig: &Rig) -> Result<()> {
         })?;
         Ok(sign_in.mark)
     };
+    disk.fill()?;
+    // A page of the file that is there may still have room.
+    for _ in 0..30 {
+        signs_in(&person, true)?;
+        signs_in(&revoked, false)?;
+    }
+    disk.make_room()?;
     let mut marks = vec![signs_in(&person, true)?, signs_in(&revoked, false)?];
     let id = person.object_id;
     server.sql_in("template1", &format!("SELECT aadauth.revoke('{id}')"))?;
@@ -84,6 +95,12 @@ fn hostile(rig: &Rig) -> Result<()> {
         rig.event(&server, &mark)?;
     }
     await_roles(&server, "old-1")?;
+    let all =
+        "SELECT sum(count) >= 30 AND bool_or(role = '(not recorded)') FROM aadauth.sign_in_audit
+        WHERE role IN ('someone', '(not recorded)') AND outcome = 'authenticated'";
+    until("the full disk's sign-ins are counted", || {
+        Ok((server.sql(all)? == "t").then_some(()))
+    })?;
     let owners = server.sql(
         "SELECT DISTINCT relowner::regrole FROM pg_class WHERE relnamespace = 'aadauth'::regnamespace",
     )?;
@@ -102,9 +119,11 @@ fn hostile(rig: &Rig) -> Result<()> {
     let read = server
         .sql("SET ROLE audrey; SELECT count(*) > 0 FROM aadauth.sign_ins WHERE role = 'someone'")?;
     ensure(read == "t", || format!("auditors read nothing: {read}"))?;
-    let clean = server
-        .sql("SELECT count(*) FROM aadauth.check_configuration() WHERE code LIKE 'audit%'")?;
-    ensure(clean == "0", || format!("{clean} findings remain"))
+    let findings = server.sql(
+        "SELECT string_agg(code, ' ') FROM aadauth.check_configuration() WHERE code LIKE 'audit%'",
+    )?;
+    // For the publication.
+    ensure(findings == "audit-database-shared", || findings)
 }
 
 fn replicated(rig: &Rig) -> Result<()> {
@@ -219,22 +238,71 @@ fn truncated(publisher: &Server, subscriber: &Server) -> Result<()> {
     ensure(kept == "t", || "events are missing".to_owned())
 }
 
-/// An empty view would read as if nobody had signed in, or were revoked.
+/// An empty view would read as if nobody had signed in, or were revoked; tables would be in dumps and publications.
 fn elsewhere(rig: &Rig) -> Result<()> {
-    let server = rig.server("elsewhere", |plan| plan)?;
-    server.sql("CREATE DATABASE other")?;
+    let mut server = rig.server("elsewhere", |plan| plan)?;
+    server.sql("CREATE ROLE owner")?;
+    server.sql("CREATE DATABASE other OWNER owner")?;
     server.sql_in("other", "CREATE EXTENSION aadauth")?;
-    for view in ["sign_ins", "revocations", "group_sync_status"] {
-        let query = format!("SELECT * FROM aadauth.{view}");
-        server.sql(&query)?;
-        let refusal = server.sql_in("other", &query).err();
-        let refusal = refusal.map(|error| error.to_string()).unwrap_or_default();
-        ensure(
-            refusal.contains("55000:")
-                && refusal.contains("not recorded in database \"other\"")
-                && refusal.contains("Connect to database \"postgres\""),
-            || format!("{view}: {refusal}"),
-        )?;
-    }
-    Ok(())
+    let says_where = |server: &Server, database: &str, hint: &str| -> Result<()> {
+        for view in ["sign_ins", "revocations", "group_sync_status"] {
+            let query = format!("SELECT * FROM aadauth.{view}");
+            let refusal = server.sql_in(database, &query).err();
+            let refusal = refusal.map(|error| error.to_string()).unwrap_or_default();
+            let expected = format!("not recorded in database \"{database}\"");
+            ensure(
+                refusal.contains("55000:") && refusal.contains(&expected) && refusal.contains(hint),
+                || format!("{view}: {refusal}"),
+            )?;
+        }
+        Ok(())
+    };
+    says_where(&server, "other", "Connect to database \"postgres\"")?;
+    // The views have the columns and the privileges that they have where the tables are.
+    let views =
+        "SELECT string_agg(format('%s %s %s', c.oid::regclass, c.relacl, (SELECT string_agg(
+            format('%s %s', attname, atttypid::regtype), ', ' ORDER BY attnum) FROM pg_attribute
+            WHERE attrelid = c.oid AND attnum > 0)), '\n' ORDER BY relname)
+        FROM pg_class AS c WHERE relnamespace = 'aadauth'::regnamespace AND relkind = 'v'";
+    let (there, here) = (server.sql(views)?, server.sql_in("other", views)?);
+    ensure(there == here && !here.is_empty(), || {
+        format!("{there}\n{here}")
+    })?;
+    let tables = server.sql_in(
+        "other",
+        "SELECT (SELECT count(*) FROM pg_class WHERE relnamespace = 'aadauth'::regnamespace AND relkind IN ('r', 'p'))
+            || ' ' || (SELECT coalesce(extconfig::text, 'none') FROM pg_extension WHERE extname = 'aadauth')",
+    )?;
+    ensure(tables == "0 none", || tables)?;
+    // Nor do they keep the database's owner from dumping it.
+    let mut pg_dump = server.client("pg_dump")?;
+    checked(pg_dump.args(["--role=owner", "other"]))?;
+    // What works everywhere.
+    let person = rig.person(&server, "someone")?;
+    let revoke = format!("SELECT aadauth.revoke('{}')", person.object_id);
+    server.sql_in("other", &revoke)?;
+    rig.refused(&server, "someone", &rig.token_of(&person)?, "revoked")?;
+    server.sql_in("other", &revoke.replace("revoke", "restore"))?;
+    // A database where the tables are missing is not taken for an empty one.
+    server.sql("ALTER DATABASE other OWNER TO postgres")?;
+    server.configure(&[("aadauth.database", Some("other"))])?;
+    server.wait_for_log(
+        0,
+        "tables of extension aadauth are missing in database \"other\"",
+    )?;
+    says_where(
+        &server,
+        "other",
+        "Run DROP EXTENSION aadauth and CREATE EXTENSION aadauth",
+    )?;
+    says_where(&server, "postgres", "Connect to database \"other\"")?;
+    let sign_in = rig.accepted(&server, "someone", &rig.token_of(&person)?)?;
+    server.sql_in("other", "DROP EXTENSION aadauth; CREATE EXTENSION aadauth")?;
+    let recorded = format!(
+        "SELECT count(*) FROM aadauth.sign_in_audit WHERE application_name = '{}'",
+        sign_in.mark
+    );
+    until("what waited is recorded there", || {
+        Ok((server.sql_in("other", &recorded)? == "1").then_some(()))
+    })
 }

@@ -45,8 +45,8 @@ fn restored(rig: &Rig, name: &str, pg_dumpall: &Path, to: Plan) -> Result<()> {
     let expected = mappings::records(&from)?;
     drop(from);
 
-    // The audit is elsewhere meanwhile, as docs/upgrades.md says.
-    let mut to = rig.start_plan(to.set("aadauth.database", "template1"))?;
+    // The workers wait meanwhile, as docs/upgrades.md says.
+    let mut to = rig.start_plan(to.set("aadauth.database", "none"))?;
     let said = restore(&to, &file)?;
     let mut errors = errors(&said);
     errors.retain(|error| *error != OF_A_LATER_MINOR_RELEASE);

@@ -14,11 +14,11 @@ use super::ledger::{Ledger, expect_sum, sum};
 use crate::rig::{Person, Rig, ensure};
 
 /// A small disk of its own for a server's spool.
-struct Disk(PathBuf);
+pub struct Disk(PathBuf);
 
 impl Disk {
     /// Makes the disk and moves a stopped server's spool there.
-    fn give_to(server: &Server, place: PathBuf) -> Result<Disk> {
+    pub fn give_to(server: &Server, place: PathBuf) -> Result<Disk> {
         fs::create_dir(&place)?;
         let (user, group) = postgres_account()?;
         let options = format!("size=2m,mode=0700,uid={user},gid={group}");
@@ -35,7 +35,7 @@ impl Disk {
     }
 
     /// Fills it to the last byte.
-    fn fill(&self) -> Result<()> {
+    pub fn fill(&self) -> Result<()> {
         let mut file = File::options()
             .create(true)
             .append(true)
@@ -49,7 +49,7 @@ impl Disk {
         }
     }
 
-    fn make_room(&self) -> Result<()> {
+    pub fn make_room(&self) -> Result<()> {
         Ok(fs::remove_file(self.ballast())?)
     }
 

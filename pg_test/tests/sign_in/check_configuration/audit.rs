@@ -36,6 +36,26 @@ const MISTAKES: &[BySql] = &[
         code: "revocations-not-renewed",
         says: &["aadauth.database", "revocations are not read"],
     },
+    BySql {
+        plant: "CREATE TABLE public.notes ()",
+        undo: "DROP TABLE public.notes",
+        code: "audit-database-shared",
+        says: &["aadauth.database", "has tables of others"],
+    },
+    BySql {
+        plant: "CREATE PUBLICATION notes",
+        undo: "DROP PUBLICATION notes",
+        code: "audit-database-shared",
+        says: &["has publications of others"],
+    },
+    BySql {
+        plant:
+            "CREATE FUNCTION public.nothing() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END';
+                CREATE EVENT TRIGGER nothing ON sql_drop EXECUTE FUNCTION public.nothing()",
+        undo: "DROP EVENT TRIGGER nothing; DROP FUNCTION public.nothing()",
+        code: "audit-database-shared",
+        says: &["has event triggers of others"],
+    },
 ];
 
 pub fn mistakes(rig: &Rig) -> Result<()> {

@@ -246,8 +246,8 @@ fn encoding(rig: &Rig) -> Result<()> {
     let mut synced = Synced::prepare(rig, "sync-latin1", &more, |plan| plan)?;
     let server = &mut synced.server;
     server.sql("CREATE DATABASE latin1 ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0")?;
-    server.sql_in("latin1", "CREATE EXTENSION aadauth")?;
     server.configure(&[("aadauth.database", Some("latin1"))])?;
+    server.sql_in("latin1", "CREATE EXTENSION aadauth")?;
     synced.enable()?;
     let mut superuser = synced.server.superuser_in("latin1")?;
     superuser.query("SET client_encoding = 'UTF8'")?;
