@@ -44,7 +44,9 @@ const STEPS: [(Step, &str); 10] = [
 ];
 
 /// The sign-in as a whole, then, of a sign-in with a token, each step in order.
-#[pg_extern(schema = "aadauth", stable, parallel_restricted)]
+///
+/// Volatile and parallel unsafe, since it reads what has been recorded since the statement began.
+#[pg_extern(schema = "aadauth")]
 #[search_path(pg_catalog, pg_temp)]
 fn explain_sign_in(
     event: pgrx::Uuid,
@@ -158,7 +160,7 @@ impl Recorded {
         self.method == "entra-token"
     }
 
-    /// Whether the token's signature was. A row that counts several attempts has only the object id.
+    /// Whether the token's signature was verified. A row that counts several attempts has only the object id.
     fn is_verified(&self) -> bool {
         self.key_id.is_some() || self.object_id.is_some()
     }

@@ -29,6 +29,7 @@ pub const TESTS: &[Test] = &[
     ("unknown_events_and_other_databases", unknown),
     ("to_superusers_and_auditors_alone", readers),
     ("other_peoples_search_path_changes_nothing", search_path),
+    ("it_may_be_in_a_parallel_query", parallel),
     ("psql_wraps_it_to_the_terminal", fits),
 ];
 
@@ -307,6 +308,21 @@ fn readers(rig: &Rig) -> Result<()> {
     rig.server
         .sql("REVOKE EXECUTE ON FUNCTION aadauth.explain_sign_in(uuid) FROM explain_reader")?;
     outcome
+}
+
+/// The plan's other part may be parallel.
+fn parallel(rig: &Rig) -> Result<()> {
+    let sign_in = rig.accepted(&rig.server, "alice@contoso.com", &rig.alice()?)?;
+    let event = rig.event(&rig.server, &sign_in.mark)?;
+    let id = event["event_id"].as_str().unwrap_or_default();
+    let cheap = "SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0; SET min_parallel_table_scan_size = 0;
+        SET min_parallel_index_scan_size = 0; SET enable_indexscan = off; SET enable_bitmapscan = off";
+    let query = format!(
+        "SELECT count(*) > 1 FROM aadauth.sign_in_audit AS a, LATERAL aadauth.explain_sign_in(a.event_id) AS e
+         WHERE a.event_id = '{id}'"
+    );
+    let rows = rig.server.sql(&format!("{cheap}; {query}"))?;
+    ensure(rows == "t", || rows)
 }
 
 fn search_path(rig: &Rig) -> Result<()> {
