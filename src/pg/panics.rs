@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use pgrx::pg_sys::panic::CaughtError;
+use pgrx::pg_sys::panic::{CaughtError, ErrorReportWithLevel};
 
 use super::log::{self, Level};
 
@@ -34,16 +34,25 @@ pub fn catch<T>(what: &str, code: impl FnOnce() -> T) -> Option<T> {
     }
 }
 
-/// The message of a caught panic or ERROR.
-pub(super) fn describe(payload: &(dyn Any + Send)) -> String {
-    if let Some(caught) = payload.downcast_ref::<CaughtError>() {
-        return match caught {
+/// The ERROR that was caught, PostgreSQL's or one that Rust code has raised; `None` for another panic.
+pub(super) fn report(payload: &(dyn Any + Send)) -> Option<&ErrorReportWithLevel> {
+    match payload.downcast_ref::<CaughtError>() {
+        Some(
             CaughtError::PostgresError(report)
             | CaughtError::ErrorReport(report)
             | CaughtError::RustPanic {
                 ereport: report, ..
-            } => report.message().to_owned(),
-        };
+            },
+        ) => Some(report),
+        // pgrx makes a `CaughtError` of it at the next of its own boundaries.
+        None => payload.downcast_ref::<ErrorReportWithLevel>(),
+    }
+}
+
+/// The message of a caught panic or ERROR.
+pub(super) fn describe(payload: &(dyn Any + Send)) -> String {
+    if let Some(report) = report(payload) {
+        return report.message().to_owned();
     }
     if let Some(text) = payload.downcast_ref::<&str>() {
         return (*text).to_owned();

@@ -10,7 +10,6 @@ use std::thread;
 use std::time::Duration;
 
 use pgrx::pg_sys;
-use pgrx::pg_sys::panic::CaughtError;
 use pgrx::prelude::*;
 
 use super::{latch, panics};
@@ -163,16 +162,9 @@ pub fn transaction<T>(body: impl FnOnce() -> Result<T, Failure>) -> Result<T, Fa
         Ok(Err(failure)) => failure,
         Err(payload) => Failure {
             message: panics::describe(payload.as_ref()),
-            kind: match payload.downcast_ref::<CaughtError>() {
-                Some(
-                    CaughtError::PostgresError(report)
-                    | CaughtError::ErrorReport(report)
-                    | CaughtError::RustPanic {
-                        ereport: report, ..
-                    },
-                ) => kind_of(report.sql_error_code()),
-                None => FailureKind::Other,
-            },
+            kind: panics::report(payload.as_ref()).map_or(FailureKind::Other, |report| {
+                kind_of(report.sql_error_code())
+            }),
         },
     };
     // SAFETY: rolls back whatever the body left, as the main loop of a backend does after an ERROR

@@ -45,9 +45,9 @@ impl Slot {
         })
     }
 
-    /// `None` when it is too long for a slot.
+    /// `None` when it is too long for a slot, or has no event.
     pub fn bytes(&self) -> Option<Vec<u8>> {
-        if HEADER + self.key.len() + self.event.len() > SIZE {
+        if self.event.is_empty() || HEADER + self.key.len() + self.event.len() > SIZE {
             return None;
         }
         let mut bytes = vec![0; 8];
@@ -126,6 +126,8 @@ mod tests {
         slot.event = vec![b'x'; SIZE - HEADER - slot.key.len()];
         assert!(slot.bytes().is_some());
         slot.event.push(b'x');
+        assert!(slot.bytes().is_none());
+        slot.event.clear();
         assert!(slot.bytes().is_none());
     }
 }
