@@ -28,13 +28,10 @@ pub fn await_sign_ins() -> bool {
         && worker.problem().is_none()
         && may_read()
     {
-        let number = shmem::change_spool(|state| {
-            state.asked += 1;
-            state.asked
-        });
+        let number = shmem::change_spool(|state| state.requests.make());
         // If it takes longer, the reader sees what has been recorded by then.
         let _ = worker.ask(TIMEOUT, || {
-            shmem::spool(|state| state.answered >= number).then_some(())
+            shmem::spool(|state| state.requests.is_answered(number)).then_some(())
         });
     }
     true

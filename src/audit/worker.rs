@@ -12,7 +12,6 @@ use crate::pg::log::{self, Level};
 use crate::pg::worker::{self, Failure};
 use crate::shared::problem::ProblemKind;
 use crate::shared::shmem;
-use crate::shared::spool::SpoolState;
 use crate::shared::workers::Worker;
 use crate::{clock, settings};
 
@@ -52,15 +51,18 @@ pub fn run() {
             weeks = Weeks::due(Instant::now());
         }
         let began = Instant::now();
-        let asked = shmem::spool(|state| state.asked);
+        let request = shmem::spool(|state| state.requests.last());
         let outcome = drain.run();
         if outcome.is_ok() {
             weeks.look_after(began);
         }
         let kind = outcome.as_ref().err().map(|problem| problem.kind);
         shmem::worker(Worker::Audit).set_problem(kind);
-        shmem::change_spool(|state| state.answered = asked);
-        shmem::worker(Worker::Audit).notify();
+        // Otherwise it has not read all files.
+        if !worker::stop_requested() && !worker::reload_requested() {
+            shmem::change_spool(|state| state.requests.answer(request));
+            shmem::worker(Worker::Audit).notify();
+        }
         let (least, most) = match outcome {
             Ok(()) => (settings::audit_delay(), IDLE_INTERVAL),
             Err(problem) => {
@@ -69,7 +71,7 @@ pub fn run() {
             }
         };
         // A wait for a lock has used up what woke the worker.
-        if !shmem::spool(SpoolState::is_asked) {
+        if !has_request() {
             worker::wait(most, None);
         }
         pause(least.saturating_sub(began.elapsed()));
@@ -80,16 +82,17 @@ pub fn run() {
 /// wakes it does not end the pause.
 fn pause(duration: Duration) {
     let until = Instant::now() + duration;
-    while !worker::stop_requested()
-        && !worker::reload_requested()
-        && !shmem::spool(SpoolState::is_asked)
-    {
+    while !worker::stop_requested() && !worker::reload_requested() && !has_request() {
         let left = until.saturating_duration_since(Instant::now());
         if left.is_zero() {
             return;
         }
         worker::wait(left, None);
     }
+}
+
+fn has_request() -> bool {
+    shmem::spool(|state| state.requests.is_open())
 }
 
 /// When to look after the tables of the weeks.

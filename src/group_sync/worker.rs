@@ -124,15 +124,15 @@ impl Sync {
     /// Does what is due, and returns how long to sleep.
     fn step(&mut self) -> Duration {
         let now = Instant::now();
-        let is_asked = shmem::sync(|state| state.is_asked());
-        if self.is_ready && !is_asked && now < self.schedule.due() {
+        let has_request = shmem::sync(|state| state.has_request());
+        if self.is_ready && !has_request && now < self.schedule.due() {
             // The interval may be another.
             let next_run = self.next_run(now);
             shmem::change_sync(|state| state.set_next_run(next_run));
             return self.pause(now);
         }
         // Requests made from now on are for the next run.
-        let (up_to, last) = shmem::sync(|state| (state.asked(), state.last_run()));
+        let (up_to, last) = shmem::sync(|state| (state.last_request(), state.last_run()));
         let fit = database::check(&self.setup.database, &group_sync::TABLES);
         self.is_ready = fit.is_ok();
         if let Err(problem) = fit {
@@ -182,7 +182,7 @@ impl Sync {
     /// The time to wait for the next run.
     fn pause(&self, now: Instant) -> Duration {
         // A request made during the run has set a latch that was reset since.
-        if shmem::sync(|state| state.is_asked()) {
+        if shmem::sync(|state| state.has_request()) {
             return Duration::ZERO;
         }
         self.until_due(now).min(MAX_PAUSE)

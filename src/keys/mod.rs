@@ -46,7 +46,8 @@ pub fn why_unavailable() -> Reason {
     }
 }
 
-/// Requests new keys from the network worker, for the sake of that key id, and waits until the attempt to fetch them has ended, at most two seconds.
+/// Requests new keys from the network worker, for the sake of that key id, and waits until the attempt to fetch them
+/// has ended, at most two seconds.
 ///
 /// Called if [`find`] found no key and the token is otherwise plausible. `Ok` means that the attempt has ended, well or
 /// not; the caller calls [`find`] again. The wait serves interrupts, so that a shutdown or the authentication timeout

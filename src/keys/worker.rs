@@ -39,8 +39,8 @@ struct Setup {
 /// A fetch in progress.
 struct Fetching {
     scope: Scope,
-    /// How many requests for new keys had been made when it began.
-    asked: u64,
+    /// The last request for new keys when it began.
+    request: u64,
     results: Receiver<Fetched>,
 }
 
@@ -96,8 +96,8 @@ impl SigningKeys {
         self.collect(now);
         let request = shmem::keys(|table| table.open_request());
         let Some(scope) = self.setup.scope.clone() else {
-            if let Some(asked) = request {
-                finish(asked, Some("no tenant is configured"));
+            if let Some(request) = request {
+                finish(request, Some("no tenant is configured"));
             }
             self.log(
                 Level::Log,
@@ -128,18 +128,18 @@ impl SigningKeys {
     }
 
     fn fetch(&mut self, now: Instant, scope: Scope, notifier: &Notifier) {
-        let asked = shmem::change_keys(|table| table.begin());
+        let request = shmem::change_keys(|table| table.begin());
         match start(&scope, self.setup.http.clone(), notifier) {
             Ok(results) => {
                 self.fetching = Some(Fetching {
                     scope,
-                    asked,
+                    request,
                     results,
                 });
             }
             Err(error) => {
                 let error = FetchError::Thread(error.to_string());
-                self.finish_fetch(now, &scope, asked, Fetched::nothing(error));
+                self.finish_fetch(now, &scope, request, Fetched::nothing(error));
             }
         }
     }
@@ -159,11 +159,11 @@ impl SigningKeys {
                 Fetched::nothing(FetchError::Thread("its thread panicked".to_owned()))
             }
         };
-        self.finish_fetch(now, &fetching.scope, fetching.asked, results);
+        self.finish_fetch(now, &fetching.scope, fetching.request, results);
     }
 
     /// Publishes what was fetched, and logs the outcome.
-    fn finish_fetch(&mut self, now: Instant, scope: &Scope, asked: u64, results: Fetched) {
+    fn finish_fetch(&mut self, now: Instant, scope: &Scope, request: u64, results: Fetched) {
         let mut sets = Vec::new();
         let mut problem = None;
         for result in results.sets {
@@ -188,7 +188,10 @@ impl SigningKeys {
                 self.schedule.failed(now, jitter);
             }
         }
-        finish(asked, problem.as_ref().map(ToString::to_string).as_deref());
+        finish(
+            request,
+            problem.as_ref().map(ToString::to_string).as_deref(),
+        );
         match problem {
             None => {
                 let message = format!("fetched signing keys from {}", scope.authority.login());
@@ -208,7 +211,7 @@ impl SigningKeys {
 
     fn read_file(&mut self, scope: &Scope) {
         let Some(file) = &mut self.file else { return };
-        let asked = shmem::change_keys(|table| table.begin());
+        let request = shmem::change_keys(|table| table.begin());
         let path = file.path().display().to_string();
         match file.read(scope) {
             Ok(sets) => {
@@ -221,12 +224,15 @@ impl SigningKeys {
                     table.clear();
                     table.publish(scope, &sets);
                 });
-                finish(asked, None);
+                finish(request, None);
                 let message = format!("read signing keys from aadauth.jwks_file {path:?}");
                 self.log(Level::Log, &message, &list(&sets), None);
             }
             Err(error) => {
-                finish(asked, Some(&format!("aadauth.jwks_file {path:?}: {error}")));
+                finish(
+                    request,
+                    Some(&format!("aadauth.jwks_file {path:?}: {error}")),
+                );
                 let message = format!("aadauth.jwks_file {path:?} is not used: {error}");
                 let hint = "The file must be a JWK set (RFC 7517) of RSA public keys, like the one that the authority \
                             serves at its jwks_uri, and readable by the server.";
@@ -334,8 +340,8 @@ fn start(
 }
 
 /// Records the end of an attempt and wakes those who wait for it.
-fn finish(asked: u64, problem: Option<&str>) {
-    shmem::change_keys(|table| table.finish(asked, clock::micros(), problem));
+fn finish(request: u64, problem: Option<&str>) {
+    shmem::change_keys(|table| table.finish(request, clock::micros(), problem));
     shmem::worker(Worker::Network).notify();
 }
 

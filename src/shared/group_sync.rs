@@ -4,6 +4,7 @@
 //! epoch.
 
 use super::bytes::Bytes;
+use super::request_counter::RequestCounter;
 
 /// The requests for a run, and their outcome.
 pub struct SyncState {
@@ -11,9 +12,8 @@ pub struct SyncState {
     epoch: u64,
     /// The worker is connected, and group sync is on as far as it knows.
     is_ready: bool,
-    /// The number of requests for a run so far, and of the last that was answered.
-    asked: u64,
-    answered: u64,
+    /// For a run.
+    requests: RequestCounter,
     /// The number of the run in progress, and of the last that began.
     current_run: Option<i64>,
     last_run: i64,
@@ -48,8 +48,7 @@ impl SyncState {
     pub const EMPTY: SyncState = SyncState {
         epoch: 0,
         is_ready: false,
-        asked: 0,
-        answered: 0,
+        requests: RequestCounter::NONE,
         current_run: None,
         last_run: 0,
         next_run: None,
@@ -64,10 +63,9 @@ impl SyncState {
         if !self.is_ready {
             return Err(self.problem());
         }
-        self.asked += 1;
         Ok(Ticket {
             epoch: self.epoch,
-            number: self.asked,
+            number: self.requests.make(),
             after: self.last_run,
         })
     }
@@ -76,7 +74,7 @@ impl SyncState {
         if self.epoch != ticket.epoch {
             return Reply::Gone;
         }
-        if self.answered >= ticket.number {
+        if self.requests.is_answered(ticket.number) {
             return match self.problem() {
                 Some(problem) => Reply::Failed(problem),
                 None => Reply::Done {
@@ -98,19 +96,19 @@ impl SyncState {
         self.last_run
     }
 
-    /// Whether there are requests after which no run has begun.
-    pub fn is_asked(&self) -> bool {
-        self.asked > self.answered
+    /// Whether a request waits for an answer.
+    pub fn has_request(&self) -> bool {
+        self.requests.is_open()
     }
 
     /// Notes that a worker starts, or ends: earlier requests are not answered any more.
     pub fn restart(&mut self) {
+        self.requests.answer(self.requests.last());
         *self = SyncState {
             epoch: self.epoch + 1,
             is_ready: false,
             current_run: None,
             next_run: None,
-            answered: self.asked,
             problem: None,
             ..*self
         };
@@ -128,9 +126,9 @@ impl SyncState {
         self.next_run = None;
     }
 
-    /// Notes that an attempt that answers that many requests has ended, with a problem or without.
-    pub fn end(&mut self, answers: u64, problem: Option<&str>) {
-        self.answered = self.answered.max(answers);
+    /// Notes that an attempt that answers the requests up to that number has ended, with a problem or without.
+    pub fn end(&mut self, last_request: u64, problem: Option<&str>) {
+        self.requests.answer(last_request);
         self.current_run = None;
         self.problem = problem.map(Bytes::cut);
     }
@@ -138,12 +136,12 @@ impl SyncState {
     /// Answers all requests with the problem, and takes no more.
     pub fn refuse(&mut self, problem: &str) {
         self.is_ready = false;
-        self.end(self.asked, Some(problem));
+        self.end(self.requests.last(), Some(problem));
     }
 
-    /// The number of requests so far.
-    pub fn asked(&self) -> u64 {
-        self.asked
+    /// The number of the last request.
+    pub fn last_request(&self) -> u64 {
+        self.requests.last()
     }
 
     pub fn set_next_run(&mut self, next_run: i64) {
@@ -169,19 +167,19 @@ mod tests {
     #[test]
     fn a_run_that_was_in_progress_is_no_answer() {
         let mut state = working();
-        let answers = state.asked();
+        let answers = state.last_request();
         state.begin(1);
         let ticket = state.ask().unwrap();
         assert_eq!(state.reply(&ticket), Reply::Pending);
         state.end(answers, None);
         assert_eq!(state.reply(&ticket), Reply::Pending);
-        assert!(state.is_asked());
-        let answers = state.asked();
+        assert!(state.has_request());
+        let answers = state.last_request();
         state.begin(2);
         assert_eq!(state.reply(&ticket), Reply::Pending);
         state.end(answers, None);
         assert_eq!(state.reply(&ticket), Reply::Done { after: 1, last: 2 });
-        assert!(!state.is_asked());
+        assert!(!state.has_request());
     }
 
     #[test]
@@ -206,7 +204,7 @@ mod tests {
             if restarted {
                 state.restart();
                 state.set_ready();
-                let answers = state.asked();
+                let answers = state.last_request();
                 state.begin(2);
                 state.end(answers, None);
             }
@@ -222,7 +220,7 @@ mod tests {
     fn a_run_that_fails_says_why() {
         let mut state = working();
         let ticket = state.ask().unwrap();
-        let answers = state.asked();
+        let answers = state.last_request();
         state.begin(1);
         state.end(answers, Some("no space left"));
         assert_eq!(
@@ -230,7 +228,7 @@ mod tests {
             Reply::Failed("no space left".to_owned())
         );
         let ticket = state.ask().unwrap();
-        let answers = state.asked();
+        let answers = state.last_request();
         state.begin(2);
         state.end(answers, None);
         assert_eq!(state.reply(&ticket), Reply::Done { after: 1, last: 2 });

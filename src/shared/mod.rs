@@ -9,6 +9,7 @@ pub mod group_sync;
 pub mod keys;
 pub mod outcome;
 pub mod problem;
+pub mod request_counter;
 pub mod sessions;
 pub mod shmem;
 pub mod spool;

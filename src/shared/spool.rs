@@ -3,6 +3,7 @@
 use uuid::Uuid;
 
 use super::outcome::Outcome;
+use super::request_counter::RequestCounter;
 
 /// Initialized with the shared memory: when the server starts, and after a crash.
 #[derive(Clone, Copy, Debug)]
@@ -17,9 +18,8 @@ pub struct SpoolState {
     pub older: u64,
     /// How far the current file has been read.
     pub read_to: u64,
-    /// The number of requests of readers to record what is in the spool, and of the last that was answered.
-    pub asked: u64,
-    pub answered: u64,
+    /// Of readers, to record what is in the spool.
+    pub requests: RequestCounter,
     /// Whether the current file's name is on disk; only kept with `aadauth.audit_sync`.
     pub is_name_synced: bool,
     /// Events that could be neither written nor counted in the aggregate table, by outcome.
@@ -63,8 +63,7 @@ impl SpoolState {
         current: None,
         older: 0,
         read_to: 0,
-        asked: 0,
-        answered: 0,
+        requests: RequestCounter::NONE,
         is_name_synced: false,
         lost: [0; Outcome::COUNT],
         write_failures: [WriteFailures {
@@ -80,11 +79,6 @@ impl SpoolState {
         self.older = self.older.saturating_add(length);
         self.read_to = 0;
         self.is_name_synced = false;
-    }
-
-    /// Whether a reader waits.
-    pub fn is_asked(&self) -> bool {
-        self.asked > self.answered
     }
 
     pub fn lost_of(&mut self, outcome: Outcome) -> &mut u64 {

@@ -12,6 +12,7 @@ use super::stored::{Source, SourcedSet, StoredKey, StoredScope, StoredSet};
 use crate::clock::micros_in;
 use crate::pg::latch::Process;
 use crate::shared::bytes::Bytes;
+use crate::shared::request_counter::RequestCounter;
 
 /// How many sign-ins may wait for new keys at the same time, on the whole server.
 const WAITERS: usize = 8;
@@ -55,7 +56,7 @@ pub enum RefreshRequest {
 /// What a waiting sign-in waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Awaited {
-    /// That many requests have been answered.
+    /// The request of that number has been answered.
     Requests(u64),
     /// That many attempts to get keys have ended.
     Attempts(u64),
@@ -94,12 +95,12 @@ pub struct KeyTable {
     v2: Option<StoredSet>,
     /// Grows whenever the keys are replaced.
     generation: u64,
-    /// The number of requests for new keys so far, and of the last that was answered.
-    asked: u64,
-    answered: u64,
-    asked_at: i64,
+    /// For new keys.
+    requests: RequestCounter,
+    /// When the last was made.
+    requested_at: i64,
     /// The last key ids that keys were requested for, latest first.
-    asked_for: [Option<Bytes<64>>; REMEMBERED],
+    requested_for: [Option<Bytes<64>>; REMEMBERED],
     /// The number of attempts that have ended, and whether one is in progress.
     attempts: u64,
     is_fetching: bool,
@@ -115,10 +116,9 @@ impl KeyTable {
         v1: None,
         v2: None,
         generation: 0,
-        asked: 0,
-        answered: 0,
-        asked_at: i64::MIN,
-        asked_for: [None; REMEMBERED],
+        requests: RequestCounter::NONE,
+        requested_at: i64::MIN,
+        requested_for: [None; REMEMBERED],
         attempts: 0,
         is_fetching: false,
         waiters: [None; WAITERS],
@@ -162,12 +162,11 @@ impl KeyTable {
 
     /// Adds a sign-in to those that wait for new keys, and requests them unless a request is pending.
     ///
-    /// The cool-down runs from the last request of a sign-in, and is shorter for a key id that is new
-    /// ([`NEW_KEY_COOLDOWN`]): scheduled fetches neither start it nor are
-    /// delayed by it, so that a key rotation right after one is still noticed at once. A sign-in that comes
-    /// while a request is pending waits for it; one that comes during the cool-down, or finds no place, is
-    /// refused. While there are no keys at all and the first fetch is in progress or imminent, sign-ins wait
-    /// for it and make no request.
+    /// The cool-down runs from the last request of a sign-in. Scheduled fetches neither start it nor are delayed by it, so
+    /// that a key rotation right after one is still noticed at once. It is shorter for a key id that is new
+    /// ([`NEW_KEY_COOLDOWN`]). A sign-in that comes while a request is pending waits for it; one that comes during the
+    /// cool-down, or finds no place, is refused. While there are no keys at all and the first fetch is in progress or
+    /// imminent, sign-ins wait for it and make no request.
     ///
     /// # Errors
     /// `key-refresh-cooling-down`.
@@ -184,16 +183,18 @@ impl KeyTable {
         }
         let is_first = self.is_fetching || self.attempted_at.is_none();
         let is_first = is_first && self.is_empty();
-        let is_open = self.asked > self.answered;
+        let is_open = self.requests.is_open();
         let key_id = Some(Bytes::cut(key_id));
-        let is_new = !self.asked_for.contains(&key_id);
+        let is_new = !self.requested_for.contains(&key_id);
         let cooldown = if is_new {
             cooldown.min(NEW_KEY_COOLDOWN)
         } else {
             cooldown
         };
         // A clock that was set back must not prolong the cool-down.
-        let since = now.checked_sub(self.asked_at).filter(|since| *since >= 0);
+        let since = now
+            .checked_sub(self.requested_at)
+            .filter(|since| *since >= 0);
         if !is_first && !is_open && since.is_some_and(|since| since < micros_in(cooldown)) {
             return Err(Reason::KeyRefreshCoolingDown);
         }
@@ -211,23 +212,25 @@ impl KeyTable {
         if is_first {
             return Ok(RefreshRequest::Wait(Awaited::Attempts(self.attempts + 1)));
         }
-        if is_new {
-            self.asked_for.rotate_right(1);
-            if let Some(latest) = self.asked_for.first_mut() {
-                *latest = key_id;
+        if !is_open {
+            self.requests.make();
+            self.requested_at = now;
+            if is_new {
+                self.requested_for.rotate_right(1);
+                if let Some(latest) = self.requested_for.first_mut() {
+                    *latest = key_id;
+                }
             }
         }
-        if !is_open {
-            self.asked += 1;
-            self.asked_at = now;
-        }
-        Ok(RefreshRequest::Wait(Awaited::Requests(self.asked)))
+        Ok(RefreshRequest::Wait(Awaited::Requests(
+            self.requests.last(),
+        )))
     }
 
     /// Whether the wait that [`request_refresh`](Self::request_refresh) began is over.
     pub fn is_done(&self, seen: u64, awaited: Awaited) -> bool {
         let has_come = match awaited {
-            Awaited::Requests(count) => self.answered >= count,
+            Awaited::Requests(number) => self.requests.is_answered(number),
             Awaited::Attempts(count) => self.attempts >= count,
         };
         has_come || self.generation != seen
@@ -244,7 +247,7 @@ impl KeyTable {
 
     /// The number of the last request, if it has not been answered.
     pub fn open_request(&self) -> Option<u64> {
-        (self.asked > self.answered).then_some(self.asked)
+        self.requests.is_open().then(|| self.requests.last())
     }
 
     /// Notes that no attempt is in progress, when a worker starts.
@@ -252,15 +255,15 @@ impl KeyTable {
         self.is_fetching = false;
     }
 
-    /// Records that an attempt to get new keys begins, and returns how many requests it answers.
+    /// Records that an attempt to get new keys begins, and returns the number of the last request that it answers.
     pub fn begin(&mut self) -> u64 {
         self.is_fetching = true;
-        self.asked
+        self.requests.last()
     }
 
     /// Records the end of the attempt that [`begin`](Self::begin) numbered.
-    pub fn finish(&mut self, asked: u64, now: i64, problem: Option<&str>) {
-        self.answered = self.answered.max(asked.min(self.asked));
+    pub fn finish(&mut self, request: u64, now: i64, problem: Option<&str>) {
+        self.requests.answer(request);
         self.attempts += 1;
         self.is_fetching = false;
         self.attempted_at = Some(now);

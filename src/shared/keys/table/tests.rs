@@ -218,6 +218,23 @@ fn a_new_key_id_waits_for_a_shorter_time() {
     assert!(ask("published", now + pause));
 }
 
+/// The fetch in progress may bring keys that are older than this key.
+#[test]
+fn a_key_id_that_joins_a_request_stays_new() {
+    let own = scope(1, None);
+    let mut table = table(&own, Source::Network);
+    let seen = table.generation();
+    let request = |table: &mut KeyTable, key_id: &str, now: i64| {
+        table.request_refresh(seen, process(1), key_id, now, COOLDOWN)
+    };
+    assert_eq!(request(&mut table, "invented", 0), Ok(wait(1)));
+    let begun = table.begin();
+    assert_eq!(request(&mut table, "published", 1), Ok(wait(1)));
+    table.finish(begun, 2, None);
+    let pause = micros_in(NEW_KEY_COOLDOWN);
+    assert_eq!(request(&mut table, "published", pause), Ok(wait(2)));
+}
+
 #[test]
 fn a_request_after_the_keys_have_changed_does_not_wait() {
     let own = scope(1, None);
