@@ -10,7 +10,7 @@ use pg_test::wait::until;
 use pg_test::wire::Connection;
 
 use crate::Test;
-use crate::rig::{Person, Rig, ensure};
+use crate::rig::{OUR_LINES, Person, Rig, ensure};
 use crate::sessions::standby::FUNCTIONS;
 
 pub const TESTS: &[Test] = &[
@@ -36,13 +36,15 @@ const ENCODINGS: [(&str, &str); 5] = [
 const STRANGER: &str = "ロールÝ";
 const ZOE: &str = "zoë@contoso.com";
 
-/// A server whose `aadauth.database` has another encoding each time `body` is called with it.
+/// A server whose `aadauth.database` has another encoding each time `body` is called with it; a standby can follow it.
 fn for_each_encoding(
     rig: &Rig,
     name: &str,
     mut body: impl FnMut(&Server, &str, &str) -> Result<()>,
-) -> Result<()> {
-    let mut server = rig.server(name, |plan| plan)?;
+) -> Result<Server> {
+    let [ours, of_replication] = OUR_LINES;
+    let lines = ["local replication postgres peer", ours, of_replication];
+    let mut server = rig.server(name, |plan| plan.hba(&lines))?;
     for (encoding, stranger) in ENCODINGS {
         let database = encoding.to_lowercase();
         server.sql(&format!(
@@ -50,15 +52,19 @@ fn for_each_encoding(
         ))?;
         server.configure(&[("aadauth.database", Some(&database))])?;
         server.sql_in(&database, "CREATE EXTENSION aadauth")?;
-        let workers = format!(
-            "SELECT count(*) = 2 FROM pg_stat_activity WHERE datname = '{database}' AND backend_type LIKE 'aadauth%'"
-        );
-        until("the workers are in the database", || {
-            Ok((server.sql(&workers)? == "t").then_some(()))
-        })?;
+        await_workers(&server, &database, 2)?;
         body(&server, &database, stranger).map_err(|error| format!("{encoding}: {error}"))?;
     }
-    Ok(())
+    Ok(server)
+}
+
+fn await_workers(server: &Server, database: &str, count: u32) -> Result<()> {
+    let workers = format!(
+        "SELECT count(*) = {count} FROM pg_stat_activity WHERE datname = '{database}' AND backend_type LIKE 'aadauth%'"
+    );
+    until("the workers are in the database", || {
+        Ok((server.sql(&workers)? == "t").then_some(()))
+    })
 }
 
 /// The superuser, as a client whose encoding is UTF8.
@@ -151,6 +157,7 @@ fn audit(rig: &Rig) -> Result<()> {
         }
         Ok(())
     })
+    .map(drop)
 }
 
 /// What pg_dump writes in UTF-8.
@@ -187,6 +194,7 @@ fn revocations(rig: &Rig) -> Result<()> {
         superuser.query(&format!("SELECT aadauth.restore('{id}')"))?;
         Ok(())
     })
+    .map(drop)
 }
 
 fn names(rig: &Rig) -> Result<()> {
@@ -254,6 +262,7 @@ fn names(rig: &Rig) -> Result<()> {
         let created = superuser.execute(&create(&format!("ロ-{database}")))?;
         ensure(created.is_ok() == has_it, || format!("{created:?}"))
     })
+    .map(drop)
 }
 
 /// Two characters of EUC_JP that are one in Unicode are two names.
@@ -334,7 +343,7 @@ fn combined(rig: &Rig) -> Result<()> {
 
 fn every_object(rig: &Rig) -> Result<()> {
     let mut persons = None;
-    for_each_encoding(rig, "encodings-objects", |server, database, _| {
+    let primary = for_each_encoding(rig, "encodings-objects", |server, database, _| {
         if persons.is_none() {
             let chief = Person {
                 role: "chéf".to_owned(),
@@ -345,11 +354,9 @@ fn every_object(rig: &Rig) -> Result<()> {
                  CREATE ROLE prüferin IN ROLE aadauth_auditor; CREATE ROLE örtlich",
                 chief.object_id
             ))?;
-            persons = Some((chief, rig.person(server, ZOE)?));
+            persons = Some([chief, rig.person(server, ZOE)?]);
         }
-        let (chief, zoe) = persons.as_ref().ok_or("nobody")?;
-        let mut admin = session(rig, server, database, chief)?;
-        let mut own = session(rig, server, database, zoe)?;
+        let persons = persons.as_ref().ok_or("nobody")?;
         attempt(rig, server, database)?;
         let mut superuser = superuser(server, database)?;
         // With a password, so that a finding names it. In each database, the name is written as it is there.
@@ -362,28 +369,54 @@ fn every_object(rig: &Rig) -> Result<()> {
             let rows = superuser.query("SELECT role FROM aadauth.sign_in_audit")?;
             Ok((rows.len() > 2).then_some(()))
         })?;
-        let findings = superuser.query(
-            "SELECT place FROM aadauth.check_configuration() WHERE code = 'role-with-password'",
-        )?;
-        ensure(
-            findings.concat().contains(&format!("käthe-{database}")),
-            || format!("{findings:?}"),
-        )?;
-        let objects = objects(&mut superuser)?;
-        every_object_as("the superuser", &mut superuser, &objects)?;
-        every_object_as("an Entra admin", &mut admin, &objects)?;
-        every_object_as("a mapped role", &mut own, &objects)?;
-        // As the catalogs have them, whatever that is in the database's encoding.
-        for (who, last) in [("an auditor", "ferin"), ("a local role", "rtlich")] {
-            let mut as_role = self::superuser(server, database)?;
-            as_role.query(&format!(
-                "DO $$ BEGIN EXECUTE (SELECT format('SET SESSION AUTHORIZATION %I', rolname)
-                     FROM pg_roles WHERE rolname LIKE '%{last}'); END $$"
-            ))?;
-            every_object_as(who, &mut as_role, &objects)?;
-        }
-        Ok(())
-    })
+        every_object_in(rig, server, database, persons)
+    })?;
+    let persons = persons.ok_or("nobody")?;
+    let mut standby = rig
+        .plan("encodings-standby")?
+        .start_standby(rig.run(), &primary)?;
+    for (encoding, _) in ENCODINGS {
+        let database = encoding.to_lowercase();
+        standby.configure(&[("aadauth.database", Some(&database))])?;
+        await_workers(&standby, &database, 1)?;
+        every_object_in(rig, &standby, &database, &persons)
+            .map_err(|error| format!("{encoding} on a standby: {error}"))?;
+    }
+    Ok(())
+}
+
+/// Calls and reads everything as each kind of role.
+fn every_object_in(
+    rig: &Rig,
+    server: &Server,
+    database: &str,
+    persons: &[Person; 2],
+) -> Result<()> {
+    let [chief, zoe] = persons;
+    let mut admin = session(rig, server, database, chief)?;
+    let mut own = session(rig, server, database, zoe)?;
+    let mut superuser = superuser(server, database)?;
+    let findings = superuser.query(
+        "SELECT place FROM aadauth.check_configuration() WHERE code = 'role-with-password'",
+    )?;
+    ensure(
+        findings.concat().contains(&format!("käthe-{database}")),
+        || format!("{findings:?}"),
+    )?;
+    let objects = objects(&mut superuser)?;
+    every_object_as("the superuser", &mut superuser, &objects)?;
+    every_object_as("an Entra admin", &mut admin, &objects)?;
+    every_object_as("a mapped role", &mut own, &objects)?;
+    // As the catalogs have them, whatever that is in the database's encoding.
+    for (who, last) in [("an auditor", "ferin"), ("a local role", "rtlich")] {
+        let mut as_role = self::superuser(server, database)?;
+        as_role.query(&format!(
+            "DO $$ BEGIN EXECUTE (SELECT format('SET SESSION AUTHORIZATION %I', rolname)
+                 FROM pg_roles WHERE rolname LIKE '%{last}'); END $$"
+        ))?;
+        every_object_as(who, &mut as_role, &objects)?;
+    }
+    Ok(())
 }
 
 /// A query for each table and view of the extension.
@@ -406,8 +439,10 @@ fn every_object_as(who: &str, session: &mut Connection, objects: &[String]) -> R
         let Err(refusal) = session.execute(call)? else {
             continue;
         };
-        // Not permitted; no such event; no directory; it exists, or is mapped; it is not revoked.
-        let expected = ["42501", "P0002", "55000", "42710", "23505", "42704"];
+        // Not permitted; no such event; no directory; it exists, or is mapped; it is not revoked; on a standby.
+        let expected = [
+            "42501", "P0002", "55000", "42710", "23505", "42704", "25006",
+        ];
         ensure(
             expected.contains(&refusal.sqlstate.as_str())
                 && !refusal.to_string().contains(char::REPLACEMENT_CHARACTER),
