@@ -14,7 +14,7 @@ use crate::shared::workers::Worker;
 use crate::{audit, group_sync, sessions};
 
 /// How long the postmaster waits before it restarts a worker that has ended.
-const RESTART: Duration = Duration::from_secs(5);
+const RESTART: Duration = Duration::from_secs(1);
 
 struct Registration {
     name: &'static str,
