@@ -812,8 +812,8 @@ BEGIN
 END
 $$;
 
--- Fires where session_replication_role is replica, as in the processes of a subscription. These have a replication origin;
--- the workers have none, and need the library's file for no row.
+-- Fires where session_replication_role is replica, as in the processes of a subscription. The condition keeps the function,
+-- and so the library's file, out of what the workers write, which has no replication origin.
 DO $$
 DECLARE
     name pg_catalog.regclass;

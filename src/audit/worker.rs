@@ -23,9 +23,9 @@ const COUNT_INTERVAL: Duration = Duration::from_secs(5);
 const RETRY_INTERVAL: Duration = Duration::from_secs(5);
 const MIN_RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How often the tables of the weeks are looked after, and how soon again after a failure.
-const INTERVAL_OF_WEEKS: Duration = Duration::from_secs(3600);
-const RETRY_OF_WEEKS: Duration = Duration::from_secs(60);
+/// How often partitions are created and dropped, and how soon again after a failure.
+const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(3600);
+const MAINTENANCE_RETRY: Duration = Duration::from_secs(60);
 
 /// The tables that the worker writes.
 pub const TABLES: [&str; 2] = ["sign_in_audit", "audit_spool"];
@@ -42,19 +42,21 @@ pub fn run() {
         last_logged: None,
         last_counted: None,
     };
-    let mut weeks = Weeks::due(Instant::now());
+    let mut maintenance = Maintenance {
+        due: Instant::now(),
+    };
     while !worker::stop_requested() {
         if worker::reload_if_requested() {
             if settings::database() != drain.database {
                 return;
             }
-            weeks = Weeks::due(Instant::now());
+            maintenance.due = Instant::now();
         }
         let began = Instant::now();
         let request = shmem::spool(|state| state.requests.last());
         let outcome = drain.run();
         if outcome.is_ok() {
-            weeks.look_after(began);
+            maintenance.run_if_due(began);
         }
         let kind = outcome.as_ref().err().map(|problem| problem.kind);
         shmem::worker(Worker::Audit).set_problem(kind);
@@ -95,18 +97,14 @@ fn has_request() -> bool {
     shmem::spool(|state| state.requests.is_open())
 }
 
-/// When to look after the tables of the weeks.
-struct Weeks {
+/// The partitions of the audit's table.
+struct Maintenance {
     due: Instant,
 }
 
-impl Weeks {
-    fn due(due: Instant) -> Weeks {
-        Weeks { due }
-    }
-
-    /// Creates the coming week's table, and drops what is older than `aadauth.audit_retention`.
-    fn look_after(&mut self, now: Instant) {
+impl Maintenance {
+    /// Creates next week's partition, and drops what is older than `aadauth.audit_retention`.
+    fn run_if_due(&mut self, now: Instant) {
         if now < self.due {
             return;
         }
@@ -117,7 +115,7 @@ impl Weeks {
             log::line(Level::Log, &message, Some(detail), None);
         };
         if let Err(failure) = &prepared {
-            log_failure("create the table of the coming week's sign-ins", failure);
+            log_failure("create next week's partition of the audit", failure);
         }
         let dropped = settings::audit_retention().map_or(Ok(()), drop_old);
         if let Err(failure) = &dropped {
@@ -126,9 +124,9 @@ impl Weeks {
         let is_done = prepared.is_ok() && dropped.is_ok();
         self.due = now
             + if is_done {
-                INTERVAL_OF_WEEKS
+                MAINTENANCE_INTERVAL
             } else {
-                RETRY_OF_WEEKS
+                MAINTENANCE_RETRY
             };
     }
 }

@@ -20,7 +20,7 @@ fn skip_replicated<'a>(
     if matches!(trigger.op(), Ok(PgTriggerOperation::Truncate)) {
         log::error(
             PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-            "cannot replicate TRUNCATE of the audit or the revocations of another server",
+            "cannot replicate TRUNCATE of tables of extension aadauth",
             None,
             Some(
                 "Leave the tables in schema aadauth out of the publication, or skip the transaction (ALTER SUBSCRIPTION ... SKIP).",

@@ -30,7 +30,7 @@ define_settings! {
     );
     AUDIT_DELAY: i32 = 200, number(
         c"aadauth.audit_delay",
-        c"How long sign-ins wait for the audit table after others, so that they share a transaction.",
+        c"The shortest time between two transactions of the audit worker.",
         c"0 records each as soon as the one before is recorded.",
         0..=10_000,
         GucFlags::UNIT_MS,

@@ -175,7 +175,7 @@ reasons! {
             "The token is of another authority, or forged. If this is frequent, check which authority the client uses."
         KeyRefreshCoolingDown "key-refresh-cooling-down"
             "The token's key id is unknown, and the signing keys were refreshed too recently to ask again."
-            "As key-unknown; a key that Entra has published since is found after aadauth.signing_key_refresh_cooldown."
+            "As key-unknown; a key that Entra has published since is found within seconds."
         KeyRefreshTimedOut "key-refresh-timed-out"
             "The token's key id is unknown, and the refresh of the signing keys did not end in time."
             "Entra answers slowly or not at all; retry, and look at the network from the server."
