@@ -482,6 +482,7 @@ fn plan(emulator: &Emulator, certificate: &(PathBuf, PathBuf), name: &str) -> Re
         // Tests look for their events one by one, and at once.
         .set("aadauth.audit_single_refusals", "100000")
         .set("aadauth.audit_delay", "50ms")
+        .set("aadauth.log_sign_ins", "on")
         .set("aadauth.authority_host", &emulator.authority())
         .set(
             "aadauth.ca_file",

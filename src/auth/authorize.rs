@@ -157,7 +157,7 @@ pub fn finish(mut decision: Decision) -> Option<Refusal> {
     match decision {
         Decision::Accepted(AuthMethod::Token) => {
             attempt::verdict(|verdict| record::announce(&connection, verdict));
-            sessions::announced();
+            sessions::begin();
             None
         }
         Decision::Accepted(AuthMethod::Password) => {

@@ -42,6 +42,18 @@ pub fn line(level: Level, message: &str, detail: Option<&str>, hint: Option<&str
     }
 }
 
+/// Whether `log_connections` logs who has been authorized: a switch up to PostgreSQL 17, then a list.
+pub fn has_authorizations() -> bool {
+    // SAFETY: reads a setting of this process.
+    unsafe { shim::aad_logs_authorization() }
+}
+
+/// Whether `log_disconnections` logs the ends of sessions.
+pub fn has_disconnections() -> bool {
+    // SAFETY: reads a setting of this process, which every PostgreSQL has.
+    unsafe { shim::aad_logs_disconnections() }
+}
+
 /// What a refused client is told, and what only the server log says.
 pub struct Refusal<'a> {
     /// Five characters (PostgreSQL's appendix A).

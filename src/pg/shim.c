@@ -24,6 +24,9 @@
 #include "miscadmin.h"
 #include "port/pg_bswap.h"
 #include "postmaster/postmaster.h"
+#if PG_VERSION_NUM >= 180000
+#include "tcop/backend_startup.h"
+#endif
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/syscache.h"
@@ -277,6 +280,24 @@ aad_log(int level, const char *message, const char *detail, const char *hint)
 			 detail ? errdetail_internal("%s", detail) : 0,
 			 hint ? errhint("%s", hint) : 0));
 	RESUME_INTERRUPTS();
+}
+
+/* Whether log_connections logs who has been authorized. */
+bool
+aad_logs_authorization(void)
+{
+#if PG_VERSION_NUM >= 180000
+	return (log_connections & LOG_CONNECTION_AUTHORIZATION) != 0;
+#else
+	return Log_connections;
+#endif
+}
+
+/* log_disconnections.  Up to 17, no header declares its variable. */
+bool
+aad_logs_disconnections(void)
+{
+	return strcmp(GetConfigOption("log_disconnections", false, false), "on") == 0;
 }
 
 /* For a check hook that is about to return false. */

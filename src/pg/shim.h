@@ -65,6 +65,8 @@ extern void aad_set_identity(Port *port, const char *identity, AadProof proof);
 extern AAD_NORETURN void aad_fatal(const char *sqlstate, const char *message,
 								   const char *detail_log);
 extern void aad_log(int level, const char *message, const char *detail, const char *hint);
+extern bool aad_logs_authorization(void);
+extern bool aad_logs_disconnections(void);
 extern void aad_setting_refused(const char *detail);
 extern bool aad_prewarm_pam(const char *service);
 

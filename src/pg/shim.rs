@@ -65,5 +65,7 @@ unsafe extern "C-unwind" {
         detail: *const c_char,
         hint: *const c_char,
     );
+    pub fn aad_logs_authorization() -> bool;
+    pub fn aad_logs_disconnections() -> bool;
     pub fn aad_setting_refused(detail: *const c_char);
 }

@@ -6,6 +6,7 @@ mod flood;
 mod full_disk;
 pub mod hiding;
 pub mod ledger;
+mod logged;
 mod sync;
 
 use std::time::{Duration, Instant};
@@ -25,6 +26,7 @@ pub const TESTS: &[Test] = &[
         unverified_claims,
     ),
     ("the_log_line_that_azures_queries_look_for", log_line),
+    ("good_sign_ins_are_logged_as_set", logged::as_set),
     ("a_time_out_leaves_one_event", time_out),
     ("readable_to_auditors_alone", readers),
     ("text_from_outside_is_made_fit_to_show", text_from_outside),
