@@ -3,6 +3,7 @@
 pub mod aggregate;
 pub mod event;
 pub mod guard;
+pub mod log_limit;
 pub mod partition;
 pub mod reader;
 pub mod record;

@@ -13,7 +13,7 @@ pub use audit::{
     AuditFailure, audit_delay, audit_failure, audit_local_sign_ins, audit_retention,
     audit_single_refusals, audit_spool_limit, audit_sync,
 };
-pub use log::{logs_session_ends, logs_sign_ins};
+pub use log::{log_rate, logs_session_ends, logs_sign_ins};
 pub use sessions::{SessionExpiry, session_expiry};
 
 pub use directory::{

@@ -6,7 +6,7 @@ mod flood;
 mod full_disk;
 pub mod hiding;
 pub mod ledger;
-mod logged;
+pub mod logged;
 mod sync;
 
 use std::time::{Duration, Instant};
@@ -27,6 +27,11 @@ pub const TESTS: &[Test] = &[
     ),
     ("the_log_line_that_azures_queries_look_for", log_line),
     ("good_sign_ins_are_logged_as_set", logged::as_set),
+    ("a_flood_is_logged_at_a_rate", logged::limited),
+    (
+        "a_flood_is_logged_at_a_rate_with_md5",
+        logged::limited_with_md5,
+    ),
     ("a_time_out_leaves_one_event", time_out),
     ("readable_to_auditors_alone", readers),
     ("text_from_outside_is_made_fit_to_show", text_from_outside),
