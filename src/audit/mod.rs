@@ -1,5 +1,6 @@
 //! Sign-in events: from the backend that decides, through a spool file, to the table.
 
+mod address;
 pub mod aggregate;
 pub mod event;
 pub mod guard;

@@ -2,7 +2,7 @@
 
 mod copies;
 mod extension;
-mod flood;
+pub mod flood;
 mod full_disk;
 pub mod hiding;
 pub mod ledger;
@@ -48,6 +48,7 @@ pub const TESTS: &[Test] = &[
     ("a_standby_keeps_events_until_promotion", copies::standby),
     ("a_base_backup_under_load", copies::backup_under_load),
     ("a_flood_is_counted", flood::counted),
+    ("a_flood_is_counted_by_network", flood::by_network),
     ("invented_roles_hide_no_real_one", hiding::invented_roles),
     (
         "refusals_of_a_verified_token_are_counted",
