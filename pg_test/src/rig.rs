@@ -479,9 +479,11 @@ fn plan(emulator: &Emulator, certificate: &(PathBuf, PathBuf), name: &str) -> Re
         .set("shared_preload_libraries", "aadauth")
         .set("aadauth.tenant_id", TENANT)
         .set("aadauth.audience", &format!("{AUDIENCE}, {AUDIENCE_V2_ID}"))
-        // Tests look for their events one by one, and at once.
+        // Tests look for their events and log lines one by one, and at once.
         .set("aadauth.audit_single_refusals", "100000")
         .set("aadauth.audit_delay", "50ms")
+        .set("aadauth.log_sign_ins", "on")
+        .set("aadauth.log_rate", "0")
         .set("aadauth.authority_host", &emulator.authority())
         .set(
             "aadauth.ca_file",

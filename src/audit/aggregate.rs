@@ -1,9 +1,10 @@
 //! Aggregation of refusals: beyond the first few of a minute, equal ones are counted instead of recorded.
 //!
-//! Refused and interrupted attempts are counted by role, client address, reason, outcome and the object id of a verified
-//! token, in the aggregate table of this start of the server; if that has no free slot for them, without the role, and
-//! then by reason and outcome only. Each attempt is in exactly one event of its own or one count. The audit worker copies
-//! the counts to the audit's table, under ids that stay the same, so that copying twice changes nothing.
+//! Refused and interrupted attempts are counted by role, client address (of IPv6, the network), reason, outcome and the
+//! object id of a verified token, in the aggregate table of this start of the server; if that has no free slot for them,
+//! without the role, and then by reason and outcome only. Each attempt is in exactly one event of its own or one count.
+//! The audit worker copies the counts to the audit's table, under ids that stay the same, so that copying twice changes
+//! nothing.
 //!
 //! Events that cannot be written to the spool are counted here as well.
 
@@ -18,6 +19,7 @@ use std::path::PathBuf;
 use entra_token::Reason;
 use uuid::Uuid;
 
+use super::address;
 use super::event::{self, Event};
 use super::record::{self, Record};
 use super::spool;
@@ -140,7 +142,12 @@ fn summary(event: &Event) -> Event {
         display_name: None,
         ..principal
     });
+    let address = event.client_address.clone().map(|address| {
+        let network = address::network_of(&address.to_string());
+        network.map_or(address, |network| SanitizedText::from(network.as_str()))
+    });
     Event {
+        client_address: address,
         client_port: None,
         database: None,
         application_name: None,

@@ -1,8 +1,10 @@
 //! Sign-in events: from the backend that decides, through a spool file, to the table.
 
+mod address;
 pub mod aggregate;
 pub mod event;
 pub mod guard;
+pub mod log_limit;
 pub mod partition;
 pub mod reader;
 pub mod record;

@@ -3,8 +3,7 @@
 //! It accepts more than is written: an event of another version of this library, with a reason or outcome that this
 //! one does not know, is still an event. What is passed to SQL is typed, so that no line can make the statement fail.
 
-use std::net::IpAddr;
-
+use super::address;
 use super::event::Event;
 use crate::text::SanitizedText;
 
@@ -25,7 +24,7 @@ pub fn parse(line: &[u8]) -> Option<Record> {
     let mut record: Record = serde_json::from_slice(line).ok()?;
     record
         .client_address
-        .take_if(|address| address.to_string().parse::<IpAddr>().is_err());
+        .take_if(|text| !address::is_valid(&text.to_string()));
     // What a token claims must not cost the event.
     if let Some(token) = &mut record.token {
         for time in [&mut token.issued_at, &mut token.expires_at] {

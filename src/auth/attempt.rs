@@ -2,8 +2,12 @@
 
 use std::cell::RefCell;
 
+use entra_token::Reason;
+
 use super::verdict::Verdict;
+use crate::audit::log_limit;
 use crate::identity;
+use crate::pg::log;
 
 #[derive(Default)]
 struct Attempt {
@@ -11,6 +15,8 @@ struct Attempt {
     recorded: bool,
     internal_error: bool,
     role_exists: bool,
+    /// Whether its refusal is logged; `None` until that is decided.
+    is_logged: Option<bool>,
     verdict: Option<Verdict>,
 }
 
@@ -25,6 +31,13 @@ pub fn begin() -> bool {
 }
 
 pub fn set_verdict(verdict: Verdict) {
+    // Core logs that the method has failed before the refusal itself is raised. Of a client that leaves at the prompt
+    // nothing is logged.
+    if let Err(refusal) = &verdict.outcome
+        && refusal.reason != Reason::NoPassword
+    {
+        is_logged(refusal.reason);
+    }
     identity::set_admin_role(verdict.admin_role());
     ATTEMPT.with_borrow_mut(|attempt| attempt.verdict = Some(verdict));
 }
@@ -46,6 +59,19 @@ pub fn note_role(exists: bool) {
 /// Whether the role exists; `false` if it was not looked up.
 pub fn role_exists() -> bool {
     ATTEMPT.with_borrow(|attempt| attempt.role_exists)
+}
+
+/// Whether the log has lines of this attempt's refusal. The first call decides, and counts it.
+pub fn is_logged(reason: Reason) -> bool {
+    if let Some(is_logged) = ATTEMPT.with_borrow(|attempt| attempt.is_logged) {
+        return is_logged;
+    }
+    let is_logged = log_limit::admit(reason);
+    ATTEMPT.with_borrow_mut(|attempt| attempt.is_logged = Some(is_logged));
+    if !is_logged {
+        log::leave_out_refusal();
+    }
+    is_logged
 }
 
 /// Calls `look` with the verdict, if there is one.

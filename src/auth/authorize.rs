@@ -157,14 +157,17 @@ pub fn finish(mut decision: Decision) -> Option<Refusal> {
     match decision {
         Decision::Accepted(AuthMethod::Token) => {
             attempt::verdict(|verdict| record::announce(&connection, verdict));
-            sessions::announced();
+            sessions::begin();
             None
         }
         Decision::Accepted(AuthMethod::Password) => {
             connection::set_identity(&connection.role, Proof::Scram);
             None
         }
-        Decision::Refused(refusal) => Some(refusal),
+        Decision::Refused(refusal) => {
+            attempt::is_logged(refusal.reason);
+            Some(refusal)
+        }
         Decision::Accepted(AuthMethod::OtherRecord)
         | Decision::RefusedByMethod
         | Decision::ClientGone

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use entra_token::Reason;
 
+use super::attempt;
 use super::refusal::Refusal;
 use super::verdict::{Accepted, Verdict};
 use crate::pg::connection::{self, Connection, Scram};
@@ -35,7 +36,7 @@ fn decide(connection: &Connection, exists: bool) -> Result<Accepted, Refusal> {
         Scram::Accepted => Err(refused(Reason::PasswordFailed)),
         Scram::Gone => Err(refused(Reason::NoPassword)),
         Scram::Refused { why, is_md5 } => {
-            if is_md5 {
+            if is_md5 && attempt::is_logged(Reason::PasswordFailed) {
                 log_md5(&connection.role);
             }
             let refusal = refused(Reason::PasswordFailed);

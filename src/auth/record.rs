@@ -151,7 +151,8 @@ fn outcome_without_verdict(connection: &Connection) -> (Outcome, Reason) {
     }
 }
 
-/// Logs who has signed in, in the wording that queries written for Azure look for, and tells the rest of the server.
+/// Logs who has signed in, if that is to be logged, in the wording that queries written for Azure look for, and tells the
+/// rest of the server.
 pub fn announce(connection: &Connection, verdict: Option<&Verdict>) {
     let Some(principal) = verdict
         .and_then(|verdict| verdict.identity.as_ref())
@@ -159,17 +160,19 @@ pub fn announce(connection: &Connection, verdict: Option<&Verdict>) {
     else {
         return;
     };
-    let upn = principal.upn.as_ref().map(ToString::to_string);
-    let person = sessions::person(principal.kind, upn.as_deref(), principal.app_id);
-    log::line(
-        Level::Log,
-        &format!(
-            "Microsoft Entra ID connection authorized: {person} oid={} role=\"{}\"",
-            principal.object_id, connection.role
-        ),
-        None,
-        None,
-    );
+    if settings::logs_sign_ins() {
+        let upn = principal.upn.as_ref().map(ToString::to_string);
+        let person = sessions::person(principal.kind, upn.as_deref(), principal.app_id);
+        log::line(
+            Level::Log,
+            &format!(
+                "Microsoft Entra ID connection authorized: {person} oid={} role=\"{}\"",
+                principal.object_id, connection.role
+            ),
+            None,
+            None,
+        );
+    }
     let proof = match connection.sign_in_method() {
         Some(SignInMethod::HbaFile) => Proof::Cleartext,
         _ => Proof::HbaMethod,

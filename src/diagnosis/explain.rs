@@ -104,7 +104,7 @@ SELECT pg_catalog.json_build_object(
     'principal', pg_catalog.concat_ws(' ', a.principal_type,
         COALESCE(a.upn, a.display_name, a.app_id::text)),
     'object_id', a.object_id, 'group_id', a.group_id,
-    'client', pg_catalog.host(a.client_address), 'database', a.database,
+    'client', pg_catalog.abbrev(a.client_address), 'database', a.database,
     'application_name', a.application_name, 'tls', a.tls, 'token_id', a.token_id,
     'expires_at', a.expires_at::timestamptz(0)::text, 'key_id', a.key_id, 'checks', a.checks, 'count', a.count)::text
 FROM aadauth.sign_in_audit AS a WHERE a.event_id = $1";

@@ -1,6 +1,6 @@
 //! Messages for the server log, and refusals that end a connection.
 
-use std::ffi::{CString, c_char};
+use std::ffi::{CStr, CString, c_char};
 use std::ptr;
 
 use pgrx::pg_sys;
@@ -40,6 +40,32 @@ pub fn line(level: Level, message: &str, detail: Option<&str>, hint: Option<&str
             pointer(&hint),
         );
     }
+}
+
+/// Whether `log_connections` logs who has been authorized: a switch up to PostgreSQL 17, then a list.
+pub fn has_authorizations() -> bool {
+    // SAFETY: reads a setting of this process.
+    unsafe { shim::aad_logs_authorization() }
+}
+
+/// Whether `log_disconnections` logs the ends of sessions.
+pub fn has_disconnections() -> bool {
+    // SAFETY: reads a setting of this process, which every PostgreSQL has.
+    unsafe { shim::aad_logs_disconnections() }
+}
+
+/// A time as messages have it, to the second.
+pub fn time(time: TimestampWithTimeZone) -> String {
+    // SAFETY: returns a NUL-terminated string in a buffer of its own, which is read before the next call (timestamp.c).
+    let text = unsafe { CStr::from_ptr(pg_sys::timestamptz_to_str(time.into())) };
+    text.to_string_lossy().into_owned()
+}
+
+/// Leaves what this process reports from now on about its refused sign-in out of the server log: the FATAL of
+/// [`refuse`], and what core logs about the method. Clients are told as ever. Call it once.
+pub fn leave_out_refusal() {
+    // SAFETY: changes a hook of this process, which has one thread.
+    unsafe { shim::aad_leave_out_refusal() }
 }
 
 /// What a refused client is told, and what only the server log says.

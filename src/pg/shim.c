@@ -24,6 +24,9 @@
 #include "miscadmin.h"
 #include "port/pg_bswap.h"
 #include "postmaster/postmaster.h"
+#if PG_VERSION_NUM >= 180000
+#include "tcop/backend_startup.h"
+#endif
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/syscache.h"
@@ -263,6 +266,39 @@ aad_fatal(const char *sqlstate, const char *message, const char *detail_log)
 	pg_unreachable();
 }
 
+static emit_log_hook_type next_log_hook;
+
+/*
+ * The FATAL above, and core's message before it that the method has failed (CheckPAMAuth in auth.c, validate in
+ * auth-oauth.c).
+ */
+static bool
+is_about_refusal(const ErrorData *edata)
+{
+	if (edata->elevel == FATAL)
+		return edata->funcname != NULL && strcmp(edata->funcname, "aad_fatal") == 0;
+	return edata->elevel == LOG && edata->filename != NULL &&
+		(strcmp(edata->filename, "auth.c") == 0 ||
+		 strcmp(edata->filename, "auth-oauth.c") == 0);
+}
+
+/* What is not logged is not shown to other libraries' hooks on the log either, as with log_min_messages. */
+static void
+leave_out(ErrorData *edata)
+{
+	if (is_about_refusal(edata))
+		edata->output_to_server = false;
+	else if (next_log_hook)
+		next_log_hook(edata);
+}
+
+void
+aad_leave_out_refusal(void)
+{
+	next_log_hook = emit_log_hook;
+	emit_log_hook = leave_out;
+}
+
 /*
  * Interrupts are held: ereport ends with CHECK_FOR_INTERRUPTS, and a cancel that is served there would
  * jump over the calling Rust frames.
@@ -277,6 +313,24 @@ aad_log(int level, const char *message, const char *detail, const char *hint)
 			 detail ? errdetail_internal("%s", detail) : 0,
 			 hint ? errhint("%s", hint) : 0));
 	RESUME_INTERRUPTS();
+}
+
+/* Whether log_connections logs who has been authorized. */
+bool
+aad_logs_authorization(void)
+{
+#if PG_VERSION_NUM >= 180000
+	return (log_connections & LOG_CONNECTION_AUTHORIZATION) != 0;
+#else
+	return Log_connections;
+#endif
+}
+
+/* log_disconnections.  Up to 17, no header declares its variable. */
+bool
+aad_logs_disconnections(void)
+{
+	return strcmp(GetConfigOption("log_disconnections", false, false), "on") == 0;
 }
 
 /* For a check hook that is about to return false. */

@@ -64,7 +64,10 @@ extern bool aad_role_by_name(const char *name, AadRole *role);
 extern void aad_set_identity(Port *port, const char *identity, AadProof proof);
 extern AAD_NORETURN void aad_fatal(const char *sqlstate, const char *message,
 								   const char *detail_log);
+extern void aad_leave_out_refusal(void);
 extern void aad_log(int level, const char *message, const char *detail, const char *hint);
+extern bool aad_logs_authorization(void);
+extern bool aad_logs_disconnections(void);
 extern void aad_setting_refused(const char *detail);
 extern bool aad_prewarm_pam(const char *service);
 

@@ -50,6 +50,7 @@ unsafe extern "C" {
         message: *const c_char,
         detail_log: *const c_char,
     ) -> !;
+    pub fn aad_leave_out_refusal();
     pub fn aad_connection(port: *mut Port, connection: *mut Connection);
     pub fn aad_is_authenticating() -> bool;
     pub fn aad_prewarm_pam(service: *const c_char) -> bool;
@@ -65,5 +66,7 @@ unsafe extern "C-unwind" {
         detail: *const c_char,
         hint: *const c_char,
     );
+    pub fn aad_logs_authorization() -> bool;
+    pub fn aad_logs_disconnections() -> bool;
     pub fn aad_setting_refused(detail: *const c_char);
 }

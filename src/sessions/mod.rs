@@ -35,8 +35,8 @@ const LOAD_TIMEOUT: Duration = Duration::from_secs(2);
 
 struct Own {
     session: Session,
-    /// The sign-in has been logged, so that the session's end is logged as well.
-    is_announced: bool,
+    /// The sign-in has been accepted, so that the session's end may be logged.
+    has_begun: bool,
 }
 
 thread_local! {
@@ -58,16 +58,16 @@ pub fn enter(session: Session) -> Result<(), Reason> {
     })?;
     OWN.replace(Some(Own {
         session,
-        is_announced: false,
+        has_begun: false,
     }));
     Ok(())
 }
 
-/// Notes that the sign-in has been logged, so that the session's end will be logged too.
-pub fn announced() {
+/// Notes that the sign-in has been accepted: from here on the session may have an end to log.
+pub fn begin() {
     OWN.with_borrow_mut(|own| {
         if let Some(own) = own {
-            own.is_announced = true;
+            own.has_begun = true;
         }
     });
 }
@@ -84,7 +84,8 @@ pub fn leave() {
             shmem::set_termination(process, None);
         });
     }
-    if own.is_announced {
+    // What we have ended is logged in any case.
+    if own.has_begun && (reason.is_some() || settings::logs_session_ends()) {
         announce_end(&own.session, reason);
     }
 }

@@ -1,5 +1,6 @@
 //! The session worker: revokes and restores principals for the sessions that request it, loads the list of revoked
-//! principals, and ends sessions whose principal is revoked or whose token has expired ([`crate::sessions`]).
+//! principals, and ends sessions whose principal is revoked or whose token has expired ([`crate::sessions`]). It also
+//! logs how many log lines of refused sign-ins were left out.
 //!
 //! It runs on hot standbys as well. A list that was loaded once stays in force even if its database becomes
 //! unavailable, so that a revoked principal never gets in.
@@ -9,6 +10,7 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 use super::revoked_principals as table;
+use crate::audit::log_limit;
 use crate::background::database::{self, Problem};
 use crate::clock;
 use crate::pg::log::{self, Level};
@@ -38,7 +40,8 @@ const EXPIRY_INTERVAL: Duration = Duration::from_secs(1);
 pub fn run() {
     let detail = "Until the list has been read once, Entra sign-ins are denied; after that, the last list remains \
                   in force. The previous log line has the reason.";
-    let opened = database::open(Worker::Session, "read the revocations", detail, expire);
+    let meanwhile = || expire().min(log_limit::report());
+    let opened = database::open(Worker::Session, "read the revocations", detail, meanwhile);
     let Some(database) = opened else { return };
     shmem::change_requests(Requests::restart);
     let mut watch = Watch {
@@ -55,10 +58,11 @@ pub fn run() {
             watch.due = Instant::now();
         }
         let pause = watch.step().min(expire());
-        // Last: nothing that may wait, and so lose a wake-up, comes between this and the wait.
+        // Last: nothing that may wait, and so lose a wake-up, comes between these two and the wait.
         if watch.carry_out_requests() == AT_ONCE {
             continue;
         }
+        let pause = pause.min(log_limit::report());
         if !worker::stop_requested() && !worker::reload_requested() {
             worker::wait(pause, None);
         }

@@ -6,12 +6,14 @@
 mod audit;
 mod directory;
 mod general;
+mod log;
 mod sessions;
 
 pub use audit::{
     AuditFailure, audit_delay, audit_failure, audit_local_sign_ins, audit_retention,
     audit_single_refusals, audit_spool_limit, audit_sync,
 };
+pub use log::{log_rate, logs_session_ends, logs_sign_ins};
 pub use sessions::{SessionExpiry, session_expiry};
 
 pub use directory::{
@@ -30,5 +32,6 @@ pub fn init() {
     general::init();
     audit::init();
     directory::init();
+    log::init();
     sessions::init();
 }

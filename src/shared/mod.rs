@@ -7,6 +7,7 @@ pub mod counters;
 pub mod directory;
 pub mod group_sync;
 pub mod keys;
+pub mod log_lines;
 pub mod outcome;
 pub mod problem;
 pub mod request_counter;

@@ -14,6 +14,7 @@ use super::directory::groups::GroupCache;
 use super::directory::table::QueryTable;
 use super::group_sync::SyncState;
 use super::keys::table::KeyTable;
+use super::log_lines::LogLines;
 use super::sessions::requests::Requests;
 use super::sessions::revocations::RevocationList;
 use super::sessions::table::Place;
@@ -44,6 +45,8 @@ unsafe impl PGRXSharedMemory for SpoolState {}
 // SAFETY: as above.
 unsafe impl PGRXSharedMemory for Counters {}
 // SAFETY: as above.
+unsafe impl PGRXSharedMemory for LogLines {}
+// SAFETY: as above.
 unsafe impl PGRXSharedMemory for WorkerEntry {}
 
 // SAFETY: no other structure of this server bears the name, and nothing uses it before pgrx's shmem_startup_hook, which
@@ -55,6 +58,7 @@ static QUERIES: PgLwLock<QueryTable> = unsafe { PgLwLock::new(c"aadauth_director
 static GROUPS_LOCK: PgLwLock<()> = unsafe { PgLwLock::new(c"aadauth_groups") };
 static GROUPS: Zeroed<GroupCache> = Zeroed::new(c"aadauth_group_cache");
 static COUNTERS: Zeroed<Counters> = Zeroed::new(c"aadauth_statistics");
+static LOG_LINES: Zeroed<LogLines> = Zeroed::new(c"aadauth_log_lines");
 static WORKERS: Zeroed<[WorkerEntry; Worker::ALL.len()]> = Zeroed::new(c"aadauth_workers");
 // SAFETY: as above.
 static SYNC: PgLwLock<SyncState> = unsafe { PgLwLock::new(c"aadauth_group_sync") };
@@ -76,6 +80,8 @@ unsafe impl BeginsAsZeros for GroupCache {}
 unsafe impl BeginsAsZeros for RevocationList {}
 // SAFETY: it consists of atomic numbers.
 unsafe impl BeginsAsZeros for Counters {}
+// SAFETY: as above.
+unsafe impl BeginsAsZeros for LogLines {}
 // SAFETY: it consists of atomic numbers, and of condition variables, which are numbers.
 unsafe impl BeginsAsZeros for [WorkerEntry; Worker::ALL.len()] {
     fn complete(&mut self) {
@@ -100,6 +106,7 @@ pub fn init() {
     pg_shmem_init!(GROUPS_LOCK = ());
     pg_shmem_init!(GROUPS = ());
     pg_shmem_init!(COUNTERS = ());
+    pg_shmem_init!(LOG_LINES = ());
     pg_shmem_init!(WORKERS = ());
     pg_shmem_init!(SYNC = SyncState::EMPTY);
     pg_shmem_init!(SESSIONS_LOCK = ());
@@ -207,6 +214,12 @@ pub fn counters() -> &'static Counters {
     // SAFETY: the memory was filled when the server started and stays mapped for as long as this process
     // lives. No exclusive reference exists: it is only changed through its atomics.
     unsafe { &*COUNTERS.place() }
+}
+
+/// What the server log has had of refused sign-ins.
+pub fn log_lines() -> &'static LogLines {
+    // SAFETY: as in `counters`.
+    unsafe { &*LOG_LINES.place() }
 }
 
 /// The worker's entry.

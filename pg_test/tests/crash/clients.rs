@@ -28,8 +28,11 @@ pub const LINES: [&str; 2] = [
 ];
 
 /// Clients come from 127.0.0.2 and the next ones. With these few, the refusals of one minute fall into far
-/// fewer kinds than the server can count by themselves.
+/// fewer kinds than the server can count by themselves. The flood of invented names has more addresses.
 const ADDRESSES: u8 = 4;
+
+/// How the names begin that no role has.
+const NOBODY: &str = "nobody";
 
 /// What the clients need to know of the server.
 pub struct Load {
@@ -42,6 +45,7 @@ pub struct Load {
 /// A role, and what to sign in to it with.
 struct Key {
     role: String,
+    role_exists: bool,
     secret: Secret,
 }
 
@@ -62,6 +66,7 @@ impl Load {
         let mut key = |role: &str, secret: Secret| {
             keys.push(Key {
                 role: role.to_owned(),
+                role_exists: !role.starts_with(NOBODY),
                 secret,
             });
         };
@@ -97,7 +102,7 @@ impl Load {
             key(&role, Secret::Password("right".to_owned()));
             key(&role, Secret::Password("wrong".to_owned()));
             key(
-                &format!("nobody{number}"),
+                &format!("{NOBODY}{number}"),
                 Secret::Password("any".to_owned()),
             );
         }
@@ -117,11 +122,28 @@ impl Load {
         let mut rng = Rng::with_seed(seed);
         let mut attempts = Vec::new();
         while !stop.load(Ordering::Relaxed) {
-            let key = rng.choice(&self.keys);
-            // Mostly from one address.
-            let host = if rng.bool() { 1 } else { rng.u8(0..=ADDRESSES) };
-            let address = (host > 0).then(|| Ipv4Addr::new(127, 0, 0, 1 + host));
             let mark = format!("crash-{name}-{}", attempts.len());
+            // A flood of names, each another one.
+            let invented = Key {
+                role: format!("{NOBODY} {name} {}", attempts.len()),
+                role_exists: false,
+                secret: Secret::Password("any".to_owned()),
+            };
+            let is_flood = rng.u8(0..4) > 0;
+            let key = if is_flood {
+                Some(&invented)
+            } else {
+                rng.choice(&self.keys)
+            };
+            // Mostly from one address; the flood comes from anywhere else, too.
+            let address = match (rng.bool(), is_flood) {
+                (true, _) => Some(Ipv4Addr::new(127, 0, 0, 2)),
+                (false, true) => Some(Ipv4Addr::new(127, 1, rng.u8(..), rng.u8(..))),
+                (false, false) => match rng.u8(0..=ADDRESSES) {
+                    0 => None,
+                    host => Some(Ipv4Addr::new(127, 0, 0, 1 + host)),
+                },
+            };
             match key.and_then(|key| self.attempt(key, address, mark)) {
                 Some(attempt) => attempts.push(attempt),
                 // Nobody listens: the server was killed. Not every moment of its start is to be
@@ -158,6 +180,7 @@ impl Load {
         Some(Attempt {
             mark,
             role: key.role.clone(),
+            role_exists: key.role_exists,
             address: address.map_or_else(String::new, |address| address.to_string()),
             // A connection that breaks is no answer.
             answer: answer.unwrap_or(Answer::Nothing),

@@ -12,6 +12,8 @@ pub struct Attempt {
     /// The application name, which no other attempt has.
     pub mark: String,
     pub role: String,
+    /// Whether there is a role of that name.
+    pub role_exists: bool,
     /// The client's address; empty for a local socket.
     pub address: String,
     pub answer: Answer,
@@ -28,6 +30,10 @@ pub enum Answer {
     /// Nothing, or that the server is about to end.
     Nothing,
 }
+
+/// The role of a row for attempts as many roles. They are counted without their roles when there are more names than
+/// the server counts one by one; names that no role has take no room of others.
+pub const MANY: &str = "(many)";
 
 /// A row of the audit.
 #[derive(Debug, Clone)]
@@ -87,6 +93,10 @@ pub struct Balance {
     pub turned_away: u64,
     /// Rows for several attempts.
     pub aggregates: u64,
+    /// Those among them that have no role.
+    pub without_role: u64,
+    /// Attempts with an answer that are in the counts of those.
+    pub counted_without_role: u64,
     /// Attempts with an answer that are not recorded.
     pub lost: Vec<String>,
     /// Attempts that are recorded twice, and counts that are too high.
@@ -98,32 +108,55 @@ pub struct Balance {
 /// Role and address: what all attempts that share a row have in common, beside the reason.
 type Origin<'a> = (&'a str, &'a str);
 
+/// How many attempts the rows for several count, by what clients were told.
+#[derive(Default)]
+struct Counts<'a>(BTreeMap<Origin<'a>, BTreeMap<Option<String>, u64>>);
+
+impl<'a> Counts<'a> {
+    fn add(&mut self, row: &'a Row) {
+        let of_origin = self.0.entry((&row.role, &row.address)).or_default();
+        *of_origin.entry(row.text()).or_default() += row.count;
+    }
+
+    /// Takes out as many as there are, `wanted` at most.
+    fn take(&mut self, origin: Origin<'a>, text: &str, wanted: u64) -> u64 {
+        let counted = self
+            .0
+            .get_mut(&origin)
+            .and_then(|counts| counts.get_mut(&Some(text.to_owned())));
+        let Some(counted) = counted else { return 0 };
+        let found = wanted.min(*counted);
+        *counted -= found;
+        found
+    }
+}
+
 impl Balance {
     /// Compares them.
     ///
-    /// An attempt is recorded by a row of its own, which bears its mark; a refusal otherwise by the count
-    /// of a row for its role, address and text. Of attempts without an answer, such counts may have any
-    /// number.
+    /// An attempt is recorded by a row of its own, which bears its mark; a refusal otherwise by the count of a row for
+    /// its role, address and text. If there is no such role, the row may be one for many roles, which has the address or
+    /// not even that. Of attempts without an answer, such counts may have any number.
     pub fn compare(attempts: &[Attempt], rows: &[Row]) -> Balance {
         let mut balance = Balance::default();
         let mut own: BTreeMap<&str, Vec<&Row>> = BTreeMap::new();
-        let mut counts: BTreeMap<Origin<'_>, BTreeMap<Option<String>, u64>> = BTreeMap::new();
+        let mut counts = Counts::default();
         for row in rows {
             if row.count == 1 && !row.mark.is_empty() {
                 own.entry(&row.mark).or_default().push(row);
                 continue;
             }
             balance.aggregates += 1;
+            balance.without_role += u64::from(row.role == MANY);
             if row.outcome == "authenticated" {
                 balance
                     .wrong
                     .push(format!("several sign-ins in one row: {row:?}"));
             }
-            let of_origin = counts.entry((&row.role, &row.address)).or_default();
-            *of_origin.entry(row.text()).or_default() += row.count;
+            counts.add(row);
         }
-        let mut missing: BTreeMap<Origin<'_>, BTreeMap<&str, Vec<&str>>> = BTreeMap::new();
-        let mut open: BTreeMap<Origin<'_>, u64> = BTreeMap::new();
+        let mut missing: BTreeMap<(Origin<'_>, bool, &str), Vec<&str>> = BTreeMap::new();
+        let mut open: BTreeMap<(Origin<'_>, bool), u64> = BTreeMap::new();
         for attempt in attempts {
             let rows = own.remove(attempt.mark.as_str()).unwrap_or_default();
             let origin = (attempt.role.as_str(), attempt.address.as_str());
@@ -132,7 +165,7 @@ impl Balance {
                 (Answer::TurnedAway, []) => balance.turned_away += 1,
                 (Answer::Nothing, []) => {
                     balance.unanswered += 1;
-                    *open.entry(origin).or_default() += 1;
+                    *open.entry((origin, attempt.role_exists)).or_default() += 1;
                 }
                 (Answer::Nothing, [_]) => {
                     balance.unanswered += 1;
@@ -140,8 +173,8 @@ impl Balance {
                 }
                 (Answer::Accepted, []) => balance.lost.push(format!("{attempt:?}")),
                 (Answer::Refused(text), []) => {
-                    let of_origin = missing.entry(origin).or_default();
-                    of_origin.entry(text).or_default().push(&attempt.mark);
+                    let alike = missing.entry((origin, attempt.role_exists, text));
+                    alike.or_default().push(&attempt.mark);
                 }
                 (Answer::Accepted, [row]) if row.outcome == "authenticated" => {
                     balance.recorded += 1;
@@ -155,35 +188,65 @@ impl Balance {
         for rows in own.into_values() {
             balance.wrong.push(format!("of no attempt: {rows:?}"));
         }
-        for (origin, texts) in missing {
-            for (text, marks) in texts {
-                let counted = counts
-                    .get_mut(&origin)
-                    .and_then(|counts| counts.get_mut(&Some(text.to_owned())));
-                let wanted = marks.len() as u64;
-                let found = counted.as_ref().map_or(0, |counted| wanted.min(**counted));
-                if let Some(counted) = counted {
-                    *counted -= found;
-                }
-                balance.counted += found;
-                if found < wanted {
-                    balance.lost.push(format!(
-                        "{} of {wanted} attempts from {origin:?} that were told {text:?}: {marks:?}",
-                        wanted - found
-                    ));
+        balance.look_for(missing, &mut counts);
+        balance.explain(counts, open);
+        balance
+    }
+
+    /// Looks in the counts for attempts without a row of their own, first in those that say the most.
+    fn look_for<'a>(
+        &mut self,
+        missing: BTreeMap<(Origin<'a>, bool, &str), Vec<&str>>,
+        counts: &mut Counts<'a>,
+    ) {
+        for ((origin, role_exists, text), marks) in missing {
+            let (role, address) = origin;
+            let wanted = marks.len() as u64;
+            let mut found = counts.take(origin, text, wanted);
+            if !role_exists {
+                let text = text.replace(role, MANY);
+                for address in [address, ""] {
+                    let taken = counts.take((MANY, address), &text, wanted - found);
+                    self.counted_without_role += taken;
+                    found += taken;
                 }
             }
-        }
-        for (origin, counts) in counts {
-            let left: u64 = counts.values().sum();
-            let open = open.get(&origin).copied().unwrap_or_default();
-            if left > open {
-                balance.doubled.push(format!(
-                    "counted {left} more from {origin:?} than were answered, {open} had no answer: {counts:?}"
+            self.counted += found;
+            if found < wanted {
+                self.lost.push(format!(
+                    "{} of {wanted} attempts from {origin:?} that were told {text:?}: {marks:?}",
+                    wanted - found
                 ));
             }
         }
-        balance
+    }
+
+    /// What is left in the counts must be attempts without an answer.
+    fn explain<'a>(&mut self, counts: Counts<'a>, open: BTreeMap<(Origin<'a>, bool), u64>) {
+        let mut left: BTreeMap<Origin<'a>, u64> = BTreeMap::new();
+        for (origin, counts) in &counts.0 {
+            left.insert(*origin, counts.values().sum());
+        }
+        // Again first where the most is said.
+        let mut of_address: BTreeMap<&str, u64> = BTreeMap::new();
+        for ((origin, role_exists), mut open) in open {
+            fill(left.get_mut(&origin), &mut open);
+            if !role_exists {
+                *of_address.entry(origin.1).or_default() += open;
+            }
+        }
+        for (address, mut open) in of_address {
+            fill(left.get_mut(&(MANY, address)), &mut open);
+            fill(left.get_mut(&(MANY, "")), &mut open);
+        }
+        for (origin, left) in left {
+            if left > 0 {
+                self.doubled.push(format!(
+                    "counted {left} more from {origin:?} than there were: {:?}",
+                    counts.0.get(&origin)
+                ));
+            }
+        }
     }
 
     /// # Errors
@@ -207,5 +270,14 @@ impl Balance {
         } else {
             Err(problems.into())
         }
+    }
+}
+
+/// Takes off what is left as many as are open.
+fn fill(left: Option<&mut u64>, open: &mut u64) {
+    if let Some(left) = left {
+        let filled = (*left).min(*open);
+        *left -= filled;
+        *open -= filled;
     }
 }

@@ -2,10 +2,11 @@
 
 mod copies;
 mod extension;
-mod flood;
+pub mod flood;
 pub mod full_disk;
 pub mod hiding;
 pub mod ledger;
+pub mod logged;
 mod sync;
 
 use std::time::{Duration, Instant};
@@ -25,6 +26,12 @@ pub const TESTS: &[Test] = &[
         unverified_claims,
     ),
     ("the_log_line_that_azures_queries_look_for", log_line),
+    ("good_sign_ins_are_logged_as_set", logged::as_set),
+    ("a_flood_is_logged_at_a_rate", logged::limited),
+    (
+        "a_flood_is_logged_at_a_rate_with_md5",
+        logged::limited_with_md5,
+    ),
     ("a_time_out_leaves_one_event", time_out),
     ("readable_to_auditors_alone", readers),
     ("text_from_outside_is_made_fit_to_show", text_from_outside),
@@ -41,6 +48,7 @@ pub const TESTS: &[Test] = &[
     ("a_standby_keeps_events_until_promotion", copies::standby),
     ("a_base_backup_under_load", copies::backup_under_load),
     ("a_flood_is_counted", flood::counted),
+    ("a_flood_is_counted_by_network", flood::by_network),
     ("invented_roles_hide_no_real_one", hiding::invented_roles),
     (
         "refusals_of_a_verified_token_are_counted",

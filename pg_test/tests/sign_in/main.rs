@@ -167,6 +167,9 @@ fn lacks(module: &str, name: &str) -> Option<&'static str> {
         "oauth" if name.starts_with("psql_") && !is_built_with("--with-libcurl") => {
             Some("psql is built without libcurl")
         }
+        "audit" if name == "a_flood_is_counted_by_network" && !audit::flood::has_ipv6() => {
+            Some("the machine has no IPv6")
+        }
         "hba_lines" if name.starts_with("ldap_") && !is_built_with("--with-ldap") => {
             Some("PostgreSQL is built without LDAP")
         }

@@ -31,6 +31,7 @@ pub const TESTS: &[Test] = &[
         "malformed_messages_hide_no_others",
         messages::malformed_as_invented_roles,
     ),
+    ("a_flood_is_logged_at_a_rate", messages::flood),
     ("a_client_that_hangs_up_on_a_refusal", messages::hangs_up),
     ("both_methods_on_one_server", neighbors::both_methods),
     ("another_validator", neighbors::another_validator),

@@ -92,7 +92,7 @@ fn the_key_has_role_address_reason_outcome_and_object_id() {
             ..event.clone()
         },
         Event {
-            client_address: Some(SanitizedText::from("2001:db8::2")),
+            client_address: Some(SanitizedText::from("2001:db8:0:1::1")),
             ..event.clone()
         },
         Event {
@@ -116,6 +116,29 @@ fn the_key_has_role_address_reason_outcome_and_object_id() {
         ..event.clone()
     };
     assert_eq!(key(&same), key(&event));
+}
+
+#[test]
+fn addresses_of_one_network_have_one_summary() {
+    let from = |address: &str| {
+        summary(&Event {
+            client_address: Some(SanitizedText::from(address)),
+            ..event("someone")
+        })
+    };
+    let (one, other) = (from("2001:db8::1"), from("2001:db8::ffff:0:0:2"));
+    assert_eq!(key(&one), key(&other));
+    let network = SanitizedText::from("2001:db8::/64");
+    assert_eq!(one.client_address, Some(network.clone()));
+    let record = record::parse(&serde_json::to_vec(&one).unwrap()).unwrap();
+    assert_eq!(record.client_address, Some(network));
+    assert_ne!(key(&from("192.0.2.1")), key(&from("192.0.2.2")));
+    assert_ne!(
+        key(&from("::ffff:192.0.2.1")),
+        key(&from("::ffff:192.0.2.2"))
+    );
+    let whole = SanitizedText::from("192.0.2.1");
+    assert_eq!(from("192.0.2.1").client_address, Some(whole));
 }
 
 /// A role's name has at most 63 bytes, each of which may become a character of three when it is shown.

@@ -1,12 +1,15 @@
 //! Refusals by the hundred: counted, whatever is killed.
 
+use std::net::{Ipv6Addr, TcpListener, TcpStream};
+
 use pg_test::Result;
 use pg_test::server::Server;
 use pg_test::wait::until;
+use pg_test::wire::Connection;
 use rustix::process::Signal;
 
 use super::ledger::{Ledger, expect_sum};
-use crate::rig::{Person, Rig, ensure};
+use crate::rig::{Person, Rig, answer, ensure};
 
 pub fn start(rig: &Rig, name: &str) -> Result<(Server, Person)> {
     let server = rig.server(name, |plan| {
@@ -91,4 +94,42 @@ pub fn killed(rig: &Rig) -> Result<()> {
     rig.await_keys(&server)?;
     seen.sign_in_often(rig, &server, "someone", &["no token"], 20)?;
     expect_sum(&server, malformed, expected + 20)
+}
+
+/// Whether the machine has an address of IPv6 that clients can come from.
+pub fn has_ipv6() -> bool {
+    TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).is_ok()
+}
+
+/// An address of IPv6 counts as its network; those that are recorded one by one keep it.
+pub fn by_network(rig: &Rig) -> Result<()> {
+    // More than twice as many as are recorded one by one, should a minute end meanwhile.
+    const ATTEMPTS: u64 = 12;
+    let server = rig.server("flood-network", |plan| {
+        plan.unset("aadauth.audit_single_refusals")
+            .set("listen_addresses", "127.0.0.1, ::1")
+    })?;
+    rig.person(&server, "someone")?;
+    let parameters = [("user", "someone"), ("application_name", "from ::1")];
+    for _ in 0..ATTEMPTS {
+        let socket = TcpStream::connect((Ipv6Addr::LOCALHOST, server.port()))?;
+        let connection = Connection::over_tcp(socket, Some(&rig.tls), &parameters)?;
+        let sign_in = answer(connection, String::new(), "no token")?;
+        ensure(sign_in.outcome.refusal().is_some(), || {
+            format!("{:?}", sign_in.outcome)
+        })?;
+    }
+    let attempts = "reason = 'token-malformed' AND client_address <<= '::/64'";
+    expect_sum(&server, attempts, ATTEMPTS)?;
+    let addresses = server.sql(&format!(
+        "SELECT DISTINCT application_name IS NULL, client_address FROM aadauth.sign_in_audit
+         WHERE {attempts} ORDER BY 1"
+    ))?;
+    ensure(addresses == "f|::1\nt|::/64", || addresses)?;
+    let explained = server.sql(&format!(
+        "SELECT explanation LIKE '%\nfrom ::/64\n%' FROM aadauth.explain_sign_in((
+             SELECT event_id FROM aadauth.sign_in_audit
+             WHERE {attempts} AND application_name IS NULL LIMIT 1)) LIMIT 1"
+    ))?;
+    ensure(explained == "t", || explained)
 }

@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::{issuer, line, server, server_with};
 use crate::audit::hiding::{Attack, HERE};
 use crate::audit::ledger::expect_sum;
+use crate::audit::logged::{count, expect_counted};
 use crate::fail_closed::stays_up;
 use crate::rig::{Rig, ensure};
 
@@ -202,6 +203,27 @@ pub fn malformed_as_invented_roles(rig: &Rig) -> Result<()> {
     let of_someone = format!("{malformed} AND role = 'someone'");
     expect_sum(&server, &of_someone, GUESSES * attack.rounds)?;
     expect_sum(&server, &malformed, (300 + GUESSES) * attack.rounds)
+}
+
+/// What core says of the method is left out of the log with the refusal.
+pub fn flood(rig: &Rig) -> Result<()> {
+    const ATTEMPTS: u64 = 50;
+    let server = server_with(rig, "oauth-log-rate", &[&line(rig, "all")], |plan| {
+        plan.set("aadauth.log_rate", "1")
+    })?;
+    rig.person(&server, "someone")?;
+    let token = rig.alice()?;
+    for _ in 0..ATTEMPTS {
+        let sign_in = rig.bearer_sign_in(&server, "someone", &token)?;
+        ensure(sign_in.outcome.refusal().is_some(), || {
+            format!("{:?}", sign_in.outcome)
+        })?;
+    }
+    let logged = expect_counted(&server, "object-id-mismatch", ATTEMPTS, ATTEMPTS / 2)?;
+    let by_core = count(&server.log()?, "OAuth bearer authentication failed");
+    ensure(by_core == logged, || {
+        format!("PostgreSQL logged {by_core} failures, {logged} are ours")
+    })
 }
 
 /// The event of a client that hangs up on the refusal of its token.
