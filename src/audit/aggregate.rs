@@ -36,9 +36,11 @@ use table::Table;
 
 pub use table::Admission;
 
-/// Reserved slots: one for each reason (and for none) with each outcome, then one per outcome for what could not be
+/// Slots that are not found by key: for each reason one per outcome, then as many for no reason, and for what could not be
 /// recorded.
-const RESERVED: usize = (Reason::ALL.len() + 2) * Outcome::COUNT;
+const RESERVED: usize = (UNRECORDED + 1) * Outcome::COUNT;
+const WITHOUT_REASON: usize = Reason::ALL.len();
+const UNRECORDED: usize = WITHOUT_REASON + 1;
 
 /// Of the tables' file names.
 const EXTENSION: &str = "aggregate";
@@ -54,18 +56,22 @@ pub const UNKNOWN: &str = "(not recorded)";
 /// postmaster, before it has child processes.
 ///
 /// # Errors
-/// There is no table; counting tries again to create it.
+/// There is no table; counting tries again to create it, unless there are no random bytes.
 pub fn prepare(start: Uuid) -> io::Result<()> {
-    for id in spool::ids_of(EXTENSION)? {
-        // If one cannot be read, the audit worker reports it.
-        let entries = Table::open_existing(&path(id)).and_then(|table| table.entries());
-        if entries.is_ok_and(|entries| entries.iter().all(|entry| entry.slot.count == 0)) {
-            fs::remove_file(path(id))?;
-        }
-    }
     let secret = server::random()?;
     shmem::change_spool(|state| state.aggregate_secret = Some(secret));
+    remove_empty();
     Table::open(&path(start), RESERVED).map(drop)
+}
+
+/// The audit worker reports what cannot be read, and removes what is left.
+fn remove_empty() {
+    for id in spool::ids_of(EXTENSION).unwrap_or_default() {
+        let entries = Table::open_existing(&path(id)).and_then(|table| table.entries());
+        if entries.is_ok_and(|entries| entries.iter().all(|entry| entry.slot.count == 0)) {
+            let _ = fs::remove_file(path(id));
+        }
+    }
 }
 
 /// Counts an attempt, unless it is one of the first of its kind in this minute: those the caller writes to the spool.
@@ -88,35 +94,29 @@ fn admit_up_to(event: &Event, burst: u32) -> io::Result<Admission> {
     let (table, secret) = current_table()?;
     let minute = minute_of(event.at);
     let evict_half = |slot: &Slot| evict(slot, Quota::Half);
-    let class = Class::of(event);
-    let with_role = summary(event);
-    let without_role = Event {
-        role: SanitizedText::from(MANY),
-        ..with_role.clone()
-    };
-    for (class, summary) in [(class, &with_role), (class.without_role(), &without_role)] {
-        let key = key(summary);
+    let mut summary = summary(event);
+    for class in Class::of(event) {
+        let key = key(&summary);
         let candidates = class.candidates(&key, &secret);
-        let new_event = || line(summary);
+        let new_event = || line(&summary);
         match table.admit(candidates, &key, minute, burst, new_event, evict_half) {
             Ok(Some(admission)) => return Ok(admission),
-            // The role's name is too long for a slot.
+            // The event is too long for a slot, by its role's name.
             Err(error) if error.kind() != io::ErrorKind::InvalidInput => return Err(error),
-            Ok(None) | Err(_) => {}
+            Ok(None) | Err(_) => summary.role = SanitizedText::from(MANY),
         }
     }
-    let reason = Reason::ALL
-        .iter()
-        .position(|one| Some(*one) == event.reason);
-    let number = reason.map_or(Reason::ALL.len(), |place| place) * Outcome::COUNT;
-    let number = number + event.outcome.number();
-    let summary = Event {
-        client_address: None,
-        principal: None,
-        ..without_role
-    };
+    summary.client_address = None;
+    summary.principal = None;
+    let mut reasons = Reason::ALL.iter();
+    let reason = reasons.position(|one| Some(*one) == event.reason);
+    let number = reserved_slot(reason.unwrap_or(WITHOUT_REASON), event.outcome);
     table.count_at(number, 1, minute, || line(&summary), evict_half)?;
     Ok(Admission::Counted)
+}
+
+fn reserved_slot(of: usize, outcome: Outcome) -> usize {
+    of * Outcome::COUNT + outcome.number()
 }
 
 /// Counts attempts with that outcome of which nothing else can be recorded.
@@ -124,7 +124,7 @@ fn admit_up_to(event: &Event, burst: u32) -> io::Result<Admission> {
 /// # Errors
 /// They are not counted.
 pub fn count_unrecorded(outcome: Outcome, attempts: u64) -> io::Result<()> {
-    let number = (Reason::ALL.len() + 1) * Outcome::COUNT + outcome.number();
+    let number = reserved_slot(UNRECORDED, outcome);
     let mut event = Event::new(outcome, UNKNOWN, "unknown");
     event.reason = Some(Reason::AuditUnavailable);
     event.backend_pid = 0;
@@ -182,7 +182,7 @@ fn line(summary: &Event) -> Vec<u8> {
         id: event::new_id(),
         ..summary.clone()
     };
-    // A slot without an event cannot be written, which the caller reports.
+    // A slot without an event is not written, as if it were too long.
     serde_json::to_vec(&summary).unwrap_or_default()
 }
 

@@ -115,19 +115,25 @@ pub fn check(database: &str, tables: &[&str]) -> Result<(), Problem> {
     worker::transaction(|| Ok(check_ownership(database, tables)?))?
 }
 
-/// Whether the current database is the one whose tables are written, for the views of these tables: elsewhere they
-/// would be empty, which reads as if nobody had signed in or were revoked.
+/// [`ensure_recorded_here`] as a condition of views: elsewhere they would be empty, which reads as if nobody had signed in
+/// or were revoked.
 ///
 /// Immutable, so that the planner calls it: the executor would not, where the audit has no partition.
+#[pg_extern(schema = "aadauth", immutable, parallel_restricted)]
+pub fn is_recorded_here() -> bool {
+    ensure_recorded_here();
+    true
+}
+
+/// Returns if the current database is the one whose tables are written.
 ///
 /// # Panics
 /// With PostgreSQL's ERROR, in any other database, and where there are no tables.
-#[pg_extern(schema = "aadauth", immutable, parallel_restricted)]
-pub fn is_recorded_here() -> bool {
+pub fn ensure_recorded_here() {
     let used = settings::database();
     let is_used = server::is_current_database(&used);
     if is_used && server::has_relation(c"aadauth", c"sign_in_audit") {
-        return true;
+        return;
     }
     let here = server::current_database().unwrap_or_default();
     let hint = if is_used {

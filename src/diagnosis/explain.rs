@@ -58,7 +58,7 @@ fn explain_sign_in(
         name!(explanation, Option<SqlText>),
     ),
 > {
-    reader::await_sign_ins();
+    reader::drain_spool();
     let rows = match snapshot::with_latest(|| recorded(event)) {
         Ok(Some(event)) => explain(&event),
         Ok(None) => unknown(event),

@@ -71,7 +71,7 @@ fn synchronize() -> Result<Vec<Row>, SyncError> {
     if server::is_in_recovery() {
         return Err(SyncError::Standby);
     }
-    database::is_recorded_here();
+    database::ensure_recorded_here();
     if server::has_written() {
         return Err(SyncError::HasChanges);
     }

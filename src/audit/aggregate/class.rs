@@ -31,19 +31,12 @@ pub enum Class {
 }
 
 impl Class {
-    pub fn of(event: &Event) -> Class {
+    /// The attempt's class, and then the one for when that has no slot, where its role is left out.
+    pub fn of(event: &Event) -> [Class; 2] {
         match (&event.token, event.role_exists) {
-            (Some(_), _) => Class::Verified,
-            (None, true) => Class::ExistingRole,
-            (None, false) => Class::UnknownRole,
-        }
-    }
-
-    /// The class of those that find no slot in this one, with their roles left out.
-    pub fn without_role(self) -> Class {
-        match self {
-            Class::Verified | Class::Principal => Class::Principal,
-            Class::ExistingRole | Class::UnknownRole | Class::Address => Class::Address,
+            (Some(_), _) => [Class::Verified, Class::Principal],
+            (None, true) => [Class::ExistingRole, Class::Address],
+            (None, false) => [Class::UnknownRole, Class::Address],
         }
     }
 

@@ -55,9 +55,11 @@ fn the_class_depends_on_the_token_and_on_whether_the_role_exists() {
         role_exists: false,
         ..event("someone")
     };
-    assert_eq!(Class::of(&event("someone")), Class::ExistingRole);
-    assert_eq!(Class::of(&unknown), Class::UnknownRole);
-    assert_eq!(Class::of(&verified("someone", "a@b")), Class::Verified);
+    let existing = event("someone");
+    assert_eq!(Class::of(&existing), [Class::ExistingRole, Class::Address]);
+    assert_eq!(Class::of(&unknown), [Class::UnknownRole, Class::Address]);
+    let verified = verified("someone", "a@b");
+    assert_eq!(Class::of(&verified), [Class::Verified, Class::Principal]);
     // The row does not show it.
     assert!(!serde_json::to_string(&unknown).unwrap().contains("exists"));
 }
