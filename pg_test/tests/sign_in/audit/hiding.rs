@@ -58,7 +58,7 @@ fn leave(rig: &Rig, server: &Server, role: &str) -> Result<()> {
 }
 
 /// Answers with a wrong token or password.
-fn guess(rig: &Rig, server: &Server, role: &str) -> Result<()> {
+pub fn guess(rig: &Rig, server: &Server, role: &str) -> Result<()> {
     let (mut connection, _) = rig.connect(server, role)?;
     let outcome = match connection.request()? {
         Request::Sasl(_) => connection.scram(b"a guess", || Ok(()))?,
