@@ -297,8 +297,13 @@ fn readers_do_not_wait(rig: &Rig) -> Result<()> {
     let person = rig.person(&server, "someone")?;
     let token = rig.token_of(&person)?;
     server.sql("CREATE ROLE audrey IN ROLE aadauth_auditor")?;
+    rig.accepted(&server, "someone", &token)?;
+    until("the worker has noticed that the extension is there", || {
+        let shown = server.sql("SELECT count(*) FROM aadauth.sign_ins WHERE role = 'someone'")?;
+        Ok((shown == "1").then_some(()))
+    })?;
     let began = Instant::now();
-    for number in 1..=5 {
+    for number in 2..=5 {
         rig.accepted(&server, "someone", &token)?;
         let seen = server
             .sql("SET ROLE audrey; SELECT count(*) FROM aadauth.sign_ins WHERE role = 'someone'")?;
@@ -306,6 +311,17 @@ fn readers_do_not_wait(rig: &Rig) -> Result<()> {
             format!("{seen} of {number} sign-ins are shown")
         })?;
     }
+    // Others have the worker record nothing, by a query that they may not run or by the function.
+    rig.accepted(&server, "someone", &token)?;
+    server.sql("CREATE ROLE passer_by")?;
+    let refused = server.sql("SET ROLE passer_by; SELECT FROM aadauth.sign_ins");
+    ensure(refused.is_err(), || format!("{refused:?}"))?;
+    server.sql("SET ROLE passer_by; SELECT aadauth.await_sign_ins()")?;
+    let recorded =
+        server.sql("SELECT count(*) FROM aadauth.sign_in_audit WHERE role = 'someone'")?;
+    ensure(recorded == "5", || {
+        format!("{recorded} sign-ins are recorded")
+    })?;
     let explained = server.sql(
         "SELECT explanation FROM aadauth.explain_sign_in((
              SELECT event_id FROM aadauth.sign_in_audit WHERE role = 'someone' LIMIT 1)) LIMIT 1",
