@@ -27,6 +27,7 @@ const HOSTILE: &str = "
         FOR EACH ROW EXECUTE FUNCTION raise();
     CREATE TRIGGER raise BEFORE INSERT OR UPDATE OR DELETE ON aadauth.revoked_principals
         FOR EACH ROW EXECUTE FUNCTION raise();
+    CREATE FUNCTION aadauth.skip_replicated(integer) RETURNS integer LANGUAGE sql AS 'SELECT $1';
     CREATE PUBLICATION everything FOR ALL TABLES;
     DROP OWNED BY aadauth_auditor;
     DROP SCHEMA public CASCADE;
