@@ -7,6 +7,7 @@ use pgrx::pg_sys;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::pg::text;
 use crate::text::SanitizedText;
 
 /// What a token whose signature was verified says about its principal and about itself.
@@ -60,23 +61,24 @@ impl Identity {
             kind,
             object_id,
             tenant_id: tenant,
-            upn: claims.upn().map(SanitizedText::from),
+            upn: claims.upn().map(claimed),
             app_id: claims.appid(),
-            display_name: claims.name().map(SanitizedText::from),
+            display_name: claims.name().map(claimed),
         });
         let token = Token {
-            token_id: claims.uti().map(SanitizedText::from),
+            token_id: claims.uti().map(claimed),
             issued_at: claims.iat(),
             expires_at: claims.exp(),
-            amr: claims
-                .amr()
-                .iter()
-                .map(|method| SanitizedText::from(method.as_str()))
-                .collect(),
-            key_id: SanitizedText::from(key_id),
+            amr: claims.amr().iter().map(|method| claimed(method)).collect(),
+            key_id: claimed(key_id),
         };
         Identity { principal, token }
     }
+}
+
+/// A text of JSON, in which no character stands for a byte.
+fn claimed(text: &str) -> SanitizedText {
+    SanitizedText::from(text::decode_utf8(text.as_bytes()))
 }
 
 thread_local! {

@@ -1,11 +1,9 @@
-//! Keeps `DROP EXTENSION` from deleting the audit and the revocations without CASCADE, and `ALTER DATABASE` from taking
+//! Keeps `DROP EXTENSION` from deleting the audit and the revocations without CASCADE, and every statement from taking
 //! their database away, without which nobody signs in after the next start.
-
-use std::ffi::CStr;
 
 use pgrx::prelude::*;
 
-use crate::pg::text::{self, SqlText};
+use crate::pg::text::SqlText;
 use crate::pg::{log, privileges, query};
 use crate::settings;
 use crate::shared::problem::ProblemKind;
@@ -41,23 +39,26 @@ pub fn check_drop() {
     )
 }
 
-/// Called before a database is renamed or given to a role without superuser.
+/// Called when the database that `aadauth.database` names is renamed, or has an owner without superuser.
 ///
 /// # Panics
-/// With PostgreSQL's ERROR, if the extension is in it and `aadauth.database` names it.
-pub fn check_database(database: &CStr) {
-    let is_used = shmem::worker(Worker::Audit).problem() != Some(ProblemKind::NoExtension);
-    if !is_used || database.to_bytes() != settings::database().as_bytes() {
+/// With PostgreSQL's ERROR, if the extension is in it.
+pub fn keep_database() {
+    if shmem::worker(Worker::Audit).problem() == Some(ProblemKind::NoExtension) {
         return;
     }
-    let name = text::decode_c(database);
     log::error(
         PgSqlErrorCode::ERRCODE_OBJECT_IN_USE,
-        &format!("cannot rename or give away database \"{name}\", which aadauth uses"),
+        &format!(
+            "database \"{}\", which aadauth uses, must keep its name and be owned by a superuser",
+            settings::database()
+        ),
         Some(
             "After the next start of the server, nobody could sign in with a token, because the revocations could not be read.",
         ),
-        Some("Set aadauth.database to another database first, and reload the configuration."),
+        Some(
+            "Make another superuser its owner, or set aadauth.database to another database and reload the configuration.",
+        ),
     )
 }
 

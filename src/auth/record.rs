@@ -167,7 +167,8 @@ pub fn announce(connection: &Connection, verdict: Option<&Verdict>) {
             Level::Log,
             &format!(
                 "Microsoft Entra ID connection authorized: {person} oid={} role=\"{}\"",
-                principal.object_id, connection.role
+                principal.object_id,
+                SanitizedText::from(connection.role.as_str())
             ),
             None,
             None,

@@ -31,24 +31,18 @@ pub fn from_verdict(
         upn: text(principal.upn.as_ref()),
         display_name: text(principal.display_name.as_ref()),
         token_id: text(identity.token.token_id.as_ref()),
-        database: text(
-            connection
-                .database
-                .as_deref()
-                .map(SanitizedText::from)
-                .as_ref(),
-        ),
+        database: connection
+            .database
+            .as_deref()
+            .map_or(Bytes::EMPTY, Bytes::cut),
         client: match &connection.client_address {
             Some(address) if !connection.local_socket => Bytes::cut(address),
             _ => Bytes::cut("local"),
         },
-        application: text(
-            connection
-                .application_name
-                .as_deref()
-                .map(SanitizedText::from)
-                .as_ref(),
-        ),
+        application: connection
+            .application_name
+            .as_deref()
+            .map_or(Bytes::EMPTY, Bytes::cut),
         signed_in_at: clock::micros(),
         expires_at: identity.token.expires_at?,
     })

@@ -7,6 +7,7 @@ use entra_token::PrincipalKind;
 use pgrx::pg_sys;
 use uuid::Uuid;
 
+use crate::pg::text;
 use crate::principals::lookup;
 use crate::principals::mapped::{MappedRole, MappedRoles};
 use crate::principals::member::GroupRequirements;
@@ -156,7 +157,9 @@ pub fn ineligible(
 /// like, and an application, whose owner chooses its name, must not pass for a user.
 fn name_is_usable(member: &Principal) -> bool {
     let name = member.name.as_str();
-    let is_shown = SanitizedText::new(name).to_string() == name && name.trim() == name;
+    let is_shown = SanitizedText::new(name).to_string() == name
+        && !name.contains(text::is_raw)
+        && name.trim() == name;
     let passes_for_user = member.kind == PrincipalKind::Service && lookup::has_at_sign(name);
     let is_too_long = name.len() >= pg_sys::NAMEDATALEN as usize;
     // catalog.c, IsReservedName; acl.c, check_rolespec_name.

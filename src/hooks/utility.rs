@@ -17,7 +17,7 @@ struct Guards {
     is_privileged: unsafe extern "C-unwind" fn(pg_sys::Oid) -> bool,
     changed: unsafe extern "C-unwind" fn(pg_sys::Oid),
     dropping: unsafe extern "C-unwind" fn(),
-    withholding: unsafe extern "C-unwind" fn(*const c_char),
+    losing_database: unsafe extern "C-unwind" fn(),
 }
 
 #[pgrx::pg_guard]
@@ -34,7 +34,7 @@ pub fn init() {
         is_privileged,
         changed,
         dropping,
-        withholding,
+        losing_database,
     };
     // SAFETY: _PG_init runs in the single-threaded postmaster; utility.h declares this struct.
     unsafe { aad_guard_statements(guards) }
@@ -73,8 +73,6 @@ unsafe extern "C-unwind" fn dropping() {
 }
 
 #[pgrx::pg_guard]
-unsafe extern "C-unwind" fn withholding(database: *const c_char) {
-    // SAFETY: the name in a statement's parse tree.
-    let database = unsafe { CStr::from_ptr(database) };
-    audit::guard::check_database(database);
+unsafe extern "C-unwind" fn losing_database() {
+    audit::guard::keep_database();
 }

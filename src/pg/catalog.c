@@ -195,6 +195,10 @@ aad_own_privileges(Oid role)
 		role == ROLE_PG_READ_ALL_DATA || role == ROLE_PG_WRITE_ALL_DATA ||
 		role == ROLE_PG_READ_SERVER_FILES || role == ROLE_PG_WRITE_SERVER_FILES ||
 		role == ROLE_PG_EXECUTE_SERVER_PROGRAM ||
+#ifdef ROLE_PG_MAINTAIN
+		/* It may lock every table, also those that the workers write to. */
+		role == ROLE_PG_MAINTAIN ||
+#endif
 		strcmp(NameStr(form->rolname), "aadauth_auditor") == 0 ||
 		strcmp(NameStr(form->rolname), "azure_pg_admin") == 0)
 		privileges |= AAD_OTHERS;

@@ -4,7 +4,7 @@
 //! database's encoding become characters of their own ([`RAW`]), and what the encoding lacks is no name in it. Texts to
 //! show go through [`escape`]: what the encoding lacks becomes `\u30ED` or `\U0001F600`, and such a byte `\xEB`, as in
 //! PostgreSQL's string constants E'...'. A backslash that would begin one of these becomes `\x5C`, so that different texts
-//! stay different.
+//! stay different. [`to_escape`] has a character escaped that the encoding does not lack.
 //!
 //! In databases with the encoding UTF8 or SQL_ASCII, and before a database is chosen, text is UTF-8.
 
@@ -19,8 +19,8 @@ use pgrx::pg_sys;
 const UTF8: c_int = pg_sys::pg_enc::PG_UTF8 as c_int;
 const SQL_ASCII: c_int = pg_sys::pg_enc::PG_SQL_ASCII as c_int;
 
-/// A byte B that is not text is this character plus B. They are the last of a private use area; where text has one of
-/// them, each of its bytes is taken for a byte that is not text.
+/// A byte B that is not text, or must not be shown as such, is this character plus B. They are the last of a private use
+/// area; where text has one of them, each of its bytes is taken for a byte that is not text.
 const RAW: u32 = 0x10_FF00;
 
 /// The text of bytes in the database's encoding.
@@ -38,7 +38,7 @@ pub fn decode(bytes: &[u8]) -> String {
         let (character, following) = split_character(rest, encoding);
         match convert(character, encoding, UTF8) {
             Some(converted) => text.push_str(&decode_utf8(&converted)),
-            None => text.extend(character.iter().map(|b| raw(*b).unwrap_or(char::from(*b)))),
+            None => text.extend(character.iter().copied().map(byte_of_text)),
         }
         rest = following;
     }
@@ -46,10 +46,15 @@ pub fn decode(bytes: &[u8]) -> String {
     if exact(&text).is_some_and(|back| back.to_bytes() == bytes) {
         return text;
     }
-    let characters = bytes
-        .iter()
-        .map(|byte| raw(*byte).unwrap_or(char::from(*byte)));
-    characters.collect()
+    bytes.iter().copied().map(byte_of_text).collect()
+}
+
+fn byte_of_text(byte: u8) -> char {
+    if byte.is_ascii() {
+        char::from(byte)
+    } else {
+        raw(byte)
+    }
 }
 
 /// The first character, or the first byte if that begins none.
@@ -67,13 +72,12 @@ pub fn decode_utf8(bytes: &[u8]) -> String {
     for chunk in bytes.utf8_chunks() {
         for character in chunk.valid().chars() {
             if raw_byte(character).is_some() {
-                let mut buffer = [0; 4];
-                text.extend(character.encode_utf8(&mut buffer).bytes().filter_map(raw));
+                text.extend(to_escape(character));
             } else {
                 text.push(character);
             }
         }
-        text.extend(chunk.invalid().iter().copied().filter_map(raw));
+        text.extend(chunk.invalid().iter().copied().map(raw));
     }
     text
 }
@@ -124,7 +128,7 @@ pub fn escape(text: &str) -> Cow<'_, str> {
         return Cow::Borrowed(text);
     }
     let encoding = database_encoding();
-    let plain = escape_raw(text, !is_utf8(encoding));
+    let plain = escape_raw(text);
     if is_utf8(encoding) || plain.is_ascii() {
         return Cow::Owned(plain);
     }
@@ -148,10 +152,10 @@ pub fn escape(text: &str) -> Cow<'_, str> {
 pub fn escape_error(text: &str) -> String {
     let encoding = database_encoding();
     if is_utf8(encoding) {
-        return escape_raw(text, false);
+        return escape_raw(text);
     }
     let mut escaped = String::with_capacity(text.len());
-    for character in escape_raw(text, true).chars() {
+    for character in escape_raw(text).chars() {
         if character.is_ascii() {
             escaped.push(character);
         } else {
@@ -161,18 +165,18 @@ pub fn escape_error(text: &str) -> String {
     escaped
 }
 
-/// The text of which [`escape`] has made this one, for what was recorded in a table.
+/// The text of which [`escape`] has made this one, for what was recorded in a table. What was escaped will be again.
 pub fn unescape(text: &str) -> String {
-    unescape_in(text, !is_utf8(database_encoding()))
-}
-
-fn unescape_in(text: &str, lacks_characters: bool) -> String {
     let mut unescaped = String::with_capacity(text.len());
     let mut rest = text.chars();
     while let Some(character) = rest.next() {
-        match (character == '\\').then(|| read_escape(rest.as_str(), lacks_characters)) {
+        match (character == '\\').then(|| read_escape(rest.as_str())) {
             Some(Some((original, following))) => {
-                unescaped.push(original);
+                match original {
+                    '\\' => unescaped.push('\\'),
+                    byte if is_raw(byte) => unescaped.push(byte),
+                    other => unescaped.extend(to_escape(other)),
+                }
                 rest = following.chars();
             }
             _ => unescaped.push(character),
@@ -181,28 +185,53 @@ fn unescape_in(text: &str, lacks_characters: bool) -> String {
     unescaped
 }
 
+/// A character that is not printable ASCII as bytes that [`escape`] shows as one escape, though the encoding may have it,
+/// and of which [`exact`] makes the character.
+pub fn to_escape(character: char) -> impl Iterator<Item = char> {
+    let mut buffer = [0; 4];
+    let length = character.encode_utf8(&mut buffer).len();
+    buffer.into_iter().take(length).map(raw)
+}
+
 /// Escapes bytes that are not text, and backslashes that would begin an escape.
-fn escape_raw(text: &str, lacks_characters: bool) -> String {
+pub(crate) fn escape_raw(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
+    let mut bytes = Vec::new();
     let mut rest = text.chars();
     while let Some(character) = rest.next() {
         if let Some(byte) = raw_byte(character) {
-            let _ = write!(escaped, "\\x{byte:02X}");
-        } else if character == '\\' && read_escape(rest.as_str(), lacks_characters).is_some() {
+            bytes.push(byte);
+            continue;
+        }
+        push_bytes(&mut escaped, &bytes);
+        bytes.clear();
+        if character == '\\' && read_escape(rest.as_str()).is_some() {
             escaped.push_str("\\x5C");
         } else {
             escaped.push(character);
         }
     }
+    push_bytes(&mut escaped, &bytes);
     escaped
 }
 
+fn push_bytes(text: &mut String, bytes: &[u8]) {
+    for chunk in bytes.utf8_chunks() {
+        for character in chunk.valid().chars() {
+            push_escape(text, character);
+        }
+        for byte in chunk.invalid() {
+            let _ = write!(text, "\\x{byte:02X}");
+        }
+    }
+}
+
 /// What the escape, without its backslash, at the beginning of the text stands for, and the text behind it.
-fn read_escape(text: &str, lacks_characters: bool) -> Option<(char, &str)> {
+fn read_escape(text: &str) -> Option<(char, &str)> {
     let (digits, following) = match text.chars().next()? {
         'x' => (text.get(1..3)?, text.get(3..)?),
-        'u' if lacks_characters => (text.get(1..5)?, text.get(5..)?),
-        'U' if lacks_characters => (text.get(1..9)?, text.get(9..)?),
+        'u' => (text.get(1..5)?, text.get(5..)?),
+        'U' => (text.get(1..9)?, text.get(9..)?),
         _ => return None,
     };
     let is_digit = |digit: u8| matches!(digit, b'0'..=b'9' | b'A'..=b'F');
@@ -212,7 +241,7 @@ fn read_escape(text: &str, lacks_characters: bool) -> Option<(char, &str)> {
     let number = u32::from_str_radix(digits, 16).ok()?;
     let original = match digits.len() {
         2 if number == 0x5C => '\\',
-        2 => raw(u8::try_from(number).ok()?)?,
+        2 => Some(raw(u8::try_from(number).ok()?)).filter(|byte| is_raw(*byte))?,
         _ => char::from_u32(number).filter(|character| !character.is_ascii())?,
     };
     Some((original, following))
@@ -221,18 +250,19 @@ fn read_escape(text: &str, lacks_characters: bool) -> Option<(char, &str)> {
 fn push_escape(text: &mut String, character: char) {
     let number = u32::from(character);
     let _ = match number {
+        0..=0x7F => write!(text, "\\x{number:02X}"),
         0..=0xFFFF => write!(text, "\\u{number:04X}"),
         _ => write!(text, "\\U{number:08X}"),
     };
 }
 
-fn raw(byte: u8) -> Option<char> {
-    char::from_u32(RAW + u32::from(byte)).filter(|_| !byte.is_ascii())
+fn raw(byte: u8) -> char {
+    char::from_u32(RAW + u32::from(byte)).unwrap_or(char::REPLACEMENT_CHARACTER)
 }
 
 fn raw_byte(character: char) -> Option<u8> {
-    let byte = u32::from(character).checked_sub(RAW)?;
-    u8::try_from(byte).ok().filter(|byte| !byte.is_ascii())
+    let byte = u8::try_from(u32::from(character).checked_sub(RAW)?).ok()?;
+    (!byte.is_ascii() || byte.is_ascii_control()).then_some(byte)
 }
 
 /// Whether the character stands for a byte that is not text.
@@ -367,41 +397,41 @@ mod tests {
     #[test]
     fn bytes_that_are_no_text_stay_apart() {
         let name = decode_utf8(b"zo\xEB@contoso.com");
-        assert_eq!(escape_raw(&name, false), r"zo\xEB@contoso.com");
+        assert_eq!(escape_raw(&name), r"zo\xEB@contoso.com");
         assert_ne!(name, decode_utf8(b"zo\xE9@contoso.com"));
         assert_eq!(decode_utf8("zoë ロ".as_bytes()), "zoë ロ");
         // A character that stands for a byte is not text.
-        let odd = decode_utf8("\u{10FFEB}".as_bytes());
-        assert_eq!(escape_raw(&odd, false), r"\xF4\x8F\xBF\xAB");
+        let odd = decode_utf8("\u{10FFEB}\u{10FF07}".as_bytes());
+        assert_eq!(escape_raw(&odd), r"\U0010FFEB\U0010FF07");
     }
 
     #[test]
     fn what_looks_like_an_escape_is_escaped() {
-        for (text, in_utf8, elsewhere) in [
-            (r"C:\users\x", r"C:\users\x", r"C:\users\x"),
-            (r"\xEB", r"\x5CxEB", r"\x5CxEB"),
-            (r"\x5C", r"\x5Cx5C", r"\x5Cx5C"),
-            (r"\xeb \x41", r"\xeb \x41", r"\xeb \x41"),
-            (r"\u30ED", r"\u30ED", r"\x5Cu30ED"),
-            (r"\u0041 \uD800", r"\u0041 \uD800", r"\u0041 \uD800"),
-            (r"\U0001F600", r"\U0001F600", r"\x5CU0001F600"),
-            (r"\\xEB", r"\\x5CxEB", r"\\x5CxEB"),
-            (r"\xé", r"\xé", r"\xé"),
+        for (text, escaped) in [
+            (r"C:\users\x", r"C:\users\x"),
+            (r"\xEB", r"\x5CxEB"),
+            (r"\x5C", r"\x5Cx5C"),
+            (r"\x07", r"\x5Cx07"),
+            (r"\xeb \x41", r"\xeb \x41"),
+            (r"\u30ED", r"\x5Cu30ED"),
+            (r"\u0041 \uD800", r"\u0041 \uD800"),
+            (r"\U0001F600", r"\x5CU0001F600"),
+            (r"\\xEB", r"\\x5CxEB"),
+            (r"\xé", r"\xé"),
         ] {
-            assert_eq!(escape_raw(text, false), in_utf8);
-            assert_eq!(escape_raw(text, true), elsewhere);
-            assert_eq!(unescape_in(in_utf8, false), text);
-            assert_eq!(unescape_in(elsewhere, true), text);
+            assert_eq!(escape_raw(text), escaped);
+            assert_eq!(unescape(escaped), text);
         }
     }
 
     #[test]
     fn escapes_are_those_of_string_constants() {
-        let mut text = String::new();
-        for character in "ロ😀ÿ".chars() {
-            push_escape(&mut text, character);
-        }
-        assert_eq!(text, r"\u30ED\U0001F600\u00FF");
-        assert_eq!(unescape_in(&text, true), "ロ😀ÿ");
+        let text = "ロ😀ÿ\u{7}";
+        let escaped = r"\u30ED\U0001F600\u00FF\x07";
+        let marked: String = text.chars().flat_map(to_escape).collect();
+        assert_eq!(escape_raw(&marked), escaped);
+        assert_eq!(unescape(escaped), marked);
+        let next_to_a_byte = format!("{marked}{}", decode_utf8(b"\xEB"));
+        assert_eq!(escape_raw(&next_to_a_byte), format!(r"{escaped}\xEB"));
     }
 }

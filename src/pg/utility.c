@@ -1,7 +1,7 @@
 /*
  * utility.c
  *	  Passes statements to the guards: those that change roles (principals/guard.rs),
- *	  and those that drop this extension (audit/guard.rs).
+ *	  and those that drop this extension or take its database away (audit/guard.rs).
  *
  * The hook is in C so that PostgreSQL's own errors pass it untouched: through
  * a Rust frame, each ERROR of a utility statement would be converted to a panic
@@ -9,12 +9,17 @@
  */
 #include "postgres.h"
 
+#include "access/htup_details.h"
 #include "access/xact.h"
 #include "access/xlog.h"
+#include "catalog/pg_database.h"
+#include "commands/dbcommands.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "tcop/utility.h"
 #include "utils/acl.h"
+#include "utils/guc.h"
+#include "utils/syscache.h"
 
 #include "catalog.h"
 #include "utility.h"
@@ -30,7 +35,10 @@ static List *made_privileged(Node *statement);
 static void others_statement(Node *statement);
 static void check_drop(DropStmt *statement);
 static bool is_about_roles(Node *statement);
-static const char *withheld_database(Node *statement);
+static bool may_take_database(Node *statement);
+static bool renames_database(Node *statement, const char *name);
+static const char *used_database(void);
+static bool belongs_to_superuser(const char *database);
 static void check_name(void (*check) (Oid role), const char *name);
 static void check_spec(void (*check) (Oid role), RoleSpec *spec);
 static Oid	role_of(RoleSpec *spec);
@@ -59,12 +67,10 @@ process_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 	List	   *privileges = NIL;
 	ListCell   *cell;
 	ListCell   *before;
-	const char *database;
+	const char *database = NULL;
 
 	if (IsA(statement, DropStmt))
 		check_drop((DropStmt *) statement);
-	else if (!RecoveryInProgress() && (database = withheld_database(statement)) != NULL)
-		guards.withholding(database);
 	/* Others may run in an aborted transaction, where no catalog can be read. */
 	else if (is_about_roles(statement) && !RecoveryInProgress() && !IsBinaryUpgrade)
 	{
@@ -74,13 +80,24 @@ process_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 		foreach(cell, candidates)
 			privileges = lappend_int(privileges, aad_reached_privileges(lfirst_oid(cell)));
 	}
+	if (may_take_database(statement) && !RecoveryInProgress() && !IsBinaryUpgrade)
+	{
+		database = used_database();
+		if (!belongs_to_superuser(database))
+			database = NULL;
+		/* PostgreSQL would wait for the workers to leave it, and then complain of them. */
+		else if (superuser() && renames_database(statement, database))
+			guards.losing_database();
+	}
 	if (next_hook)
 		next_hook(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
 	else
 		standard_ProcessUtility(pstmt, queryString, readOnlyTree, context, params, queryEnv,
 								dest, qc);
-	if (candidates != NIL)
+	if (candidates != NIL || database)
 		CommandCounterIncrement();
+	if (database && !belongs_to_superuser(database))
+		guards.losing_database();
 	/* Anybody may grant functions of their own, which makes nobody more privileged. */
 	forboth(cell, candidates, before, privileges)
 		if ((aad_reached_privileges(lfirst_oid(cell)) & ~lfirst_int(before)) != 0)
@@ -227,32 +244,52 @@ check_drop(DropStmt *statement)
 			guards.dropping();
 }
 
-/*
- * The database that the statement renames or gives to somebody without
- * superuser; NULL if it does neither.
- */
-static const char *
-withheld_database(Node *statement)
+/* Whether the statement may rename a database or leave it to an owner without superuser. */
+static bool
+may_take_database(Node *statement)
 {
 	switch (nodeTag(statement))
 	{
 		case T_AlterOwnerStmt:
-			{
-				AlterOwnerStmt *alter = (AlterOwnerStmt *) statement;
-				bool		is_database = alter->objectType == OBJECT_DATABASE;
-
-				return is_database && !superuser_arg(role_of(alter->newowner)) ?
-					strVal(alter->object) : NULL;
-			}
-
+			return ((AlterOwnerStmt *) statement)->objectType == OBJECT_DATABASE;
 		case T_RenameStmt:
-			if (((RenameStmt *) statement)->renameType == OBJECT_DATABASE)
-				return ((RenameStmt *) statement)->subname;
-			return NULL;
-
+			return ((RenameStmt *) statement)->renameType == OBJECT_DATABASE;
+		case T_ReassignOwnedStmt:
+		case T_AlterRoleStmt:
+			return true;
 		default:
-			return NULL;
+			return false;
 	}
+}
+
+static bool
+renames_database(Node *statement, const char *name)
+{
+	return IsA(statement, RenameStmt) && strcmp(((RenameStmt *) statement)->subname, name) == 0;
+}
+
+/* As settings::database of the Rust side. */
+static const char *
+used_database(void)
+{
+	const char *name = GetConfigOption("aadauth.database", false, false);
+
+	return name[0] != '\0' ? name : "postgres";
+}
+
+/* Whether there is a database of that name, and its owner is a superuser. */
+static bool
+belongs_to_superuser(const char *database)
+{
+	HeapTuple	tuple = SearchSysCache1(DATABASEOID,
+										ObjectIdGetDatum(get_database_oid(database, true)));
+	bool		belongs;
+
+	if (!HeapTupleIsValid(tuple))
+		return false;
+	belongs = superuser_arg(((Form_pg_database) GETSTRUCT(tuple))->datdba);
+	ReleaseSysCache(tuple);
+	return belongs;
 }
 
 static void

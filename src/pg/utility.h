@@ -20,10 +20,10 @@ typedef struct AadGuards
 	bool		(*is_privileged) (Oid role);
 	/* A statement may have made the role privileged. */
 	void		(*changed) (Oid role);
-	/* The extension is about to be dropped without CASCADE, */
+	/* The extension is about to be dropped without CASCADE. */
 	void		(*dropping) (void);
-	/* or a database to be made unusable for what this library keeps there. */
-	void		(*withholding) (const char *database);
+	/* The database that aadauth.database names loses its name or an owner who is a superuser. */
+	void		(*losing_database) (void);
 } AadGuards;
 
 extern void aad_guard_statements(AadGuards guards);

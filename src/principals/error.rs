@@ -109,6 +109,12 @@ pub enum PrincipalError {
         "cannot change what role \"{0}\" may do because another transaction is changing its members"
     )]
     MembersLocked(String, LockHolder),
+    #[error("could not revoke the membership of role \"{member}\" in role \"{role}\"")]
+    NotRevoked {
+        role: String,
+        member: String,
+        grantor: String,
+    },
     #[error("statement failed: {0}")]
     Statement(#[from] SpiError),
 }
@@ -167,7 +173,7 @@ impl PrincipalError {
             Self::NameTooLong(_) => ERRCODE_NAME_TOO_LONG,
             Self::NoSuchRole(_) => ERRCODE_UNDEFINED_OBJECT,
             Self::Locked(_) | Self::MembersLocked(..) => ERRCODE_LOCK_NOT_AVAILABLE,
-            Self::Statement(_) => ERRCODE_INTERNAL_ERROR,
+            Self::NotRevoked { .. } | Self::Statement(_) => ERRCODE_INTERNAL_ERROR,
         }
     }
 
@@ -178,6 +184,9 @@ impl PrincipalError {
             | Self::AlterDenied { reason, .. } => Some(reason.to_string()),
             Self::Locked(LockHolder::Gone) | Self::MembersLocked(_, LockHolder::Gone) => None,
             Self::Locked(holder) | Self::MembersLocked(_, holder) => Some(format!("It is {holder}.")),
+            Self::NotRevoked { grantor, .. } => Some(format!(
+                "It was granted by role \"{grantor}\", and REVOKE did not remove it."
+            )),
             Self::NoDirectory(Some(missing)) => Some(format!("{missing} is not set.")),
             Self::NameAmbiguous { found, .. } => Some(format!("{found}.")),
             Self::SharedRole(_) => Some(

@@ -18,7 +18,7 @@ use crate::pg::privileges::{self, BOOTSTRAP_SUPERUSER, CREATEROLE_IS_BROAD};
 /// Called when a role may have become privileged. Its members have become so as well.
 ///
 /// # Errors
-/// PostgreSQL refuses a statement.
+/// PostgreSQL refuses a statement, or a membership remains.
 pub fn withdraw(role: pg_sys::Oid) -> Result<(), PrincipalError> {
     let mut seen = HashSet::new();
     let mut open = vec![role];
@@ -30,10 +30,8 @@ pub fn withdraw(role: pg_sys::Oid) -> Result<(), PrincipalError> {
             continue;
         };
         // Sessions that are giving it a member have finished then, and those that will do find that it is privileged.
-        lock_holder::lock_soon(Lock::Members(role)).map_err(|holder| {
-            let name = privileges::name_of(role).unwrap_or_else(|| role.to_string());
-            PrincipalError::MembersLocked(name, holder)
-        })?;
+        lock_holder::lock_soon(Lock::Members(role))
+            .map_err(|holder| PrincipalError::MembersLocked(name(role), holder))?;
         // One at a time: CASCADE may revoke others.
         while let Some(membership) = untrusted(role) {
             membership.withdraw(&reason.to_string())?;
@@ -58,7 +56,6 @@ impl Membership {
             grantor,
         } = *self;
         revoke(role, member, grantor)?;
-        let name = |role| privileges::name_of(role).unwrap_or_else(|| role.to_string());
         // Who creates an admin needs no warning.
         let level = if member == privileges::session_user() {
             Level::Notice
@@ -85,7 +82,7 @@ impl Membership {
 /// Revokes the membership that this grantor has given, and what the member has given of it.
 ///
 /// # Errors
-/// PostgreSQL refuses.
+/// PostgreSQL refuses, or the membership remains: another library may have skipped the statement.
 pub(super) fn revoke(
     role: pg_sys::Oid,
     member: pg_sys::Oid,
@@ -94,14 +91,27 @@ pub(super) fn revoke(
     // A role with a membership cannot be dropped without it, so the names are there.
     let pinned =
         |role| privileges::pin(role).map(|name| quote_identifier(name.unwrap_or_default()));
-    let (role, member) = (pinned(role)?, pinned(member)?);
+    let (from, whom) = (pinned(role)?, pinned(member)?);
     // Before 16 there is one grant, and GRANTED BY is parsed but ignored (gram.y).
     let by = if CREATEROLE_IS_BROAD {
         String::new()
     } else {
         format!(" GRANTED BY {} CASCADE", pinned(grantor)?)
     };
-    run_as_superuser(&format!("REVOKE {role} FROM {member}{by}"))
+    run_as_superuser(&format!("REVOKE {from} FROM {whom}{by}"))?;
+    let remains = |m: &privileges::Membership| m.member == member && m.grantor == grantor;
+    if privileges::members_of(role).iter().any(remains) {
+        return Err(PrincipalError::NotRevoked {
+            role: name(role),
+            member: name(member),
+            grantor: name(grantor),
+        });
+    }
+    Ok(())
+}
+
+fn name(role: pg_sys::Oid) -> String {
+    privileges::name_of(role).unwrap_or_else(|| role.to_string())
 }
 
 /// One of the memberships in the role that `azure_pg_admin` has, that since 16 every role gets in a role that it creates

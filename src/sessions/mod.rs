@@ -29,6 +29,7 @@ use crate::shared::sessions::revocations::RevocationList;
 use crate::shared::sessions::table::{Place, Session};
 use crate::shared::sessions::termination::TerminationReason;
 use crate::shared::workers::Worker;
+use crate::text::SanitizedText;
 
 /// How long a sign-in waits for the list of revocations to be loaded.
 const LOAD_TIMEOUT: Duration = Duration::from_secs(2);
@@ -179,7 +180,7 @@ fn announce_end(session: &Session, reason: Option<TerminationReason>) {
     let message = format!(
         "Microsoft Entra ID session ended{cause}: {person} oid={} role=\"{}\" duration={hours}:{minutes:02}:{seconds:02}.{:03}",
         session.object_id,
-        session.role.as_str(),
+        SanitizedText::from(session.role.as_str()),
         millis % 1000
     );
     log::line(Level::Log, &message, None, None);

@@ -9,6 +9,7 @@ use crate::pg::text::SqlText;
 use crate::pg::uuid::sql_uuid;
 use crate::shared::sessions::table::Session;
 use crate::shared::shmem;
+use crate::text::SanitizedText;
 
 /// The roles that see all sessions, in addition to superusers.
 const ROLES_THAT_SEE_ALL: [&str; 2] = ["pg_read_all_stats", "aadauth_auditor"];
@@ -53,7 +54,8 @@ pub(super) fn sessions() -> TableIterator<
             session.client.as_str().into(),
             clock::timestamp(session.signed_in_at),
             expires_at(&session),
-            given(session.application.as_str()).map(SqlText),
+            given(session.application.as_str())
+                .map(|text| SanitizedText::from(text).to_string().into()),
         )
     }))
 }

@@ -30,7 +30,6 @@ pub const TESTS: &[Test] = &[
     ("an_auditors_queries_have_an_index", indexes),
     ("the_extension_is_not_dropped_unasked", drop_extension),
     ("schema_public_is_not_its_home", schema_public),
-    ("its_database_is_not_taken_away", database_taken_away),
     ("a_database_dropped_and_made_again", database_dropped),
     ("a_dump_by_others_leaves_it_out", dumped_by_others),
     ("it_moves_to_a_database_of_its_own", moved),
@@ -592,41 +591,4 @@ fn schema_public(rig: &Rig) -> Result<()> {
     server.sql("CREATE DATABASE bare TEMPLATE template0")?;
     server.sql_in("bare", "DROP SCHEMA public")?;
     server.sql_in("bare", "CREATE EXTENSION aadauth").map(drop)
-}
-
-/// Without it nobody would sign in with a token after the next start.
-fn database_taken_away(rig: &Rig) -> Result<()> {
-    let mut server = rig.server("taken-away", |plan| plan)?;
-    server.sql("CREATE ROLE owner; CREATE ROLE root SUPERUSER")?;
-    server.sql("CREATE DATABASE other")?;
-    let refused = |server: &Server, database: &str, change: &str| -> Result<()> {
-        let statement = format!("ALTER DATABASE {database} {change}");
-        let error = server
-            .sql_in("template1", &statement)
-            .err()
-            .map(|error| error.to_string())
-            .unwrap_or_default();
-        let expected = format!("55006: cannot rename or give away database \"{database}\"");
-        ensure(error.contains(&expected) && error.contains("HINT:"), || {
-            format!("{statement}: {error}")
-        })
-    };
-    for change in ["OWNER TO owner", "RENAME TO mine"] {
-        refused(&server, "postgres", change)?;
-    }
-    // Superusers may own it, and what is said of another database is not for us to refuse.
-    server.sql("ALTER DATABASE postgres OWNER TO root")?;
-    for change in ["OWNER TO owner", "RENAME TO mine"] {
-        server.sql(&format!("ALTER DATABASE other {change}"))?;
-    }
-    // Another database is used.
-    server.sql_in("mine", "ALTER DATABASE mine OWNER TO postgres")?;
-    server.configure(&[("aadauth.database", Some("mine"))])?;
-    server.sql_in("mine", "CREATE EXTENSION aadauth")?;
-    until("the other database is used", || {
-        Ok(refused(&server, "mine", "OWNER TO owner").ok())
-    })?;
-    server
-        .sql_in("template1", "ALTER DATABASE postgres OWNER TO owner")
-        .map(drop)
 }

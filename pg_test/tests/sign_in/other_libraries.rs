@@ -15,6 +15,7 @@ use crate::rig::{OUR_LINES, Rig, SignIn, ensure};
 pub const TESTS: &[Test] = &[
     ("each_sees_refusals_as_refusals", chained),
     ("what_they_refuse_is_not_a_sign_in", banned),
+    ("a_membership_that_stays_is_an_error", not_revoked),
     ("auth_delay_before_ours", |rig| {
         delayed(rig, "auth_delay,aadauth")
     }),
@@ -115,6 +116,36 @@ fn banned(rig: &Rig) -> Result<()> {
     ensure(event["outcome"] != "authenticated", || event.to_string())?;
     // What they don't refuse, we still do.
     rig.refused(&server, "banned", "x", "token-malformed")
+}
+
+/// What a REVOKE leaves is neither taken for revoked nor tried forever.
+fn not_revoked(rig: &Rig) -> Result<()> {
+    let library = rig.run().path().join("revokes-nothing.so");
+    shared_library("other_libraries/revokes_nothing.c", &library, &[])?;
+    let libraries = format!("aadauth,{}", library.display());
+    let server = rig.server("not-revoked", |plan| {
+        plan.set("shared_preload_libraries", &libraries)
+    })?;
+    server.sql(
+        "CREATE ROLE app; CREATE ROLE friend; CREATE ROLE clerk; GRANT app TO friend;
+         SET allow_system_table_mods = on;
+         UPDATE pg_auth_members SET grantor = 'clerk'::regrole WHERE member = 'friend'::regrole",
+    )?;
+    let error = server.sql("SET statement_timeout = '10s'; GRANT pg_read_all_data TO app");
+    let error = error
+        .err()
+        .map(|error| error.to_string())
+        .unwrap_or_default();
+    let said = "could not revoke the membership of role \"friend\" in role \"app\"";
+    ensure(
+        error.contains(said) && error.contains("granted by role \"clerk\""),
+        || error.clone(),
+    )?;
+    let granted =
+        server.sql("SELECT count(*) FROM pg_auth_members WHERE member = 'app'::regrole")?;
+    ensure(granted == "0", || {
+        format!("app became privileged: {granted}")
+    })
 }
 
 /// `auth_delay` (contrib) sleeps when it is told of a refusal.

@@ -16,6 +16,7 @@ pub const TESTS: &[Test] = &[
     ("all_that_others_may_do_at_once", hostile),
     ("rows_of_another_server_are_left_out", replicated),
     ("other_databases_say_where_the_tables_are", elsewhere),
+    ("no_statement_takes_the_database_away", taken_away),
 ];
 
 /// Each of it once stopped the audit, group sync or sign-ins, some only after the next start.
@@ -28,6 +29,7 @@ const HOSTILE: &str = "
         FOR EACH ROW EXECUTE FUNCTION raise();
     CREATE TRIGGER raise BEFORE INSERT OR UPDATE OR DELETE ON aadauth.revoked_principals
         FOR EACH ROW EXECUTE FUNCTION raise();
+    CREATE FUNCTION aadauth.skip_replicated(integer) RETURNS integer LANGUAGE sql AS 'SELECT $1';
     CREATE PUBLICATION everything FOR ALL TABLES;
     DROP OWNED BY aadauth_auditor;
     DROP SCHEMA public CASCADE;
@@ -304,5 +306,57 @@ fn elsewhere(rig: &Rig) -> Result<()> {
     );
     until("what waited is recorded there", || {
         Ok((server.sql_in("other", &recorded)? == "1").then_some(()))
+    })
+}
+
+/// Without it nobody would sign in with a token after the next start.
+fn taken_away(rig: &Rig) -> Result<()> {
+    let mut server = rig.server("taken-away", |plan| plan)?;
+    server.sql("CREATE ROLE owner; CREATE ROLE root SUPERUSER")?;
+    server.sql("CREATE DATABASE other")?;
+    let refused = |server: &Server, database: &str, statement: &str| -> Result<()> {
+        let error = server
+            .sql_in("template1", statement)
+            .err()
+            .map(|error| error.to_string())
+            .unwrap_or_default();
+        let expected = format!("55006: database \"{database}\", which aadauth uses, must keep");
+        ensure(error.contains(&expected) && error.contains("HINT:"), || {
+            format!("{statement}: {error}")
+        })
+    };
+    // Superusers may own it, and what is said of others and of another database is not for us to refuse.
+    server.sql("ALTER DATABASE postgres OWNER TO root")?;
+    for statement in [
+        "ALTER DATABASE postgres OWNER TO owner",
+        "ALTER DATABASE postgres RENAME TO mine",
+        "REASSIGN OWNED BY root TO owner",
+        "ALTER ROLE root NOSUPERUSER",
+        "DO $$ BEGIN ALTER USER root NOSUPERUSER; END $$",
+    ] {
+        refused(&server, "postgres", statement)?;
+    }
+    server.sql(
+        "ALTER ROLE root NOCREATEDB; ALTER ROLE owner SUPERUSER; REASSIGN OWNED BY root TO owner;
+         ALTER ROLE root NOSUPERUSER; REASSIGN OWNED BY owner TO postgres; ALTER ROLE owner NOSUPERUSER",
+    )?;
+    for change in ["OWNER TO owner", "RENAME TO mine"] {
+        server.sql(&format!("ALTER DATABASE other {change}"))?;
+    }
+    // Another database is used.
+    server.sql_in("mine", "ALTER DATABASE mine OWNER TO postgres")?;
+    server.configure(&[("aadauth.database", Some("mine"))])?;
+    server.sql_in("mine", "CREATE EXTENSION aadauth")?;
+    until("the other database is used", || {
+        Ok(refused(&server, "mine", "ALTER DATABASE mine RENAME TO postgres").ok())
+    })?;
+    refused(&server, "mine", "ALTER DATABASE mine OWNER TO owner")?;
+    server.sql_in("template1", "ALTER DATABASE postgres OWNER TO owner")?;
+    // One without the extension is not used.
+    server.sql_in("template1", "CREATE DATABASE bare")?;
+    server.configure(&[("aadauth.database", Some("bare"))])?;
+    until("the extension is missed", || {
+        let given = server.sql_in("template1", "ALTER DATABASE bare OWNER TO owner");
+        Ok(given.ok().map(drop))
     })
 }

@@ -143,10 +143,10 @@ fn addresses_of_one_network_have_one_summary() {
     assert_eq!(from("192.0.2.1").client_address, Some(whole));
 }
 
-/// A role's name has at most 63 bytes, each of which may become a character of three when it is shown.
+/// A role's name has at most 63 bytes, each of which may become four if it is to be escaped.
 #[test]
 fn a_summary_fits_into_a_slot() {
-    let (name, odd_name) = ("\"".repeat(63), "\u{fffd}".repeat(63));
+    let (name, odd_name) = ("\"".repeat(63), "\u{7}".repeat(63));
     let (upn, odd_upn) = ("u".repeat(113), "\u{fffd}".repeat(255));
     for event in [
         event(&odd_name),

@@ -8,6 +8,7 @@ use pg_test::wait::until;
 use pg_test::wire::Connection;
 use rustix::process::Signal;
 
+use super::hiding::guess;
 use super::ledger::{Ledger, expect_sum};
 use crate::rig::{Person, Rig, answer, ensure};
 
@@ -52,6 +53,49 @@ pub fn counted(rig: &Rig) -> Result<()> {
     let known = Ledger::default();
     known.sign_in_often(rig, &server, "someone", &[token.as_str(); 2], 15)?;
     known.expect_each(&server)
+}
+
+/// Also where they are counted, and where one of them exists.
+pub fn look_alikes(rig: &Rig) -> Result<()> {
+    const TIMES: u64 = 8;
+    const NAMES: [(&str, &str); 4] = [
+        ("someone", "someone"),
+        ("some\u{200B}one", r"some\u200Bone"),
+        (r"some\u200Bone", r"some\x5Cu200Bone"),
+        ("some\u{202E}one", r"some\u202Eone"),
+    ];
+    let (server, _) = start(rig, "look-alikes")?;
+    let real = rig.person(&server, "some\u{200B}one")?;
+    for _ in 0..TIMES {
+        for (name, _) in NAMES {
+            guess(rig, &server, name)?;
+        }
+    }
+    for (_, recorded) in NAMES {
+        expect_sum(&server, &format!("role = '{recorded}'"), TIMES)?;
+    }
+    let sign_in = rig.accepted(&server, &real.role, &rig.token_of(&real)?)?;
+    let event = rig.event(&server, &sign_in.mark)?;
+    ensure(event["role"] == r"some\u200Bone", || event.to_string())?;
+    let found = server.sql(
+        r"SELECT count(*) FROM aadauth.sign_ins WHERE role = 'some\u200Bone' AND outcome = 'authenticated'",
+    )?;
+    ensure(found == "1", || format!("{found} sign-ins"))?;
+    let explained = server.sql(&format!(
+        "SELECT explanation FROM aadauth.explain_sign_in({})",
+        event["event_id"].to_string().replace('"', "'")
+    ))?;
+    ensure(explained.contains(r#"role "some\u200Bone""#), || explained)?;
+    for what in ["connection authorized", "session ended"] {
+        let line = until("the log has it", || {
+            let log = server.log()?;
+            let said = format!("Microsoft Entra ID {what}");
+            let line = log.lines().find(|line| line.contains(&said));
+            Ok(line.map(str::to_owned))
+        })?;
+        ensure(line.contains(r#"role="some\u200Bone""#), || line)?;
+    }
+    Ok(())
 }
 
 pub fn killed(rig: &Rig) -> Result<()> {

@@ -38,6 +38,12 @@ const PROTECTED: [&str; 7] = [
     "azure_pg_admin",
 ];
 
+fn protected() -> Result<Vec<&'static str>> {
+    let since_17 = major()?.parse::<u32>()? >= 17;
+    let maintain = since_17.then_some("pg_maintain");
+    Ok(PROTECTED.into_iter().chain(maintain).collect())
+}
+
 /// A privileged role of every kind that is not protected by name, and an ordinary one.
 fn make_roles(session: &mut Session) -> Result<()> {
     session.run(
@@ -47,7 +53,7 @@ fn make_roles(session: &mut Session) -> Result<()> {
          CREATE ROLE su SUPERUSER; CREATE ROLE below IN ROLE su; CREATE ROLE guest IN ROLE rls",
     )?;
     let made = "ordinary, friend, middle, runner, rls, below, pg_monitor";
-    let roles = format!("{made}, {}", PROTECTED.join(", "));
+    let roles = format!("{made}, {}", protected()?.join(", "));
     may_administer(session, &roles, "clerk")
 }
 
@@ -76,7 +82,7 @@ fn privileged_roles_get_no_members(rig: &Rig) -> Result<()> {
     let (_server, mut superuser) = start(rig, "members")?;
     make_roles(&mut superuser)?;
     superuser.as_session_of("clerk", |clerk| {
-        for role in PROTECTED
+        for role in protected()?
             .into_iter()
             .chain(["middle", "runner", "rls", "below"])
         {
@@ -215,7 +221,7 @@ fn looks_after_itself(rig: &Rig) -> Result<()> {
 fn superusers(rig: &Rig) -> Result<()> {
     let (_server, mut superuser) = start(rig, "superusers")?;
     make_roles(&mut superuser)?;
-    for role in PROTECTED {
+    for role in protected()? {
         superuser.run(&format!("GRANT {role} TO friend"))?;
     }
     for sql in [
