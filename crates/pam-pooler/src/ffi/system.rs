@@ -1,0 +1,96 @@
+//! The C library: signals, loaded modules, sockets, syslog.
+
+use std::collections::BTreeSet;
+use std::ffi::{CStr, CString, c_int, c_void};
+use std::mem::MaybeUninit;
+use std::os::fd::BorrowedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::ptr;
+
+use rustix::net::sockopt::{socket_acceptconn, socket_domain};
+use rustix::net::{AddressFamily, SocketAddrAny, getsockname};
+
+/// The files that are looked at for a listening socket: PgBouncer opens its own first.
+const FILES: c_int = 1_024;
+
+/// Calls `work` with all signals blocked. A thread that it starts keeps them blocked.
+pub fn without_signals<T>(work: impl FnOnce() -> T) -> T {
+    let mut all = MaybeUninit::<libc::sigset_t>::uninit();
+    let mut before = MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: writes the whole set.
+    unsafe { libc::sigfillset(all.as_mut_ptr()) };
+    // SAFETY: `all` is initialized by now; the set before is written on success, which is certain: SIG_SETMASK is valid.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), before.as_mut_ptr()) };
+    let result = work();
+    // SAFETY: `before` is initialized by the call before.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, before.as_ptr(), ptr::null_mut()) };
+    result
+}
+
+/// Keeps the PAM modules that are loaded now: those of our service, and those of `/etc/pam.d/other`, which libpam opens
+/// and closes for each login otherwise.
+pub fn keep_pam_modules_loaded() {
+    let mut modules: BTreeSet<CString> = BTreeSet::new();
+    // SAFETY: the callback gets the address of `modules`, which nothing else refers to during the call.
+    unsafe { libc::dl_iterate_phdr(Some(collect_pam_module), (&raw mut modules).cast()) };
+    for module in &modules {
+        let flags = libc::RTLD_LAZY | libc::RTLD_NOLOAD | libc::RTLD_NODELETE;
+        // SAFETY: a NUL-terminated path. Nothing is loaded, so no constructor runs; what is loaded already stays. The
+        // handle is kept on purpose.
+        unsafe { libc::dlopen(module.as_ptr(), flags) };
+    }
+}
+
+unsafe extern "C" fn collect_pam_module(
+    info: *mut libc::dl_phdr_info,
+    _size: usize,
+    modules: *mut c_void,
+) -> c_int {
+    let _ = catch_unwind(AssertUnwindSafe(|| {
+        // SAFETY: what `keep_pam_modules_loaded` gave, which uses it only afterwards.
+        let modules = unsafe { &mut *modules.cast::<BTreeSet<CString>>() };
+        // SAFETY: the dynamic linker's description of a loaded object, for the time of this call.
+        let name = unsafe { (*info).dlpi_name };
+        if name.is_null() {
+            return;
+        }
+        // SAFETY: NUL-terminated (dl_iterate_phdr(3)).
+        let name = unsafe { CStr::from_ptr(name) };
+        if is_pam_module(Path::new(std::ffi::OsStr::from_bytes(name.to_bytes()))) {
+            modules.insert(name.to_owned());
+        }
+    }));
+    0
+}
+
+/// Whether a file is in a folder of PAM modules, such as /lib/x86_64-linux-gnu/security.
+fn is_pam_module(file: &Path) -> bool {
+    file.parent()
+        .is_some_and(|folder| folder.ends_with("security"))
+        && file
+            .file_name()
+            .is_some_and(|name| name.as_bytes().starts_with(b"pam_"))
+}
+
+/// The address of a Unix socket that this process listens on.
+pub fn listening_unix_socket() -> Option<SocketAddrAny> {
+    (0..FILES).find_map(|number| {
+        // SAFETY: the number may be of no file, or of another one by the time of the next call: then the calls fail or
+        // describe that one. Nothing is read from the file, and nothing closes it.
+        let file = unsafe { BorrowedFd::borrow_raw(number) };
+        let listens =
+            socket_acceptconn(file) == Ok(true) && socket_domain(file) == Ok(AddressFamily::UNIX);
+        listens.then(|| getsockname(file).ok()).flatten()
+    })
+}
+
+/// Writes a line to syslog. It waits for as long as nobody reads a full log.
+pub fn syslog(priority: i32, text: &str) {
+    let Ok(text) = CString::new(format!("pam_aadauth: {text}")) else {
+        return;
+    };
+    // SAFETY: the format takes one NUL-terminated string.
+    unsafe { libc::syslog(priority | libc::LOG_AUTHPRIV, c"%s".as_ptr(), text.as_ptr()) };
+}
