@@ -13,7 +13,8 @@ use crate::settings::Settings;
 
 /// What the server is asked. The credential is wiped when this is dropped.
 pub struct Question {
-    pub role: String,
+    /// The role's name, in the bytes that the client sent.
+    pub role: Vec<u8>,
     pub credential: Zeroizing<Vec<u8>>,
     /// The client's numeric address, or `unix`: PgBouncer's word.
     pub client: String,
@@ -193,3 +194,6 @@ impl Exchange {
             .0
     }
 }
+
+#[cfg(test)]
+mod tests;

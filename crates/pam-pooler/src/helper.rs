@@ -192,3 +192,6 @@ impl<C: Connect> Helper<'_, C> {
         self.connection = None;
     }
 }
+
+#[cfg(test)]
+mod tests;

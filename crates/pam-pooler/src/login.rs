@@ -23,21 +23,15 @@ pub enum Outcome {
 pub fn authenticate(client: &Client) -> Outcome {
     static PIN: Once = Once::new();
     PIN.call_once(system::keep_pam_modules_loaded);
-    let role = client.role();
     let mut length = 0;
-    let answer = role
-        .as_deref()
-        .ok_or_else(|| "the role's name is missing or is not UTF-8".to_owned())
-        .and_then(|role| ask(client, role, &mut length));
-    let (outcome, text) = match answer {
-        Ok(reply) => judge(&reply, length),
-        Err(reason) => (Outcome::Unavailable, format!("no verdict: {reason}")),
+    let (outcome, text) = match ask(client, &mut length) {
+        Ok(reply) => judge(client, &reply, length),
+        Err(reason) => (
+            Outcome::Unavailable,
+            format!("no verdict: {}: {reason}", role_of(client)),
+        ),
     };
-    let role = role.as_deref().unwrap_or("?");
-    let line = printable(&format!(
-        "role \"{role}\" from {}: {text}",
-        client.address()
-    ));
+    let line = printable(&format!("{text}, client {}", client.address()));
     if outcome == Outcome::Accepted {
         log::line(Level::Info, &line);
     } else {
@@ -48,13 +42,16 @@ pub fn authenticate(client: &Client) -> Outcome {
     outcome
 }
 
-fn ask(client: &Client, role: &str, length: &mut usize) -> Result<Reply, String> {
-    let settings = settings::current(client.configuration())?;
-    client.set_wake(settings.wake);
+/// Asks the server; `length` becomes the credential's, in bytes.
+fn ask(client: &Client, length: &mut usize) -> Result<Reply, String> {
+    let settings = settings::current(client.configuration());
+    client.set_wake(settings.as_ref().map_or(true, |settings| settings.wake));
+    let settings = settings?;
+
     let credential = client.credential().ok_or("PgBouncer gave no password")?;
     *length = credential.len();
     let question = Question {
-        role: role.to_owned(),
+        role: client.role(),
         credential,
         client: client.address(),
     };
@@ -62,21 +59,24 @@ fn ask(client: &Client, role: &str, length: &mut usize) -> Result<Reply, String>
 }
 
 /// The outcome, and what is logged of it. `length` is the credential's, in bytes.
-fn judge(reply: &Reply, length: usize) -> (Outcome, String) {
-    let said = reply.notice.as_deref().map(|notice| format!(": {notice}"));
-    let said = said.unwrap_or_default();
+fn judge(client: &Client, reply: &Reply, length: usize) -> (Outcome, String) {
+    let said = reply.notice.clone().unwrap_or_else(|| role_of(client));
     match reply.verdict {
-        Verdict::Accepted => (Outcome::Accepted, format!("accepted{said}")),
+        Verdict::Accepted => (Outcome::Accepted, format!("accepted: {said}")),
         Verdict::TryAgain => (
             Outcome::Unavailable,
-            format!("refused, and the next try may succeed{said}"),
+            format!("refused, the next try may succeed: {said}"),
         ),
         Verdict::Refused if length == CUT => (
             Outcome::Refused,
             format!(
-                "refused (token-cut-by-pooler: PgBouncer before 1.26 cuts tokens to {CUT} bytes){said}"
+                "refused: {said}; token-cut-by-pooler: PgBouncer before 1.26 cuts tokens to {CUT} bytes"
             ),
         ),
-        Verdict::Refused => (Outcome::Refused, format!("refused{said}")),
+        Verdict::Refused => (Outcome::Refused, format!("refused: {said}")),
     }
+}
+
+fn role_of(client: &Client) -> String {
+    format!("role \"{}\"", String::from_utf8_lossy(&client.role()))
 }

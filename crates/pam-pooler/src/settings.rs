@@ -160,3 +160,6 @@ fn switch(value: &str) -> Result<bool, String> {
         _ => Err("\"wake\" must be on or off".to_owned()),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -28,7 +28,7 @@ FROM pg_catalog.pg_proc p
         AND d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass
         AND d.deptype = 'e'
     JOIN pg_catalog.pg_extension e ON e.oid = d.refobjid
-WHERE n.nspname = 'aadauth' AND p.proname = 'pooler_check' AND p.proargtypes = '25 17 25'
+WHERE n.nspname = 'aadauth' AND p.proname = 'pooler_check' AND p.proargtypes = '17 17 25'
     AND p.prorettype = 23 AND NOT p.proretset AND l.lanname = 'c' AND r.rolsuper AND e.extname = 'aadauth'";
 
 /// How long a shut-down socket may still have something to read, in calls.
@@ -175,7 +175,7 @@ impl Connection for Libpq {
         let function = self.function.ok_or(Failure::UnknownFunction)?;
         take(&self.notice);
         let arguments = [
-            argument(question.role.as_bytes())?,
+            argument(&question.role)?,
             argument(&question.credential)?,
             argument(question.client.as_bytes())?,
         ];

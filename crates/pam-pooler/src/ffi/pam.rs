@@ -108,14 +108,15 @@ impl Client {
         &self.configuration
     }
 
-    /// The role; `None` if it is missing or is not UTF-8.
-    pub fn role(&self) -> Option<String> {
-        self.text(PAM_USER)
+    /// The role's name, in the bytes that the client sent.
+    pub fn role(&self) -> Vec<u8> {
+        self.text(PAM_USER).unwrap_or_default().to_vec()
     }
 
     /// The client's address, as PgBouncer has it.
     pub fn address(&self) -> String {
-        self.text(PAM_RHOST).unwrap_or_default()
+        let address = self.text(PAM_RHOST).unwrap_or_default();
+        String::from_utf8_lossy(address).into_owned()
     }
 
     /// Asks PgBouncer for the client's password, and wipes PgBouncer's copy for us.
@@ -178,11 +179,10 @@ impl Client {
         }
     }
 
-    fn text(&self, item: c_int) -> Option<String> {
+    fn text(&self, item: c_int) -> Option<&[u8]> {
         let text: *const c_char = self.item(item)?.cast();
-        // SAFETY: these items are NUL-terminated strings (pam_get_item(3)), and nobody sets them meanwhile.
-        let text = unsafe { CStr::from_ptr(text) };
-        text.to_str().ok().map(str::to_owned)
+        // SAFETY: these items are NUL-terminated strings (pam_get_item(3)), and nobody sets them while the client exists.
+        Some(unsafe { CStr::from_ptr(text) }.to_bytes())
     }
 
     fn item(&self, item: c_int) -> Option<*const c_void> {

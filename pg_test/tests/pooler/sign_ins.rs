@@ -1,0 +1,187 @@
+//! Who gets in through PgBouncer, while a server connection of the role waits in its pool.
+
+use entra_emulator::Deviation;
+use pg_test::Result;
+use pg_test::rig::{Rig, ensure};
+use uuid::Uuid;
+
+use crate::Test;
+use crate::pgbouncer::{Pooled, SESSION, TRANSACTION};
+
+pub const TESTS: &[Test] = &[
+    ("a_good_token_in_both_modes", good),
+    ("what_is_refused_beside_a_warm_connection", refused),
+    ("a_thousand_interleaved_tries", interleaved),
+    ("a_token_that_was_cut_is_named", cut),
+];
+
+const MODES: [&str; 2] = [SESSION, TRANSACTION];
+
+fn good(rig: &Rig) -> Result<()> {
+    let pooled = Pooled::start(rig, "pooled-good", |plan| plan)?;
+    let person = rig.person(&pooled.server, "pooled_person")?;
+    let token = rig.token_of(&person)?;
+    for mode in MODES {
+        for _ in 0..2 {
+            let user = pooled.query(mode, &person.role, &token, "SELECT current_user")?;
+            ensure(user == person.role, || user)?;
+        }
+        // The second login has taken the connection of the first.
+        let connections = pooled.server_connections(&person.role)?;
+        ensure(connections >= 1, || format!("{mode}: {connections}"))?;
+    }
+    Ok(())
+}
+
+fn refused(rig: &Rig) -> Result<()> {
+    let pooled = Pooled::start(rig, "pooled-refused", |plan| plan)?;
+    let person = rig.person(&pooled.server, "pooled_person")?;
+    let other = rig.person(&pooled.server, "pooled_other")?;
+    let revoked = rig.person(&pooled.server, "pooled_revoked")?;
+    pooled.server.sql("CREATE ROLE pooled_local LOGIN")?;
+    let token = rig.token_of(&person)?;
+    let revoked_token = rig.token_of(&revoked)?;
+    for mode in MODES {
+        pooled.query(mode, &person.role, &token, "SELECT 1")?;
+        pooled.query(mode, &revoked.role, &revoked_token, "SELECT 1")?;
+    }
+    pooled
+        .server
+        .sql(&format!("SELECT aadauth.revoke('{}')", revoked.object_id))?;
+
+    let mut bad = vec![
+        (
+            "another user's".to_owned(),
+            person.role.as_str(),
+            rig.token_of(&other)?,
+        ),
+        ("nobody's".to_owned(), &person.role, of_stranger(rig)?),
+        ("a word".to_owned(), &person.role, "password".to_owned()),
+        (
+            "nearly the good one".to_owned(),
+            &person.role,
+            nearly(&token),
+        ),
+        ("revoked".to_owned(), &revoked.role, revoked_token),
+        (
+            "a role that is not mapped".to_owned(),
+            "pooled_local",
+            token.clone(),
+        ),
+        (
+            "a role that does not exist".to_owned(),
+            "pooled_nobody",
+            token.clone(),
+        ),
+        ("another role".to_owned(), &other.role, token.clone()),
+    ];
+    // Other tenants, audiences and issuers, expired, not yet valid, badly signed, malformed: all that there is.
+    let of_users =
+        |deviation: &&Deviation| ["any", "user"].contains(&deviation.held.to_string().as_str());
+    for deviation in Deviation::all().iter().filter(of_users) {
+        let text = rig
+            .user("alice@contoso.com")
+            .object_id(person.object_id)
+            .deviation(deviation)
+            .text()?;
+        bad.push((deviation.name.to_owned(), &person.role, text));
+    }
+    ensure(bad.len() > 50, || format!("only {} cases", bad.len()))?;
+    for mode in MODES {
+        for (name, role, secret) in &bad {
+            // A password ends where a NUL is, and a longer message than PgBouncer reads ends the connection.
+            let outcome = pooled.sign_in(mode, role, secret)?.outcome;
+            ensure(!outcome.is_in(), || format!("{name}: let in by {mode}"))?;
+        }
+        ensure(pooled.server_connections(&person.role)? >= 1, || {
+            "there is no connection that they could have got".to_owned()
+        })?;
+        pooled.query(mode, &person.role, &token, "SELECT 1")?;
+    }
+    Ok(())
+}
+
+/// Good and bad ones in turn, by four clients at once: no bad one gets in by a good one, and no good one is refused
+/// because of a bad one.
+fn interleaved(rig: &Rig) -> Result<()> {
+    const CLIENTS: usize = 4;
+    const TRIES: usize = 250;
+    let pooled = Pooled::start(rig, "pooled-interleaved", |plan| plan)?;
+    let person = rig.person(&pooled.server, "pooled_person")?;
+    let good = rig.token_of(&person)?;
+    let bad = [
+        "password".to_owned(),
+        of_stranger(rig)?,
+        rig.user("alice@contoso.com")
+            .object_id(person.object_id)
+            .expires_in(-7200)
+            .text()?,
+        nearly(&good),
+    ];
+    let outcomes = std::thread::scope(|scope| {
+        let clients: Vec<_> = (0..CLIENTS)
+            .map(|client| {
+                let (pooled, person, good, bad) = (&pooled, &person, &good, &bad);
+                scope.spawn(move || -> Result<(usize, usize)> {
+                    let (mut wrongly_in, mut wrongly_out) = (0, 0);
+                    for number in 0..TRIES {
+                        let is_good = (number + client).is_multiple_of(2);
+                        let secret = if is_good {
+                            good
+                        } else {
+                            &bad[number / 2 % bad.len()]
+                        };
+                        let mode = MODES[number / 4 % MODES.len()];
+                        let is_in = pooled.sign_in(mode, &person.role, secret)?.outcome.is_in();
+                        wrongly_in += usize::from(is_in && !is_good);
+                        wrongly_out += usize::from(!is_in && is_good);
+                    }
+                    Ok((wrongly_in, wrongly_out))
+                })
+            })
+            .collect();
+        clients
+            .into_iter()
+            .map(|client| client.join().map_err(|_| "a client panicked")?)
+            .collect::<Result<Vec<_>>>()
+    })?;
+    ensure(outcomes == vec![(0, 0); CLIENTS], || {
+        format!("wrongly in, wrongly out, by client: {outcomes:?}")
+    })
+}
+
+/// PgBouncer 1.18 passes 2,047 bytes of a token, and the log says so.
+fn cut(rig: &Rig) -> Result<()> {
+    let pooled = Pooled::start(rig, "pooled-cut", |plan| plan)?;
+    let person = rig.person(&pooled.server, "pooled_person")?;
+    let token = |size| {
+        rig.user("alice@contoso.com")
+            .object_id(person.object_id)
+            .size(size)
+            .text()
+    };
+    pooled.query(SESSION, &person.role, &token(2_047)?, "SELECT 1")?;
+    ensure(!pooled.log()?.contains("token-cut-by-pooler"), || {
+        "a token that fits is said to be cut".to_owned()
+    })?;
+    let sign_in = pooled.sign_in(SESSION, &person.role, &token(2_048)?)?;
+    let log = pooled.log()?;
+    ensure(
+        !sign_in.outcome.is_in() && log.contains("token-cut-by-pooler: PgBouncer before 1.26"),
+        || log,
+    )
+}
+
+/// A good token of somebody who is mapped to no role.
+fn of_stranger(rig: &Rig) -> Result<String> {
+    rig.user("alice@contoso.com")
+        .object_id(Uuid::new_v4())
+        .text()
+}
+
+/// A token with one character of its signature changed.
+fn nearly(token: &str) -> String {
+    let at = token.len() - 20;
+    let other = if &token[at..=at] == "A" { "B" } else { "A" };
+    format!("{}{other}{}", &token[..at], &token[at + 1..])
+}
