@@ -27,7 +27,7 @@ DECLARE
     membership record;
     admin name;
 BEGIN
-    FOREACH wanted IN ARRAY ARRAY['azure_pg_admin', 'aadauth_auditor'] LOOP
+    FOREACH wanted IN ARRAY ARRAY['azure_pg_admin', 'aadauth_auditor', 'aadauth_pooler'] LOOP
         SELECT * INTO existing FROM pg_catalog.pg_roles WHERE rolname OPERATOR(pg_catalog.=) wanted;
         IF NOT FOUND THEN
             EXECUTE pg_catalog.format('CREATE ROLE %I NOLOGIN', wanted);
@@ -80,6 +80,7 @@ END
 $$;
 COMMENT ON ROLE azure_pg_admin IS 'Entra admins: may administer mapped roles, and read group sync and revocations';
 COMMENT ON ROLE aadauth_auditor IS 'May read the sign-in audit (aadauth.sign_ins)';
+COMMENT ON ROLE aadauth_pooler IS 'May ask whether a credential signs in to a role (aadauth.pooler_check)';
 /* </end connected objects> */
 
 /* <begin connected objects> */
@@ -263,6 +264,7 @@ CREATE TABLE aadauth.sign_in_audit (
     outcome           text NOT NULL,
     reason            text,
     method            text NOT NULL,
+    pooler            text,
     principal_type    text,
     object_id         uuid,
     tenant_id         uuid,
@@ -297,7 +299,9 @@ COMMENT ON COLUMN aadauth.sign_in_audit.outcome IS
 COMMENT ON COLUMN aadauth.sign_in_audit.reason IS
     'The stable code of the reason for a refusal or an interruption.';
 COMMENT ON COLUMN aadauth.sign_in_audit.method IS
-    'entra-token, password, or the authentication method of the pg_hba.conf record.';
+    'entra-token, password, pooler, or the authentication method of the pg_hba.conf record.';
+COMMENT ON COLUMN aadauth.sign_in_audit.pooler IS
+    'The role of the pooler that asked whether its client may sign in; client_address is then what the pooler said.';
 COMMENT ON COLUMN aadauth.sign_in_audit.object_id IS
     'The principal''s object id, from a token whose signature was verified.';
 COMMENT ON COLUMN aadauth.sign_in_audit.group_id IS
@@ -763,6 +767,31 @@ AS 'MODULE_PATHNAME', 'pgaadauth_create_principal_wrapper';
 /* </end connected objects> */
 
 /* <begin connected objects> */
+-- src/auth/pooler.rs:41
+-- aadauth::auth::pooler::pooler_check
+CREATE  FUNCTION aadauth."pooler_check"(
+	"role" bytea, /* & [u8] */
+	"credential" bytea, /* & [u8] */
+	"client" TEXT /* SqlText */
+) RETURNS INT /* i32 */
+STRICT 
+LANGUAGE c /* Rust */
+AS 'MODULE_PATHNAME', 'pooler_check_wrapper';
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- src/auth/pooler.rs:18
+-- requires:
+--   pooler_check
+
+
+COMMENT ON FUNCTION aadauth.pooler_check(bytea, bytea, text) IS
+    'for poolers, by a fast-path call: 1 if the credential signs in to the role, 0 if not, 2 if it may soon';
+REVOKE ALL ON FUNCTION aadauth.pooler_check(bytea, bytea, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION aadauth.pooler_check(bytea, bytea, text) TO aadauth_pooler;
+/* </end connected objects> */
+
+/* <begin connected objects> */
 -- src/lib.rs:48
 -- finalize
 -- Comments on generated functions, and privileges on the objects in schema aadauth.
@@ -791,7 +820,7 @@ BEGIN
         JOIN pg_catalog.pg_roles AS r ON r.oid = a.grantee
         WHERE c.relnamespace = 'aadauth'::regnamespace AND c.relkind IN ('r', 'p', 'v')
             AND a.grantee <> c.relowner
-            AND r.rolname NOT IN ('aadauth_auditor', 'azure_pg_admin', 'pg_monitor')
+            AND r.rolname NOT IN ('aadauth_auditor', 'aadauth_pooler', 'azure_pg_admin', 'pg_monitor')
         UNION
         SELECT pg_catalog.format('REVOKE ALL ON FUNCTION %s FROM %I', p.oid::regprocedure, r.rolname)
         FROM pg_catalog.pg_proc AS p
@@ -799,7 +828,7 @@ BEGIN
         JOIN pg_catalog.pg_roles AS r ON r.oid = a.grantee
         WHERE p.pronamespace = 'aadauth'::regnamespace
             AND a.grantee <> p.proowner
-            AND r.rolname NOT IN ('aadauth_auditor', 'azure_pg_admin', 'pg_monitor')
+            AND r.rolname NOT IN ('aadauth_auditor', 'aadauth_pooler', 'azure_pg_admin', 'pg_monitor')
         UNION
         SELECT pg_catalog.format('REVOKE ALL ON SCHEMA aadauth FROM %I', r.rolname)
         FROM pg_catalog.pg_namespace AS n

@@ -10,6 +10,7 @@ CREATE TABLE aadauth.sign_in_audit (
     outcome           text NOT NULL,
     reason            text,
     method            text NOT NULL,
+    pooler            text,
     principal_type    text,
     object_id         uuid,
     tenant_id         uuid,
@@ -44,7 +45,9 @@ COMMENT ON COLUMN aadauth.sign_in_audit.outcome IS
 COMMENT ON COLUMN aadauth.sign_in_audit.reason IS
     'The stable code of the reason for a refusal or an interruption.';
 COMMENT ON COLUMN aadauth.sign_in_audit.method IS
-    'entra-token, password, or the authentication method of the pg_hba.conf record.';
+    'entra-token, password, pooler, or the authentication method of the pg_hba.conf record.';
+COMMENT ON COLUMN aadauth.sign_in_audit.pooler IS
+    'The role of the pooler that asked whether its client may sign in; client_address is then what the pooler said.';
 COMMENT ON COLUMN aadauth.sign_in_audit.object_id IS
     'The principal''s object id, from a token whose signature was verified.';
 COMMENT ON COLUMN aadauth.sign_in_audit.group_id IS

@@ -24,7 +24,7 @@ BEGIN
         JOIN pg_catalog.pg_roles AS r ON r.oid = a.grantee
         WHERE c.relnamespace = 'aadauth'::regnamespace AND c.relkind IN ('r', 'p', 'v')
             AND a.grantee <> c.relowner
-            AND r.rolname NOT IN ('aadauth_auditor', 'azure_pg_admin', 'pg_monitor')
+            AND r.rolname NOT IN ('aadauth_auditor', 'aadauth_pooler', 'azure_pg_admin', 'pg_monitor')
         UNION
         SELECT pg_catalog.format('REVOKE ALL ON FUNCTION %s FROM %I', p.oid::regprocedure, r.rolname)
         FROM pg_catalog.pg_proc AS p
@@ -32,7 +32,7 @@ BEGIN
         JOIN pg_catalog.pg_roles AS r ON r.oid = a.grantee
         WHERE p.pronamespace = 'aadauth'::regnamespace
             AND a.grantee <> p.proowner
-            AND r.rolname NOT IN ('aadauth_auditor', 'azure_pg_admin', 'pg_monitor')
+            AND r.rolname NOT IN ('aadauth_auditor', 'aadauth_pooler', 'azure_pg_admin', 'pg_monitor')
         UNION
         SELECT pg_catalog.format('REVOKE ALL ON SCHEMA aadauth FROM %I', r.rolname)
         FROM pg_catalog.pg_namespace AS n

@@ -334,6 +334,42 @@ impl Connection {
         }
     }
 
+    /// Calls a function by the FunctionCall message, as libpq's `PQfn` does: its result, an `int4`, and the notices. A
+    /// refusal by the server is a value.
+    ///
+    /// # Errors
+    /// The server closes the connection, or the result is no `int4`.
+    pub fn call(
+        &mut self,
+        function: u32,
+        arguments: &[&[u8]],
+    ) -> Result<std::result::Result<(i32, Vec<Refusal>), Refusal>> {
+        let mut body = function.to_be_bytes().to_vec();
+        // All are binary, and so is the result.
+        body.extend([0, 1, 0, 1]);
+        body.extend(u16::try_from(arguments.len())?.to_be_bytes());
+        for argument in arguments {
+            body.extend(u32::try_from(argument.len())?.to_be_bytes());
+            body.extend_from_slice(argument);
+        }
+        body.extend([0, 1]);
+        self.send(Some(b'F'), &body)?;
+        let mut notices = Vec::new();
+        let mut result = Err(Refusal::default());
+        loop {
+            match self.message()?.ok_or("the server closed the connection")? {
+                (b'N', body) => notices.push(refusal(&body)),
+                (b'E', body) => result = Err(refusal(&body)),
+                (b'V', body) => {
+                    let (_, value) = body.split_first_chunk::<4>().ok_or("a short result")?;
+                    result = Ok(i32::from_be_bytes(value.try_into()?));
+                }
+                (b'Z', _) => return Ok(result.map(|value| (value, notices))),
+                _ => {}
+            }
+        }
+    }
+
     pub(crate) fn message(&mut self) -> Result<Option<(u8, Vec<u8>)>> {
         let mut header = [0; 5];
         match self.0.read_exact(&mut header) {

@@ -165,8 +165,10 @@ fn summary(event: &Event) -> Event {
 fn key(summary: &Event) -> Vec<u8> {
     let address = summary.client_address.as_ref().map(ToString::to_string);
     let principal = summary.principal.as_ref();
+    let pooler = summary.pooler.as_ref().map(ToString::to_string);
     format!(
-        "{}\n{}\n{}\n{}\n{}",
+        "{}\n{}\n{}\n{}\n{}\n{}",
+        pooler.unwrap_or_default(),
         address.unwrap_or_default(),
         summary.reason.map_or("", Reason::code),
         summary.outcome.number(),

@@ -24,8 +24,11 @@ pub struct Event<O = Outcome, R = Reason> {
     pub outcome: O,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<R>,
-    /// `entra-token`, `password`, or the method of the `pg_hba.conf` record.
+    /// `entra-token`, `password`, `pooler`, or the method of the `pg_hba.conf` record.
     pub method: SanitizedText,
+    /// The role of the pooler that asked, and that says the client's address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pooler: Option<SanitizedText>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub principal: Option<Principal>,
     /// Object id of the group that the principal signed in through.
@@ -95,6 +98,7 @@ impl Event {
             outcome,
             reason: None,
             method: SanitizedText::new(method),
+            pooler: None,
             principal: None,
             group_id: None,
             client_address: None,

@@ -58,6 +58,7 @@ mod tests {
             outcome: Outcome::Refused,
             reason: Some(Reason::MfaMissing),
             method: SanitizedText::from("entra-token"),
+            pooler: Some(SanitizedText::from("pgb1")),
             principal: Some(Principal {
                 kind: PrincipalKind::Group,
                 object_id: Uuid::from_u128(2),
@@ -113,7 +114,7 @@ mod tests {
             serde_json::json!({
                 "id": Uuid::from_u128(1), "at": 1_700_000_000_000_001_i64,
                 "role": "alice", "outcome": "refused", "reason": "mfa-missing",
-                "method": "entra-token",
+                "method": "entra-token", "pooler": "pgb1",
                 "principal": {
                     "kind": "group", "object_id": Uuid::from_u128(2),
                     "tenant_id": Uuid::from_u128(3), "upn": "alice@contoso.com",

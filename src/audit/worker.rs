@@ -48,6 +48,8 @@ pub fn run() {
     while !worker::stop_requested() {
         if worker::reload_if_requested() {
             if settings::database() != drain.database {
+                // It was the other database's.
+                shmem::worker(Worker::Audit).set_problem(None);
                 return;
             }
             maintenance.due = Instant::now();

@@ -211,21 +211,21 @@ fn insert(client: &mut SpiClient<'_>, records: &[Record]) -> Result<(), Failure>
 
 const COLUMNS_AND_SOURCE: &str = "\
 (
-    event_id, occurred_at, role, outcome, reason, method,
+    event_id, occurred_at, role, outcome, reason, method, pooler,
     principal_type, object_id, tenant_id, upn, app_id, display_name, group_id,
     client_address, client_port, database, application_name, tls,
     token_id, issued_at, expires_at, amr, key_id,
     backend_pid, decision_time, checks, count)
 SELECT
     id, timestamptz 'epoch' + interval '1 microsecond' * e.at,
-    role, outcome, reason, method,
+    role, outcome, reason, method, pooler,
     kind, object_id, tenant_id, upn, app_id, display_name, group_id,
     client_address, client_port, database, application_name, tls,
     token_id, timestamptz 'epoch' + interval '1 second' * issued_at,
     timestamptz 'epoch' + interval '1 second' * expires_at, amr, key_id,
     backend_pid, interval '1 microsecond' * decision_micros, checks, count
 FROM pg_catalog.jsonb_to_recordset($1::jsonb) AS e (
-    id uuid, at bigint, role text, outcome text, reason text, method text,
+    id uuid, at bigint, role text, outcome text, reason text, method text, pooler text,
     principal jsonb, group_id uuid,
     client_address inet, client_port integer, database text, application_name text,
     tls boolean, token jsonb,

@@ -26,15 +26,26 @@ pub enum Source<'a> {
     Prompt,
     /// The client has already sent it.
     Sent(&'a [u8]),
+    /// A pooler's client has, and the pooler asks.
+    Pooled(&'a [u8]),
 }
 
 impl Source<'_> {
     fn read(self, limit: usize) -> TokenResponse {
         match self {
             Source::Prompt => connection::request_token(limit),
-            Source::Sent(token) if token.len() > limit => TokenResponse::TooLong,
-            Source::Sent(token) => TokenResponse::Token(Zeroizing::new(token.to_vec())),
+            Source::Sent(token) | Source::Pooled(token) if token.len() > limit => {
+                TokenResponse::TooLong
+            }
+            Source::Sent(token) | Source::Pooled(token) => {
+                TokenResponse::Token(Zeroizing::new(token.to_vec()))
+            }
         }
+    }
+
+    /// Whether the decision may wait for keys and revocations. A pooler would keep all its other clients waiting.
+    fn waits(self) -> bool {
+        !matches!(self, Source::Pooled(_))
     }
 
     /// Adds for the log that a token that was already sent without TLS may be disclosed.
@@ -54,8 +65,8 @@ pub fn with_token(source: Source<'_>, connection: &Connection, role: Option<Role
     let mut start = Instant::now();
     let mut identity = None;
     let mut membership = None;
-    let prepared =
-        prepare(connection, role.as_ref()).map_err(|refusal| source.with_source_detail(refusal));
+    let prepared = prepare(connection, role.as_ref(), source)
+        .map_err(|refusal| source.with_source_detail(refusal));
     let outcome = prepared.and_then(|(mapping, policy)| {
         let response = source.read(policy.max_token_size);
         // The time spent waiting for the client is not counted.
@@ -71,7 +82,7 @@ pub fn with_token(source: Source<'_>, connection: &Connection, role: Option<Role
             }
         };
         let now = clock::micros() / 1_000_000;
-        let (claims, key) = verify(&token, &policy, now).map_err(|reason| {
+        let (claims, key) = verify(&token, &policy, now, source.waits()).map_err(|reason| {
             let malformed = (reason == Reason::ClaimsMalformed)
                 .then(|| Envelope::malformed_claim(&token, policy.max_token_size));
             Refusal::new(reason, &connection.role).with_claim(malformed.flatten())
@@ -93,7 +104,11 @@ pub fn with_token(source: Source<'_>, connection: &Connection, role: Option<Role
 }
 
 /// What can be refused before the token is requested: no token is sent over a connection that may not carry it.
-fn prepare(connection: &Connection, role: Option<&Role>) -> Result<(Mapping, Policy), Refusal> {
+fn prepare(
+    connection: &Connection,
+    role: Option<&Role>,
+    source: Source<'_>,
+) -> Result<(Mapping, Policy), Refusal> {
     let checked = || {
         if settings::authentication() == Authentication::Postgresql {
             return Err(Reason::EntraDisabled);
@@ -106,7 +121,11 @@ fn prepare(connection: &Connection, role: Option<&Role>) -> Result<(Mapping, Pol
         if settings::require_tls() && !connection.tls && !connection.local_socket {
             return Err(Reason::TlsRequired);
         }
-        sessions::await_revocations()?;
+        if source.waits() {
+            sessions::await_revocations()?;
+        } else if mapping.kind == PrincipalKind::Group {
+            return Err(Reason::PooledGroupRole);
+        }
         Ok((mapping, policy))
     };
     checked().map_err(|reason| Refusal::new(reason, &connection.role))
@@ -122,12 +141,17 @@ fn may_log_in(role: Option<&Role>) -> Result<(), Reason> {
 }
 
 /// Checks the token's form, its key and its signature (`Step::Envelope` and `Step::Signature`).
-fn verify(token: &[u8], policy: &Policy, now: i64) -> Result<(Claims, SigningKey), Reason> {
+fn verify(
+    token: &[u8],
+    policy: &Policy,
+    now: i64,
+    waits: bool,
+) -> Result<(Claims, SigningKey), Reason> {
     #[cfg(feature = "fault-injection")]
     crate::pg::fault::inject();
     let envelope = Envelope::parse(token, policy.max_token_size)?;
     let version = envelope.serving_version(policy)?;
-    let key = signing_key(&envelope, version, policy, now)?;
+    let key = signing_key(&envelope, version, policy, now, waits)?;
     Ok((envelope.verify(&key)?, key))
 }
 
@@ -137,6 +161,7 @@ fn signing_key(
     version: TokenVersion,
     policy: &Policy,
     now: i64,
+    waits: bool,
 ) -> Result<SigningKey, Reason> {
     let issuer = policy.authority.issuer(version, policy.tenant);
     let find = || keys::find(version, &issuer, envelope.key_id());
@@ -149,7 +174,7 @@ fn signing_key(
         return Err(missing);
     }
     // Without any keys, that is the reason that administrators need to see, not that a new fetch has to wait.
-    keys::refresh(envelope.key_id()).map_err(|reason| {
+    keys::refresh(envelope.key_id(), waits).map_err(|reason| {
         if missing == Reason::KeyUnknown {
             reason
         } else {

@@ -12,6 +12,7 @@ mod authorize;
 mod disconnect;
 mod membership;
 mod password;
+mod pooler;
 mod record;
 mod refusal;
 mod session;

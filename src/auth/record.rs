@@ -1,13 +1,15 @@
 //! The audit event of a sign-in, and the log line of an accepted one.
 
 use entra_token::{Judgment, PRINCIPAL_CHECK, PrincipalKind, Reason};
+use uuid::Uuid;
 
 use super::attempt;
 use super::refusal::Refusal;
 use super::verdict::{Accepted, AuthMethod, Decision, Verdict};
-use crate::audit::{self, Event, EventCheck, EventMembership, NotRecorded};
+use crate::audit::{self, Event, EventCheck, EventMembership, NotRecorded, log_limit};
 use crate::clock::micros_in;
-use crate::pg::connection::{self, Connection, Proof};
+use crate::identity::Principal;
+use crate::pg::connection::{self, Connection, POOLER, Proof};
 use crate::pg::log::{self, Level};
 use crate::pg::oauth::{self, WithoutToken};
 use crate::pg::sign_in_method::SignInMethod;
@@ -71,6 +73,57 @@ pub fn record(
         .map(|verdict| verdict.took);
     statistics::count_attempt(outcome, method, reason, took);
     recorded
+}
+
+/// What was recorded of a pooler's client.
+pub struct Recorded {
+    pub event_id: Uuid,
+    /// Why it is refused.
+    pub reason: Option<Reason>,
+}
+
+/// Records and logs what a pooler's client has tried. `pooler` is the pooler's role.
+pub fn record_pooled(
+    connection: &Connection,
+    verdict: &Verdict,
+    role_exists: bool,
+    pooler: &str,
+) -> Recorded {
+    let refusal = verdict.outcome.as_ref().err();
+    let outcome = refusal.map_or(Outcome::Authenticated, |_| Outcome::Refused);
+    let mut event = event(connection, outcome, Some(verdict));
+    event.role_exists = role_exists;
+    event.pooler = Some(SanitizedText::from(pooler));
+    if let Some(refusal) = refusal {
+        event.reason = Some(refusal.reason);
+        event.checks = refusal.checks.clone();
+    }
+    let must_be_recorded = settings::audit_failure() == AuditFailure::Refuse;
+    let unrecorded = audit::append(&event, must_be_recorded).err();
+    let unrecorded =
+        unrecorded.map(|NotRecorded| Refusal::new(Reason::AuditUnavailable, &connection.role));
+    let refusal = refusal.or(unrecorded.as_ref());
+    let reason = refusal.map(|refusal| refusal.reason);
+    let outcome = reason.map_or(Outcome::Authenticated, |_| Outcome::Refused);
+    statistics::count_attempt(outcome, POOLER, reason, Some(verdict.took));
+    let principal = event.principal.as_ref();
+    match (refusal, principal) {
+        (Some(refusal), _) if log_limit::admit(refusal.reason) => {
+            let message = format!("refused role \"{}\" to pooler \"{pooler}\"", event.role);
+            log::line(Level::Log, &message, refusal.as_log().detail_log, None);
+        }
+        (None, Some(principal)) if settings::logs_sign_ins() => {
+            log_authorized(
+                principal,
+                &format!("role=\"{}\" pooler=\"{pooler}\"", event.role),
+            );
+        }
+        _ => {}
+    }
+    Recorded {
+        event_id: event.id,
+        reason,
+    }
 }
 
 fn append(
@@ -161,18 +214,8 @@ pub fn announce(connection: &Connection, verdict: Option<&Verdict>) {
         return;
     };
     if settings::logs_sign_ins() {
-        let upn = principal.upn.as_ref().map(ToString::to_string);
-        let person = sessions::person(principal.kind, upn.as_deref(), principal.app_id);
-        log::line(
-            Level::Log,
-            &format!(
-                "Microsoft Entra ID connection authorized: {person} oid={} role=\"{}\"",
-                principal.object_id,
-                SanitizedText::from(connection.role.as_str())
-            ),
-            None,
-            None,
-        );
+        let role = SanitizedText::from(connection.role.as_str());
+        log_authorized(principal, &format!("role=\"{role}\""));
     }
     let proof = match connection.sign_in_method() {
         Some(SignInMethod::HbaFile) => Proof::Cleartext,
@@ -181,9 +224,20 @@ pub fn announce(connection: &Connection, verdict: Option<&Verdict>) {
     connection::set_identity(&principal.object_id.to_string(), proof);
 }
 
-/// The audit's `method`: `entra-token`, `password`, or the method of a record that is not aadauth's.
+fn log_authorized(principal: &Principal, role: &str) {
+    let upn = principal.upn.as_ref().map(ToString::to_string);
+    let person = sessions::person(principal.kind, upn.as_deref(), principal.app_id);
+    let message = format!(
+        "Microsoft Entra ID connection authorized: {person} oid={} {role}",
+        principal.object_id
+    );
+    log::line(Level::Log, &message, None, None);
+}
+
+/// The audit's `method`: `entra-token`, `password`, `pooler`, or the method of a record that is not aadauth's.
 fn method<'a>(connection: &'a Connection, verdict: Option<&Verdict>) -> &'a str {
     match verdict {
+        Some(_) if connection.method == POOLER => POOLER,
         Some(verdict) if verdict.role.as_ref().is_some_and(|role| role.is_mapped()) => ENTRA_TOKEN,
         // A token was judged, whether or not the role is mapped.
         Some(_) if connection.sign_in_method() == Some(SignInMethod::Oauth) => ENTRA_TOKEN,

@@ -157,7 +157,7 @@ fn explain(event: &Recorded) -> Vec<Row> {
 impl Recorded {
     /// Otherwise its reason says all that is known.
     fn is_with_token(&self) -> bool {
-        self.method == "entra-token"
+        ["entra-token", "pooler"].contains(&self.method.as_str())
     }
 
     /// Whether the token's signature was verified. A row that counts several attempts has only the object id.

@@ -100,7 +100,7 @@ codes! {
         RoleOfAnotherTenant "role-of-another-tenant"
             "A role is mapped to a principal of another tenant than the configured one."
         OwnRoleChanged "own-role-changed"
-            "azure_pg_admin or aadauth_auditor is missing, or is not a NOLOGIN role without attributes."
+            "azure_pg_admin, aadauth_auditor or aadauth_pooler is missing, or is not a NOLOGIN role without attributes."
     }
     Warning {
         AuthorityNotMicrosoft "authority-not-microsoft"

@@ -10,7 +10,7 @@ use super::finding::{Code, Finding, list};
 use super::query;
 use crate::pg::label;
 use crate::pg::privileges::CREATEROLE_IS_BROAD;
-use crate::principals::{AADAUTH_AUDITOR, AZURE_PG_ADMIN, admin};
+use crate::principals::{AADAUTH_AUDITOR, AADAUTH_POOLER, AZURE_PG_ADMIN, admin};
 
 /// A membership of a role without superuser.
 #[derive(Deserialize)]
@@ -30,7 +30,9 @@ impl Membership {
         if self.role_name == AZURE_PG_ADMIN {
             return admin::says_admin(&label::read(pg_sys::Oid::from_u32(self.member)));
         }
-        self.by_superuser && (self.is_predefined || self.role_name == AADAUTH_AUDITOR)
+        let name = self.role_name.as_str();
+        self.by_superuser
+            && (self.is_predefined || [AADAUTH_AUDITOR, AADAUTH_POOLER].contains(&name))
     }
 
     /// What the role has, if that is more than privileges on databases and their objects.

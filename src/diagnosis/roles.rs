@@ -13,7 +13,7 @@ use super::hba::Login;
 use super::query;
 use crate::pg::label;
 use crate::pg::privileges::{self, CREATEROLE_IS_BROAD};
-use crate::principals::{AADAUTH_AUDITOR, AZURE_PG_ADMIN, admin};
+use crate::principals::{AZURE_PG_ADMIN, OWN_ROLES, admin};
 use crate::settings;
 
 /// A row of `pg_authid`.
@@ -38,7 +38,7 @@ struct Mapped {
 /// The roles to check.
 pub struct Roles {
     mapped: Vec<Mapped>,
-    /// `azure_pg_admin` and `aadauth_auditor`, if they exist.
+    /// The roles that the extension creates, as far as they exist.
     own: Vec<Attributes>,
     memberships: Vec<Membership>,
 }
@@ -76,7 +76,7 @@ impl Roles {
                     attributes,
                     mapping,
                 });
-            } else if [AZURE_PG_ADMIN, AADAUTH_AUDITOR].contains(&attributes.name.as_str()) {
+            } else if OWN_ROLES.contains(&attributes.name.as_str()) {
                 roles.own.push(attributes);
             }
         }
@@ -111,9 +111,7 @@ impl Roles {
     }
 
     pub fn check(&self) -> Vec<Finding> {
-        let own = [AZURE_PG_ADMIN, AADAUTH_AUDITOR]
-            .into_iter()
-            .filter_map(|name| self.own_role(name));
+        let own = OWN_ROLES.into_iter().filter_map(|name| self.own_role(name));
         let mapped = [
             self.damaged(),
             self.of_another_tenant(),

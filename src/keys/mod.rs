@@ -46,8 +46,8 @@ pub fn why_unavailable() -> Reason {
     }
 }
 
-/// Requests new keys from the network worker, for the sake of that key id, and waits until the attempt to fetch them
-/// has ended, at most two seconds.
+/// Requests new keys from the network worker, for the sake of that key id, and waits, if it is to wait, until the attempt
+/// to fetch them has ended, at most two seconds.
 ///
 /// Called if [`find`] found no key and the token is otherwise plausible. `Ok` means that the attempt has ended, well or
 /// not; the caller calls [`find`] again. The wait serves interrupts, so that a shutdown or the authentication timeout
@@ -57,8 +57,8 @@ pub fn why_unavailable() -> Reason {
 /// - `worker-not-running`;
 /// - `key-refresh-cooling-down`: the last request was answered less than
 ///   `aadauth.signing_key_refresh_cooldown` ago (three seconds for a new key id), or eight sign-ins are already waiting;
-/// - `key-refresh-timed-out`.
-pub fn refresh(key_id: &str) -> Result<(), Reason> {
+/// - `key-refresh-timed-out`, also if it is not to wait.
+pub fn refresh(key_id: &str, waits: bool) -> Result<(), Reason> {
     let own = Process::own().ok_or(Reason::InternalError)?;
     let worker = shmem::worker(Worker::Network);
     if !worker.is_running() {
@@ -72,13 +72,23 @@ pub fn refresh(key_id: &str) -> Result<(), Reason> {
         };
         (
             seen,
-            table.request_refresh(seen, own, key_id, clock::micros(), cooldown),
+            table.request_refresh(
+                seen,
+                waits.then_some(own),
+                key_id,
+                clock::micros(),
+                cooldown,
+            ),
         )
     });
     let awaited = match request? {
         RefreshRequest::KeysChanged => return Ok(()),
         RefreshRequest::Wait(awaited) => awaited,
     };
+    if !waits {
+        worker.wake();
+        return Err(Reason::KeyRefreshTimedOut);
+    }
     let outcome = worker.ask(REFRESH_TIMEOUT, || {
         shmem::keys(|table| table.is_done(seen, awaited)).then_some(())
     });

@@ -200,6 +200,7 @@ aad_own_privileges(Oid role)
 		role == ROLE_PG_MAINTAIN ||
 #endif
 		strcmp(NameStr(form->rolname), "aadauth_auditor") == 0 ||
+		strcmp(NameStr(form->rolname), "aadauth_pooler") == 0 ||
 		strcmp(NameStr(form->rolname), "azure_pg_admin") == 0)
 		privileges |= AAD_OTHERS;
 	ReleaseSysCache(tuple);

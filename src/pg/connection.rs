@@ -31,6 +31,9 @@ pub struct Connection {
     pub local_socket: bool,
 }
 
+/// The method of a pooler's client.
+pub const POOLER: &str = "pooler";
+
 // What an authentication method returns (c.h, libpq.h).
 pub const STATUS_OK: c_int = 0;
 pub const STATUS_ERROR: c_int = -1;
@@ -100,6 +103,28 @@ pub fn current() -> Option<Connection> {
         oauth_validator: string(raw.oauth_validator),
         tls: raw.tls,
         local_socket: raw.local_socket,
+    })
+}
+
+/// The connection of a pooler's client, for which the pooler asks over this session. `client_address` is what the pooler
+/// says. `None` in processes without a client.
+pub fn of_pooler_client(role_name: CString, client_address: Option<String>) -> Option<Connection> {
+    let port = port()?;
+    let (mut tls, mut local_socket) = (false, false);
+    // SAFETY: the port is this backend's, and both out-parameters outlive the call.
+    unsafe { shim::aad_transport(port, &mut tls, &mut local_socket) };
+    Some(Connection {
+        role: text::decode_utf8(role_name.to_bytes()),
+        role_name,
+        database: None,
+        application_name: None,
+        client_address,
+        client_port: None,
+        method: POOLER.to_owned(),
+        pam_service: None,
+        oauth_validator: None,
+        tls,
+        local_socket,
     })
 }
 

@@ -4,6 +4,7 @@
 pub mod condition;
 pub mod connection;
 pub mod exit;
+pub mod fast_path;
 #[cfg(feature = "fault-injection")]
 pub mod fault;
 pub mod guc;

@@ -65,8 +65,7 @@ aad_connection(Port *port, AadConnection *connection)
 	connection->database = port->database_name;
 	connection->application = port->application_name;
 	remote_address(port, connection);
-	connection->tls = port->ssl_in_use;
-	connection->local_socket = port->raddr.addr.ss_family == AF_UNIX;
+	aad_transport(port, &connection->tls, &connection->local_socket);
 	if (port->hba)
 	{
 		connection->method = hba_authname(port->hba->auth_method);
@@ -77,6 +76,14 @@ aad_connection(Port *port, AadConnection *connection)
 			connection->oauth_validator = port->hba->oauth_validator;
 #endif
 	}
+}
+
+/* What the session's bytes travel over, also when it is no longer authenticating. */
+void
+aad_transport(Port *port, bool *tls, bool *local_socket)
+{
+	*tls = port->ssl_in_use;
+	*local_socket = port->raddr.addr.ss_family == AF_UNIX;
 }
 
 bool

@@ -57,6 +57,7 @@ typedef enum AadProof
 } AadProof;
 
 extern void aad_connection(Port *port, AadConnection *connection);
+extern void aad_transport(Port *port, bool *tls, bool *local_socket);
 extern bool aad_is_authenticating(void);
 extern AadRead aad_ask_password(Port *port, char *buffer, size_t size, size_t *length);
 extern int	aad_scram(Port *port, const char **reason, bool *is_md5);

@@ -52,6 +52,7 @@ unsafe extern "C" {
     ) -> !;
     pub fn aad_leave_out_refusal();
     pub fn aad_connection(port: *mut Port, connection: *mut Connection);
+    pub fn aad_transport(port: *mut Port, tls: *mut bool, local_socket: *mut bool);
     pub fn aad_is_authenticating() -> bool;
     pub fn aad_prewarm_pam(service: *const c_char) -> bool;
 }

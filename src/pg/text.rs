@@ -251,7 +251,7 @@ fn push_escape(text: &mut String, character: char) {
     let number = u32::from(character);
     let _ = match number {
         0..=0x7F => write!(text, "\\x{number:02X}"),
-        0..=0xFFFF => write!(text, "\\u{number:04X}"),
+        0x80..=0xFFFF => write!(text, "\\u{number:04X}"),
         _ => write!(text, "\\U{number:08X}"),
     };
 }

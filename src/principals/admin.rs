@@ -11,6 +11,10 @@ use crate::pg::privileges::{self, BOOTSTRAP_SUPERUSER, OwnPrivileges};
 pub const AZURE_PG_ADMIN: &str = "azure_pg_admin";
 /// The role whose members may read the audit.
 pub const AADAUTH_AUDITOR: &str = "aadauth_auditor";
+/// The role whose members may ask whether a credential signs in to a role.
+pub const AADAUTH_POOLER: &str = "aadauth_pooler";
+/// The roles that the extension creates.
+pub const OWN_ROLES: [&str; 3] = [AZURE_PG_ADMIN, AADAUTH_AUDITOR, AADAUTH_POOLER];
 
 /// Whether this session may map roles to principals.
 ///
@@ -110,7 +114,5 @@ fn is_labeled_admin(role: pg_sys::Oid) -> bool {
 
 fn is_unmappable(role: pg_sys::Oid, name: &str) -> bool {
     // PostgreSQL reserves names that begin with pg_ for itself (catalog.c, IsReservedName).
-    role == BOOTSTRAP_SUPERUSER
-        || name.starts_with("pg_")
-        || [AZURE_PG_ADMIN, AADAUTH_AUDITOR].contains(&name)
+    role == BOOTSTRAP_SUPERUSER || name.starts_with("pg_") || OWN_ROLES.contains(&name)
 }

@@ -19,7 +19,7 @@
 use entra_token::PrincipalKind;
 use pgrx::pg_sys;
 
-use super::admin::{self, AADAUTH_AUDITOR, AZURE_PG_ADMIN};
+use super::admin::{self, OWN_ROLES};
 use super::error::{PrincipalError, Privilege};
 use super::{statement, withdrawal};
 use crate::pg::label;
@@ -64,7 +64,7 @@ pub fn altering(role: pg_sys::Oid) {
 /// # Panics
 /// With PostgreSQL's ERROR, if it must not do that.
 pub fn naming(role: &str) {
-    if [AADAUTH_AUDITOR, AZURE_PG_ADMIN].contains(&role) {
+    if OWN_ROLES.contains(&role) {
         PrincipalError::ReservedName(role.to_owned()).raise()
     }
 }

@@ -20,7 +20,7 @@ pub mod member;
 mod statement;
 mod withdrawal;
 
-pub use admin::{AADAUTH_AUDITOR, AZURE_PG_ADMIN};
+pub use admin::{AADAUTH_AUDITOR, AADAUTH_POOLER, AZURE_PG_ADMIN, OWN_ROLES};
 use pgrx::pg_sys;
 
 use crate::pg::label::Provider;

@@ -9,7 +9,7 @@ use entra_token::Reason;
 use super::outcome::Outcome;
 
 /// The audit's methods; the last is any method that is not aadauth's.
-const METHODS: [&str; 3] = ["entra-token", "password", "other"];
+const METHODS: [&str; 4] = ["entra-token", "password", "pooler", "other"];
 
 const OUTCOMES: [Outcome; 3] = [
     Outcome::Authenticated,

@@ -55,6 +55,10 @@ pub const TESTS: &[Test] = &[
     ),
     ("invented_roles_hide_no_real_one", hiding::invented_roles),
     (
+        "where_a_refusal_is_counted_changes_with_each_start",
+        hiding::other_places,
+    ),
+    (
         "refusals_of_a_verified_token_are_counted",
         hiding::expired_token,
     ),

@@ -436,9 +436,10 @@ fn every_object_as(who: &str, session: &mut Connection, objects: &[String]) -> R
         let Err(refusal) = session.execute(call)? else {
             continue;
         };
-        // Not permitted; no such event; no directory; it exists, or is mapped; it is not revoked; on a standby.
+        // Not permitted; no such event; no directory; it exists, or is mapped; it is not revoked; on a standby; by no
+        // statement.
         let expected = [
-            "42501", "P0002", "55000", "42710", "23505", "42704", "25006",
+            "42501", "P0002", "55000", "42710", "23505", "42704", "25006", "0A000",
         ];
         ensure(
             expected.contains(&refusal.sqlstate.as_str())

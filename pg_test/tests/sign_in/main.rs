@@ -21,6 +21,7 @@ mod mapping;
 mod oauth;
 mod other_libraries;
 mod pam;
+mod pooler;
 mod principals;
 mod prompt;
 mod reasons;
@@ -81,6 +82,7 @@ const MODULES: &[(&str, &[Test])] = &[
     ("oauth", oauth::TESTS),
     ("other_libraries", other_libraries::TESTS),
     ("pam", pam::TESTS),
+    ("pooler", pooler::TESTS),
     ("principals", principals::TESTS),
     ("prompt", prompt::TESTS),
     ("reasons", reasons::TESTS),

@@ -29,6 +29,10 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("audience-not-configured", "fail_closed::no_audience"),
     ("label-invalid", "fail_closed::damaged_label"),
     ("label-conflict", "fail_closed::labels_that_disagree"),
+    (
+        "pooled-group-role",
+        "pooler::it_judges_as_a_sign_in_is_judged",
+    ),
     ("role-not-login", "reasons::a_role_that_may_not_log_in"),
     ("role-expired", "reasons::a_role_whose_time_is_over"),
     ("tls-required", "hba_lines::connection_without_tls"),

@@ -17,6 +17,7 @@ pub const TESTS: &[Test] = &[
     ("rows_of_another_server_are_left_out", replicated),
     ("other_databases_say_where_the_tables_are", elsewhere),
     ("no_statement_takes_the_database_away", taken_away),
+    ("nor_while_its_worker_is_not_connected", between_workers),
 ];
 
 /// Each of it once stopped the audit, group sync or sign-ins, some only after the next start.
@@ -309,22 +310,24 @@ fn elsewhere(rig: &Rig) -> Result<()> {
     })
 }
 
+/// Expects the statement to be refused because it takes the database away.
+fn refused(server: &Server, database: &str, statement: &str) -> Result<()> {
+    let error = server
+        .sql_in("template1", statement)
+        .err()
+        .map(|error| error.to_string())
+        .unwrap_or_default();
+    let expected = format!("55006: database \"{database}\", which aadauth uses, must keep");
+    ensure(error.contains(&expected) && error.contains("HINT:"), || {
+        format!("{statement}: {error}")
+    })
+}
+
 /// Without it nobody would sign in with a token after the next start.
 fn taken_away(rig: &Rig) -> Result<()> {
     let mut server = rig.server("taken-away", |plan| plan)?;
     server.sql("CREATE ROLE owner; CREATE ROLE root SUPERUSER")?;
     server.sql("CREATE DATABASE other")?;
-    let refused = |server: &Server, database: &str, statement: &str| -> Result<()> {
-        let error = server
-            .sql_in("template1", statement)
-            .err()
-            .map(|error| error.to_string())
-            .unwrap_or_default();
-        let expected = format!("55006: database \"{database}\", which aadauth uses, must keep");
-        ensure(error.contains(&expected) && error.contains("HINT:"), || {
-            format!("{statement}: {error}")
-        })
-    };
     // Superusers may own it, and what is said of others and of another database is not for us to refuse.
     server.sql("ALTER DATABASE postgres OWNER TO root")?;
     for statement in [
@@ -359,4 +362,30 @@ fn taken_away(rig: &Rig) -> Result<()> {
         let given = server.sql_in("template1", "ALTER DATABASE bare OWNER TO owner");
         Ok(given.ok().map(drop))
     })
+}
+
+/// It is started again seconds after it has ended.
+fn between_workers(rig: &Rig) -> Result<()> {
+    let mut server = rig.server("between-workers", |plan| plan)?;
+    server.sql("CREATE ROLE owner")?;
+    server.sql("CREATE DATABASE bare")?;
+    let given = "ALTER DATABASE postgres OWNER TO owner";
+    let ended = |server: &Server| {
+        until("the audit worker has ended", || {
+            Ok(server.child("audit worker")?.is_none().then_some(()))
+        })
+    };
+    let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'aadauth audit worker'";
+    server.sql_in("template1", end)?;
+    ended(&server)?;
+    refused(&server, "postgres", given)?;
+    // What it last said was of another database.
+    server.configure(&[("aadauth.database", Some("bare"))])?;
+    until("the extension is missed", || {
+        let given = server.sql_in("template1", "ALTER DATABASE bare OWNER TO owner");
+        Ok(given.ok().map(drop))
+    })?;
+    server.configure(&[("aadauth.database", None)])?;
+    ended(&server)?;
+    refused(&server, "postgres", given)
 }

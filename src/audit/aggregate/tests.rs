@@ -13,6 +13,7 @@ fn event(role: &str) -> Event {
         outcome: Outcome::Refused,
         reason: Some(Reason::Expired),
         method: SanitizedText::from("entra-token"),
+        pooler: None,
         principal: None,
         group_id: None,
         client_address: Some(SanitizedText::from("2001:db8::1")),

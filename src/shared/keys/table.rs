@@ -160,7 +160,7 @@ impl KeyTable {
         self.generation
     }
 
-    /// Adds a sign-in to those that wait for new keys, and requests them unless a request is pending.
+    /// Adds the process, if there is one, to those that wait for new keys, and requests them unless a request is pending.
     ///
     /// The cool-down runs from the last request of a sign-in. Scheduled fetches neither start it nor are delayed by it, so
     /// that a key rotation right after one is still noticed at once. It is shorter for a key id that is new
@@ -173,7 +173,7 @@ impl KeyTable {
     pub fn request_refresh(
         &mut self,
         seen: u64,
-        process: Process,
+        waiter: Option<Process>,
         key_id: &str,
         now: i64,
         cooldown: Duration,
@@ -198,17 +198,16 @@ impl KeyTable {
         if !is_first && !is_open && since.is_some_and(|since| since < micros_in(cooldown)) {
             return Err(Reason::KeyRefreshCoolingDown);
         }
-        let place = self
-            .waiters
-            .iter_mut()
-            .find(|place| !place.is_some_and(|w| w.waits(now)));
-        let Some(place) = place else {
-            return Err(Reason::KeyRefreshCoolingDown);
-        };
-        *place = Some(Waiter {
-            process,
-            until: now.saturating_add(micros_in(REFRESH_TIMEOUT)),
-        });
+        if let Some(process) = waiter {
+            let mut places = self.waiters.iter_mut();
+            let place = places
+                .find(|place| !place.is_some_and(|w| w.waits(now)))
+                .ok_or(Reason::KeyRefreshCoolingDown)?;
+            *place = Some(Waiter {
+                process,
+                until: now.saturating_add(micros_in(REFRESH_TIMEOUT)),
+            });
+        }
         if is_first {
             return Ok(RefreshRequest::Wait(Awaited::Attempts(self.attempts + 1)));
         }

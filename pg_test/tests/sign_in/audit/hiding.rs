@@ -1,5 +1,6 @@
 //! Floods that are to hide other attempts, by more kinds of refusals than the server counts one by one.
 
+use std::fs;
 use std::thread;
 
 use pg_test::Result;
@@ -91,6 +92,38 @@ fn invent(rig: &Rig, server: &Server, round: u64, names: u64) -> Result<()> {
         }
         Ok(())
     })
+}
+
+/// The places in the aggregate table of attempts as roles that do not exist.
+fn places(rig: &Rig, server: &Server) -> Result<Vec<usize>> {
+    const SLOT: usize = 1024;
+    let names: Vec<String> = (0..10).map(|number| format!("placed {number}")).collect();
+    for name in &names {
+        guess(rig, server, name)?;
+    }
+    let mut slots = Vec::new();
+    for file in fs::read_dir(server.data().join("aadauth/spool"))? {
+        let path = file?.path();
+        if path.extension().is_some_and(|kind| kind == "aggregate") {
+            slots.extend(fs::read(path)?.chunks(SLOT).map(<[u8]>::to_vec));
+        }
+    }
+    let place = |name: &String| {
+        let role = format!("\"role\":\"{name}\"");
+        let is_its = |slot: &Vec<u8>| String::from_utf8_lossy(slot).contains(&role);
+        slots.iter().position(is_its)
+    };
+    let places: Option<Vec<usize>> = names.iter().map(place).collect();
+    Ok(places.ok_or("one has no place")?)
+}
+
+/// So what somebody has learned of them is of no use.
+pub fn other_places(rig: &Rig) -> Result<()> {
+    let (mut server, _) = start(rig, "other-places")?;
+    let before = places(rig, &server)?;
+    server.restart()?;
+    let after = places(rig, &server)?;
+    ensure(before != after, || format!("{before:?}"))
 }
 
 pub const HERE: &str = "client_address = '127.0.0.1'";

@@ -112,6 +112,10 @@ pub const FUNCTIONS: &[(&str, Option<&str>)] = &[
     ("SELECT aadauth.is_recorded_here()", None),
     ("SELECT aadauth.await_sign_ins()", None),
     (
+        "SELECT aadauth.pooler_check('x', 'x', 'unix')",
+        Some("0A000"),
+    ),
+    (
         "SELECT aadauth.revoke('a11ce000-0000-4000-8000-000000000001')",
         Some("25006"),
     ),

@@ -133,19 +133,19 @@ fn many_sign_ins_make_one_request_and_eight_wait() {
     let seen = table.generation();
     for number in 0..8 {
         assert_eq!(
-            table.request_refresh(seen, process(number), "key", 0, COOLDOWN),
+            table.request_refresh(seen, Some(process(number)), "key", 0, COOLDOWN),
             Ok(wait(1))
         );
     }
     assert_eq!(
-        table.request_refresh(seen, process(8), "key", 0, COOLDOWN),
+        table.request_refresh(seen, Some(process(8)), "key", 0, COOLDOWN),
         Err(Reason::KeyRefreshCoolingDown)
     );
     assert_eq!(table.open_request(), Some(1));
     // The places of killed processes become free by themselves.
     let later = micros_in(REFRESH_TIMEOUT) + 1;
     assert_eq!(
-        table.request_refresh(seen, process(9), "key", later, COOLDOWN),
+        table.request_refresh(seen, Some(process(9)), "key", later, COOLDOWN),
         Ok(wait(1))
     );
     table.finish(1, later, None);
@@ -159,30 +159,30 @@ fn an_answered_request_starts_the_cool_down() {
     let mut table = table(&own, Source::Network);
     let seen = table.generation();
     assert_eq!(
-        table.request_refresh(seen, process(1), "key", 0, COOLDOWN),
+        table.request_refresh(seen, Some(process(1)), "key", 0, COOLDOWN),
         Ok(wait(1))
     );
     table.finish(1, 1, Some("down"));
     assert_eq!(table.last_attempt(), (Some(1), Some("down".to_owned())));
     let end = micros_in(COOLDOWN);
     assert_eq!(
-        table.request_refresh(seen, process(1), "key", end - 1, COOLDOWN),
+        table.request_refresh(seen, Some(process(1)), "key", end - 1, COOLDOWN),
         Err(Reason::KeyRefreshCoolingDown)
     );
     // A fetch by schedule neither ends the cool-down nor starts another.
     table.finish(1, end - 1, None);
     assert_eq!(
-        table.request_refresh(seen, process(1), "key", end - 1, COOLDOWN),
+        table.request_refresh(seen, Some(process(1)), "key", end - 1, COOLDOWN),
         Err(Reason::KeyRefreshCoolingDown)
     );
     assert_eq!(
-        table.request_refresh(seen, process(1), "key", end, COOLDOWN),
+        table.request_refresh(seen, Some(process(1)), "key", end, COOLDOWN),
         Ok(wait(2))
     );
     table.finish(2, end, None);
     // The clock was set back.
     assert_eq!(
-        table.request_refresh(seen, process(1), "key", end - 1, COOLDOWN),
+        table.request_refresh(seen, Some(process(1)), "key", end - 1, COOLDOWN),
         Ok(wait(3))
     );
 }
@@ -194,7 +194,7 @@ fn a_new_key_id_waits_for_a_shorter_time() {
     let seen = table.generation();
     let mut asked = 0;
     let mut ask = |key_id: &str, now: i64| {
-        let request = table.request_refresh(seen, process(1), key_id, now, COOLDOWN);
+        let request = table.request_refresh(seen, Some(process(1)), key_id, now, COOLDOWN);
         if request.is_ok() {
             asked += 1;
             table.finish(asked, now, None);
@@ -225,7 +225,7 @@ fn a_key_id_that_joins_a_request_stays_new() {
     let mut table = table(&own, Source::Network);
     let seen = table.generation();
     let request = |table: &mut KeyTable, key_id: &str, now: i64| {
-        table.request_refresh(seen, process(1), key_id, now, COOLDOWN)
+        table.request_refresh(seen, Some(process(1)), key_id, now, COOLDOWN)
     };
     assert_eq!(request(&mut table, "invented", 0), Ok(wait(1)));
     let begun = table.begin();
@@ -241,12 +241,12 @@ fn a_request_after_the_keys_have_changed_does_not_wait() {
     let mut table = table(&own, Source::Network);
     let seen = table.generation();
     table
-        .request_refresh(seen, process(1), "key", 0, COOLDOWN)
+        .request_refresh(seen, Some(process(1)), "key", 0, COOLDOWN)
         .unwrap();
     table.publish(&own, &[sourced(&own, TokenVersion::V1, Source::Network)]);
     assert!(table.is_done(seen, Awaited::Requests(1)));
     assert_eq!(
-        table.request_refresh(seen, process(2), "key", 1, COOLDOWN),
+        table.request_refresh(seen, Some(process(2)), "key", 1, COOLDOWN),
         Ok(RefreshRequest::KeysChanged)
     );
 }
@@ -258,7 +258,7 @@ fn a_fetch_that_began_before_the_request_does_not_answer_it() {
     let seen = table.generation();
     let asked = table.begin();
     table
-        .request_refresh(seen, process(1), "key", 0, COOLDOWN)
+        .request_refresh(seen, Some(process(1)), "key", 0, COOLDOWN)
         .unwrap();
     table.finish(asked, 1, None);
     assert!(!table.is_done(seen, Awaited::Requests(1)));
@@ -272,12 +272,12 @@ fn while_the_first_keys_are_fetched_no_request_is_made() {
     let mut table = KeyTable::EMPTY;
     let first = Awaited::Attempts(1);
     assert_eq!(
-        table.request_refresh(0, process(2), "key", 0, COOLDOWN),
+        table.request_refresh(0, Some(process(2)), "key", 0, COOLDOWN),
         Ok(RefreshRequest::Wait(first))
     );
     let asked = table.begin();
     assert_eq!(
-        table.request_refresh(0, process(3), "key", 0, COOLDOWN),
+        table.request_refresh(0, Some(process(3)), "key", 0, COOLDOWN),
         Ok(RefreshRequest::Wait(first))
     );
     assert_eq!(table.open_request(), None);
@@ -286,7 +286,7 @@ fn while_the_first_keys_are_fetched_no_request_is_made() {
     assert!(table.is_done(0, first));
     // The worker rests before it tries again: now a sign-in makes it try at once.
     assert_eq!(
-        table.request_refresh(0, process(2), "key", 1, COOLDOWN),
+        table.request_refresh(0, Some(process(2)), "key", 1, COOLDOWN),
         Ok(wait(1))
     );
     let asked = table.begin();

@@ -1,0 +1,255 @@
+//! `aadauth.pooler_check`, called as a pooler's module calls it.
+
+use pg_test::Result;
+use pg_test::server::Server;
+use pg_test::wait::until;
+use pg_test::wire::{Connection, Refusal};
+
+use crate::Test;
+use crate::rig::{OUR_LINES, Rig, ensure};
+use crate::sentinel::{PIECE, expect_none, pieces};
+
+pub const TESTS: &[Test] = &[
+    ("it_judges_as_a_sign_in_is_judged", judges),
+    ("only_poolers_call_it_and_no_statement", only_poolers),
+    ("it_waits_for_no_key", waits_for_no_key),
+    ("no_setting_logs_the_credential", logs_no_credential),
+    ("it_answers_on_a_standby", on_a_standby),
+];
+
+const ACCEPTED: i32 = 1;
+const REFUSED: i32 = 0;
+const TRY_AGAIN: i32 = 2;
+
+const LINES: [&str; 4] = [
+    "local all pgb1,clerk trust",
+    "local replication postgres peer",
+    OUR_LINES[0],
+    OUR_LINES[1],
+];
+
+/// A pooler's standing session.
+struct Pooler {
+    session: Connection,
+    function: u32,
+}
+
+impl Pooler {
+    /// On a server with the role.
+    fn connect(server: &Server) -> Result<Pooler> {
+        Pooler::connect_as(server, "pgb1")
+    }
+
+    fn connect_as(server: &Server, role: &str) -> Result<Pooler> {
+        let socket = server.socket().join(format!(".s.PGSQL.{}", server.port()));
+        let parameters = [("user", role), ("database", "postgres")];
+        let mut session = Connection::open_local(&socket, &parameters)?;
+        ensure(session.outcome()?.is_in(), || format!("{role} is not in"))?;
+        let function = session.query("SELECT 'aadauth.pooler_check'::regproc::oid")?;
+        let function = function.concat().parse()?;
+        Ok(Pooler { session, function })
+    }
+
+    fn call(&mut self, role: &str, credential: &str) -> Result<std::result::Result<(i32, Vec<Refusal>), Refusal>> {
+        let arguments = [role.as_bytes(), credential.as_bytes(), b"192.0.2.7"];
+        self.session.call(self.function, &arguments)
+    }
+
+    /// The answer, the reason and the event's id.
+    fn ask(&mut self, role: &str, credential: &str) -> Result<(i32, String, String)> {
+        let (answer, notices) = self.call(role, credential)?.map_err(|refusal| refusal.to_string())?;
+        let [notice] = notices.as_slice() else {
+            return Err(format!("{notices:?}").into());
+        };
+        let prefix = format!("role \"{role}\": ");
+        let rest = notice.message.strip_prefix(&prefix).unwrap_or_default();
+        let (reason, event) = rest.split_once(", event ").ok_or(notice.message.clone())?;
+        Ok((answer, reason.to_owned(), event.to_owned()))
+    }
+
+    fn expect(&mut self, role: &str, credential: &str, expected: (i32, &str)) -> Result<String> {
+        let (answer, reason, event) = self.ask(role, credential)?;
+        ensure((answer, reason.as_str()) == expected, || {
+            format!("{role}: {answer}, {reason} and not {expected:?}")
+        })?;
+        Ok(event)
+    }
+}
+
+fn prepared(rig: &Rig, name: &str) -> Result<Server> {
+    let server = rig.server(name, |plan| plan.hba(&LINES))?;
+    server.sql("CREATE ROLE pgb1 LOGIN IN ROLE aadauth_pooler; CREATE ROLE clerk LOGIN PASSWORD 'x'")?;
+    Ok(server)
+}
+
+fn judges(rig: &Rig) -> Result<()> {
+    let server = prepared(rig, "pooler")?;
+    let person = rig.person(&server, "someone")?;
+    let revoked = rig.person(&server, "revoked")?;
+    rig.map(&server, "dba", "dba00000-0000-4000-8000-000000000010", "group")?;
+    server.sql(&format!("SELECT aadauth.revoke('{}')", revoked.object_id))?;
+    let own = || rig.user("alice@contoso.com").object_id(person.object_id);
+    let good = own().text()?;
+    let mut pooler = Pooler::connect(&server)?;
+    let accepted = pooler.expect("someone", &good, (ACCEPTED, "accepted"))?;
+    let expired = own().expires_in(-600).text()?;
+    let strangers = rig.user("mallory@contoso.com").text()?;
+    let foreign = own().claim("tid", uuid::Uuid::new_v4().to_string()).text()?;
+    let mut refused = Vec::new();
+    for (role, credential, reason) in [
+        ("someone", "guessed", "token-malformed"),
+        ("someone", "", "token-malformed"),
+        ("someone", expired.as_str(), "expired"),
+        ("someone", &strangers, "object-id-mismatch"),
+        ("someone", &foreign, "issuer-not-served"),
+        ("revoked", &rig.token_of(&revoked)?, "revoked"),
+        ("dba", &good, "pooled-group-role"),
+        ("clerk", "x", "role-not-mapped"),
+        ("nobody", &good, "role-not-mapped"),
+    ] {
+        refused.push((pooler.expect(role, credential, (REFUSED, reason))?, reason));
+        // Nothing remains of it.
+        pooler.expect("someone", &good, (ACCEPTED, "accepted"))?;
+    }
+    let own = pooler.session.query("SELECT count(*) FROM aadauth.own_principal()")?;
+    ensure(own == ["0"], || format!("{own:?}"))?;
+    let row = |event: &str| -> Result<String> {
+        until("the event is recorded", || {
+            let row = server.sql(&format!(
+                "SELECT concat_ws(' ', outcome, reason, method, pooler, client_address, tls, upn)
+                 FROM aadauth.sign_in_audit WHERE event_id = '{event}'"
+            ))?;
+            Ok((!row.is_empty()).then_some(row))
+        })
+    };
+    let found = row(&accepted)?;
+    ensure(
+        found == "authenticated pooler pgb1 192.0.2.7 f alice@contoso.com",
+        || found.clone(),
+    )?;
+    for (event, reason) in &refused {
+        let found = row(event)?;
+        let expected = format!("refused {reason} pooler pgb1 192.0.2.7 f");
+        ensure(found.starts_with(&expected), || found.clone())?;
+    }
+    let total = server.sql("SELECT sum(count) FROM aadauth.sign_in_audit WHERE method = 'pooler'")?;
+    ensure(total == "19", || format!("{total} events"))?;
+    let counted = server.sql(
+        "SELECT string_agg(value::text, ' ' ORDER BY statistic) FROM aadauth.statistics
+         WHERE label = 'pooler' AND statistic IN ('attempts_authenticated', 'attempts_refused')",
+    )?;
+    ensure(counted == "10 9", || counted)?;
+    let explained = server.sql(&format!(
+        "SELECT string_agg(outcome, ' ') FROM aadauth.explain_sign_in('{}')",
+        refused.get(2).ok_or("none")?.0
+    ))?;
+    ensure(explained.contains("failed"), || explained)?;
+    let log = server.log()?;
+    ensure(
+        log.contains("refused role \"someone\" to pooler \"pgb1\"")
+            && log.contains("role=\"someone\" pooler=\"pgb1\""),
+        || "the log does not name the pooler".to_owned(),
+    )
+}
+
+fn only_poolers(rig: &Rig) -> Result<()> {
+    let server = prepared(rig, "poolers-only")?;
+    let person = rig.person(&server, "someone")?;
+    let token = rig.token_of(&person)?;
+    let mut clerk = Pooler::connect_as(&server, "clerk")?;
+    let refusal = clerk.call("someone", &token)?.err().ok_or("answered")?;
+    ensure(refusal.sqlstate == "42501", || format!("{refusal:?}"))?;
+    let mut pooler = Pooler::connect(&server)?;
+    let call = format!("aadauth.pooler_check('someone', '{token}', '192.0.2.7')");
+    for statement in [
+        format!("SELECT {call}"),
+        format!("DO $$ BEGIN PERFORM {call}; END $$"),
+        format!("PREPARE asked AS SELECT {call}; EXECUTE asked"),
+    ] {
+        let refusal = pooler.session.execute(&statement)?.err();
+        let refusal = refusal.ok_or_else(|| format!("answered: {statement}"))?;
+        ensure(refusal.sqlstate == "0A000", || format!("{refusal:?}"))?;
+    }
+    // Who may use it is a superuser's to say.
+    server.sql("CREATE ROLE manager CREATEROLE")?;
+    let granted = server.sql("SET ROLE manager; GRANT aadauth_pooler TO manager");
+    ensure(granted.is_err(), || "granted by a manager".to_owned())?;
+    pooler.expect("someone", &token, (ACCEPTED, "accepted")).map(drop)
+}
+
+fn waits_for_no_key(rig: &Rig) -> Result<()> {
+    let server = prepared(rig, "pooler-keys")?;
+    let person = rig.person(&server, "someone")?;
+    let mut pooler = Pooler::connect(&server)?;
+    let own = || rig.user("alice@contoso.com").object_id(person.object_id);
+    let good = own().text()?;
+    let began = std::time::Instant::now();
+    let invented = own().header("kid", "never-published").text()?;
+    pooler.expect("someone", &invented, (TRY_AGAIN, "key-refresh-timed-out"))?;
+    for number in 0..50 {
+        let invented = own().header("kid", format!("invented-{number}")).text()?;
+        let (answer, reason, _) = pooler.ask("someone", &invented)?;
+        ensure(answer != ACCEPTED && reason.starts_with("key-"), || {
+            format!("{answer}, {reason}")
+        })?;
+        // They take nobody's place.
+        pooler.expect("someone", &good, (ACCEPTED, "accepted"))?;
+        rig.accepted(&server, "someone", &good)?;
+    }
+    let took = began.elapsed();
+    ensure(took.as_secs() < 20, || format!("{took:?}"))?;
+    until("the keys have been fetched for it", || {
+        let (answer, reason, _) = pooler.ask("someone", &invented)?;
+        Ok((answer == REFUSED && reason == "key-refresh-cooling-down").then_some(()))
+    })
+}
+
+fn logs_no_credential(rig: &Rig) -> Result<()> {
+    let server = rig.server("pooler-logs", |plan| {
+        plan.hba(&LINES)
+            .set("log_min_messages", "debug5")
+            .set("log_min_error_statement", "debug5")
+            .set("log_statement", "all")
+            .set("log_min_duration_statement", "0")
+            .set("log_error_verbosity", "verbose")
+            .set("log_parameter_max_length", "-1")
+            .set("log_parameter_max_length_on_error", "-1")
+            .set("debug_print_parse", "on")
+            .set("debug_print_plan", "on")
+            .set("session_preload_libraries", "auto_explain")
+            .set("auto_explain.log_min_duration", "0")
+            .set("auto_explain.log_nested_statements", "on")
+            .set("auto_explain.log_verbose", "on")
+    })?;
+    server.sql("CREATE ROLE pgb1 LOGIN IN ROLE aadauth_pooler")?;
+    let person = rig.person(&server, "someone")?;
+    let mut pooler = Pooler::connect(&server)?;
+    let good = rig.token_of(&person)?;
+    let strangers = rig.user("mallory@contoso.com").text()?;
+    let malformed = format!("{good}.{good}");
+    for token in [&good, &strangers, &malformed] {
+        pooler.ask("someone", token)?;
+    }
+    let activity = server.sql("SELECT json_agg(a) FROM pg_stat_activity AS a")?;
+    let log = server.log()?;
+    let pieces = pieces(&[&good, &strangers], PIECE);
+    for place in [&log, &activity] {
+        expect_none(&pieces, place.as_bytes())?;
+    }
+    // The search is not blind.
+    ensure(log.contains("aadauth.pooler_check"), || {
+        "the log has no call".to_owned()
+    })
+}
+
+fn on_a_standby(rig: &Rig) -> Result<()> {
+    let primary = prepared(rig, "pooler-primary")?;
+    let person = rig.person(&primary, "someone")?;
+    let plan = rig.plan("pooler-standby")?.hba(&LINES);
+    let standby = plan.start_standby(rig.run(), &primary)?;
+    rig.await_keys(&standby)?;
+    let mut pooler = Pooler::connect(&standby)?;
+    pooler.expect("someone", &rig.token_of(&person)?, (ACCEPTED, "accepted"))?;
+    let strangers = rig.user("mallory@contoso.com").text()?;
+    pooler.expect("someone", &strangers, (REFUSED, "object-id-mismatch")).map(drop)
+}
