@@ -30,9 +30,8 @@ fn events(rig: &Rig) -> Result<()> {
     let counts = "\
         SELECT outcome, reason, client_address, pooler, count(*) FROM aadauth.sign_in_audit
         WHERE method = 'pooler' GROUP BY 1, 2, 3, 4 ORDER BY 1";
-    let expected = format!(
-        "authenticated||127.0.0.1|pooler|{EACH}\nrefused|token-expired|127.0.0.1|pooler|{EACH}"
-    );
+    let expected =
+        format!("authenticated||127.0.0.1|pooler|{EACH}\nrefused|expired|127.0.0.1|pooler|{EACH}");
     let mut found = String::new();
     until("the audit has each login", || {
         found = pooled.server.sql(counts)?;
@@ -45,10 +44,7 @@ fn events(rig: &Rig) -> Result<()> {
     )?;
     let log = pooled.log()?;
     for id in ids.lines() {
-        let line = format!(
-            "refused: role \"{}\": token-expired, event {id}",
-            person.role
-        );
+        let line = format!("refused: role \"{}\": expired, event {id}", person.role);
         ensure(log.matches(&line).count() == 1, || {
             format!("{line:?} is not in\n{log}")
         })?;

@@ -15,6 +15,8 @@ pub const TESTS: &[Test] = &[
     ("a_token_that_was_cut_is_named", cut),
 ];
 
+const ALICE: &str = "alice@contoso.com";
+
 const MODES: [&str; 2] = [SESSION, TRANSACTION];
 
 fn good(rig: &Rig) -> Result<()> {
@@ -39,11 +41,19 @@ fn refused(rig: &Rig) -> Result<()> {
     let other = rig.person(&pooled.server, "pooled_other")?;
     let revoked = rig.person(&pooled.server, "pooled_revoked")?;
     pooled.server.sql("CREATE ROLE pooled_local LOGIN")?;
+    // Deviations are from a token of somebody in the directory.
+    rig.map(
+        &pooled.server,
+        ALICE,
+        "a11ce000-0000-4000-8000-000000000001",
+        "user",
+    )?;
     let token = rig.token_of(&person)?;
     let revoked_token = rig.token_of(&revoked)?;
     for mode in MODES {
         pooled.query(mode, &person.role, &token, "SELECT 1")?;
         pooled.query(mode, &revoked.role, &revoked_token, "SELECT 1")?;
+        pooled.query(mode, ALICE, &rig.alice()?, "SELECT 1")?;
     }
     pooled
         .server
@@ -79,12 +89,8 @@ fn refused(rig: &Rig) -> Result<()> {
     let of_users =
         |deviation: &&Deviation| ["any", "user"].contains(&deviation.held.to_string().as_str());
     for deviation in Deviation::all().iter().filter(of_users) {
-        let text = rig
-            .user("alice@contoso.com")
-            .object_id(person.object_id)
-            .deviation(deviation)
-            .text()?;
-        bad.push((deviation.name.to_owned(), &person.role, text));
+        let text = rig.user("alice@contoso.com").deviation(deviation).text()?;
+        bad.push((deviation.name.to_owned(), ALICE, text));
     }
     ensure(bad.len() > 50, || format!("only {} cases", bad.len()))?;
     for mode in MODES {
@@ -93,9 +99,11 @@ fn refused(rig: &Rig) -> Result<()> {
             let outcome = pooled.sign_in(mode, role, secret)?.outcome;
             ensure(!outcome.is_in(), || format!("{name}: let in by {mode}"))?;
         }
-        ensure(pooled.server_connections(&person.role)? >= 1, || {
-            "there is no connection that they could have got".to_owned()
-        })?;
+        for role in [&person.role, ALICE] {
+            ensure(pooled.server_connections(role)? >= 1, || {
+                format!("there is no connection of {role} that they could have got")
+            })?;
+        }
         pooled.query(mode, &person.role, &token, "SELECT 1")?;
     }
     Ok(())
