@@ -8,7 +8,7 @@
 //! | module | subject |
 //! |---|---|
 //! | [`login`] | one login, in PgBouncer's PAM thread |
-//! | [`running`], [`thread`] | the helper of this process, and its other threads |
+//! | [`running`], [`process`] | the helper of this process, and its other threads |
 //! | [`helper`] | the connection: asking, reconnecting, probing |
 //! | [`exchange`] | question, answer, deadline and health, between the two threads |
 //! | [`settings`], [`conninfo`] | the configuration file |
@@ -19,12 +19,11 @@
 
 mod conninfo;
 mod exchange;
-#[allow(unsafe_code)]
 mod ffi;
 mod helper;
 mod log;
 mod login;
+mod process;
 mod running;
 mod settings;
-mod thread;
 mod wake;

@@ -1,11 +1,9 @@
 //! Lines for syslog. What is said of a login is said by [`crate::login`], to PgBouncer's log as well.
 
-use std::sync::Mutex;
-use std::sync::PoisonError;
 use std::sync::mpsc::{SyncSender, sync_channel};
 
 use crate::ffi::system;
-use crate::thread;
+use crate::process::{self, OfProcess};
 
 /// How many lines may wait; more are dropped.
 const WAITING: usize = 256;
@@ -40,21 +38,18 @@ pub fn notice(text: &str) {
 
 /// Hands a line to the thread that calls syslog, which waits without a limit if nobody reads the log.
 pub fn line(level: Level, text: &str) {
-    static SENDER: Mutex<Option<(u32, SyncSender<(Level, String)>)>> = Mutex::new(None);
-    let mut sender = SENDER.lock().unwrap_or_else(PoisonError::into_inner);
-    let process = std::process::id();
-    if !matches!(&*sender, Some((of, _)) if *of == process) {
+    static LINES: OfProcess<SyncSender<(Level, String)>> = OfProcess::new();
+    let lines = LINES.get(|| {
         let (send, receive) = sync_channel::<(Level, String)>(WAITING);
-        *sender = thread::start("aadauth-log", move || {
+        process::start("aadauth-log", move || {
             for (level, text) in receive {
                 system::syslog(level.priority(), &text);
             }
-        })
-        .ok()
-        .map(|()| (process, send));
-    }
-    if let Some((_, send)) = &*sender {
-        let _ = send.try_send((level, printable(text)));
+        })?;
+        Ok(send)
+    });
+    if let Ok(lines) = lines {
+        let _ = lines.try_send((level, printable(text)));
     }
 }
 

@@ -4,14 +4,13 @@
 
 use std::os::fd::OwnedFd;
 use std::sync::mpsc::{Sender, channel};
-use std::sync::{Mutex, PoisonError};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use rustix::net::{AddressFamily, SocketAddrAny, SocketFlags, SocketType, connect, socket_with};
 
 use crate::ffi::system;
-use crate::thread;
+use crate::process::{self, OfProcess};
 
 /// When it is done, after libpam has begun to end the login: PgBouncer notes the outcome a moment later, and may be held up.
 const TIMES: [Duration; 2] = [Duration::from_micros(200), Duration::from_millis(2)];
@@ -21,22 +20,20 @@ const LOOK: Duration = Duration::from_secs(1);
 
 /// Wakes PgBouncer up soon. Called at the end of a login.
 pub fn soon() {
-    static SENDER: Mutex<Option<(u32, Sender<Instant>)>> = Mutex::new(None);
-    let mut sender = SENDER.lock().unwrap_or_else(PoisonError::into_inner);
-    let process = std::process::id();
-    if !matches!(&*sender, Some((of, _)) if *of == process) {
+    static ENDED: OfProcess<Sender<Instant>> = OfProcess::new();
+    let ended = ENDED.get(|| {
         let (send, receive) = channel();
-        *sender = thread::start("aadauth-wake", move || {
+        process::start("aadauth-wake", move || {
             let mut socket = ListeningSocket::default();
             for time in receive {
                 wake_at(time, &mut socket);
             }
-        })
-        .ok()
-        .map(|()| (process, send));
-    }
-    if let Some((_, send)) = &*sender {
-        let _ = send.send(Instant::now());
+        })?;
+        Ok(send)
+    });
+    // Without the thread, the login only takes longer.
+    if let Ok(ended) = ended {
+        let _ = ended.send(Instant::now());
     }
 }
 

@@ -1,4 +1,5 @@
 //! All unsafe code: what libpam calls, and what is called of libpam, libpq and the C library.
+#![allow(unsafe_code)]
 
 pub mod connection;
 mod entry;
