@@ -7,6 +7,7 @@
 mod audit;
 mod failures;
 mod file;
+mod installed;
 mod pgbouncer;
 mod secrecy;
 mod sign_ins;
@@ -26,6 +27,7 @@ const MODULES: &[(&str, &[Test])] = &[
     ("sign_ins", sign_ins::TESTS),
     ("failures", failures::TESTS),
     ("file", file::TESTS),
+    ("installed", installed::TESTS),
     ("secrecy", secrecy::TESTS),
     ("audit", audit::TESTS),
 ];
