@@ -1,5 +1,5 @@
-//! What the PAM thread and the helper tell each other: one question at a time, its answer, and whether the server answers
-//! at all.
+//! What the PAM thread and the connection thread tell each other: one question at a time, its answer, and whether the
+//! server answers at all.
 //!
 //! Each question has a number that is never used twice, and an answer counts only while the question of its number is
 //! waited for. So an answer that comes late reaches no other login.
@@ -39,7 +39,7 @@ pub enum Verdict {
 /// A reply, or why there is none.
 pub type Answer = Result<Reply, String>;
 
-/// Ends what the helper waits for in the connection. Called by the PAM thread.
+/// Ends what the connection thread waits for in the connection. Called by the PAM thread.
 pub type Stop = Arc<dyn Fn() + Send + Sync>;
 
 /// Whether the server answers.
@@ -48,7 +48,7 @@ pub enum Health {
     /// Nobody has asked it yet.
     Untried,
     Good,
-    /// Nothing is asked until the helper has got an answer; the reason.
+    /// Nothing is asked until the connection thread has got an answer; the reason.
     Bad(String),
 }
 
@@ -63,7 +63,7 @@ struct State {
     last_number: u64,
     /// The number of the question that a PAM thread waits for.
     awaited: Option<u64>,
-    /// Until the helper takes it.
+    /// Until the connection thread takes it.
     question: Option<(u64, Question)>,
     /// To the awaited question.
     answer: Option<Answer>,
@@ -86,8 +86,8 @@ impl Exchange {
         }
     }
 
-    /// Asks, and waits for the answer for at most the settings' deadline. While the server does not answer, this returns
-    /// at once.
+    /// Asks, and waits for the answer for at most the settings' deadline. While the server does not answer, this
+    /// returns at once.
     ///
     /// # Errors
     /// There is no answer; the reason, for the log.
@@ -132,7 +132,7 @@ impl Exchange {
         }
     }
 
-    /// The next question, for the helper; `None` if none comes in this time.
+    /// The next question, for the connection thread; `None` if none comes in this time.
     pub fn next(&self, time: Duration) -> Option<(u64, Question)> {
         let until = Instant::now() + time;
         let mut state = self.wait_while(self.lock(), until, |state| state.question.is_none());
@@ -144,7 +144,8 @@ impl Exchange {
         self.lock().awaited == Some(number)
     }
 
-    /// The helper's answer, and the server's health. Returns `false`, and changes nothing, if nobody waits for it any more.
+    /// The connection thread's answer, and the server's health. Returns `false`, and changes nothing, if nobody waits
+    /// for it any more.
     pub fn answer(&self, number: u64, answer: Answer, health: Health) -> bool {
         let mut state = self.lock();
         if state.awaited != Some(number) {
@@ -170,7 +171,7 @@ impl Exchange {
         Arc::clone(&self.lock().settings)
     }
 
-    /// What ends the helper's wait in the connection that it has now.
+    /// What ends the connection thread's wait in the connection that it has now.
     pub fn set_stop(&self, stop: Option<Stop>) {
         self.lock().stop = stop;
     }

@@ -6,7 +6,8 @@ use crate::exchange::{Question, Reply, Verdict};
 use crate::ffi::pam::Client;
 use crate::ffi::system;
 use crate::log::{self, Level, printable};
-use crate::{running, settings};
+use crate::running;
+use crate::settings::{self, Wake};
 
 /// PgBouncer before 1.26 passes no more of a password (`MAX_PASSWORD` in its bouncer.h, with the NUL).
 const CUT: usize = 2_047;
@@ -45,7 +46,11 @@ pub fn authenticate(client: &Client) -> Outcome {
 /// Asks the server; `length` becomes the credential's, in bytes.
 fn ask(client: &Client, length: &mut usize) -> Result<Reply, String> {
     let settings = settings::current(client.configuration());
-    client.set_wake(settings.as_ref().map_or(true, |settings| settings.wake));
+    client.set_wake(
+        settings
+            .as_ref()
+            .map_or(Wake::Socket, |settings| settings.wake),
+    );
     let settings = settings?;
 
     let credential = client.credential().ok_or("PgBouncer gave no password")?;

@@ -1,5 +1,5 @@
-//! What belongs to one process: threads, and ways to reach them. They are made at the first login, not when the module is
-//! loaded: PgBouncer becomes a daemon by a fork in between, which copies no threads.
+//! What belongs to one process: threads, and ways to reach them. They are made at the first login, not when the module
+//! is loaded: PgBouncer becomes a daemon by a fork in between, which copies no threads.
 
 use std::sync::{Mutex, PoisonError};
 use std::thread::Builder;

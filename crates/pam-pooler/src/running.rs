@@ -1,15 +1,15 @@
-//! The helper of this process.
+//! The connection thread of this process.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use crate::connection_thread;
 use crate::exchange::{Exchange, Health};
 use crate::ffi::connection::Connector;
-use crate::helper;
 use crate::process::{self, OfProcess};
 use crate::settings::Settings;
 
-/// The exchange with the helper, which is started if there is none.
+/// The exchange with the connection thread, which is started if there is none.
 ///
 /// # Errors
 /// The thread cannot be started.
@@ -17,8 +17,8 @@ pub fn exchange(settings: &Arc<Settings>) -> Result<Arc<Exchange>, String> {
     static EXCHANGE: OfProcess<Arc<Exchange>> = OfProcess::new();
     EXCHANGE.get(|| {
         let exchange = Arc::new(Exchange::new(Arc::clone(settings)));
-        let of_helper = Arc::clone(&exchange);
-        process::start("aadauth-helper", move || help(&of_helper))?;
+        let of_thread = Arc::clone(&exchange);
+        process::start("aadauth-connect", move || help(&of_thread))?;
         Ok(exchange)
     })
 }
@@ -26,9 +26,13 @@ pub fn exchange(settings: &Arc<Settings>) -> Result<Arc<Exchange>, String> {
 fn help(exchange: &Exchange) {
     loop {
         // A panic takes the connection with it, whatever state that was in.
-        let ended = catch_unwind(AssertUnwindSafe(|| helper::run(exchange, &Connector)));
+        let ended = catch_unwind(AssertUnwindSafe(|| {
+            connection_thread::run(exchange, &Connector)
+        }));
         if ended.is_err() {
-            exchange.set_health(Health::Bad("internal error in the helper".to_owned()));
+            exchange.set_health(Health::Bad(
+                "internal error in the connection thread".to_owned(),
+            ));
         }
     }
 }

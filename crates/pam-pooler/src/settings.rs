@@ -29,8 +29,17 @@ pub struct Settings {
     /// A complete connection string for libpq.
     pub server: String,
     pub deadline: Duration,
-    /// Whether PgBouncer's wait is ended after a login.
-    pub wake: bool,
+    pub wake: Wake,
+}
+
+/// Whether and how PgBouncer's wait is ended after a login.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wake {
+    Off,
+    /// By a connection to its own Unix socket.
+    Socket,
+    /// By a signal as well, which also ends the sleep of a PgBouncer whose queue of logins is full.
+    SocketAndSignal,
 }
 
 /// The settings in the file; it is read again when it has changed.
@@ -119,7 +128,7 @@ fn parse(text: &str) -> Result<Settings, String> {
                 .replace(milliseconds(value).map_err(|what| fail(&what))?)
                 .is_none(),
             "wake" => wake
-                .replace(switch(value).map_err(|what| fail(&what))?)
+                .replace(means(value).map_err(|what| fail(&what))?)
                 .is_none(),
             _ => {
                 return Err(fail(
@@ -134,7 +143,7 @@ fn parse(text: &str) -> Result<Settings, String> {
     Ok(Settings {
         server: server.ok_or("\"server\" must be set to a connection string")?,
         deadline: deadline.unwrap_or(Duration::from_millis(100)),
-        wake: wake.unwrap_or(true),
+        wake: wake.unwrap_or(Wake::Socket),
     })
 }
 
@@ -153,11 +162,12 @@ fn milliseconds(value: &str) -> Result<Duration, String> {
         })
 }
 
-fn switch(value: &str) -> Result<bool, String> {
+fn means(value: &str) -> Result<Wake, String> {
     match value {
-        "on" => Ok(true),
-        "off" => Ok(false),
-        _ => Err("\"wake\" must be on or off".to_owned()),
+        "on" => Ok(Wake::Socket),
+        "off" => Ok(Wake::Off),
+        "signal" => Ok(Wake::SocketAndSignal),
+        _ => Err("\"wake\" must be on, off or signal".to_owned()),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Ends PgBouncer's wait after a login. Its main loop looks for finished logins only when something else happens, and
 //! otherwise every 333 ms (`pam_poll` in main.c and janitor.c). A connection to its own Unix socket, closed at once, is
-//! something; it is logged nowhere.
+//! something; it is logged nowhere. With its queue of 19 logins full, PgBouncer sleeps for 100 ms at a time
+//! (`pam_auth_begin` in pam.c), which only a signal ends.
 
 use std::os::fd::OwnedFd;
 use std::sync::mpsc::{Sender, channel};
@@ -12,35 +13,39 @@ use rustix::net::{AddressFamily, SocketAddrAny, SocketFlags, SocketType, connect
 use crate::ffi::system;
 use crate::process::{self, OfProcess};
 
-/// When it is done, after libpam has begun to end the login: PgBouncer notes the outcome a moment later, and may be held up.
+/// When it is done, after libpam has begun to end the login: PgBouncer notes the outcome a moment later, and may be
+/// held up.
 const TIMES: [Duration; 2] = [Duration::from_micros(200), Duration::from_millis(2)];
 
 /// How often the socket is looked for, at most.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// Wakes PgBouncer up soon. Called at the end of a login.
-pub fn soon() {
-    static ENDED: OfProcess<Sender<Instant>> = OfProcess::new();
+/// Wakes PgBouncer up soon, with a signal as well if `signal`. Called at the end of a login.
+pub fn soon(signal: bool) {
+    static ENDED: OfProcess<Sender<(Instant, bool)>> = OfProcess::new();
     let ended = ENDED.get(|| {
         let (send, receive) = channel();
         process::start("aadauth-wake", move || {
             let mut socket = ListeningSocket::default();
-            for time in receive {
-                wake_at(time, &mut socket);
+            for (time, signal) in receive {
+                wake_after(time, signal, &mut socket);
             }
         })?;
         Ok(send)
     });
     // Without the thread, the login only takes longer.
     if let Ok(ended) = ended {
-        let _ = ended.send(Instant::now());
+        let _ = ended.send((Instant::now(), signal));
     }
 }
 
-fn wake_at(ended: Instant, socket: &mut ListeningSocket) {
+fn wake_after(ended: Instant, signal: bool, socket: &mut ListeningSocket) {
     for time in TIMES {
         sleep((ended + time).saturating_duration_since(Instant::now()));
         socket.touch();
+        if signal {
+            system::interrupt_main_thread();
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! Who gets in through PgBouncer, while a server connection of the role waits in its pool.
 
+use std::time::{Duration, Instant};
+
 use entra_emulator::Deviation;
 use pg_test::Result;
 use pg_test::rig::{Rig, ensure};
@@ -12,6 +14,8 @@ pub const TESTS: &[Test] = &[
     ("a_good_token_in_both_modes", good),
     ("what_is_refused_beside_a_warm_connection", refused),
     ("a_thousand_interleaved_tries", interleaved),
+    ("more_clients_than_the_queue_has_places", full_queue),
+    ("pgbouncer_is_woken_up", woken_up),
     ("a_token_that_was_cut_is_named", cut),
 ];
 
@@ -112,8 +116,6 @@ fn refused(rig: &Rig) -> Result<()> {
 /// Good and bad ones in turn, by four clients at once: no bad one gets in by a good one, and no good one is refused
 /// because of a bad one.
 fn interleaved(rig: &Rig) -> Result<()> {
-    const CLIENTS: usize = 4;
-    const TRIES: usize = 250;
     let pooled = Pooled::start(rig, "pooled-interleaved", |plan| plan)?;
     let person = rig.person(&pooled.server, "pooled_person")?;
     let good = rig.token_of(&person)?;
@@ -126,36 +128,94 @@ fn interleaved(rig: &Rig) -> Result<()> {
             .text()?,
         nearly(&good),
     ];
-    let outcomes = std::thread::scope(|scope| {
-        let clients: Vec<_> = (0..CLIENTS)
-            .map(|client| {
-                let (pooled, person, good, bad) = (&pooled, &person, &good, &bad);
-                scope.spawn(move || -> Result<(usize, usize)> {
-                    let (mut wrongly_in, mut wrongly_out) = (0, 0);
-                    for number in 0..TRIES {
-                        let is_good = (number + client).is_multiple_of(2);
-                        let secret = if is_good {
-                            good
-                        } else {
-                            &bad[number / 2 % bad.len()]
-                        };
-                        let mode = MODES[number / 4 % MODES.len()];
-                        let is_in = pooled.sign_in(mode, &person.role, secret)?.outcome.is_in();
-                        wrongly_in += usize::from(is_in && !is_good);
-                        wrongly_out += usize::from(!is_in && is_good);
-                    }
-                    Ok((wrongly_in, wrongly_out))
-                })
-            })
-            .collect();
-        clients
-            .into_iter()
-            .map(|client| client.join().map_err(|_| "a client panicked")?)
-            .collect::<Result<Vec<_>>>()
+    let crowd = Crowd {
+        pooled: &pooled,
+        role: &person.role,
+        good: &good,
+        bad: &bad,
+    };
+    crowd.sign_in(4, 250)
+}
+
+/// More clients at once than PgBouncer's queue has places, with PgBouncer woken up by a signal as well.
+fn full_queue(rig: &Rig) -> Result<()> {
+    let pooled = Pooled::start(rig, "pooled-queue", |plan| {
+        plan.set("max_connections", "150")
     })?;
-    ensure(outcomes == vec![(0, 0); CLIENTS], || {
-        format!("wrongly in, wrongly out, by client: {outcomes:?}")
+    pooled.configure("deadline = 5000\nwake = signal")?;
+    let person = rig.person(&pooled.server, "pooled_person")?;
+    let crowd = Crowd {
+        pooled: &pooled,
+        role: &person.role,
+        good: &rig.token_of(&person)?,
+        bad: &["password".to_owned()],
+    };
+    crowd.sign_in(40, 10)
+}
+
+/// PgBouncer notices the end of a login at once, not by its timer of 333 ms.
+fn woken_up(rig: &Rig) -> Result<()> {
+    let pooled = Pooled::start(rig, "pooled-woken", |plan| plan)?;
+    let person = rig.person(&pooled.server, "pooled_person")?;
+    let token = rig.token_of(&person)?;
+    let median = |wake: &str| -> Result<Duration> {
+        pooled.configure(&format!("deadline = 2000\nwake = {wake}"))?;
+        let mut times = Vec::new();
+        for _ in 0..9 {
+            let began = Instant::now();
+            pooled.query(SESSION, &person.role, &token, "SELECT 1")?;
+            times.push(began.elapsed());
+        }
+        times.sort_unstable();
+        Ok(times[4])
+    };
+    let (off, on, signal) = (median("off")?, median("on")?, median("signal")?);
+    println!(
+        "a login takes {off:?} without waking PgBouncer up, {on:?} with, {signal:?} with a signal"
+    );
+    ensure(on < off / 2 && signal < off / 2, || {
+        format!("{off:?}, {on:?}, {signal:?}")
     })
+}
+
+/// Clients who sign in to a role with good and bad credentials in turn.
+struct Crowd<'a> {
+    pooled: &'a Pooled<'a>,
+    role: &'a str,
+    good: &'a str,
+    bad: &'a [String],
+}
+
+impl Crowd<'_> {
+    fn sign_in(&self, clients: usize, tries: usize) -> Result<()> {
+        let outcomes = std::thread::scope(|scope| {
+            let clients: Vec<_> = (0..clients)
+                .map(|client| scope.spawn(move || self.one(client, tries)))
+                .collect();
+            clients
+                .into_iter()
+                .map(|client| client.join().map_err(|_| "a client panicked")?)
+                .collect::<Result<Vec<_>>>()
+        })?;
+        ensure(outcomes == vec![(0, 0); clients], || {
+            format!("wrongly in, wrongly out, by client: {outcomes:?}")
+        })
+    }
+
+    /// How many bad credentials were let in, and how many good ones refused.
+    fn one(&self, client: usize, tries: usize) -> Result<(usize, usize)> {
+        let (mut wrongly_in, mut wrongly_out) = (0, 0);
+        for number in 0..tries {
+            let is_good = (number + client).is_multiple_of(2);
+            let bad = &self.bad[number / 2 % self.bad.len()];
+            let secret = if is_good { self.good } else { bad };
+            let mode = MODES[number / 4 % MODES.len()];
+            let outcome = self.pooled.sign_in(mode, self.role, secret)?.outcome;
+            wrongly_in += usize::from(outcome.is_in() && !is_good);
+            wrongly_out += usize::from(!outcome.is_in() && is_good);
+        }
+        Ok((wrongly_in, wrongly_out))
+    }
 }
 
 /// PgBouncer 1.18 passes 2,047 bytes of a token, and the log says so.

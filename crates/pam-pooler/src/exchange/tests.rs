@@ -2,12 +2,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use super::*;
+use crate::settings::Wake;
 
 fn settings(milliseconds: u64) -> Arc<Settings> {
     Arc::new(Settings {
         server: "host=a".to_owned(),
         deadline: Duration::from_millis(milliseconds),
-        wake: false,
+        wake: Wake::Off,
     })
 }
 
@@ -44,7 +45,7 @@ fn an_answer_reaches_its_question() {
 }
 
 #[test]
-fn without_an_answer_it_returns_at_the_deadline_and_stops_the_helper() {
+fn without_an_answer_it_returns_at_the_deadline_and_stops_the_thread() {
     let (settings, exchange) = (settings(50), Exchange::new(settings(50)));
     let stops = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&stops);
@@ -69,7 +70,7 @@ fn after_a_miss_it_returns_at_once_until_the_server_answers() {
     exchange.ask(question("alice"), &long).unwrap_err();
     assert!(began.elapsed() < LONG);
     assert!(exchange.next(Duration::ZERO).is_none());
-    // The helper connects with what the last login had.
+    // The connection thread connects with what the last login had.
     assert_eq!(exchange.settings(), long);
     exchange.set_health(Health::Good);
     thread::scope(|scope| {
@@ -94,7 +95,7 @@ fn a_late_answer_meets_no_other_question() {
     thread::scope(|scope| {
         let asked = scope.spawn(|| exchange.ask(question("mallory"), &long));
         let (number, _) = exchange.next(LONG).unwrap();
-        // The helper may have been too slow even to take the first.
+        // The connection thread may have been too slow even to take the first.
         if let Some((late, _)) = late {
             assert_ne!(late, number);
             assert!(!exchange.answer(late, accepted(), Health::Good));

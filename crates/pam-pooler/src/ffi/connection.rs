@@ -11,8 +11,8 @@ use pq_sys as pq;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{Shutdown, shutdown};
 
+use crate::connection_thread::{Connect, Connection, Failure};
 use crate::exchange::{Question, Reply, Stop, Verdict};
-use crate::helper::{Connect, Connection, Failure};
 use crate::settings::Settings;
 
 /// Finds the function, and only one that a superuser has installed with the extension.
@@ -181,8 +181,9 @@ impl Connection for Libpq {
         ];
         let mut value: c_int = -1;
         let mut length: c_int = -1;
-        // SAFETY: the connection is open until it is dropped. The arguments point to bytes of the question, which outlives
-        // the call, and are only read. The result is asked for as an integer: libpq writes one c_int (PQfn in its manual).
+        // SAFETY: the connection is open until it is dropped. The arguments point to bytes of the question, which
+        // outlives the call, and are only read. The result is asked for as an integer: libpq writes one c_int (PQfn in
+        // its manual).
         let result = unsafe {
             pq::PQfn(
                 self.raw.as_ptr(),
@@ -252,7 +253,8 @@ impl Answer {
         if unsafe { pq::PQntuples(self.0.as_ptr()) } != 1 {
             return None;
         }
-        // SAFETY: it has one row, and the query one column; the value is NUL-terminated and lives as long as the result.
+        // SAFETY: it has one row, and the query one column; the value is NUL-terminated and lives as long as the
+        // result.
         let text = unsafe { CStr::from_ptr(pq::PQgetvalue(self.0.as_ptr(), 0, 0)) };
         let object_id: u32 = text.to_str().ok()?.parse().ok()?;
         // PQfn takes a c_int for what is an Oid.

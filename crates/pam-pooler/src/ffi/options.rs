@@ -35,7 +35,8 @@ pub fn parse(conninfo: &str) -> Result<Vec<ConnectionOption>, String> {
     let mut options = Vec::new();
     let mut next = first;
     loop {
-        // SAFETY: within the array, which ends with an element whose keyword is NULL (PQconndefaults in libpq's manual).
+        // SAFETY: within the array, which ends with an element whose keyword is NULL (PQconndefaults in libpq's
+        // manual).
         let option = unsafe { &*next };
         // SAFETY: the four strings of an element are NULL or NUL-terminated, and live until the array is freed.
         let strings = unsafe {

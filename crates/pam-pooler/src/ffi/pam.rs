@@ -7,7 +7,8 @@ use std::ptr;
 
 use zeroize::{Zeroize, Zeroizing};
 
-use crate::{settings, wake};
+use crate::settings::{self, Wake};
+use crate::{log, wake};
 
 // Values of Linux-PAM's _pam_types.h and pam_modules.h.
 pub const PAM_SYSTEM_ERR: c_int = 4;
@@ -63,7 +64,9 @@ unsafe extern "C" {
 const VERDICT: &CStr = c"aadauth_verdict";
 const WAKE: &CStr = c"aadauth_wake";
 static ACCEPTED: u8 = 1;
-static REFUSED: u8 = 0;
+static REFUSED: u8 = 2;
+static SOCKET: u8 = 3;
+static SOCKET_AND_SIGNAL: u8 = 4;
 
 /// One client, for as long as a call of libpam lasts.
 pub struct Client {
@@ -95,7 +98,10 @@ impl Client {
                 .and_then(|argument| argument.strip_prefix("conf="))
             {
                 Some(path) => configuration = PathBuf::from(path),
-                None => return Err(PAM_SYSTEM_ERR),
+                None => {
+                    log::warning("the only argument of the module is conf=PATH");
+                    return Err(PAM_SYSTEM_ERR);
+                }
             }
         }
         Ok(Client {
@@ -161,18 +167,21 @@ impl Client {
         code == PAM_SUCCESS && ptr::eq(data.cast(), &raw const ACCEPTED)
     }
 
-    /// Has PgBouncer woken up when it ends this login, if `wake`.
-    pub fn set_wake(&self, wake: bool) {
-        if wake {
-            // Without it the login only takes longer.
-            let _ = self.set(WAKE, &ACCEPTED, Some(login_ended));
-        }
+    /// Has PgBouncer woken up when it ends this login.
+    pub fn set_wake(&self, wake: Wake) {
+        let means = match wake {
+            Wake::Off => return,
+            Wake::Socket => &SOCKET,
+            Wake::SocketAndSignal => &SOCKET_AND_SIGNAL,
+        };
+        // Without it the login only takes longer.
+        let _ = self.set(WAKE, means, Some(login_ended));
     }
 
     fn set(&self, name: &CStr, data: &'static u8, cleanup: Option<Cleanup>) -> Result<(), c_int> {
         let data = ptr::from_ref(data).cast_mut().cast();
-        // SAFETY: libpam's handle, in a call of libpam's; it copies the name. The data is static and never written: only
-        // its address is compared.
+        // SAFETY: libpam's handle, in a call of libpam's; it copies the name. The data is static and never written:
+        // only its address is compared.
         match unsafe { pam_set_data(self.handle, name.as_ptr(), data, cleanup) } {
             PAM_SUCCESS => Ok(()),
             code => Err(code),
@@ -181,7 +190,8 @@ impl Client {
 
     fn text(&self, item: c_int) -> Option<&[u8]> {
         let text: *const c_char = self.item(item)?.cast();
-        // SAFETY: these items are NUL-terminated strings (pam_get_item(3)), and nobody sets them while the client exists.
+        // SAFETY: these items are NUL-terminated strings (pam_get_item(3)), and nobody sets them while the client
+        // exists.
         Some(unsafe { CStr::from_ptr(text) }.to_bytes())
     }
 
@@ -204,8 +214,8 @@ impl Client {
         };
         let mut messages: *const Message = &raw const message;
         let mut responses: *mut Response = ptr::null_mut();
-        // SAFETY: one message, in an array of one pointer, as pam_conv(3) has it; all of it outlives the call, and the data
-        // is the application's own.
+        // SAFETY: one message, in an array of one pointer, as pam_conv(3) has it; all of it outlives the call, and the
+        // data is the application's own.
         let code = unsafe { call(1, &raw mut messages, &raw mut responses, conversation.data) };
         if code != PAM_SUCCESS || responses.is_null() {
             return None;
@@ -219,9 +229,10 @@ impl Client {
 }
 
 /// libpam calls it in `pam_end`, the last moment before PgBouncer notes the outcome, and when the same is set again.
-unsafe extern "C" fn login_ended(_handle: *mut Handle, _data: *mut c_void, status: c_int) {
+unsafe extern "C" fn login_ended(_handle: *mut Handle, data: *mut c_void, status: c_int) {
     if status & PAM_DATA_REPLACE == 0 {
+        let signal = ptr::eq(data.cast_const().cast(), &raw const SOCKET_AND_SIGNAL);
         // A panic must not reach libpam; the login only takes longer.
-        let _ = catch_unwind(wake::soon);
+        let _ = catch_unwind(|| wake::soon(signal));
     }
 }

@@ -8,6 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::ptr;
+use std::sync::OnceLock;
 
 use rustix::net::sockopt::{socket_acceptconn, socket_domain};
 use rustix::net::{AddressFamily, SocketAddrAny, getsockname};
@@ -21,7 +22,8 @@ pub fn without_signals<T>(work: impl FnOnce() -> T) -> T {
     let mut before = MaybeUninit::<libc::sigset_t>::uninit();
     // SAFETY: writes the whole set.
     unsafe { libc::sigfillset(all.as_mut_ptr()) };
-    // SAFETY: `all` is initialized by now; the set before is written on success, which is certain: SIG_SETMASK is valid.
+    // SAFETY: `all` is initialized by now; the set before is written on success, which is certain: SIG_SETMASK is
+    // valid.
     unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), before.as_mut_ptr()) };
     let result = work();
     // SAFETY: `before` is initialized by the call before.
@@ -85,6 +87,37 @@ pub fn listening_unix_socket() -> Option<SocketAddrAny> {
         listens.then(|| getsockname(file).ok()).flatten()
     })
 }
+
+/// Ends a system call that the main thread waits in, by a signal that does nothing. It is sent only if nobody else in the
+/// process has a use for it.
+pub fn interrupt_main_thread() {
+    static IS_OURS: OnceLock<bool> = OnceLock::new();
+    let signal = libc::SIGRTMAX();
+    if *IS_OURS.get_or_init(|| claim(signal)) {
+        let process = libc::c_long::from(std::process::id());
+        // SAFETY: two ids, that of the main thread being the process's, and a signal with a handler that does nothing.
+        unsafe { libc::syscall(libc::SYS_tgkill, process, process, signal) };
+    }
+}
+
+/// Gives a signal a handler that does nothing, if it has none. The module is never unloaded, so the handler stays valid.
+fn claim(signal: c_int) -> bool {
+    let mut action = MaybeUninit::<libc::sigaction>::zeroed();
+    // SAFETY: only reads the signal's action, into memory for one.
+    let read = unsafe { libc::sigaction(signal, ptr::null(), action.as_mut_ptr()) };
+    // SAFETY: zeros are a valid action, whether or not it was overwritten.
+    let mut action = unsafe { action.assume_init() };
+    if read != 0 || action.sa_sigaction != libc::SIG_DFL {
+        return false;
+    }
+    action.sa_sigaction = do_nothing as extern "C" fn(c_int) as libc::sighandler_t;
+    // Without SA_RESTART: the call that waits must end.
+    action.sa_flags = 0;
+    // SAFETY: a complete action whose handler takes one argument, as without SA_SIGINFO.
+    unsafe { libc::sigaction(signal, &raw const action, ptr::null_mut()) == 0 }
+}
+
+extern "C" fn do_nothing(_signal: c_int) {}
 
 /// Writes a line to syslog. It waits for as long as nobody reads a full log.
 pub fn syslog(priority: i32, text: &str) {

@@ -10,7 +10,7 @@ const SERVER: &str = "server = host=db.example.com user=aadauth_pooler dbname=po
 fn what_is_left_out_has_a_default() {
     let settings = parse(SERVER).unwrap();
     assert_eq!(settings.deadline, Duration::from_millis(100));
-    assert!(settings.wake);
+    assert_eq!(settings.wake, Wake::Socket);
 }
 
 #[test]
@@ -18,7 +18,9 @@ fn every_setting_is_read() {
     let text = format!("# a comment\n\n {SERVER}deadline=250 ms\n\twake = off");
     let settings = parse(&text).unwrap();
     assert_eq!(settings.deadline, Duration::from_millis(250));
-    assert!(!settings.wake);
+    assert_eq!(settings.wake, Wake::Off);
+    let settings = parse(&format!("{SERVER}wake = signal")).unwrap();
+    assert_eq!(settings.wake, Wake::SocketAndSignal);
 }
 
 #[test]
@@ -37,7 +39,7 @@ fn other_lines_are_refused_with_their_number() {
             "deadline = 1s",
             "line 2: \"deadline\" must be a number of milliseconds from 10 to 5000",
         ),
-        ("wake = yes", "line 2: \"wake\" must be on or off"),
+        ("wake = yes", "line 2: \"wake\" must be on, off or signal"),
         (SERVER, "line 2: \"server\" is set twice"),
     ] {
         assert_eq!(parse(&format!("{SERVER}{line}")).unwrap_err(), message);
@@ -115,7 +117,7 @@ fn the_file_is_read_again_when_it_changes() {
         .unwrap();
     let error = current(&file).unwrap_err();
     assert!(
-        error.ends_with("line 3: \"wake\" must be on or off"),
+        error.ends_with("line 3: \"wake\" must be on, off or signal"),
         "{error}"
     );
     write(200);

@@ -1,4 +1,4 @@
-//! The helper: the thread that owns the connection to the server.
+//! The thread that owns the connection to the server.
 
 use std::fmt;
 use std::time::Duration;
@@ -36,7 +36,7 @@ impl fmt::Display for Failure {
     }
 }
 
-/// A connection to the server, as the helper uses it.
+/// A connection to the server, as the connection thread uses it.
 pub trait Connection {
     /// Whether the server has not closed it, as far as can be seen without asking.
     fn is_open(&self) -> bool;
@@ -67,24 +67,24 @@ pub trait Connect {
 
 /// Answers questions, and keeps the connection, for as long as the process runs.
 pub fn run<C: Connect>(exchange: &Exchange, connect: &C) {
-    let mut helper = Helper {
+    let mut thread = ConnectionThread {
         exchange,
         connect,
         connection: None,
     };
     loop {
-        helper.step(IDLE, RETRY);
+        thread.step(IDLE, RETRY);
     }
 }
 
-struct Helper<'a, C: Connect> {
+struct ConnectionThread<'a, C: Connect> {
     exchange: &'a Exchange,
     connect: &'a C,
     /// With the connection string that it was opened with.
     connection: Option<(C::Connection, String)>,
 }
 
-impl<C: Connect> Helper<'_, C> {
+impl<C: Connect> ConnectionThread<'_, C> {
     fn step(&mut self, idle: Duration, retry: Duration) {
         let pause = match self.exchange.health() {
             Health::Bad(_) => retry,

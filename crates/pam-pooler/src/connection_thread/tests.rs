@@ -7,6 +7,7 @@ use zeroize::Zeroizing;
 
 use super::*;
 use crate::exchange::Verdict;
+use crate::settings::Wake;
 
 /// What happens at the server, in this order; the test fails if something else does.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -96,7 +97,7 @@ fn play(events: &[Event], is_open: bool, answers: &[Option<Verdict>]) -> Health 
         Arc::new(Settings {
             server: "host=a".to_owned(),
             deadline: Duration::from_millis(deadline),
-            wake: false,
+            wake: Wake::Off,
         })
     };
     let is_late = events.contains(&AskTooLate);
@@ -106,7 +107,7 @@ fn play(events: &[Event], is_open: bool, answers: &[Option<Verdict>]) -> Health 
     script.is_open.set(is_open);
     let exchange = Exchange::new(Arc::clone(&settings));
     let connect = Connector(&script, &exchange);
-    let mut helper = Helper {
+    let mut thread = ConnectionThread {
         exchange: &exchange,
         connect: &connect,
         connection: None,
@@ -122,7 +123,7 @@ fn play(events: &[Event], is_open: bool, answers: &[Option<Verdict>]) -> Health 
                 exchange.ask(question, &settings)
             });
             if !matches!(exchange.health(), Health::Bad(_)) {
-                helper.step(Duration::from_secs(60), Duration::ZERO);
+                thread.step(Duration::from_secs(60), Duration::ZERO);
             }
             asked.join().unwrap()
         });
@@ -130,9 +131,9 @@ fn play(events: &[Event], is_open: bool, answers: &[Option<Verdict>]) -> Health 
     }
     // With nobody asking, what remains is to probe.
     if !script.events.borrow().iter().all(|event| *event == Closed) {
-        helper.step(Duration::ZERO, Duration::ZERO);
+        thread.step(Duration::ZERO, Duration::ZERO);
     }
-    drop(helper);
+    drop(thread);
     assert!(script.events.borrow().is_empty(), "{:?}", script.events);
     exchange.health()
 }
