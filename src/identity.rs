@@ -7,8 +7,7 @@ use pgrx::pg_sys;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::pg::text;
-use crate::text::SanitizedText;
+use crate::text::{SanitizedText, escapes};
 
 /// What a token whose signature was verified says about its principal and about itself.
 #[derive(Clone, Debug)]
@@ -78,7 +77,7 @@ impl Identity {
 
 /// A text of JSON, in which no character stands for a byte.
 fn claimed(text: &str) -> SanitizedText {
-    SanitizedText::from(text::decode_utf8(text.as_bytes()))
+    SanitizedText::from(escapes::decode_utf8(text.as_bytes()))
 }
 
 thread_local! {

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::pg::text;
+pub mod escapes;
 
 /// Text from outside that is safe to show: at most 255 characters, with escapes for control characters and invisible
 /// ones that reorder or hide others. Different texts stay different, if they are not cut.
@@ -30,7 +30,7 @@ impl SanitizedText {
             let length = match character {
                 _ if is_hidden => character.len_utf8() * ESCAPE,
                 '\\' => ESCAPE,
-                _ if text::is_raw(character) => ESCAPE,
+                _ if escapes::is_raw(character) => ESCAPE,
                 _ => 1,
             };
             let Some(rest) = left.checked_sub(length) else {
@@ -38,7 +38,7 @@ impl SanitizedText {
             };
             left = rest;
             if is_hidden {
-                sanitized.extend(text::to_escape(character));
+                sanitized.extend(escapes::to_escape(character));
             } else {
                 sanitized.push(character);
             }
@@ -86,7 +86,7 @@ mod tests {
 
     /// As it is shown where the encoding lacks none of its characters.
     fn shown(text: &str) -> String {
-        text::escape_raw(&SanitizedText::new(text).0)
+        escapes::escape_marked(&SanitizedText::new(text).0)
     }
 
     #[test]
@@ -110,7 +110,7 @@ mod tests {
             r"some\x0Aone",
             r"some\none",
         ];
-        let names = names.map(|name| shown(&text::decode_utf8(name.as_bytes())));
+        let names = names.map(|name| shown(&escapes::decode_utf8(name.as_bytes())));
         assert_eq!(names.iter().collect::<HashSet<_>>().len(), names.len());
         assert!(names.contains(&r"some\u200Bone".to_owned()));
     }
@@ -120,7 +120,10 @@ mod tests {
         for character in ["\u{7}", "\u{85}", "\u{200B}", "\u{E0041}", "\\"] {
             let name = character.repeat(63 / character.len());
             let sanitized = SanitizedText::new(&name);
-            assert_eq!(text::unescape(&text::escape_raw(&sanitized.0)), sanitized.0);
+            assert_eq!(
+                escapes::unescape(&escapes::escape_marked(&sanitized.0)),
+                sanitized.0
+            );
             assert_ne!(sanitized, SanitizedText::new(&name[character.len()..]));
             let long = shown(&character.repeat(300));
             assert!(long.chars().count() <= SanitizedText::MAX, "{long}");

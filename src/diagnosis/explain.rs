@@ -11,9 +11,9 @@ use serde::Deserialize;
 
 use crate::audit::aggregate::UNKNOWN;
 use crate::audit::{EventCheck, EventMembership, MembershipSource, reader};
-use crate::pg::text::{self, SqlText};
+use crate::pg::text::SqlText;
 use crate::pg::{json, log, query, snapshot};
-use crate::text::SanitizedText;
+use crate::text::{SanitizedText, escapes};
 
 extension_sql!(
     r#"
@@ -119,7 +119,7 @@ FROM aadauth.sign_in_audit AS a WHERE a.event_id = $1";
         return Ok(None);
     };
     let mut event = serde_json::from_str(&json)?;
-    json::map_texts(&mut event, &|text| text::unescape(text));
+    json::map_texts(&mut event, &|text| escapes::unescape(text));
     Ok(Some(serde_json::from_value(event)?))
 }
 

@@ -7,11 +7,10 @@ use entra_token::PrincipalKind;
 use pgrx::pg_sys;
 use uuid::Uuid;
 
-use crate::pg::text;
 use crate::principals::lookup;
 use crate::principals::mapped::{MappedRole, MappedRoles};
 use crate::principals::member::GroupRequirements;
-use crate::text::SanitizedText;
+use crate::text::{SanitizedText, escapes};
 
 /// Why a member gets no role, or a group is not synchronized. The codes are stable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -158,7 +157,7 @@ pub fn ineligible(
 fn name_is_usable(member: &Principal) -> bool {
     let name = member.name.as_str();
     let is_shown = SanitizedText::new(name).to_string() == name
-        && !name.contains(text::is_raw)
+        && !name.contains(escapes::is_raw)
         && name.trim() == name;
     let passes_for_user = member.kind == PrincipalKind::Service && lookup::has_at_sign(name);
     let is_too_long = name.len() >= pg_sys::NAMEDATALEN as usize;

@@ -8,11 +8,12 @@ use pgrx::prelude::*;
 use super::error::SyncError;
 use crate::background::database;
 use crate::pg::name::Name;
-use crate::pg::text::{self, SqlText};
+use crate::pg::text::SqlText;
 use crate::pg::{privileges, query, server, snapshot};
 use crate::shared::group_sync::{Reply, SyncState};
 use crate::shared::shmem;
 use crate::shared::workers::Worker;
+use crate::text::escapes;
 use crate::{clock, principals, settings};
 
 /// How long a worker may take to become ready after its start, or after group sync is turned on.
@@ -112,7 +113,7 @@ fn read(after: i64, last: i64) -> spi::Result<Vec<Row>> {
                     .map(|row| {
                         let recorded = |number| {
                             let text = row.get::<SqlText>(number)?;
-                            spi::Result::Ok(text.map(|SqlText(text)| text::unescape(&text)))
+                            spi::Result::Ok(text.map(|SqlText(text)| escapes::unescape(&text)))
                         };
                         Ok((
                             Name(recorded(1)?.unwrap_or_default()),

@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 
 use super::shim;
 use super::sign_in_method::SignInMethod;
-use super::text;
+use crate::text::escapes;
 
 /// What the startup packet and pg_hba.conf say about the connection.
 #[derive(Clone, Debug)]
@@ -92,7 +92,7 @@ pub fn current() -> Option<Connection> {
     unsafe { shim::aad_connection(port, &mut raw) };
     let role_name = c_string(raw.user)?;
     Some(Connection {
-        role: text::decode_utf8(role_name.to_bytes()),
+        role: escapes::decode_utf8(role_name.to_bytes()),
         role_name,
         database: string(raw.database),
         application_name: string(raw.application),
@@ -114,7 +114,7 @@ pub fn of_pooler_client(role_name: CString, client_address: Option<String>) -> O
     // SAFETY: the port is this backend's, and both out-parameters outlive the call.
     unsafe { shim::aad_transport(port, &mut tls, &mut local_socket) };
     Some(Connection {
-        role: text::decode_utf8(role_name.to_bytes()),
+        role: escapes::decode_utf8(role_name.to_bytes()),
         role_name,
         database: None,
         application_name: None,
@@ -209,7 +209,7 @@ pub fn port() -> Option<*mut shim::Port> {
 }
 
 fn string(text: *const c_char) -> Option<String> {
-    c_string(text).map(|text| text::decode_utf8(text.to_bytes()))
+    c_string(text).map(|text| escapes::decode_utf8(text.to_bytes()))
 }
 
 fn c_string(text: *const c_char) -> Option<CString> {

@@ -22,7 +22,8 @@ pub enum Level {
 }
 
 /// Writes one message to the server log and, for `Notice` and `Warning`, to the client whose command is running. May be
-/// called from a backend's or worker's main thread at any time.
+/// called from a backend's or worker's main thread at any time; inside a transaction, text that is not ASCII is converted
+/// with a look-up in the catalogs.
 pub fn line(level: Level, message: &str, detail: Option<&str>, hint: Option<&str>) {
     let level = match level {
         Level::Log => pg_sys::LOG,

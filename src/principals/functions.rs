@@ -22,6 +22,7 @@ use crate::pg::log::{self, Level};
 use crate::pg::name::Name;
 use crate::pg::text::{self, SqlText};
 use crate::pg::{privileges, server};
+use crate::text::escapes;
 
 #[pg_schema]
 mod pg_catalog {
@@ -192,7 +193,7 @@ impl RoleName {
             return Err(PrincipalError::EmptyName);
         }
         let in_database = text::exact(name)
-            .filter(|_| !name.contains(text::is_raw))
+            .filter(|_| !name.contains(escapes::is_raw))
             .ok_or_else(|| PrincipalError::NotInEncoding(name.to_owned()))?;
         match in_database.as_bytes().len() {
             1..=Self::LONGEST => Ok(RoleName(name.to_owned())),

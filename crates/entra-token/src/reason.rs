@@ -90,7 +90,7 @@ reasons! {
             "Set either label again; that rewrites the other."
         PooledGroupRole "pooled-group-role"
             "The role is mapped to a group, and the sign-in comes through a pooler."
-            "Whoever signs in through a pooler may be given a connection that another member has opened. Connect to the server directly, or map a role to the user or application."
+            "A pooler may give its client a connection that another member has opened. Connect to the server directly, or map a role to the user or application."
         RoleNotLogin "role-not-login"
             "The role may not log in."
             "Allow it to: ALTER ROLE ... LOGIN."

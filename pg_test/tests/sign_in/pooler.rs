@@ -50,14 +50,20 @@ impl Pooler {
         Ok(Pooler { session, function })
     }
 
-    fn call(&mut self, role: &str, credential: &str) -> Result<std::result::Result<(i32, Vec<Refusal>), Refusal>> {
+    fn call(
+        &mut self,
+        role: &str,
+        credential: &str,
+    ) -> Result<std::result::Result<(i32, Vec<Refusal>), Refusal>> {
         let arguments = [role.as_bytes(), credential.as_bytes(), b"192.0.2.7"];
         self.session.call(self.function, &arguments)
     }
 
     /// The answer, the reason and the event's id.
     fn ask(&mut self, role: &str, credential: &str) -> Result<(i32, String, String)> {
-        let (answer, notices) = self.call(role, credential)?.map_err(|refusal| refusal.to_string())?;
+        let (answer, notices) = self
+            .call(role, credential)?
+            .map_err(|refusal| refusal.to_string())?;
         let [notice] = notices.as_slice() else {
             return Err(format!("{notices:?}").into());
         };
@@ -78,7 +84,9 @@ impl Pooler {
 
 fn prepared(rig: &Rig, name: &str) -> Result<Server> {
     let server = rig.server(name, |plan| plan.hba(&LINES))?;
-    server.sql("CREATE ROLE pgb1 LOGIN IN ROLE aadauth_pooler; CREATE ROLE clerk LOGIN PASSWORD 'x'")?;
+    server.sql(
+        "CREATE ROLE pgb1 LOGIN IN ROLE aadauth_pooler; CREATE ROLE clerk LOGIN PASSWORD 'x'",
+    )?;
     Ok(server)
 }
 
@@ -86,7 +94,12 @@ fn judges(rig: &Rig) -> Result<()> {
     let server = prepared(rig, "pooler")?;
     let person = rig.person(&server, "someone")?;
     let revoked = rig.person(&server, "revoked")?;
-    rig.map(&server, "dba", "dba00000-0000-4000-8000-000000000010", "group")?;
+    rig.map(
+        &server,
+        "dba",
+        "dba00000-0000-4000-8000-000000000010",
+        "group",
+    )?;
     server.sql(&format!("SELECT aadauth.revoke('{}')", revoked.object_id))?;
     let own = || rig.user("alice@contoso.com").object_id(person.object_id);
     let good = own().text()?;
@@ -94,7 +107,9 @@ fn judges(rig: &Rig) -> Result<()> {
     let accepted = pooler.expect("someone", &good, (ACCEPTED, "accepted"))?;
     let expired = own().expires_in(-600).text()?;
     let strangers = rig.user("mallory@contoso.com").text()?;
-    let foreign = own().claim("tid", uuid::Uuid::new_v4().to_string()).text()?;
+    let foreign = own()
+        .claim("tid", uuid::Uuid::new_v4().to_string())
+        .text()?;
     let mut refused = Vec::new();
     for (role, credential, reason) in [
         ("someone", "guessed", "token-malformed"),
@@ -111,7 +126,9 @@ fn judges(rig: &Rig) -> Result<()> {
         // Nothing remains of it.
         pooler.expect("someone", &good, (ACCEPTED, "accepted"))?;
     }
-    let own = pooler.session.query("SELECT count(*) FROM aadauth.own_principal()")?;
+    let own = pooler
+        .session
+        .query("SELECT count(*) FROM aadauth.own_principal()")?;
     ensure(own == ["0"], || format!("{own:?}"))?;
     let row = |event: &str| -> Result<String> {
         until("the event is recorded", || {
@@ -132,7 +149,8 @@ fn judges(rig: &Rig) -> Result<()> {
         let expected = format!("refused {reason} pooler pgb1 192.0.2.7 f");
         ensure(found.starts_with(&expected), || found.clone())?;
     }
-    let total = server.sql("SELECT sum(count) FROM aadauth.sign_in_audit WHERE method = 'pooler'")?;
+    let total =
+        server.sql("SELECT sum(count) FROM aadauth.sign_in_audit WHERE method = 'pooler'")?;
     ensure(total == "19", || format!("{total} events"))?;
     let counted = server.sql(
         "SELECT string_agg(value::text, ' ' ORDER BY statistic) FROM aadauth.statistics
@@ -174,7 +192,9 @@ fn only_poolers(rig: &Rig) -> Result<()> {
     server.sql("CREATE ROLE manager CREATEROLE")?;
     let granted = server.sql("SET ROLE manager; GRANT aadauth_pooler TO manager");
     ensure(granted.is_err(), || "granted by a manager".to_owned())?;
-    pooler.expect("someone", &token, (ACCEPTED, "accepted")).map(drop)
+    pooler
+        .expect("someone", &token, (ACCEPTED, "accepted"))
+        .map(drop)
 }
 
 fn waits_for_no_key(rig: &Rig) -> Result<()> {
@@ -251,5 +271,7 @@ fn on_a_standby(rig: &Rig) -> Result<()> {
     let mut pooler = Pooler::connect(&standby)?;
     pooler.expect("someone", &rig.token_of(&person)?, (ACCEPTED, "accepted"))?;
     let strangers = rig.user("mallory@contoso.com").text()?;
-    pooler.expect("someone", &strangers, (REFUSED, "object-id-mismatch")).map(drop)
+    pooler
+        .expect("someone", &strangers, (REFUSED, "object-id-mismatch"))
+        .map(drop)
 }
