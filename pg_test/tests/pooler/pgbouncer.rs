@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use pg_test::Result;
+use pg_test::pam;
 use pg_test::place::{give_to_server, target};
 use pg_test::plan::Plan;
 use pg_test::process::{Owned, checked, postgres_account};
@@ -30,6 +31,7 @@ pub struct Pooled<'a> {
     pub server: Server,
     home: PathBuf,
     port: u16,
+    pam: pam::Directory,
 }
 
 impl Pooled<'_> {
@@ -41,26 +43,19 @@ impl Pooled<'_> {
     ) -> Result<Pooled<'a>> {
         let home = rig.run().for_server(&format!("pgbouncer-{name}"))?;
         let server = server(rig, name, &home, change)?;
-        let pooled = files(rig, &server, &home)?;
+        files(rig, &server, &home)?;
         let port = free_port()?;
         fs::write(home.join("pgbouncer.ini"), ini(&server, &home, port))?;
         let pam = rig.pam_directory(name)?;
-        let module = pooled.display();
-        let conf = home.join("pooler.conf");
-        pam.write(
-            "pgbouncer",
-            &format!(
-                "auth required {module} conf={0}\naccount required {module} conf={0}\n",
-                conf.display()
-            ),
-        )?;
         let pooled = Pooled {
             rig,
             pgbouncer: run(&home, pam.path())?,
             server,
             home,
             port,
+            pam,
         };
+        pooled.set_service(&pooled.module(), &pooled.module())?;
         // Long enough for a machine that does something else.
         pooled.configure("deadline = 2000")?;
         until("PgBouncer listens", || {
@@ -83,6 +78,18 @@ impl Pooled<'_> {
             ),
         )?;
         Ok(fs::rename(new, file)?)
+    }
+
+    /// The module with its argument, as a service file names it.
+    pub fn module(&self) -> String {
+        let home = self.home.display();
+        format!("{home}/pam_aadauth.so conf={home}/pooler.conf")
+    }
+
+    /// Writes PgBouncer's service file, with one module of each kind.
+    pub fn set_service(&self, auth: &str, account: &str) -> Result<()> {
+        let lines = format!("auth required {auth}\naccount required {account}\n");
+        self.pam.write("pgbouncer", &lines)
     }
 
     pub fn configuration(&self) -> PathBuf {
@@ -190,14 +197,14 @@ fn server(rig: &Rig, name: &str, home: &Path, change: impl FnOnce(Plan) -> Plan)
     Ok(server)
 }
 
-/// The module, and the certificate of the pooler; where the module is.
-fn files(rig: &Rig, server: &Server, home: &Path) -> Result<PathBuf> {
-    let module = home.join("pam_aadauth.so");
+/// The module, and the certificate of the pooler.
+fn files(rig: &Rig, server: &Server, home: &Path) -> Result<()> {
     let install = |from: &Path, to: &Path, mode: &str| -> Result<()> {
         checked(Command::new("install").args(["-m", mode]).arg(from).arg(to))?;
         give_to_server(to)
     };
-    install(&target().join("release/libpam_aadauth.so"), &module, "755")?;
+    let module = target().join("release/libpam_aadauth.so");
+    install(&module, &home.join("pam_aadauth.so"), "755")?;
     install(&rig.emulator.authorities(), &home.join("ca.crt"), "644")?;
     for name in ["server.crt", "server.key"] {
         install(&server.data().join(name), &home.join(name), "600")?;
@@ -218,7 +225,7 @@ fn files(rig: &Rig, server: &Server, home: &Path) -> Result<PathBuf> {
     for name in ["pooler.crt", "pooler.key"] {
         give_to_server(&home.join(name))?;
     }
-    Ok(module)
+    Ok(())
 }
 
 fn ini(server: &Server, home: &Path, port: u16) -> String {
