@@ -11,6 +11,7 @@ mod installed;
 mod pgbouncer;
 mod secrecy;
 mod sign_ins;
+mod storm;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -30,6 +31,7 @@ const MODULES: &[(&str, &[Test])] = &[
     ("installed", installed::TESTS),
     ("secrecy", secrecy::TESTS),
     ("audit", audit::TESTS),
+    ("storm", storm::TESTS),
 ];
 
 fn main() -> ExitCode {

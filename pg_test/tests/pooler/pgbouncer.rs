@@ -21,6 +21,9 @@ use uuid::Uuid;
 pub const SESSION: &str = "by_session";
 pub const TRANSACTION: &str = "by_transaction";
 
+/// One on another server than the one that the module asks.
+pub const ELSEWHERE: &str = "elsewhere";
+
 /// The name in the certificate of the pooler.
 const NAME: &str = "pooler.example.com";
 
@@ -45,7 +48,8 @@ impl Pooled<'_> {
         let server = server(rig, name, &home, change)?;
         files(rig, &server, &home)?;
         let port = free_port()?;
-        fs::write(home.join("pgbouncer.ini"), ini(&server, &home, port))?;
+        let ini = ini(&server, &rig.server, &home, port);
+        fs::write(home.join("pgbouncer.ini"), ini)?;
         let pam = rig.pam_directory(name)?;
         let pooled = Pooled {
             rig,
@@ -228,13 +232,16 @@ fn files(rig: &Rig, server: &Server, home: &Path) -> Result<()> {
     Ok(())
 }
 
-fn ini(server: &Server, home: &Path, port: u16) -> String {
+fn ini(server: &Server, elsewhere: &Server, home: &Path, port: u16) -> String {
     let home = home.display();
-    let database = format!("host=127.0.0.1 port={} dbname=postgres", server.port());
+    let database =
+        |server: &Server| format!("host=127.0.0.1 port={} dbname=postgres", server.port());
+    let (database, elsewhere) = (database(server), database(elsewhere));
     format!(
         "[databases]
 {SESSION} = {database} pool_mode=session
 {TRANSACTION} = {database} pool_mode=transaction
+{ELSEWHERE} = {elsewhere}
 [pgbouncer]
 auth_type = pam
 listen_addr = 127.0.0.1
