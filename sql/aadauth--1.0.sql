@@ -887,7 +887,7 @@ ALTER VIEW aadauth.group_sync_status SET (security_invoker = true);
 -- the database's owner and of subscribers without the extension; the views stay, and say where the tables are.
 DO $$
 DECLARE
-    used text := pg_catalog.current_setting('aadauth.database');
+    used text := COALESCE(NULLIF(pg_catalog.current_setting('aadauth.database'), ''), 'postgres');
     relation pg_catalog.regclass;
     nulls text;
 BEGIN

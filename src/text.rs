@@ -74,7 +74,7 @@ fn is_hidden(c: char) -> bool {
             c,
             '\u{00AD}' | '\u{034F}' | '\u{061C}' | '\u{115F}' | '\u{1160}' | '\u{17B4}' | '\u{17B5}' | '\u{180B}'..='\u{180F}'
                 | '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{206F}' | '\u{2800}' | '\u{3164}'
-                | '\u{FE00}'..='\u{FE0F}' | '\u{FEFF}' | '\u{FFA0}' | '\u{FFF0}'..='\u{FFFB}' | '\u{E0000}'..='\u{E0FFF}'
+                | '\u{FE00}'..='\u{FE0F}' | '\u{FEFF}' | '\u{FFA0}' | '\u{FFF0}'..='\u{FFFB}' | '\u{1BCA0}'..='\u{1BCA3}' | '\u{1D173}'..='\u{1D17A}' | '\u{E0000}'..='\u{E0FFF}'
         )
 }
 
@@ -91,8 +91,8 @@ mod tests {
 
     #[test]
     fn what_cannot_be_seen_is_escaped() {
-        let evil = "a\u{0}\u{1b}[2Jb\n\u{202e}c\u{feff}\u{85}ü\u{E0041}\u{2065}";
-        let escaped = r"a\x00\x1B[2Jb\x0A\u202Ec\uFEFF\u0085ü\U000E0041\u2065";
+        let evil = "a\u{0}\u{1b}[2Jb\n\u{202e}c\u{feff}\u{85}ü\u{E0041}\u{2065}\u{1BCA0}\u{1D173}";
+        let escaped = r"a\x00\x1B[2Jb\x0A\u202Ec\uFEFF\u0085ü\U000E0041\u2065\U0001BCA0\U0001D173";
         assert_eq!(shown(evil), escaped);
     }
 

@@ -6,10 +6,13 @@ use std::net::{IpAddr, Ipv6Addr};
 const PREFIX: &str = "/64";
 
 /// The network that counts in place of an IPv6 address: one client has all addresses of a /64. `None` for any other
-/// address, one of IPv4 that is mapped into IPv6 included.
+/// address, among them those that stand for one of IPv4 (RFC 4291 section 2.5.5.2, RFC 6052 section 2.1), and those of
+/// neighbors on one link (RFC 4291 section 2.5.6).
 pub fn network_of(address: &str) -> Option<String> {
+    const TRANSLATED: u128 = 0x0064_ff9b << 96;
     let address: Ipv6Addr = address.parse().ok()?;
-    if address.to_ipv4_mapped().is_some() {
+    let is_translated = address.to_bits() & !u128::from(u32::MAX) == TRANSLATED;
+    if address.to_ipv4_mapped().is_some() || is_translated || address.is_unicast_link_local() {
         return None;
     }
     let network = Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX));
@@ -34,7 +37,6 @@ mod tests {
             ("2001:db8::1", "2001:db8::/64"),
             ("2001:db8:0:1:ffff:ffff:ffff:ffff", "2001:db8:0:1::/64"),
             ("2001:db8:0:ffff::", "2001:db8:0:ffff::/64"),
-            ("fe80::1", "fe80::/64"),
             ("::1", "::/64"),
         ] {
             assert_eq!(network_of(address).as_deref(), Some(network));
@@ -47,6 +49,8 @@ mod tests {
         for address in [
             "192.0.2.1",
             "::ffff:192.0.2.1",
+            "64:ff9b::192.0.2.1",
+            "fe80::1",
             "[local]",
             "fe80::1%eth0",
             "",

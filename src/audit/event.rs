@@ -18,9 +18,9 @@ pub struct Event<O = Outcome, R = Reason> {
     /// When the attempt was decided, in microseconds since the Unix epoch.
     pub at: i64,
     pub role: SanitizedText,
-    /// Whether there is a role of that name, as far as is known; not recorded.
+    /// Whether a role of that name may log in, as far as is known; not recorded.
     #[serde(skip)]
-    pub role_exists: bool,
+    pub role_can_login: bool,
     pub outcome: O,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<R>,
@@ -94,7 +94,7 @@ impl Event {
             id: new_id(),
             at: clock::micros(),
             role: SanitizedText::new(role),
-            role_exists: false,
+            role_can_login: false,
             outcome,
             reason: None,
             method: SanitizedText::new(method),

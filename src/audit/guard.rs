@@ -39,6 +39,22 @@ pub fn check_drop() {
     )
 }
 
+/// Called before what the role owns is dropped without CASCADE: the extension may be among it.
+///
+/// # Panics
+/// As [`check_drop`].
+pub fn check_drop_owned(role: pg_sys::Oid) {
+    let owned = "SELECT 1 FROM pg_catalog.pg_extension \
+        WHERE extname OPERATOR(pg_catalog.=) 'aadauth' AND extowner OPERATOR(pg_catalog.=) $1";
+    let owned = Spi::connect(|client| {
+        let rows = query::select(client, owned, Some(1), &[role.into()])?;
+        spi::Result::Ok(!rows.is_empty())
+    });
+    if owned.unwrap_or(true) {
+        check_drop();
+    }
+}
+
 /// Called when the database that `aadauth.database` names is renamed, or has an owner without superuser.
 ///
 /// # Panics

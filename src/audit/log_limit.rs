@@ -14,7 +14,8 @@ use crate::{clock, settings};
 /// Whether a sign-in that is refused now for `reason` is logged. Call it once for each.
 pub fn admit(reason: Reason) -> bool {
     let rate = settings::log_rate();
-    if rate == 0 {
+    // Without LOG, the count would not be there either.
+    if rate == 0 || log::omits_log() {
         return true;
     }
     let admission = shmem::log_lines().admit(reason, second(), rate);
@@ -38,6 +39,12 @@ pub fn report() -> Duration {
         // Until it is woken.
         Duration::MAX
     }
+}
+
+/// Logs how many were left out, in this second as well: the server may be about to stop.
+pub fn report_all() {
+    let (left_out, _) = shmem::log_lines().take(u32::MAX);
+    left_out.into_iter().for_each(log_count);
 }
 
 fn log_count(left_out: LeftOut) {

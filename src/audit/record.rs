@@ -54,7 +54,7 @@ mod tests {
             id: Uuid::from_u128(1),
             at: 1_700_000_000_000_001,
             role: SanitizedText::from("alice"),
-            role_exists: true,
+            role_can_login: true,
             outcome: Outcome::Refused,
             reason: Some(Reason::MfaMissing),
             method: SanitizedText::from("entra-token"),

@@ -14,7 +14,7 @@ struct Attempt {
     begun: bool,
     recorded: bool,
     internal_error: bool,
-    role_exists: bool,
+    role_can_login: bool,
     /// Whether its refusal is logged; `None` until that is decided.
     is_logged: Option<bool>,
     verdict: Option<Verdict>,
@@ -31,8 +31,8 @@ pub fn begin() -> bool {
 }
 
 pub fn set_verdict(verdict: Verdict) {
-    // Core logs that the method has failed before the refusal itself is raised. Of a client that leaves at the prompt
-    // nothing is logged.
+    // Core logs that the method has failed before the refusal itself is raised. What is refused after a method of core's
+    // has accepted is always logged, since core has logged that. Of a client that leaves at the prompt nothing is logged.
     if let Err(refusal) = &verdict.outcome
         && refusal.reason != Reason::NoPassword
     {
@@ -51,14 +51,14 @@ pub fn had_internal_error() -> bool {
     ATTEMPT.with_borrow(|attempt| attempt.internal_error)
 }
 
-/// Notes whether the role exists.
-pub fn note_role(exists: bool) {
-    ATTEMPT.with_borrow_mut(|attempt| attempt.role_exists = exists);
+/// Notes whether the role may log in.
+pub fn note_role(can_login: bool) {
+    ATTEMPT.with_borrow_mut(|attempt| attempt.role_can_login = can_login);
 }
 
-/// Whether the role exists; `false` if it was not looked up.
-pub fn role_exists() -> bool {
-    ATTEMPT.with_borrow(|attempt| attempt.role_exists)
+/// Whether the role may log in; `false` if it was not looked up.
+pub fn role_can_login() -> bool {
+    ATTEMPT.with_borrow(|attempt| attempt.role_can_login)
 }
 
 /// Whether the log has lines of this attempt's refusal. The first call decides, and counts it.

@@ -164,10 +164,7 @@ pub fn finish(mut decision: Decision) -> Option<Refusal> {
             connection::set_identity(&connection.role, Proof::Scram);
             None
         }
-        Decision::Refused(refusal) => {
-            attempt::is_logged(refusal.reason);
-            Some(refusal)
-        }
+        Decision::Refused(refusal) => Some(refusal),
         Decision::Accepted(AuthMethod::OtherRecord)
         | Decision::RefusedByMethod
         | Decision::ClientGone

@@ -117,10 +117,10 @@ pub fn internal_error() -> Refusal {
     refuse(Reason::InternalError)
 }
 
-/// The connection's role, and notes for the audit whether it exists.
+/// The connection's role, and notes for the audit whether it may log in.
 fn read_role(connection: &Connection) -> Option<Role> {
     let role = role::read(&connection.role_name);
-    attempt::note_role(role.is_some());
+    attempt::note_role(role.as_ref().is_some_and(|role| role.can_login));
     role
 }
 

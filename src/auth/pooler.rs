@@ -62,10 +62,10 @@ fn pooler_check(
         return REFUSED;
     };
     let role = role::read(&connection.role_name);
-    let role_exists = role.is_some();
+    let can_login = role.as_ref().is_some_and(|role| role.can_login);
     let verdict = authenticate::with_token(Source::Pooled(credential), &connection, role);
     let pooler = privileges::name_of(privileges::session_user()).unwrap_or_default();
-    let recorded = record::record_pooled(&connection, &verdict, role_exists, &pooler);
+    let recorded = record::record_pooled(&connection, &verdict, can_login, &pooler);
     let result = recorded.reason.map_or("accepted", Reason::code);
     log::line(
         Level::Notice,

@@ -86,13 +86,13 @@ pub struct Recorded {
 pub fn record_pooled(
     connection: &Connection,
     verdict: &Verdict,
-    role_exists: bool,
+    role_can_login: bool,
     pooler: &str,
 ) -> Recorded {
     let refusal = verdict.outcome.as_ref().err();
     let outcome = refusal.map_or(Outcome::Authenticated, |_| Outcome::Refused);
     let mut event = event(connection, outcome, Some(verdict));
-    event.role_exists = role_exists;
+    event.role_can_login = role_can_login;
     event.pooler = Some(SanitizedText::from(pooler));
     if let Some(refusal) = refusal {
         event.reason = Some(refusal.reason);
@@ -176,6 +176,14 @@ pub fn record_interrupted(verdict: Option<&Verdict>) {
             (outcome, Refusal::new(reason, &connection.role))
         }
     };
+    // The client has left without waiting for it.
+    if outcome == Outcome::Refused && attempt::is_logged(refusal.reason) {
+        let message = format!(
+            "refused role \"{}\" to a client that has left",
+            connection.role
+        );
+        log::line(Level::Log, &message, refusal.as_log().detail_log, None);
+    }
     statistics::count_attempt(
         outcome,
         method(&connection, verdict),
@@ -248,7 +256,7 @@ fn method<'a>(connection: &'a Connection, verdict: Option<&Verdict>) -> &'a str 
 
 fn event(connection: &Connection, outcome: Outcome, verdict: Option<&Verdict>) -> Event {
     let mut event = Event::new(outcome, &connection.role, method(connection, verdict));
-    event.role_exists = attempt::role_exists();
+    event.role_can_login = attempt::role_can_login();
     event.client_address = connection
         .client_address
         .as_deref()

@@ -17,6 +17,7 @@ struct Guards {
     is_privileged: unsafe extern "C-unwind" fn(pg_sys::Oid) -> bool,
     changed: unsafe extern "C-unwind" fn(pg_sys::Oid),
     dropping: unsafe extern "C-unwind" fn(),
+    dropping_owned: unsafe extern "C-unwind" fn(pg_sys::Oid),
     losing_database: unsafe extern "C-unwind" fn(),
 }
 
@@ -34,6 +35,7 @@ pub fn init() {
         is_privileged,
         changed,
         dropping,
+        dropping_owned,
         losing_database,
     };
     // SAFETY: _PG_init runs in the single-threaded postmaster; utility.h declares this struct.
@@ -70,6 +72,11 @@ unsafe extern "C-unwind" fn changed(role: pg_sys::Oid) {
 #[pgrx::pg_guard]
 unsafe extern "C-unwind" fn dropping() {
     audit::guard::check_drop();
+}
+
+#[pgrx::pg_guard]
+unsafe extern "C-unwind" fn dropping_owned(role: pg_sys::Oid) {
+    audit::guard::check_drop_owned(role);
 }
 
 #[pgrx::pg_guard]

@@ -49,6 +49,12 @@ pub fn has_authorizations() -> bool {
     unsafe { shim::aad_logs_authorization() }
 }
 
+/// Whether `log_min_messages` keeps messages of the level LOG out of the log.
+pub fn omits_log() -> bool {
+    // SAFETY: reads a setting of this process. LOG ranks between ERROR and FATAL (elog.c, is_log_level_output).
+    unsafe { pg_sys::log_min_messages >= PgLogLevel::FATAL as i32 }
+}
+
 /// Whether `log_disconnections` logs the ends of sessions.
 pub fn has_disconnections() -> bool {
     // SAFETY: reads a setting of this process, which every PostgreSQL has.

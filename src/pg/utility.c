@@ -34,6 +34,7 @@ static void process_utility(PlannedStmt *pstmt, const char *queryString, bool re
 static List *made_privileged(Node *statement);
 static void others_statement(Node *statement);
 static void check_drop(DropStmt *statement);
+static void check_drop_owned(DropOwnedStmt *statement);
 static bool is_about_roles(Node *statement);
 static bool may_take_database(Node *statement);
 static bool renames_database(Node *statement, const char *name);
@@ -71,6 +72,8 @@ process_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 
 	if (IsA(statement, DropStmt))
 		check_drop((DropStmt *) statement);
+	else if (IsA(statement, DropOwnedStmt))
+		check_drop_owned((DropOwnedStmt *) statement);
 	/* Others may run in an aborted transaction, where no catalog can be read. */
 	else if (is_about_roles(statement) && !RecoveryInProgress() && !IsBinaryUpgrade)
 	{
@@ -242,6 +245,23 @@ check_drop(DropStmt *statement)
 	foreach(cell, statement->objects)
 		if (strcmp(strVal(lfirst(cell)), "aadauth") == 0)
 			guards.dropping();
+}
+
+/* It drops the extension with its members, if one of the roles owns it. */
+static void
+check_drop_owned(DropOwnedStmt *statement)
+{
+	ListCell   *cell;
+
+	if (statement->behavior == DROP_CASCADE)
+		return;
+	foreach(cell, statement->roles)
+	{
+		Oid			role = role_of(lfirst_node(RoleSpec, cell));
+
+		if (OidIsValid(role))
+			guards.dropping_owned(role);
+	}
 }
 
 /* Whether the statement may rename a database or leave it to an owner without superuser. */

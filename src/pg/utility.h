@@ -22,6 +22,8 @@ typedef struct AadGuards
 	void		(*changed) (Oid role);
 	/* The extension is about to be dropped without CASCADE. */
 	void		(*dropping) (void);
+	/* What the role owns is about to be dropped without CASCADE. */
+	void		(*dropping_owned) (Oid role);
 	/* The database that aadauth.database names loses its name or an owner who is a superuser. */
 	void		(*losing_database) (void);
 } AadGuards;

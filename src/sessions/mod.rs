@@ -10,6 +10,7 @@
 mod error;
 mod functions;
 mod install;
+mod marker;
 mod revoked_principals;
 mod view;
 pub mod worker;

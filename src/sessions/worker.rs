@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-use super::revoked_principals as table;
+use super::{marker, revoked_principals as table};
 use crate::audit::log_limit;
 use crate::background::database::{self, Problem};
 use crate::clock;
@@ -67,6 +67,7 @@ pub fn run() {
             worker::wait(pause, None);
         }
     }
+    log_limit::report_all();
 }
 
 /// Ends the sessions whose tokens have expired, if so configured, and returns how long until the next check.
@@ -179,6 +180,8 @@ impl Watch {
                     request.by.as_str()
                 );
                 log::line(Level::Log, &message, None, None);
+                // If it fails, the next reading tries again and says why.
+                let _ = note_revocations();
                 let sessions = count_sessions(request.object_id);
                 sessions::end_revoked();
                 Answer::Done { sessions }
@@ -197,7 +200,8 @@ impl Watch {
             Ok(revocations) => revocations,
             // Without a table, nobody has been revoked, unless there was one before.
             Err(problem) if problem.kind == ProblemKind::NoExtension => {
-                if shmem::revocations(|list| list.is_loaded() && !list.is_empty()) {
+                let had_some = shmem::revocations(|list| list.is_loaded() && !list.is_empty());
+                if had_some || marker::is_set() {
                     return Err(problem);
                 }
                 Vec::new()
@@ -205,6 +209,7 @@ impl Watch {
             Err(problem) => return Err(problem),
         };
         in_force(revocations)?;
+        note_revocations()?;
         shmem::worker(Worker::Session).notify();
         sessions::end_revoked();
         Ok(())
@@ -234,6 +239,14 @@ const TOO_MANY: &str = "there are more revocations than the server can keep in m
 fn in_force(revocations: Vec<Revocation>) -> Result<(), Problem> {
     shmem::change_revocations(|list| list.load(revocations))
         .map_err(|TooMany| worker::Failure::other(TOO_MANY).into())
+}
+
+/// For the next start of the server.
+fn note_revocations() -> Result<(), Problem> {
+    let has_some = shmem::revocations(|list| !list.is_empty());
+    let failed =
+        |error| format!("could not note in the data directory that there are revocations: {error}");
+    marker::set(has_some).map_err(|error| worker::Failure::other(&failed(error)).into())
 }
 
 /// How many sessions the revocation of this principal ends.

@@ -314,6 +314,14 @@ fn drop_extension(rig: &Rig) -> Result<()> {
             }
         }
     }
+    server.sql("CREATE ROLE owner SUPERUSER; UPDATE pg_extension SET extowner = 'owner'::regrole WHERE extname = 'aadauth';
+        INSERT INTO pg_shdepend SELECT d.oid, 'pg_extension'::regclass, e.oid, 0, 'pg_authid'::regclass, e.extowner, 'o'
+            FROM pg_extension AS e, pg_database AS d WHERE e.extname = 'aadauth' AND d.datname = current_database()")?;
+    let refusal = server.sql("DROP OWNED BY owner").err();
+    let refusal = refusal.map(|error| error.to_string()).unwrap_or_default();
+    ensure(refusal.contains("without deleting the sign-ins"), || {
+        refusal
+    })?;
     // Others are told what PostgreSQL tells them.
     server.sql("CREATE ROLE nobody")?;
     match server.sql("SET ROLE nobody; DROP EXTENSION aadauth") {
@@ -496,6 +504,14 @@ fn restored_at_once(rig: &Rig) -> Result<()> {
     let said = restore(&server, "postgres", &file, &["-1"])?;
     ensure(said.is_empty(), || said)?;
     await_local(&server)?;
+    // Under another name, beside it, the old weeks can be looked at.
+    server.sql("CREATE DATABASE archive")?;
+    restore(&server, "archive", &file, &[])?;
+    let old = "SELECT min(c.oid::regclass::text) FROM pg_class AS c
+        WHERE relnamespace = 'aadauth'::regnamespace AND relkind = 'r' AND NOT relispartition";
+    let week = server.sql_in("archive", old)?;
+    let rows = server.sql_in("archive", &format!("SELECT count(*) > 0 FROM {week}"))?;
+    ensure(rows == "t", || week.clone())?;
     let restored = ids(&server, "true")?;
     ensure(events.is_subset(&restored), || format!("{restored:?}"))?;
     let tables = server.sql(WEEKS)?;

@@ -21,13 +21,6 @@ const ACCEPTED: i32 = 1;
 const REFUSED: i32 = 0;
 const TRY_AGAIN: i32 = 2;
 
-const LINES: [&str; 4] = [
-    "local all pgb1,clerk trust",
-    "local replication postgres peer",
-    OUR_LINES[0],
-    OUR_LINES[1],
-];
-
 /// A pooler's standing session.
 struct Pooler {
     session: Connection,
@@ -41,10 +34,8 @@ impl Pooler {
     }
 
     fn connect_as(server: &Server, role: &str) -> Result<Pooler> {
-        let socket = server.socket().join(format!(".s.PGSQL.{}", server.port()));
-        let parameters = [("user", role), ("database", "postgres")];
-        let mut session = Connection::open_local(&socket, &parameters)?;
-        ensure(session.outcome()?.is_in(), || format!("{role} is not in"))?;
+        let mut session = server.superuser()?;
+        session.query(&format!("SET SESSION AUTHORIZATION {role}"))?;
         let function = session.query("SELECT 'aadauth.pooler_check'::regproc::oid")?;
         let function = function.concat().parse()?;
         Ok(Pooler { session, function })
@@ -83,7 +74,9 @@ impl Pooler {
 }
 
 fn prepared(rig: &Rig, name: &str) -> Result<Server> {
-    let server = rig.server(name, |plan| plan.hba(&LINES))?;
+    let [ours, of_replication] = OUR_LINES;
+    let lines = ["local replication postgres peer", ours, of_replication];
+    let server = rig.server(name, |plan| plan.hba(&lines))?;
     server.sql(
         "CREATE ROLE pgb1 LOGIN IN ROLE aadauth_pooler; CREATE ROLE clerk LOGIN PASSWORD 'x'",
     )?;
@@ -226,8 +219,7 @@ fn waits_for_no_key(rig: &Rig) -> Result<()> {
 
 fn logs_no_credential(rig: &Rig) -> Result<()> {
     let server = rig.server("pooler-logs", |plan| {
-        plan.hba(&LINES)
-            .set("log_min_messages", "debug5")
+        plan.set("log_min_messages", "debug5")
             .set("log_min_error_statement", "debug5")
             .set("log_statement", "all")
             .set("log_min_duration_statement", "0")
@@ -265,7 +257,7 @@ fn logs_no_credential(rig: &Rig) -> Result<()> {
 fn on_a_standby(rig: &Rig) -> Result<()> {
     let primary = prepared(rig, "pooler-primary")?;
     let person = rig.person(&primary, "someone")?;
-    let plan = rig.plan("pooler-standby")?.hba(&LINES);
+    let plan = rig.plan("pooler-standby")?;
     let standby = plan.start_standby(rig.run(), &primary)?;
     rig.await_keys(&standby)?;
     let mut pooler = Pooler::connect(&standby)?;

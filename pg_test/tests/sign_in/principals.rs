@@ -127,9 +127,14 @@ fn dump(rig: &Rig) -> Result<()> {
     let dump: String = dump
         .lines()
         .filter(|line| {
-            !["postgres", "azure_pg_admin", "aadauth_auditor"]
-                .iter()
-                .any(|role| *line == format!("CREATE ROLE {role};"))
+            ![
+                "postgres",
+                "azure_pg_admin",
+                "aadauth_auditor",
+                "aadauth_pooler",
+            ]
+            .iter()
+            .any(|role| *line == format!("CREATE ROLE {role};"))
         })
         .filter(|line| !line.starts_with('\\'))
         .map(|line| format!("{line}\n"))

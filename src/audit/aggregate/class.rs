@@ -18,10 +18,10 @@ const PROBES: u64 = 16;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
-    /// Without a verified token, as a role that exists.
-    ExistingRole,
-    /// Without a verified token, as a role that does not exist.
-    UnknownRole,
+    /// Without a verified token, as a role that may log in.
+    LoginRole,
+    /// Without a verified token, as any other.
+    OtherRole,
     /// With a verified token.
     Verified,
     /// Attempts without a verified token that found no slot, whatever their role.
@@ -33,18 +33,18 @@ pub enum Class {
 impl Class {
     /// The attempt's class, and then the one for when that has no slot, where its role is left out.
     pub fn of(event: &Event) -> [Class; 2] {
-        match (&event.token, event.role_exists) {
+        match (&event.token, event.role_can_login) {
             (Some(_), _) => [Class::Verified, Class::Principal],
-            (None, true) => [Class::ExistingRole, Class::Address],
-            (None, false) => [Class::UnknownRole, Class::Address],
+            (None, true) => [Class::LoginRole, Class::Address],
+            (None, false) => [Class::OtherRole, Class::Address],
         }
     }
 
     /// As many as a power of two, so that each odd step leads to all of them.
     fn slots(self) -> Range<usize> {
         match self {
-            Class::ExistingRole => 0..512,
-            Class::UnknownRole => 512..640,
+            Class::LoginRole => 0..512,
+            Class::OtherRole => 512..640,
             Class::Verified => 640..768,
             Class::Address => 768..1024,
             Class::Principal => 1024..KEYED,
@@ -72,8 +72,8 @@ mod tests {
     use super::*;
 
     const ALL: [Class; 5] = [
-        Class::ExistingRole,
-        Class::UnknownRole,
+        Class::LoginRole,
+        Class::OtherRole,
         Class::Verified,
         Class::Address,
         Class::Principal,
@@ -109,7 +109,7 @@ mod tests {
         let homes = |secret: &[u8; 16]| -> Vec<usize> {
             let keys = 0..100_u32;
             keys.filter_map(|key| {
-                Class::ExistingRole
+                Class::LoginRole
                     .candidates(&key.to_be_bytes(), secret)
                     .next()
             })

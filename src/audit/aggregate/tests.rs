@@ -9,7 +9,7 @@ fn event(role: &str) -> Event {
         id: Uuid::from_u128(1),
         at: 1_700_000_000_000_001,
         role: SanitizedText::from(role),
-        role_exists: true,
+        role_can_login: true,
         outcome: Outcome::Refused,
         reason: Some(Reason::Expired),
         method: SanitizedText::from("entra-token"),
@@ -51,14 +51,14 @@ fn verified(role: &str, upn: &str) -> Event {
 }
 
 #[test]
-fn the_class_depends_on_the_token_and_on_whether_the_role_exists() {
+fn the_class_depends_on_the_token_and_on_whether_the_role_can_login() {
     let unknown = Event {
-        role_exists: false,
+        role_can_login: false,
         ..event("someone")
     };
     let existing = event("someone");
-    assert_eq!(Class::of(&existing), [Class::ExistingRole, Class::Address]);
-    assert_eq!(Class::of(&unknown), [Class::UnknownRole, Class::Address]);
+    assert_eq!(Class::of(&existing), [Class::LoginRole, Class::Address]);
+    assert_eq!(Class::of(&unknown), [Class::OtherRole, Class::Address]);
     let verified = verified("someone", "a@b");
     assert_eq!(Class::of(&verified), [Class::Verified, Class::Principal]);
     // The row does not show it.

@@ -13,7 +13,7 @@ use pg_test::wire::Outcome;
 use super::ledger::{Ledger, expect_sum, sum};
 use crate::rig::{Person, Rig, ensure};
 
-/// A small disk of its own for a server's spool.
+/// A small disk of its own for a server's spool, with room for the aggregate tables of two starts.
 pub struct Disk(PathBuf);
 
 impl Disk {
@@ -21,7 +21,7 @@ impl Disk {
     pub fn give_to(server: &Server, place: PathBuf) -> Result<Disk> {
         fs::create_dir(&place)?;
         let (user, group) = postgres_account()?;
-        let options = format!("size=2m,mode=0700,uid={user},gid={group}");
+        let options = format!("size=4m,mode=0700,uid={user},gid={group}");
         checked(
             Command::new("mount")
                 .args(["-t", "tmpfs", "-o", &options, "tmpfs"])

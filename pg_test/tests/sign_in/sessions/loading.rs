@@ -13,6 +13,10 @@ pub const TESTS: &[Test] = &[
     ("closed_until_the_list_is_loaded", closed),
     ("a_list_that_was_loaded_stays_in_force", stays),
     ("without_the_extension_nobody_is_revoked", without_extension),
+    (
+        "a_list_that_is_elsewhere_is_missed_after_a_restart",
+        elsewhere,
+    ),
     ("what_somebody_else_owns_is_not_read", not_owned),
 ];
 
@@ -95,6 +99,42 @@ fn without_extension(rig: &Rig) -> Result<()> {
     )?;
     let token = rig.alice()?;
     until("the keys are there and nobody is revoked", || {
+        Ok(rig.session(&server, "someone", &token).ok().map(drop))
+    })
+}
+
+/// As when the audit is moved, or `aadauth.database` was set too early.
+fn elsewhere(rig: &Rig) -> Result<()> {
+    let mut server = rig.server("list-elsewhere", |plan| plan)?;
+    let out = rig.person(&server, "revoked")?;
+    let person = rig.person(&server, "someone")?;
+    let (out, token) = (out.object_id, rig.token_of(&person)?);
+    server.sql(&format!("SELECT aadauth.revoke('{out}')"))?;
+    server.sql("CREATE DATABASE bare")?;
+    server.sql("CREATE DATABASE early")?;
+    server.sql_in("early", "CREATE EXTENSION aadauth")?;
+    for database in ["bare", "early"] {
+        server.configure(&[("aadauth.database", Some(database))])?;
+        server.restart()?;
+        rig.await_keys(&server)?;
+        let mark = server.log_length()?;
+        let sign_in = rig.sign_in(&server, "someone", &token)?;
+        ensure(!sign_in.outcome.is_in(), || "let in".to_owned())?;
+        server.wait_for_log(mark, "revocations-unavailable")?;
+        let found =
+            server.sql("SELECT string_agg(code, ' ') FROM aadauth.check_configuration()")?;
+        ensure(found.contains("revocations-not-loaded"), || found)?;
+    }
+    server.configure(&[("aadauth.database", None)])?;
+    until("it opens", || {
+        Ok(rig.session(&server, "someone", &token).ok().map(drop))
+    })?;
+    // Once nobody is revoked, there is nothing to miss.
+    server.sql(&format!("SELECT aadauth.restore('{out}')"))?;
+    server.configure(&[("aadauth.database", Some("bare"))])?;
+    server.restart()?;
+    rig.await_keys(&server)?;
+    until("nothing is missed", || {
         Ok(rig.session(&server, "someone", &token).ok().map(drop))
     })
 }

@@ -47,7 +47,7 @@ impl Scratch {
     ) -> Option<Admission> {
         let new_event = || format!("{{\"{key}\"}}").into_bytes();
         let table = self.table();
-        let candidates = Class::ExistingRole.candidates(key.as_bytes(), &SECRET);
+        let candidates = Class::LoginRole.candidates(key.as_bytes(), &SECRET);
         table
             .admit(candidates, key.as_bytes(), minute, 2, new_event, evict)
             .unwrap()
@@ -131,8 +131,8 @@ fn keys_without_a_slot_are_reported() {
 #[test]
 fn attempts_of_one_class_take_no_slots_of_another() {
     const ALL: [Class; 5] = [
-        Class::ExistingRole,
-        Class::UnknownRole,
+        Class::LoginRole,
+        Class::OtherRole,
         Class::Verified,
         Class::Address,
         Class::Principal,
@@ -184,15 +184,15 @@ fn keys_that_collide_without_the_secret_do_not_collide_with_it() {
 
     let scratch = Scratch::new();
     let home = |key: &str| {
-        let mut candidates = Class::UnknownRole.candidates(key.as_bytes(), &SECRET);
+        let mut candidates = Class::OtherRole.candidates(key.as_bytes(), &SECRET);
         candidates.next().unwrap()
     };
     let mut homes: Vec<usize> = colliding.iter().map(|key| home(key)).collect();
     for key in &colliding {
-        assert!(scratch.admit_as(Class::UnknownRole, key).is_some());
+        assert!(scratch.admit_as(Class::OtherRole, key).is_some());
     }
     assert_eq!(
-        scratch.admit_as(Class::UnknownRole, victim),
+        scratch.admit_as(Class::OtherRole, victim),
         Some(Admission::Individual)
     );
     homes.sort_unstable();
