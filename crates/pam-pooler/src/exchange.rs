@@ -70,6 +70,21 @@ struct State {
     stop: Option<Stop>,
 }
 
+impl State {
+    /// Gives the server up until it answers again, and ends what the connection thread waits for; the reason.
+    fn miss(&mut self, deadline: Duration) -> String {
+        let reason = format!(
+            "no answer from the server within {} ms",
+            deadline.as_millis()
+        );
+        self.health = Health::Bad(reason.clone());
+        if let Some(stop) = self.stop.take() {
+            stop();
+        }
+        reason
+    }
+}
+
 impl Exchange {
     pub fn new(settings: Arc<Settings>) -> Exchange {
         Exchange {
@@ -111,25 +126,13 @@ impl Exchange {
         state = self.wait_while(state, until, |state| state.answer.is_none());
         state.awaited = None;
         state.question = None;
-        let answer = state.answer.take();
-        if answer.is_none() {
-            let reason = format!(
-                "no answer from the server within {} ms",
-                settings.deadline.as_millis()
-            );
-            state.health = Health::Bad(reason);
-            if let Some(stop) = state.stop.take() {
-                stop();
-            }
-        }
-        let health = state.health.clone();
+        let answer = match state.answer.take() {
+            Some(answer) => answer,
+            None => Err(state.miss(settings.deadline)),
+        };
         drop(state);
         self.changed.notify_all();
-        match (answer, health) {
-            (Some(answer), _) => answer,
-            (None, Health::Bad(reason)) => Err(reason),
-            (None, _) => Err("no answer from the server".to_owned()),
-        }
+        answer
     }
 
     /// The next question, for the connection thread; `None` if none comes in this time.

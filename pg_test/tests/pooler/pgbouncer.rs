@@ -154,6 +154,12 @@ impl Pooled<'_> {
         }
     }
 
+    /// Connects to PgBouncer's Unix socket.
+    pub fn connect_locally(&self, database: &str, role: &str) -> Result<Connection> {
+        let socket = self.home.join(format!(".s.PGSQL.{}", self.port));
+        Connection::open_local(&socket, &[("user", role), ("database", database)])
+    }
+
     fn connect(&self, database: &str, role: &str) -> Result<(Connection, String)> {
         let mark = format!("test-{}", Uuid::new_v4().simple());
         let parameters = [

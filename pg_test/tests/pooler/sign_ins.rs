@@ -12,6 +12,7 @@ use crate::pgbouncer::{Pooled, SESSION, TRANSACTION};
 
 pub const TESTS: &[Test] = &[
     ("a_good_token_in_both_modes", good),
+    ("over_pgbouncers_unix_socket", unix_socket),
     ("what_is_refused_beside_a_warm_connection", refused),
     ("a_thousand_interleaved_tries", interleaved),
     ("more_clients_than_the_queue_has_places", full_queue),
@@ -37,6 +38,22 @@ fn good(rig: &Rig) -> Result<()> {
         ensure(connections >= 1, || format!("{mode}: {connections}"))?;
     }
     Ok(())
+}
+
+/// Such clients have no address.
+fn unix_socket(rig: &Rig) -> Result<()> {
+    let pooled = Pooled::start(rig, "pooled-unix", |plan| plan)?;
+    let person = rig.person(&pooled.server, "pooled_person")?;
+    let token = rig.token_of(&person)?;
+    for (secret, is_good) in [(token.as_str(), true), ("password", false)] {
+        let mut connection = pooled.connect_locally(SESSION, &person.role)?;
+        connection.request()?;
+        connection.password(secret.as_bytes())?;
+        let outcome = connection.outcome()?;
+        ensure(outcome.is_in() == is_good, || format!("{outcome:?}"))?;
+    }
+    let log = pooled.log()?;
+    ensure(log.contains(", client unix"), || log)
 }
 
 fn refused(rig: &Rig) -> Result<()> {
@@ -137,7 +154,8 @@ fn interleaved(rig: &Rig) -> Result<()> {
     crowd.sign_in(4, 250)
 }
 
-/// More clients at once than PgBouncer's queue has places, with PgBouncer woken up by a signal as well.
+/// More clients at once than PgBouncer's queue has places, with PgBouncer woken up by a signal as well. Connections that
+/// wake it up take places of `max_client_conn` (100); there must be few of them.
 fn full_queue(rig: &Rig) -> Result<()> {
     let pooled = Pooled::start(rig, "pooled-queue", |plan| {
         plan.set("max_connections", "150")
@@ -211,6 +229,9 @@ impl Crowd<'_> {
             let secret = if is_good { self.good } else { bad };
             let mode = MODES[number / 4 % MODES.len()];
             let outcome = self.pooled.sign_in(mode, self.role, secret)?.outcome;
+            if is_good && !outcome.is_in() {
+                println!("client {client}: {outcome:?}");
+            }
             wrongly_in += usize::from(outcome.is_in() && !is_good);
             wrongly_out += usize::from(!outcome.is_in() && is_good);
         }

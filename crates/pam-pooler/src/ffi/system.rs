@@ -10,6 +10,7 @@ use std::path::Path;
 use std::ptr;
 use std::sync::OnceLock;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::sockopt::{socket_acceptconn, socket_domain};
 use rustix::net::{AddressFamily, SocketAddrAny, getsockname};
 
@@ -76,16 +77,38 @@ fn is_pam_module(file: &Path) -> bool {
             .is_some_and(|name| name.as_bytes().starts_with(b"pam_"))
 }
 
-/// The address of a Unix socket that this process listens on.
-pub fn listening_unix_socket() -> Option<SocketAddrAny> {
-    (0..FILES).find_map(|number| {
-        // SAFETY: the number may be of no file, or of another one by the time of the next call: then the calls fail or
-        // describe that one. Nothing is read from the file, and nothing closes it.
-        let file = unsafe { BorrowedFd::borrow_raw(number) };
-        let listens =
-            socket_acceptconn(file) == Ok(true) && socket_domain(file) == Ok(AddressFamily::UNIX);
-        listens.then(|| getsockname(file).ok()).flatten()
-    })
+/// A Unix socket that this process listens on. It belongs to PgBouncer, which may close it at any time.
+pub struct ListeningSocket {
+    number: c_int,
+    pub address: SocketAddrAny,
+}
+
+impl ListeningSocket {
+    pub fn find() -> Option<ListeningSocket> {
+        (0..FILES).find_map(|number| {
+            let file = file(number);
+            let listens = socket_acceptconn(file) == Ok(true)
+                && socket_domain(file) == Ok(AddressFamily::UNIX);
+            let address = listens.then(|| getsockname(file).ok()).flatten()?;
+            Some(ListeningSocket { number, address })
+        })
+    }
+
+    /// Whether somebody has connected and PgBouncer has not accepted it yet.
+    pub fn has_waiting_connection(&self) -> bool {
+        let file = file(self.number);
+        let mut files = [PollFd::from_borrowed_fd(file, PollFlags::IN)];
+        socket_acceptconn(file) == Ok(true)
+            && poll(&mut files, Some(&Timespec::default())).is_ok_and(|count| count > 0)
+            && files.iter().all(|file| file.revents() == PollFlags::IN)
+    }
+}
+
+/// A file of this process, by its number, for as long as a call takes.
+fn file<'a>(number: c_int) -> BorrowedFd<'a> {
+    // SAFETY: the number is not -1. It may be of no file, or of another one by the time of a call: then the calls made
+    // here fail or describe that one. Nothing is read from the file, and nothing closes it.
+    unsafe { BorrowedFd::borrow_raw(number) }
 }
 
 /// Ends a system call that the main thread waits in, by a signal that does nothing. It is sent only if nobody else in the
