@@ -4,7 +4,9 @@ use std::time::{Duration, Instant};
 
 use entra_emulator::Deviation;
 use pg_test::Result;
-use pg_test::rig::{Rig, ensure};
+use pg_test::emulator::Emulator;
+use pg_test::rig::{Rig, Subject, ensure};
+use pg_test::wait::until;
 use uuid::Uuid;
 
 use crate::Test;
@@ -13,6 +15,7 @@ use crate::pgbouncer::{Pooled, SESSION, TRANSACTION};
 pub const TESTS: &[Test] = &[
     ("a_good_token_in_both_modes", good),
     ("over_pgbouncers_unix_socket", unix_socket),
+    ("a_new_signing_key_is_there_at_the_next_try", new_key),
     ("what_is_refused_beside_a_warm_connection", refused),
     ("a_thousand_interleaved_tries", interleaved),
     ("more_clients_than_the_queue_has_places", full_queue),
@@ -54,6 +57,39 @@ fn unix_socket(rig: &Rig) -> Result<()> {
     }
     let log = pooled.log()?;
     ensure(log.contains(", client unix"), || log)
+}
+
+/// The server has to fetch the key, and lets nobody wait for it.
+fn new_key(rig: &Rig) -> Result<()> {
+    let mut emulator = Emulator::with_own_keys(rig.run(), "pooled-entra")?;
+    emulator.start()?;
+    let pooled = Pooled::start(rig, "pooled-new-key", |plan| {
+        plan.set("aadauth.authority_host", &emulator.authority())
+            .set(
+                "aadauth.ca_file",
+                &emulator.authorities().display().to_string(),
+            )
+    })?;
+    let person = rig.person(&pooled.server, "pooled_person")?;
+    let token = || {
+        emulator
+            .token(Subject::User(ALICE.to_owned()))
+            .object_id(person.object_id)
+            .text()
+    };
+    pooled.query(SESSION, &person.role, &token()?, "SELECT 1")?;
+    emulator.rotate()?;
+    let token = token()?;
+    let outcome = pooled.sign_in(SESSION, &person.role, &token)?.outcome;
+    let log = pooled.log()?;
+    ensure(
+        !outcome.is_in() && log.contains("refused, the next try may succeed: role"),
+        || log,
+    )?;
+    until("the key is there", || {
+        let outcome = pooled.sign_in(SESSION, &person.role, &token)?.outcome;
+        Ok(outcome.is_in().then_some(()))
+    })
 }
 
 fn refused(rig: &Rig) -> Result<()> {
