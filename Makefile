@@ -113,13 +113,13 @@ install: ## install what was built: library, SQL and PAM service file (as root; 
 	    lines=(
 	        'in pg_hba.conf, below the line for local connections as postgres:' ''
 	        "    hostssl  all  all  all  pam pamservice=aadauth-$$major" ''
-	        'README.md goes through it step by step;'
+	        'README.md goes through it step by step.'
 	    )
 	else
 	    echo 'note: this PostgreSQL is built without PAM; no PAM service file is installed'
 	    lines=(
 	        "    aadauth.hba_file = 'aadauth_hba.conf'" ''
-	        'and in that file, in the data directory, the lines of docs/alternate-hba-file.md;'
+	        'and in that file, in the data directory, the lines of docs/alternate-hba-file.md.'
 	    )
 	fi
 	printf '%s\n' \
@@ -132,7 +132,8 @@ install: ## install what was built: library, SQL and PAM service file (as root; 
 	    '' \
 	    "$${lines[@]}" \
 	    '' \
-	    'then restart the server and run CREATE EXTENSION aadauth in the database postgres.'
+	    'Then restart the server and run CREATE EXTENSION aadauth in the database postgres, or in the one' \
+	    'that aadauth.database names.'
 
 pooler: ## build the PAM module for PgBouncer (needs libpq's headers)
 	@cargo build --release --locked -p pam-pooler

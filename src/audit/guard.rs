@@ -73,7 +73,7 @@ pub fn keep_database() {
             "After the next start of the server, nobody could sign in with a token, because the revocations could not be read.",
         ),
         Some(
-            "Make another superuser its owner, or set aadauth.database to another database and reload the configuration.",
+            "Set aadauth.database to another database and reload the configuration first, or make another superuser its owner.",
         ),
     )
 }

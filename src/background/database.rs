@@ -174,11 +174,11 @@ pub fn check_ownership(database: &str, tables: &[&str]) -> spi::Result<Result<()
         Problem {
             kind: ProblemKind::NotOwned,
             message: format!(
-                "database \"{database}\" or tables of extension aadauth in it are not owned by a superuser, or other roles may write to them"
+                "database \"{database}\" or tables of extension aadauth in it are not owned by a superuser, or other roles may write to them or have them run triggers"
             ),
             hint: Some(
-                "Run ALTER DATABASE ... OWNER TO a superuser, REVOKE all but SELECT on the tables, or set aadauth.database \
-                 to another database."
+                "Run ALTER DATABASE ... OWNER TO a superuser, REVOKE all but SELECT on the tables, drop triggers on them that \
+                 are ENABLE ALWAYS or REPLICA, or set aadauth.database to another database."
                     .into(),
             ),
         }

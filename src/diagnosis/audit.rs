@@ -78,7 +78,8 @@ WITH members AS (
 SELECT pg_catalog.concat_ws(', ',
     CASE WHEN EXISTS (
         SELECT FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
-        WHERE c.relkind IN ('r', 'p', 'm', 'f') AND n.nspname !~ '^(pg_|information_schema$|aadauth$)'
+        -- Weeks of the audit may have been moved elsewhere.
+        WHERE c.relkind IN ('r', 'p', 'm', 'f') AND c.relname !~ '^sign_in_audit_[0-9]{8}$' AND n.nspname !~ '^(pg_|information_schema$|aadauth$)'
             AND NOT EXISTS (SELECT FROM members AS m WHERE m.classid = 'pg_catalog.pg_class'::regclass AND m.objid = c.oid)
     ) THEN 'tables' END,
     CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_publication) THEN 'publications' END,
@@ -178,7 +179,7 @@ fn recording(name: &str, is_owned: Option<bool>, is_standby: bool) -> Option<Fin
     let finding =
         |code, problem: String, remedy: &str| Some(Finding::new(code, PLACE, problem, remedy));
     let owner_remedy = "Make a superuser the owner of the database (ALTER DATABASE ... OWNER TO), of schema aadauth and of its \
-                        tables; revoke from others all privileges on the tables but SELECT; or set aadauth.database to \
+                        tables; revoke from others all privileges on the tables but SELECT; drop triggers on them that are ENABLE ALWAYS or REPLICA; or set aadauth.database to \
                         another database.";
     match is_owned {
         None => {
