@@ -31,7 +31,7 @@ FROM pg_catalog.pg_proc p
 WHERE n.nspname = 'aadauth' AND p.proname = 'pooler_check' AND p.proargtypes = '17 17 25'
     AND p.prorettype = 23 AND NOT p.proretset AND l.lanname = 'c' AND r.rolsuper AND e.extname = 'aadauth'";
 
-/// How long a shut-down socket may still have something to read, in calls.
+/// How often a closed socket is read, at most, until its end is found: what the server said before comes first.
 const READS: usize = 8;
 
 pub struct Connector;
