@@ -29,10 +29,13 @@ export CARGO_TARGET_DIR
 export PGRX_PG_CONFIG_PATH = $(PG_CONFIG)
 export PGRX_HOME = $(CARGO_TARGET_DIR)/pgrx
 
-.PHONY: help all build install deb demo demo-stop test test-all nightly lint
+# Where libpam has its modules.
+pamdir ?= $(patsubst %/,%,$(dir $(firstword $(wildcard $(addsuffix /security/pam_permit.so,/lib/*-linux-gnu /lib64 /lib)))))
+
+.PHONY: help all build install pooler install-pooler deb demo demo-stop test test-all nightly lint
 
 help: ## print this
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # What the clients of PGXN call.
 all: build
@@ -131,6 +134,32 @@ install: ## install what was built: library, SQL and PAM service file (as root; 
 	    '' \
 	    'Then restart the server and run CREATE EXTENSION aadauth in the database postgres, or in the one' \
 	    'that aadauth.database names.'
+
+pooler: ## build the PAM module for PgBouncer (needs libpq's headers)
+	@cargo build --release --locked -p pam-pooler
+
+install-pooler: ## install that module and PgBouncer's PAM service file (as root; DESTDIR= works)
+	@module=$(CARGO_TARGET_DIR)/release/libpam_aadauth.so
+	if [[ ! -e $$module ]]; then
+	    echo 'make: there is no module to install: run `make pooler` first' >&2
+	    exit 1
+	fi
+	if [[ -z "$(pamdir)" ]]; then
+	    echo 'make: no directory of PAM modules was found: give pamdir=' >&2
+	    exit 1
+	fi
+	mkdir -p "$(DESTDIR)$(pamdir)" "$(DESTDIR)/etc/pam.d"
+	install -m 0644 "$$module" "$(DESTDIR)$(pamdir)/.aadauth-new"
+	mv -f "$(DESTDIR)$(pamdir)/.aadauth-new" "$(DESTDIR)$(pamdir)/pam_aadauth.so"
+	echo "installed $(DESTDIR)$(pamdir)/pam_aadauth.so"
+	service=$(DESTDIR)/etc/pam.d/pgbouncer
+	if [[ -e $$service ]]; then
+	    echo "kept $$service as it is; it must have the lines \"auth required pam_aadauth.so\" and" \
+	        '"account required pam_aadauth.so", and no other module that lets clients in'
+	else
+	    printf '%s required pam_aadauth.so\n' auth account >"$$service"
+	    echo "installed $$service"
+	fi
 
 deb: build ## make a Debian package of it, for Debian's or PGDG's server of PG_CONFIG's major version
 	@PG_CONFIG="$(PG_CONFIG)" packaging/deb

@@ -1,0 +1,175 @@
+//! The configuration file, `/etc/aadauth/pooler.conf`: lines of `name = value`.
+//!
+//! ```text
+//! # a comment
+//! server = host=db.example.com user=aadauth_pooler dbname=postgres sslrootcert=... sslcert=... sslkey=...
+//! deadline = 100
+//! wake = on
+//! ```
+
+use std::fs::{File, Metadata};
+use std::io::Read;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::conninfo;
+
+pub const FILE: &str = "/etc/aadauth/pooler.conf";
+
+/// The longest file that is read, in bytes.
+const LONGEST: u64 = 65_536;
+
+/// Milliseconds that a login may wait for the server.
+const DEADLINES: std::ops::RangeInclusive<u64> = 10..=5_000;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// A complete connection string for libpq.
+    pub server: String,
+    pub deadline: Duration,
+    pub wake: Wake,
+}
+
+/// Whether and how PgBouncer's wait is ended after a login.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wake {
+    Off,
+    /// By a connection to its own Unix socket.
+    Socket,
+    /// By a signal as well, which also ends the sleep of a PgBouncer whose queue of logins is full.
+    SocketAndSignal,
+}
+
+/// The settings in the file; it is read again when it has changed.
+///
+/// # Errors
+/// The file cannot be read, others may write it, or a line is not accepted; for the log.
+pub fn current(file: &Path) -> Result<Arc<Settings>, String> {
+    static READ: Mutex<Option<(PathBuf, Version, Arc<Settings>)>> = Mutex::new(None);
+    let fail = |what: String| format!("configuration file \"{}\": {what}", file.display());
+    let mut open = File::open(file).map_err(|error| fail(error.to_string()))?;
+    let metadata = open.metadata().map_err(|error| fail(error.to_string()))?;
+    check_owner(&metadata).map_err(fail)?;
+    let version = Version::of(&metadata);
+    let mut read = READ.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((path, of, settings)) = &*read
+        && path == file
+        && *of == version
+    {
+        return Ok(Arc::clone(settings));
+    }
+    let mut text = String::new();
+    Read::by_ref(&mut open)
+        .take(LONGEST)
+        .read_to_string(&mut text)
+        .map_err(|error| fail(error.to_string()))?;
+    let settings = Arc::new(parse(&text).map_err(fail)?);
+    *read = Some((file.to_owned(), version, Arc::clone(&settings)));
+    Ok(settings)
+}
+
+/// What changes when a file is written or replaced.
+#[derive(PartialEq, Eq)]
+struct Version {
+    device: u64,
+    inode: u64,
+    size: u64,
+    modified: (i64, i64),
+}
+
+impl Version {
+    fn of(file: &Metadata) -> Version {
+        Version {
+            device: file.dev(),
+            inode: file.ino(),
+            size: file.size(),
+            modified: (file.mtime(), file.mtime_nsec()),
+        }
+    }
+}
+
+/// As libpq has it for key files (`initialize_SSL` in fe-secure-openssl.c), with writing instead of reading: the file
+/// contains no secret.
+fn check_owner(file: &Metadata) -> Result<(), String> {
+    let own = rustix::process::geteuid().as_raw();
+    if !file.is_file() {
+        return Err("it is not a regular file".to_owned());
+    }
+    if file.uid() != 0 && file.uid() != own {
+        return Err("it must be owned by root or by the user that PgBouncer runs as".to_owned());
+    }
+    if file.mode() & 0o022 != 0 {
+        return Err("it must not be writable by group or others (chmod 0644)".to_owned());
+    }
+    Ok(())
+}
+
+fn parse(text: &str) -> Result<Settings, String> {
+    let mut server = None;
+    let mut deadline = None;
+    let mut wake = None;
+    for (number, line) in (1..).zip(text.lines()) {
+        let line = line.trim();
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let fail = |what: &str| format!("line {number}: {what}");
+        let (name, value) = line
+            .split_once('=')
+            .map(|(name, value)| (name.trim(), value.trim()))
+            .ok_or_else(|| fail("must be \"name = value\""))?;
+        let is_first = match name {
+            "server" => server
+                .replace(conninfo::complete(value).map_err(|what| fail(&what))?)
+                .is_none(),
+            "deadline" => deadline
+                .replace(milliseconds(value).map_err(|what| fail(&what))?)
+                .is_none(),
+            "wake" => wake
+                .replace(means(value).map_err(|what| fail(&what))?)
+                .is_none(),
+            _ => {
+                return Err(fail(
+                    "the settings are \"server\", \"deadline\" and \"wake\"",
+                ));
+            }
+        };
+        if !is_first {
+            return Err(fail(&format!("\"{name}\" is set twice")));
+        }
+    }
+    Ok(Settings {
+        server: server.ok_or("\"server\" must be set to a connection string")?,
+        deadline: deadline.unwrap_or(Duration::from_millis(100)),
+        wake: wake.unwrap_or(Wake::Socket),
+    })
+}
+
+fn milliseconds(value: &str) -> Result<Duration, String> {
+    let number = value.strip_suffix("ms").unwrap_or(value).trim().parse();
+    number
+        .ok()
+        .filter(|number| DEADLINES.contains(number))
+        .map(Duration::from_millis)
+        .ok_or_else(|| {
+            format!(
+                "\"deadline\" must be a number of milliseconds from {} to {}",
+                DEADLINES.start(),
+                DEADLINES.end()
+            )
+        })
+}
+
+fn means(value: &str) -> Result<Wake, String> {
+    match value {
+        "on" => Ok(Wake::Socket),
+        "off" => Ok(Wake::Off),
+        "signal" => Ok(Wake::SocketAndSignal),
+        _ => Err("\"wake\" must be on, off or signal".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,44 @@
+//! `make install-pooler`.
+
+use std::fs;
+use std::process::Command;
+
+use pg_test::Result;
+use pg_test::place::{source, target};
+use pg_test::process::checked;
+use pg_test::rig::{Rig, ensure};
+
+use crate::Test;
+
+pub const TESTS: &[Test] = &[("a_service_file_that_is_there_is_kept", kept)];
+
+fn kept(rig: &Rig) -> Result<()> {
+    let root = rig.run().path().join("pooler-root");
+    let install = || {
+        let mut make = Command::new("make");
+        make.args(["-s", "-C"]).arg(source());
+        make.args(["install-pooler", "pamdir=/lib/security"])
+            .arg(format!("DESTDIR={}", root.display()))
+            .env("CARGO_TARGET_DIR", target());
+        checked(&mut make)
+    };
+    install()?;
+    let service = root.join("etc/pam.d/pgbouncer");
+    let written = fs::read_to_string(&service)?;
+    ensure(
+        written == "auth required pam_aadauth.so\naccount required pam_aadauth.so\n",
+        || written,
+    )?;
+    let module = fs::read(root.join("lib/security/pam_aadauth.so"))?;
+    ensure(
+        module == fs::read(target().join("release/libpam_aadauth.so"))?,
+        || "another module was installed".to_owned(),
+    )?;
+    let own = "# of the administrator\nauth required pam_deny.so\n";
+    fs::write(&service, own)?;
+    let said = install()?;
+    ensure(
+        fs::read_to_string(&service)? == own && said.contains("kept"),
+        || said,
+    )
+}

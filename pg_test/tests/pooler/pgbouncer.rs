@@ -1,0 +1,291 @@
+//! A PgBouncer before a server of its own.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use pg_test::Result;
+use pg_test::pam;
+use pg_test::place::{give_to_server, target};
+use pg_test::plan::Plan;
+use pg_test::process::{Owned, checked, postgres_account};
+use pg_test::rig::{OUR_LINES, Rig, SignIn, answer};
+use pg_test::server::Server;
+use pg_test::set_up::free_port;
+use pg_test::wait::until;
+use pg_test::wire::{Connection, Outcome};
+use rustix::process::Signal;
+use uuid::Uuid;
+
+/// PgBouncer's databases, which differ in the pool's mode. Both are `postgres` on the server.
+pub const SESSION: &str = "by_session";
+pub const TRANSACTION: &str = "by_transaction";
+
+/// One on another server than the one that the module asks.
+pub const ELSEWHERE: &str = "elsewhere";
+
+/// The name in the certificate of the pooler.
+const NAME: &str = "pooler.example.com";
+
+pub struct Pooled<'a> {
+    rig: &'a Rig,
+    // PgBouncer is stopped before the server.
+    pgbouncer: Owned,
+    pub server: Server,
+    home: PathBuf,
+    port: u16,
+    pam: pam::Directory,
+}
+
+impl Pooled<'_> {
+    /// Starts a server, and a PgBouncer with that file of the module.
+    pub fn start<'a>(
+        rig: &'a Rig,
+        name: &str,
+        change: impl FnOnce(Plan) -> Plan,
+    ) -> Result<Pooled<'a>> {
+        let home = rig.run().for_server(&format!("pgbouncer-{name}"))?;
+        let server = server(rig, name, &home, change)?;
+        files(rig, &server, &home)?;
+        let port = free_port()?;
+        let ini = ini(&server, &rig.server, &home, port);
+        fs::write(home.join("pgbouncer.ini"), ini)?;
+        let pam = rig.pam_directory(name)?;
+        let pooled = Pooled {
+            rig,
+            pgbouncer: run(&home, pam.path())?,
+            server,
+            home,
+            port,
+            pam,
+        };
+        pooled.set_service(&pooled.module(), &pooled.module())?;
+        // Long enough for a machine that does something else.
+        pooled.configure("deadline = 2000")?;
+        until("PgBouncer listens", || {
+            Ok(pooled.log()?.contains("process up").then_some(()))
+        })?;
+        Ok(pooled)
+    }
+
+    /// Writes the module's configuration file: how to connect, and these lines.
+    pub fn configure(&self, lines: &str) -> Result<()> {
+        let file = self.configuration();
+        let new = file.with_extension("new");
+        let home = self.home.display();
+        fs::write(
+            &new,
+            format!(
+                "# written by a test\nserver = host=localhost hostaddr=127.0.0.1 port={} user=pooler dbname=postgres \
+                 sslrootcert={home}/ca.crt sslcert={home}/pooler.crt sslkey={home}/pooler.key\n{lines}\n",
+                self.server.port()
+            ),
+        )?;
+        Ok(fs::rename(new, file)?)
+    }
+
+    /// The module with its argument, as a service file names it.
+    pub fn module(&self) -> String {
+        let home = self.home.display();
+        format!("{home}/pam_aadauth.so conf={home}/pooler.conf")
+    }
+
+    /// Writes PgBouncer's service file, with one module of each kind.
+    pub fn set_service(&self, auth: &str, account: &str) -> Result<()> {
+        let lines = format!("auth required {auth}\naccount required {account}\n");
+        self.pam.write("pgbouncer", &lines)
+    }
+
+    pub fn configuration(&self) -> PathBuf {
+        self.home.join("pooler.conf")
+    }
+
+    /// What PgBouncer has logged.
+    pub fn log(&self) -> Result<String> {
+        let log = fs::read(self.home.join("pgbouncer.log")).unwrap_or_default();
+        Ok(String::from_utf8_lossy(&log).into_owned())
+    }
+
+    /// How many of PgBouncer's connections to the server that role has.
+    pub fn server_connections(&self, role: &str) -> Result<u32> {
+        let count = self.server.sql(&format!(
+            "SELECT count(*) FROM pg_stat_activity WHERE usename = '{role}' AND backend_type = 'client backend'"
+        ))?;
+        Ok(count.parse()?)
+    }
+
+    /// The process of the server that answers the module.
+    pub fn standing_backend(&self) -> Result<u32> {
+        let pids = self
+            .server
+            .sql("SELECT pid FROM pg_stat_activity WHERE usename = 'pooler'")?;
+        Ok(pids
+            .parse()
+            .map_err(|_| format!("backends of the module: {pids:?}"))?)
+    }
+
+    /// Signs in through PgBouncer.
+    pub fn sign_in(&self, database: &str, role: &str, secret: &str) -> Result<SignIn> {
+        let (connection, mark) = self.connect(database, role)?;
+        answer(connection, mark, secret)
+    }
+
+    /// Signs in, and runs a query.
+    pub fn query(&self, database: &str, role: &str, secret: &str, sql: &str) -> Result<String> {
+        let mut connection = self.session(database, role, secret)?;
+        Ok(connection.query(sql)?.join("\n"))
+    }
+
+    /// Signs in; the session stays open.
+    pub fn session(&self, database: &str, role: &str, secret: &str) -> Result<Connection> {
+        let (mut connection, _) = self.connect(database, role)?;
+        connection.request()?;
+        connection.password(secret.as_bytes())?;
+        match connection.outcome()? {
+            Outcome::In => Ok(connection),
+            other => {
+                let log = self.log()?;
+                let end: Vec<_> = log
+                    .lines()
+                    .filter(|line| line.contains("WARNING"))
+                    .collect();
+                Err(format!("{role} was not let in: {other:?}\n{}", end.join("\n")).into())
+            }
+        }
+    }
+
+    /// Connects to PgBouncer's Unix socket.
+    pub fn connect_locally(&self, database: &str, role: &str) -> Result<Connection> {
+        let socket = self.home.join(format!(".s.PGSQL.{}", self.port));
+        Connection::open_local(&socket, &[("user", role), ("database", database)])
+    }
+
+    fn connect(&self, database: &str, role: &str) -> Result<(Connection, String)> {
+        let mark = format!("test-{}", Uuid::new_v4().simple());
+        let parameters = [
+            ("user", role),
+            ("database", database),
+            ("application_name", mark.as_str()),
+        ];
+        let connection = Connection::open(self.port, Some(&self.rig.tls), &parameters)?;
+        Ok((connection, mark))
+    }
+}
+
+impl Drop for Pooled<'_> {
+    fn drop(&mut self) {
+        let _ = self.pgbouncer.end(Signal::TERM);
+        let _ = fs::remove_dir_all(&self.home);
+    }
+}
+
+/// A server that knows the pooler by its certificate.
+fn server(rig: &Rig, name: &str, home: &Path, change: impl FnOnce(Plan) -> Plan) -> Result<Server> {
+    let ident = home.join("pg_ident.conf");
+    fs::write(&ident, format!("pooler {NAME} pooler\n"))?;
+    let server = rig.server(name, |plan| {
+        let lines = [
+            "hostssl postgres pooler all cert map=pooler",
+            OUR_LINES[0],
+            OUR_LINES[1],
+        ];
+        let plan = plan
+            .hba(&lines)
+            .set("ident_file", &ident.display().to_string())
+            .set(
+                "ssl_ca_file",
+                &rig.emulator.authorities().display().to_string(),
+            );
+        change(plan)
+    })?;
+    server.sql(
+        "CREATE ROLE pooler LOGIN;
+         GRANT aadauth_pooler TO pooler;
+         ALTER ROLE pooler SET statement_timeout = '2s';
+         ALTER ROLE pooler SET log_statement = 'none'",
+    )?;
+    Ok(server)
+}
+
+/// The module, and the certificate of the pooler.
+fn files(rig: &Rig, server: &Server, home: &Path) -> Result<()> {
+    let install = |from: &Path, to: &Path, mode: &str| -> Result<()> {
+        checked(Command::new("install").args(["-m", mode]).arg(from).arg(to))?;
+        give_to_server(to)
+    };
+    let module = target().join("release/libpam_aadauth.so");
+    install(&module, &home.join("pam_aadauth.so"), "755")?;
+    install(&rig.emulator.authorities(), &home.join("ca.crt"), "644")?;
+    for name in ["server.crt", "server.key"] {
+        install(&server.data().join(name), &home.join(name), "600")?;
+    }
+    let ca = rig.emulator.authorities();
+    let script = format!(
+        "cd \"$1\" && openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN={NAME} \
+         -keyout pooler.key -out pooler.csr && openssl x509 -req -in pooler.csr -CA \"$2\" -CAkey \"$3\" \
+         -set_serial 2 -days 2 -out pooler.crt"
+    );
+    checked(
+        Command::new("sh")
+            .args(["-ec", &script, "sh"])
+            .arg(home)
+            .arg(&ca)
+            .arg(ca.with_file_name("ca.key")),
+    )?;
+    for name in ["pooler.crt", "pooler.key"] {
+        give_to_server(&home.join(name))?;
+    }
+    Ok(())
+}
+
+fn ini(server: &Server, elsewhere: &Server, home: &Path, port: u16) -> String {
+    let home = home.display();
+    let database =
+        |server: &Server| format!("host=127.0.0.1 port={} dbname=postgres", server.port());
+    let (database, elsewhere) = (database(server), database(elsewhere));
+    format!(
+        "[databases]
+{SESSION} = {database} pool_mode=session
+{TRANSACTION} = {database} pool_mode=transaction
+{ELSEWHERE} = {elsewhere}
+[pgbouncer]
+auth_type = pam
+listen_addr = 127.0.0.1
+listen_port = {port}
+unix_socket_dir = {home}
+logfile = {home}/pgbouncer.log
+pidfile = {home}/pgbouncer.pid
+client_tls_sslmode = require
+client_tls_ca_file = {home}/ca.crt
+client_tls_cert_file = {home}/server.crt
+client_tls_key_file = {home}/server.key
+server_tls_sslmode = verify-full
+server_tls_ca_file = {home}/ca.crt
+server_tls_cert_file = {home}/pooler.crt
+server_tls_key_file = {home}/pooler.key
+server_login_retry = 1
+"
+    )
+}
+
+/// Starts PgBouncer with everything in its log, and with this directory as `/etc/pam.d`.
+fn run(home: &Path, pam: &Path) -> Result<Owned> {
+    let (user, group) = postgres_account()?;
+    let script = format!(
+        "mount --bind '{}' /etc/pam.d && exec setpriv --reuid={user} --regid={group} --clear-groups \
+         /usr/sbin/pgbouncer -v -v -v -q '{}/pgbouncer.ini'",
+        pam.display(),
+        home.display()
+    );
+    let mut command = Command::new("unshare");
+    command
+        .args(["--mount", "--propagation", "private", "sh", "-ec", &script])
+        .current_dir("/")
+        // What libpq takes from the environment must not count.
+        .env("PGSSLMODE", "disable")
+        .env("PGHOST", "nowhere.invalid")
+        .env("PGOPTIONS", "-c nonsense=1")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null());
+    Owned::start("PgBouncer", &mut command, Signal::TERM)
+}
