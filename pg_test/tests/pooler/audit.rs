@@ -5,7 +5,7 @@ use pg_test::rig::{Rig, ensure};
 use pg_test::wait::until;
 
 use crate::Test;
-use crate::pgbouncer::{Pooled, SESSION};
+use crate::pgbouncer::{Pooled, ROLE, SESSION};
 
 pub const TESTS: &[Test] = &[("one_event_for_each_login", events)];
 
@@ -31,7 +31,7 @@ fn events(rig: &Rig) -> Result<()> {
         SELECT outcome, reason, client_address, pooler, count(*) FROM aadauth.sign_in_audit
         WHERE method = 'pooler' GROUP BY 1, 2, 3, 4 ORDER BY 1";
     let expected =
-        format!("authenticated||127.0.0.1|pooler|{EACH}\nrefused|expired|127.0.0.1|pooler|{EACH}");
+        format!("authenticated||127.0.0.1|{ROLE}|{EACH}\nrefused|expired|127.0.0.1|{ROLE}|{EACH}");
     let mut found = String::new();
     until("the audit has each login", || {
         found = pooled.server.sql(counts)?;

@@ -36,15 +36,15 @@ fn read(rig: &Rig) -> Result<()> {
     for (lines, message) in [
         (
             "deadline = 1",
-            "line 3: \"deadline\" must be a number of milliseconds",
+            "line 4: \"deadline\" must be a number of milliseconds",
         ),
         (
             "sever = x",
-            "line 3: the settings are \"server\", \"deadline\" and \"wake\"",
+            "line 4: the settings are \"server\", \"deadline\" and \"wake\"",
         ),
         (
             "server = host=x user=y",
-            "line 3: \"server\" must name \"dbname\"",
+            "line 4: \"server\" must name \"dbname\"",
         ),
     ] {
         pooled.configure(lines)?;

@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use pg_test::Result;
+use pg_test::document::blocks;
 use pg_test::pam;
-use pg_test::place::{give_to_server, target};
+use pg_test::place::{give_to_server, source, target};
 use pg_test::plan::Plan;
 use pg_test::process::{Owned, checked, postgres_account};
 use pg_test::rig::{OUR_LINES, Rig, SignIn, answer};
@@ -24,8 +25,9 @@ pub const TRANSACTION: &str = "by_transaction";
 /// One on another server than the one that the module asks.
 pub const ELSEWHERE: &str = "elsewhere";
 
-/// The name in the certificate of the pooler.
-const NAME: &str = "pooler.example.com";
+/// The pooler's role and the name in its certificate, in docs/pgbouncer.md, from which the files and the role come.
+pub const ROLE: &str = "pgb1";
+const NAME: &str = "pgb1.example.com";
 
 pub struct Pooled<'a> {
     rig: &'a Rig,
@@ -48,7 +50,7 @@ impl Pooled<'_> {
         let server = server(rig, name, &home, change)?;
         files(rig, &server, &home)?;
         let port = free_port()?;
-        let ini = ini(&server, &rig.server, &home, port);
+        let ini = ini(&server, &rig.server, &home, port)?;
         fs::write(home.join("pgbouncer.ini"), ini)?;
         let pam = rig.pam_directory(name)?;
         let pooled = Pooled {
@@ -72,15 +74,15 @@ impl Pooled<'_> {
     pub fn configure(&self, lines: &str) -> Result<()> {
         let file = self.configuration();
         let new = file.with_extension("new");
-        let home = self.home.display();
-        fs::write(
-            &new,
-            format!(
-                "# written by a test\nserver = host=localhost hostaddr=127.0.0.1 port={} user=pooler dbname=postgres \
-                 sslrootcert={home}/ca.crt sslcert={home}/pooler.crt sslkey={home}/pooler.key\n{lines}\n",
-                self.server.port()
-            ),
-        )?;
+        let here = format!(
+            "host=localhost hostaddr=127.0.0.1 port={}",
+            self.server.port()
+        );
+        let documented = documented("server = ")?
+            .replace("host=db.example.com", &here)
+            .replace("/etc/aadauth", &self.home.display().to_string())
+            .replace("deadline = 100\n", "");
+        fs::write(&new, format!("{documented}{lines}\n"))?;
         Ok(fs::rename(new, file)?)
     }
 
@@ -92,8 +94,14 @@ impl Pooled<'_> {
 
     /// Writes PgBouncer's service file, with one module of each kind.
     pub fn set_service(&self, auth: &str, account: &str) -> Result<()> {
-        let lines = format!("auth required {auth}\naccount required {account}\n");
-        self.pam.write("pgbouncer", &lines)
+        let lines = documented("auth     required")?;
+        let (of_auth, of_account) = lines.split_once('\n').ok_or("one line only")?;
+        let (of_auth, of_account) = (
+            of_auth.replace("pam_aadauth.so", auth),
+            of_account.replace("pam_aadauth.so", account),
+        );
+        self.pam
+            .write("pgbouncer", &format!("{of_auth}\n{of_account}"))
     }
 
     pub fn configuration(&self) -> PathBuf {
@@ -116,9 +124,9 @@ impl Pooled<'_> {
 
     /// The process of the server that answers the module.
     pub fn standing_backend(&self) -> Result<u32> {
-        let pids = self
-            .server
-            .sql("SELECT pid FROM pg_stat_activity WHERE usename = 'pooler'")?;
+        let pids = self.server.sql(&format!(
+            "SELECT pid FROM pg_stat_activity WHERE usename = '{ROLE}'"
+        ))?;
         Ok(pids
             .parse()
             .map_err(|_| format!("backends of the module: {pids:?}"))?)
@@ -182,13 +190,10 @@ impl Drop for Pooled<'_> {
 /// A server that knows the pooler by its certificate.
 fn server(rig: &Rig, name: &str, home: &Path, change: impl FnOnce(Plan) -> Plan) -> Result<Server> {
     let ident = home.join("pg_ident.conf");
-    fs::write(&ident, format!("pooler {NAME} pooler\n"))?;
+    fs::write(&ident, documented(&format!("pooler  {NAME}"))?)?;
+    let line = documented("hostssl  postgres")?.replace("192.0.2.10/32", "all");
     let server = rig.server(name, |plan| {
-        let lines = [
-            "hostssl postgres pooler all cert map=pooler",
-            OUR_LINES[0],
-            OUR_LINES[1],
-        ];
+        let lines = [line.trim_end(), OUR_LINES[0], OUR_LINES[1]];
         let plan = plan
             .hba(&lines)
             .set("ident_file", &ident.display().to_string())
@@ -198,12 +203,7 @@ fn server(rig: &Rig, name: &str, home: &Path, change: impl FnOnce(Plan) -> Plan)
             );
         change(plan)
     })?;
-    server.sql(
-        "CREATE ROLE pooler LOGIN;
-         GRANT aadauth_pooler TO pooler;
-         ALTER ROLE pooler SET statement_timeout = '2s';
-         ALTER ROLE pooler SET log_statement = 'none'",
-    )?;
+    server.sql(&documented(&format!("CREATE ROLE {ROLE}"))?)?;
     Ok(server)
 }
 
@@ -222,8 +222,8 @@ fn files(rig: &Rig, server: &Server, home: &Path) -> Result<()> {
     let ca = rig.emulator.authorities();
     let script = format!(
         "cd \"$1\" && openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN={NAME} \
-         -keyout pooler.key -out pooler.csr && openssl x509 -req -in pooler.csr -CA \"$2\" -CAkey \"$3\" \
-         -set_serial 2 -days 2 -out pooler.crt"
+         -keyout pgb1.key -out pgb1.csr && openssl x509 -req -in pgb1.csr -CA \"$2\" -CAkey \"$3\" \
+         -set_serial 2 -days 2 -out pgb1.crt"
     );
     checked(
         Command::new("sh")
@@ -232,40 +232,46 @@ fn files(rig: &Rig, server: &Server, home: &Path) -> Result<()> {
             .arg(&ca)
             .arg(ca.with_file_name("ca.key")),
     )?;
-    for name in ["pooler.crt", "pooler.key"] {
+    for name in ["pgb1.crt", "pgb1.key"] {
         give_to_server(&home.join(name))?;
     }
     Ok(())
 }
 
-fn ini(server: &Server, elsewhere: &Server, home: &Path, port: u16) -> String {
-    let home = home.display();
+fn ini(server: &Server, elsewhere: &Server, home: &Path, port: u16) -> Result<String> {
+    let home = home.display().to_string();
     let database =
         |server: &Server| format!("host=127.0.0.1 port={} dbname=postgres", server.port());
     let (database, elsewhere) = (database(server), database(elsewhere));
-    format!(
+    let documented = documented("[databases]")?;
+    let (_, settings) = documented
+        .split_once("[pgbouncer]\n")
+        .ok_or("no settings")?;
+    let settings = settings
+        .replace("/etc/aadauth", &home)
+        .replace("/var/run/postgresql", &home);
+    Ok(format!(
         "[databases]
 {SESSION} = {database} pool_mode=session
 {TRANSACTION} = {database} pool_mode=transaction
 {ELSEWHERE} = {elsewhere}
 [pgbouncer]
-auth_type = pam
+{settings}
 listen_addr = 127.0.0.1
 listen_port = {port}
-unix_socket_dir = {home}
 logfile = {home}/pgbouncer.log
 pidfile = {home}/pgbouncer.pid
-client_tls_sslmode = require
-client_tls_ca_file = {home}/ca.crt
-client_tls_cert_file = {home}/server.crt
-client_tls_key_file = {home}/server.key
-server_tls_sslmode = verify-full
-server_tls_ca_file = {home}/ca.crt
-server_tls_cert_file = {home}/pooler.crt
-server_tls_key_file = {home}/pooler.key
-server_login_retry = 1
 "
-    )
+    ))
+}
+
+/// The block of docs/pgbouncer.md that has this at the beginning of a line.
+fn documented(begin: &str) -> Result<String> {
+    let text = fs::read_to_string(source().join("docs/pgbouncer.md"))?;
+    let blocks = blocks(&text).into_iter();
+    let mut blocks = blocks.filter(|block| block.text.lines().any(|line| line.starts_with(begin)));
+    let block = blocks.next().ok_or(format!("no block with {begin:?}"))?;
+    Ok(block.text)
 }
 
 /// Starts PgBouncer with everything in its log, and with this directory as `/etc/pam.d`.

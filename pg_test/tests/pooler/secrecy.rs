@@ -4,7 +4,7 @@ use pg_test::Result;
 use pg_test::rig::{Rig, ensure};
 
 use crate::Test;
-use crate::pgbouncer::{Pooled, SESSION, TRANSACTION};
+use crate::pgbouncer::{Pooled, ROLE, SESSION, TRANSACTION};
 
 pub const TESTS: &[Test] = &[("no_log_has_a_credential", logs)];
 
@@ -32,7 +32,9 @@ fn logs(rig: &Rig) -> Result<()> {
         LOUD.iter()
             .fold(plan, |plan, (name, value)| plan.set(name, value))
     })?;
-    pooled.server.sql("ALTER ROLE pooler RESET log_statement")?;
+    pooled
+        .server
+        .sql(&format!("ALTER ROLE {ROLE} RESET log_statement"))?;
     let person = rig.person(&pooled.server, "pooled_person")?;
     let good = rig.token_of(&person)?;
     let expired = rig
