@@ -264,6 +264,7 @@ server_tls_ca_file = {home}/ca.crt
 server_tls_cert_file = {home}/pooler.crt
 server_tls_key_file = {home}/pooler.key
 server_login_retry = 1
+max_client_conn = 90
 "
     )
 }
