@@ -331,7 +331,7 @@ mod tests {
                 reason
             );
         }
-        assert_eq!(seen.len(), 59);
+        assert_eq!(seen.len(), 60);
         assert_eq!(Reason::from_code("Expired"), None);
         assert_eq!(Reason::from_code(""), None);
         assert!(serde_json::from_str::<Reason>("\"accepted\"").is_err());
