@@ -1,5 +1,5 @@
-//! Sign-ins through PgBouncer, which asks the server with `pam_aadauth.so`: a real PgBouncer, a real server, an emulated
-//! Entra ID.
+//! Sign-ins through PgBouncer, which asks the server with `pam_aadauth.so`: a real PgBouncer, a real server, an
+//! emulated Entra ID.
 //!
 //! `cargo test --release --workspace --test pooler -- failures::` runs a part. Run as root: PgBouncer and the servers
 //! are started as `postgres`.

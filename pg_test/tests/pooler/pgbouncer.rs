@@ -261,6 +261,7 @@ listen_addr = 127.0.0.1
 listen_port = {port}
 logfile = {home}/pgbouncer.log
 pidfile = {home}/pgbouncer.pid
+max_client_conn = 90
 "
     ))
 }

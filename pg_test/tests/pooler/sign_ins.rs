@@ -190,8 +190,8 @@ fn interleaved(rig: &Rig) -> Result<()> {
     crowd.sign_in(4, 250)
 }
 
-/// More clients at once than PgBouncer's queue has places, with PgBouncer woken up by a signal as well. Connections that
-/// wake it up take places of `max_client_conn` (100); there must be few of them.
+/// More clients at once than PgBouncer's queue has places, with PgBouncer woken up by a signal as well. Connections
+/// that wake it up take places of `max_client_conn`, as do those that PgBouncer has not seen closed: there must be few.
 fn full_queue(rig: &Rig) -> Result<()> {
     let pooled = Pooled::start(rig, "pooled-queue", |plan| {
         plan.set("max_connections", "150")
@@ -204,11 +204,12 @@ fn full_queue(rig: &Rig) -> Result<()> {
         good: &rig.token_of(&person)?,
         bad: &["password".to_owned()],
     };
-    crowd.sign_in(40, 10)
+    crowd.sign_in(30, 10)
 }
 
-/// PgBouncer notices the end of a login at once, not by its timer of 333 ms.
+/// PgBouncer notices the end of a login at once, not by its timer.
 fn woken_up(rig: &Rig) -> Result<()> {
+    const TIMER: Duration = Duration::from_millis(333);
     let pooled = Pooled::start(rig, "pooled-woken", |plan| plan)?;
     let person = rig.person(&pooled.server, "pooled_person")?;
     let token = rig.token_of(&person)?;
@@ -224,11 +225,12 @@ fn woken_up(rig: &Rig) -> Result<()> {
         Ok(times[4])
     };
     let (off, on, signal) = (median("off")?, median("on")?, median("signal")?);
+    // Without, some are lucky: something else happens at the right moment.
     println!(
         "a login takes {off:?} without waking PgBouncer up, {on:?} with, {signal:?} with a signal"
     );
-    ensure(on < off / 2 && signal < off / 2, || {
-        format!("{off:?}, {on:?}, {signal:?}")
+    ensure(on < TIMER / 2 && signal < TIMER / 2, || {
+        format!("{on:?}, {signal:?}")
     })
 }
 
