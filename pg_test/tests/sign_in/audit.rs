@@ -55,6 +55,10 @@ pub const TESTS: &[Test] = &[
     ),
     ("invented_roles_hide_no_real_one", hiding::invented_roles),
     (
+        "roles_that_may_not_log_in_take_no_places_of_others",
+        hiding::places_of_login_roles,
+    ),
+    (
         "where_a_refusal_is_counted_changes_with_each_start",
         hiding::other_places,
     ),

@@ -13,6 +13,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use crate::Test;
+use crate::pooler::{Pooler, TRY_AGAIN};
 use crate::rig::{Rig, ensure};
 
 pub const TESTS: &[Test] = &[
@@ -279,6 +280,13 @@ fn slow_authority(rig: &Rig) -> Result<()> {
     own.emulator
         .disturb(&json!({ "fault": { "slow": 20_000 } }))?;
     let token = own.good().header("kid", "never-published").text()?;
+    // Poolers do not wait, and so take no place of those who do.
+    own.server
+        .sql("CREATE ROLE pgb1 LOGIN IN ROLE aadauth_pooler")?;
+    let mut pooler = Pooler::connect(&own.server)?;
+    for _ in 0..20 {
+        pooler.expect("someone", &token, (TRY_AGAIN, "key-refresh-timed-out"))?;
+    }
     let start = Instant::now();
     rig.refused(&own.server, "someone", &token, "key-refresh-timed-out")?;
     let took = start.elapsed();

@@ -19,17 +19,21 @@ pub const TESTS: &[Test] = &[
 
 const ACCEPTED: i32 = 1;
 const REFUSED: i32 = 0;
-const TRY_AGAIN: i32 = 2;
+pub const TRY_AGAIN: i32 = 2;
 
 /// A pooler's standing session.
-struct Pooler {
+pub struct Pooler {
     session: Connection,
     function: u32,
 }
 
 impl Pooler {
-    /// On a server with the role.
-    fn connect(server: &Server) -> Result<Pooler> {
+    /// On a server with the role, once it could let anybody in.
+    pub fn connect(server: &Server) -> Result<Pooler> {
+        let loaded = "SELECT count(*) = 0 FROM aadauth.check_configuration() WHERE code = 'revocations-not-loaded'";
+        until("the revocations are loaded", || {
+            Ok((server.sql(loaded)? == "t").then_some(()))
+        })?;
         Pooler::connect_as(server, "pgb1")
     }
 
@@ -64,7 +68,12 @@ impl Pooler {
         Ok((answer, reason.to_owned(), event.to_owned()))
     }
 
-    fn expect(&mut self, role: &str, credential: &str, expected: (i32, &str)) -> Result<String> {
+    pub fn expect(
+        &mut self,
+        role: &str,
+        credential: &str,
+        expected: (i32, &str),
+    ) -> Result<String> {
         let (answer, reason, event) = self.ask(role, credential)?;
         ensure((answer, reason.as_str()) == expected, || {
             format!("{role}: {answer}, {reason} and not {expected:?}")

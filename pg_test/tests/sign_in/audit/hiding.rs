@@ -94,11 +94,24 @@ fn invent(rig: &Rig, server: &Server, round: u64, names: u64) -> Result<()> {
     })
 }
 
-/// The places in the aggregate table of attempts as roles that do not exist.
-fn places(rig: &Rig, server: &Server) -> Result<Vec<usize>> {
+/// Roles that may not log in are known to everybody, `pg_monitor` for instance.
+pub fn places_of_login_roles(rig: &Rig) -> Result<()> {
+    let (server, _) = start(rig, "login-places")?;
+    server.sql("CREATE ROLE clerk LOGIN PASSWORD 'x'")?;
+    let [clerk, predefined, invented] =
+        ["clerk", "pg_monitor", "invented"].map(|role| places(rig, &server, &[role.to_owned()]));
+    let is_of_clerks = |places: &[usize]| places.iter().all(|place| *place < 512);
+    let (predefined, invented) = (predefined?, invented?);
+    ensure(
+        is_of_clerks(&clerk?) && !is_of_clerks(&predefined) && !is_of_clerks(&invented),
+        || format!("{predefined:?} {invented:?}"),
+    )
+}
+
+/// The places in the aggregate table of attempts as these roles.
+fn places(rig: &Rig, server: &Server, names: &[String]) -> Result<Vec<usize>> {
     const SLOT: usize = 1024;
-    let names: Vec<String> = (0..10).map(|number| format!("placed {number}")).collect();
-    for name in &names {
+    for name in names {
         guess(rig, server, name)?;
     }
     let mut slots = Vec::new();
@@ -120,9 +133,10 @@ fn places(rig: &Rig, server: &Server) -> Result<Vec<usize>> {
 /// So what somebody has learned of them is of no use.
 pub fn other_places(rig: &Rig) -> Result<()> {
     let (mut server, _) = start(rig, "other-places")?;
-    let before = places(rig, &server)?;
+    let names: Vec<String> = (0..10).map(|number| format!("placed {number}")).collect();
+    let before = places(rig, &server, &names)?;
     server.restart()?;
-    let after = places(rig, &server)?;
+    let after = places(rig, &server, &names)?;
     ensure(before != after, || format!("{before:?}"))
 }
 
