@@ -74,6 +74,11 @@ pub fn is_logged(reason: Reason) -> bool {
     is_logged
 }
 
+/// Whether it has been decided that the log has no lines of this attempt's refusal.
+pub fn is_left_out() -> bool {
+    ATTEMPT.with_borrow(|attempt| attempt.is_logged == Some(false))
+}
+
 /// Calls `look` with the verdict, if there is one.
 pub fn verdict<T>(look: impl FnOnce(Option<&Verdict>) -> T) -> T {
     ATTEMPT.with_borrow(|attempt| look(attempt.verdict.as_ref()))

@@ -176,8 +176,8 @@ pub fn record_interrupted(verdict: Option<&Verdict>) {
             (outcome, Refusal::new(reason, &connection.role))
         }
     };
-    // The client has left without waiting for it.
-    if outcome == Outcome::Refused && attempt::is_logged(refusal.reason) {
+    // The client has left without waiting for the verdict. Without one, core has said why it refuses.
+    if outcome == Outcome::Refused && verdict.is_some() && !attempt::is_left_out() {
         let message = format!(
             "refused role \"{}\" to a client that has left",
             connection.role

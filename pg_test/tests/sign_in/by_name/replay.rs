@@ -68,9 +68,14 @@ fn script(dump: &str, internal_first: bool) -> String {
     let mut lines: Vec<&str> = dump
         .lines()
         .filter(|line| {
-            !["postgres", "azure_pg_admin", "aadauth_auditor"]
-                .iter()
-                .any(|role| *line == format!("CREATE ROLE {role};"))
+            ![
+                "postgres",
+                "azure_pg_admin",
+                "aadauth_auditor",
+                "aadauth_pooler",
+            ]
+            .iter()
+            .any(|role| *line == format!("CREATE ROLE {role};"))
         })
         .filter(|line| !line.starts_with('\\'))
         .collect();
