@@ -18,11 +18,12 @@ pub fn is_set() -> bool {
 /// # Errors
 /// The file cannot be created or removed.
 pub fn set(has_revocations: bool) -> io::Result<()> {
-    if has_revocations == is_set() {
+    if has_revocations == path().try_exists()? {
         return Ok(());
     }
     if has_revocations {
-        return File::create(path())?.sync_all();
+        File::create(path())?.sync_all()?;
+        return File::open(server::own_directory())?.sync_all();
     }
     match fs::remove_file(path()) {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(error),

@@ -209,10 +209,9 @@ impl Watch {
             Err(problem) => return Err(problem),
         };
         in_force(revocations)?;
-        note_revocations()?;
         shmem::worker(Worker::Session).notify();
         sessions::end_revoked();
-        Ok(())
+        note_revocations()
     }
 
     fn log_problem(&mut self, problem: Problem) {

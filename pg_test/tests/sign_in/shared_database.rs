@@ -51,7 +51,7 @@ fn hostile(rig: &Rig) -> Result<()> {
     let revoked = rig.person(&server, "revoked")?;
     server.sql(&format!("SELECT aadauth.revoke('{}')", revoked.object_id))?;
     server.sql_in("template1", "CREATE EXTENSION aadauth")?;
-    server.sql(HOSTILE)?;
+    server.sql_beside_workers(HOSTILE)?;
     if major()?.parse::<u32>()? >= 17 {
         server.sql(
             "SET statement_timeout = 0; SET ROLE NONE; ALTER EVENT TRIGGER give ENABLE ALWAYS; ALTER EVENT TRIGGER refuse ENABLE ALWAYS;
