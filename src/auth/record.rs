@@ -93,7 +93,8 @@ pub fn record_pooled(
     let outcome = refusal.map_or(Outcome::Authenticated, |_| Outcome::Refused);
     let mut event = event(connection, outcome, Some(verdict));
     event.role_can_login = role_can_login;
-    event.pooler = Some(SanitizedText::from(pooler));
+    let pooler = SanitizedText::from(pooler);
+    event.pooler = Some(pooler.clone());
     if let Some(refusal) = refusal {
         event.reason = Some(refusal.reason);
         event.checks = refusal.checks.clone();

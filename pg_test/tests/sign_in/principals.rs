@@ -126,16 +126,7 @@ fn dump(rig: &Rig) -> Result<()> {
     // The roles that exist already, and the extension's own, are not created again.
     let dump: String = dump
         .lines()
-        .filter(|line| {
-            ![
-                "postgres",
-                "azure_pg_admin",
-                "aadauth_auditor",
-                "aadauth_pooler",
-            ]
-            .iter()
-            .any(|role| *line == format!("CREATE ROLE {role};"))
-        })
+        .filter(|line| !creates_role_that_is_there(line))
         .filter(|line| !line.starts_with('\\'))
         .map(|line| format!("{line}\n"))
         .collect();
@@ -146,6 +137,19 @@ fn dump(rig: &Rig) -> Result<()> {
     ensure(before == after, || format!("{before}\n{after}"))?;
     rig.accepted(&to, "travels", &rig.token_of(&person)?)
         .map(drop)
+}
+
+/// Whether a line of a dump creates a role that a server with the extension has.
+pub fn creates_role_that_is_there(line: &str) -> bool {
+    let there = [
+        "postgres",
+        "azure_pg_admin",
+        "aadauth_auditor",
+        "aadauth_pooler",
+    ];
+    there
+        .iter()
+        .any(|role| line == format!("CREATE ROLE {role};"))
 }
 
 fn label_removed(rig: &Rig) -> Result<()> {

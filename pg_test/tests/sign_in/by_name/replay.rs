@@ -2,6 +2,7 @@ use pg_test::Result;
 use pg_test::process::checked;
 
 use super::fails;
+use crate::principals::creates_role_that_is_there;
 use crate::rig::{Rig, ensure};
 
 const LIST: &str = "SELECT string_agg(concat_ws(' ', objoid::regrole, provider, label), E'\\n' ORDER BY 1)
@@ -67,16 +68,7 @@ pub fn dump(rig: &Rig) -> Result<()> {
 fn script(dump: &str, internal_first: bool) -> String {
     let mut lines: Vec<&str> = dump
         .lines()
-        .filter(|line| {
-            ![
-                "postgres",
-                "azure_pg_admin",
-                "aadauth_auditor",
-                "aadauth_pooler",
-            ]
-            .iter()
-            .any(|role| *line == format!("CREATE ROLE {role};"))
-        })
+        .filter(|line| !creates_role_that_is_there(line))
         .filter(|line| !line.starts_with('\\'))
         .collect();
     let is_internal = |line: &str| line.starts_with("SECURITY LABEL FOR \"pgaadauth-int\"");
