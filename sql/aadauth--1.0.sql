@@ -153,7 +153,8 @@ CREATE  FUNCTION aadauth."sessions"() RETURNS TABLE (
 	"client" TEXT,  /* SqlText */
 	"signed_in_at" timestamp with time zone,  /* Option < TimestampWithTimeZone > */
 	"token_expires_at" timestamp with time zone,  /* Option < TimestampWithTimeZone > */
-	"application" TEXT  /* Option < SqlText > */
+	"application" TEXT,  /* Option < SqlText > */
+	"pooler" name  /* Option < Name > */
 )
 STRICT VOLATILE PARALLEL RESTRICTED 
 LANGUAGE c /* Rust */
@@ -301,7 +302,7 @@ COMMENT ON COLUMN aadauth.sign_in_audit.reason IS
 COMMENT ON COLUMN aadauth.sign_in_audit.method IS
     'entra-token, password, pooler, or the authentication method of the pg_hba.conf record.';
 COMMENT ON COLUMN aadauth.sign_in_audit.pooler IS
-    'The role of the pooler that asked whether its client may sign in; client_address is then what the pooler said.';
+    'The role of the pooler. With the method pooler, it asked whether its client may sign in, and client_address is what it said; otherwise it has opened the connection.';
 COMMENT ON COLUMN aadauth.sign_in_audit.object_id IS
     'The principal''s object id, from a token whose signature was verified.';
 COMMENT ON COLUMN aadauth.sign_in_audit.group_id IS
@@ -311,7 +312,7 @@ COMMENT ON COLUMN aadauth.sign_in_audit.client_address IS
 COMMENT ON COLUMN aadauth.sign_in_audit.token_id IS
     'The token''s uti claim, as in Entra''s sign-in logs.';
 COMMENT ON COLUMN aadauth.sign_in_audit.checks IS
-    'For a refusal after the signature was verified: each check by name, with the reason if it failed. For each membership check, also of accepted sign-ins: the group and the source (the token''s claim, the cache or the directory).';
+    'For a refusal after the signature was verified: each check by name, with the reason if it failed. For each membership check, also of accepted sign-ins: the group and the source (the token''s claim, the cache or the directory). For an accepted sign-in of a pooler: that the token had expired.';
 COMMENT ON COLUMN aadauth.sign_in_audit.count IS
     'The number of attempts that the row counts.';
 
@@ -326,7 +327,7 @@ COMMENT ON TABLE aadauth.audit_spool IS
     'How far the audit worker has read each spool file; committed together with the audit rows. Do not delete rows: a standby may have a copy of the file.';
 
 -- For use in psql: fits a terminal, newest first. It omits first attempts without a password or token, which psql and
--- other clients make before they prompt for one.
+-- other clients make before they prompt for one, and the connections that a trusted pooler opens for its clients.
 CREATE VIEW aadauth.sign_ins AS
 SELECT
     pg_catalog.date_trunc('second', a.occurred_at) AS "time",
@@ -344,6 +345,7 @@ SELECT
     a.count
 FROM aadauth.sign_in_audit AS a
 WHERE (a.reason IS NULL OR a.reason NOT IN ('no-password', 'token-discovery') OR a.count > 1)
+    AND (a.pooler IS NULL OR a.method = 'pooler' OR a.outcome <> 'authenticated')
     AND aadauth.await_sign_ins()
 ORDER BY a.occurred_at DESC, a.event_id DESC;
 
@@ -617,7 +619,8 @@ SELECT
     s.client,
     pg_catalog.date_trunc('second', s.signed_in_at) AS signed_in_at,
     s.token_expires_at::timestamptz(0) AS token_expires_at,
-    s.application
+    s.application,
+    s.pooler
 FROM aadauth.sessions() AS s
 ORDER BY s.signed_in_at, s.pid;
 
@@ -629,6 +632,8 @@ COMMENT ON COLUMN aadauth.sessions.client IS
     'The client''s address, or "local" for a local socket.';
 COMMENT ON COLUMN aadauth.sessions.application IS
     'The application_name that the client sent when it connected.';
+COMMENT ON COLUMN aadauth.sessions.pooler IS
+    'The role of the trusted pooler that opened the session with a client''s token; members of a group may share it.';
 GRANT SELECT ON aadauth.sessions TO PUBLIC;
 
 CREATE TYPE aadauth.principal AS (
@@ -666,7 +671,7 @@ BEGIN ATOMIC
 END;
 
 COMMENT ON FUNCTION aadauth.current_principal() IS
-    'the principal that signed in to this session with a token, regardless of SET ROLE; NULL in other sessions';
+    'the principal that signed in to this session with a token, regardless of SET ROLE; NULL in other sessions, and in those that members of a group share through a pooler';
 
 -- Only the session worker writes here, for aadauth.revoke and aadauth.restore.
 CREATE TABLE aadauth.revoked_principals (

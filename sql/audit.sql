@@ -47,7 +47,7 @@ COMMENT ON COLUMN aadauth.sign_in_audit.reason IS
 COMMENT ON COLUMN aadauth.sign_in_audit.method IS
     'entra-token, password, pooler, or the authentication method of the pg_hba.conf record.';
 COMMENT ON COLUMN aadauth.sign_in_audit.pooler IS
-    'The role of the pooler that asked whether its client may sign in; client_address is then what the pooler said.';
+    'The role of the pooler. With the method pooler, it asked whether its client may sign in, and client_address is what it said; otherwise it has opened the connection.';
 COMMENT ON COLUMN aadauth.sign_in_audit.object_id IS
     'The principal''s object id, from a token whose signature was verified.';
 COMMENT ON COLUMN aadauth.sign_in_audit.group_id IS
@@ -57,7 +57,7 @@ COMMENT ON COLUMN aadauth.sign_in_audit.client_address IS
 COMMENT ON COLUMN aadauth.sign_in_audit.token_id IS
     'The token''s uti claim, as in Entra''s sign-in logs.';
 COMMENT ON COLUMN aadauth.sign_in_audit.checks IS
-    'For a refusal after the signature was verified: each check by name, with the reason if it failed. For each membership check, also of accepted sign-ins: the group and the source (the token''s claim, the cache or the directory).';
+    'For a refusal after the signature was verified: each check by name, with the reason if it failed. For each membership check, also of accepted sign-ins: the group and the source (the token''s claim, the cache or the directory). For an accepted sign-in of a pooler: that the token had expired.';
 COMMENT ON COLUMN aadauth.sign_in_audit.count IS
     'The number of attempts that the row counts.';
 
@@ -72,7 +72,7 @@ COMMENT ON TABLE aadauth.audit_spool IS
     'How far the audit worker has read each spool file; committed together with the audit rows. Do not delete rows: a standby may have a copy of the file.';
 
 -- For use in psql: fits a terminal, newest first. It omits first attempts without a password or token, which psql and
--- other clients make before they prompt for one.
+-- other clients make before they prompt for one, and the connections that a trusted pooler opens for its clients.
 CREATE VIEW aadauth.sign_ins AS
 SELECT
     pg_catalog.date_trunc('second', a.occurred_at) AS "time",
@@ -90,6 +90,7 @@ SELECT
     a.count
 FROM aadauth.sign_in_audit AS a
 WHERE (a.reason IS NULL OR a.reason NOT IN ('no-password', 'token-discovery') OR a.count > 1)
+    AND (a.pooler IS NULL OR a.method = 'pooler' OR a.outcome <> 'authenticated')
     AND aadauth.await_sign_ins()
 ORDER BY a.occurred_at DESC, a.event_id DESC;
 

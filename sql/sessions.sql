@@ -12,7 +12,8 @@ SELECT
     s.client,
     pg_catalog.date_trunc('second', s.signed_in_at) AS signed_in_at,
     s.token_expires_at::timestamptz(0) AS token_expires_at,
-    s.application
+    s.application,
+    s.pooler
 FROM aadauth.sessions() AS s
 ORDER BY s.signed_in_at, s.pid;
 
@@ -24,6 +25,8 @@ COMMENT ON COLUMN aadauth.sessions.client IS
     'The client''s address, or "local" for a local socket.';
 COMMENT ON COLUMN aadauth.sessions.application IS
     'The application_name that the client sent when it connected.';
+COMMENT ON COLUMN aadauth.sessions.pooler IS
+    'The role of the trusted pooler that opened the session with a client''s token; members of a group may share it.';
 GRANT SELECT ON aadauth.sessions TO PUBLIC;
 
 CREATE TYPE aadauth.principal AS (
@@ -61,7 +64,7 @@ BEGIN ATOMIC
 END;
 
 COMMENT ON FUNCTION aadauth.current_principal() IS
-    'the principal that signed in to this session with a token, regardless of SET ROLE; NULL in other sessions';
+    'the principal that signed in to this session with a token, regardless of SET ROLE; NULL in other sessions, and in those that members of a group share through a pooler';
 
 -- Only the session worker writes here, for aadauth.revoke and aadauth.restore.
 CREATE TABLE aadauth.revoked_principals (

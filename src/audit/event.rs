@@ -26,7 +26,7 @@ pub struct Event<O = Outcome, R = Reason> {
     pub reason: Option<R>,
     /// `entra-token`, `password`, `pooler`, or the method of the `pg_hba.conf` record.
     pub method: SanitizedText,
-    /// The role of the pooler that asked, and that says the client's address.
+    /// The role of the pooler: that asked, and says the client's address, or that has opened the connection.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pooler: Option<SanitizedText>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -48,8 +48,8 @@ pub struct Event<O = Outcome, R = Reason> {
     pub token: Option<Token>,
     pub backend_pid: i32,
     pub decision_micros: i64,
-    /// For a refusal after the signature was verified: its checks. For an accepted sign-in to a group role: the
-    /// source of the membership.
+    /// For a refusal after the signature was verified: its checks. For an accepted sign-in: the source of a membership,
+    /// and that the token had expired.
     #[serde(default = "Vec::new", skip_serializing_if = "Vec::is_empty")]
     pub checks: Vec<EventCheck<R>>,
     /// The number of attempts that the event represents.

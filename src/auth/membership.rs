@@ -20,12 +20,14 @@ pub struct Known {
 ///
 /// The address that an overflowed token gives in `_claim_sources` is not used: those who control that address
 /// would choose the answer.
-pub fn look_up(claims: &Claims, group: Uuid) -> Option<Known> {
+///
+/// If it is not to wait for the directory, its answer is there at a later look-up by this process.
+pub fn look_up(claims: &Claims, group: Uuid, waits: bool) -> Option<Known> {
     let kind = match claims.kind()? {
         TokenKind::Delegated => PrincipalKind::User,
         TokenKind::AppOnly => PrincipalKind::Service,
     };
-    match directory::membership(kind, claims.oid()?, group) {
+    match directory::membership(kind, claims.oid()?, group, waits) {
         Ok(known) => Some(Known {
             membership: if known.is_member {
                 Membership::Member

@@ -10,12 +10,15 @@ mod attempt;
 mod authenticate;
 mod authorize;
 mod disconnect;
+mod grace;
 mod membership;
 mod password;
+mod pooled_password;
 mod pooler;
 mod record;
 mod refusal;
 mod session;
+mod trusted_pooler;
 mod verdict;
 
 use std::ffi::c_int;
@@ -30,6 +33,7 @@ use crate::pg::sign_in_method::SignInMethod;
 use authenticate::Source;
 
 pub use authorize::{authorize, finish};
+pub use grace::begin;
 pub use refusal::Refusal;
 pub use verdict::Decision;
 

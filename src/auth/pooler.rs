@@ -3,17 +3,20 @@
 //! The decision and the audit event are those of a sign-in. Nothing is waited for, since a pooler's other clients would
 //! wait as well, and nothing of it remains in this session: neither a verdict nor an identity.
 
-use std::ffi::CString;
+use std::time::Instant;
 
 use entra_token::Reason;
 use pgrx::prelude::*;
 
 use super::authenticate::{self, Source};
-use super::record;
-use crate::pg::connection;
+use super::refusal::Refusal;
+use super::verdict::Verdict;
+use super::{grace, pooled_password, record, trusted_pooler};
+use crate::pg::connection::{self, Connection};
 use crate::pg::log::{self, Level};
 use crate::pg::text::SqlText;
-use crate::pg::{fast_path, privileges, role};
+use crate::pg::{fast_path, panics, privileges, role};
+use crate::settings;
 
 extension_sql!(
     r#"
@@ -30,6 +33,9 @@ GRANT EXECUTE ON FUNCTION aadauth.pooler_check(bytea, bytea, text) TO aadauth_po
 const REFUSED: i32 = 0;
 const ACCEPTED: i32 = 1;
 const TRY_AGAIN: i32 = 2;
+
+/// The longest address as text, in bytes, with room to spare.
+const MAX_ADDRESS: usize = 64;
 
 /// Judges the credential of a pooler's client, and records the attempt. A NOTICE tells the pooler the reason and the
 /// event's id, for its log.
@@ -53,33 +59,63 @@ fn pooler_check(
             Some("Poolers call it by the FunctionCall message of the protocol (libpq: PQfn)."),
         );
     }
-    let address = (client.0 != "unix").then_some(client.0);
-    let connection = CString::new(role)
-        .ok()
-        .and_then(|name| connection::of_pooler_client(name, address));
-    // A name with a NUL is no role's.
-    let Some(connection) = connection else {
+    // What is longer is no address.
+    let is_address = client.0 != "unix" && client.0.len() <= MAX_ADDRESS;
+    let Some(connection) = connection::of_pooler_client(role, is_address.then_some(client.0))
+    else {
         return REFUSED;
     };
-    let role = role::read(&connection.role_name);
-    let can_login = role.as_ref().is_some_and(|role| role.can_login);
-    let verdict = authenticate::with_token(Source::Pooled(credential), &connection, role);
     let pooler = privileges::name_of(privileges::session_user()).unwrap_or_default();
-    let recorded = record::record_pooled(&connection, &verdict, can_login, &pooler);
+    let judged = panics::catch("judging a pooler's client", || {
+        judge(&connection, credential)
+    });
+    let verdict = judged.unwrap_or_else(|| {
+        let refusal = Refusal::new(Reason::InternalError, &connection.role);
+        Verdict::without_token(None, Err(refusal), None, Instant::now())
+    });
+    let recorded = record::record_pooled(&connection, &verdict, &pooler);
     let result = recorded.reason.map_or("accepted", Reason::code);
-    log::line(
-        Level::Notice,
-        &format!(
-            "role \"{}\": {result}, event {}",
-            connection.role, recorded.event_id
-        ),
-        None,
-        None,
+    let message = format!(
+        "role \"{}\": {result}, event {}",
+        connection.role, recorded.event_id
     );
     match recorded.reason {
-        None => ACCEPTED,
-        // The worker has been asked.
-        Some(Reason::KeyRefreshTimedOut | Reason::RevocationsUnavailable) => TRY_AGAIN,
+        // The transaction cannot go on.
+        Some(Reason::InternalError) => {
+            log::error(PgSqlErrorCode::ERRCODE_INTERNAL_ERROR, &message, None, None)
+        }
+        _ => log::line(Level::Notice, &message, None, None),
+    }
+    match recorded.reason {
+        None => {
+            grace::remember(&verdict);
+            ACCEPTED
+        }
+        Some(reason) if is_passing(reason) => TRY_AGAIN,
         Some(_) => REFUSED,
     }
+}
+
+fn judge(connection: &Connection, credential: &[u8]) -> Verdict {
+    let role = role::read(&connection.role_name);
+    if let Some(role) = &role
+        && !role.is_mapped()
+        && settings::pooler_local_roles()
+        && let Some(pooler) = trusted_pooler::asking()
+    {
+        return pooled_password::judge(&pooler, connection, role.clone(), credential);
+    }
+    authenticate::with_token(Source::Pooled(credential), connection, role)
+}
+
+/// Whether the worker has been asked for what the decision lacked.
+fn is_passing(reason: Reason) -> bool {
+    matches!(
+        reason,
+        Reason::KeyRefreshTimedOut
+            | Reason::SigningKeysUnavailable
+            | Reason::RevocationsUnavailable
+            | Reason::DirectoryTimedOut
+            | Reason::DirectoryBusy
+    )
 }

@@ -3,9 +3,9 @@
 use entra_token::{Judgment, PRINCIPAL_CHECK, PrincipalKind, Reason};
 use uuid::Uuid;
 
-use super::attempt;
 use super::refusal::Refusal;
 use super::verdict::{Accepted, AuthMethod, Decision, Verdict};
+use super::{attempt, trusted_pooler};
 use crate::audit::{self, Event, EventCheck, EventMembership, NotRecorded, log_limit};
 use crate::clock::micros_in;
 use crate::identity::Principal;
@@ -83,16 +83,11 @@ pub struct Recorded {
 }
 
 /// Records and logs what a pooler's client has tried. `pooler` is the pooler's role.
-pub fn record_pooled(
-    connection: &Connection,
-    verdict: &Verdict,
-    role_can_login: bool,
-    pooler: &str,
-) -> Recorded {
+pub fn record_pooled(connection: &Connection, verdict: &Verdict, pooler: &str) -> Recorded {
     let refusal = verdict.outcome.as_ref().err();
     let outcome = refusal.map_or(Outcome::Authenticated, |_| Outcome::Refused);
     let mut event = event(connection, outcome, Some(verdict));
-    event.role_can_login = role_can_login;
+    event.role_can_login = verdict.role.as_ref().is_some_and(|role| role.can_login);
     let pooler = SanitizedText::from(pooler);
     event.pooler = Some(pooler.clone());
     if let Some(refusal) = refusal {
@@ -114,10 +109,7 @@ pub fn record_pooled(
             log::line(Level::Log, &message, refusal.as_log().detail_log, None);
         }
         (None, Some(principal)) if settings::logs_sign_ins() => {
-            log_authorized(
-                principal,
-                &format!("role=\"{}\" pooler=\"{pooler}\"", event.role),
-            );
+            log_authorized(principal, &event.role, Some(&pooler));
         }
         _ => {}
     }
@@ -216,29 +208,37 @@ fn outcome_without_verdict(connection: &Connection) -> (Outcome, Reason) {
 /// Logs who has signed in, if that is to be logged, in the wording that queries written for Azure look for, and tells the
 /// rest of the server.
 pub fn announce(connection: &Connection, verdict: Option<&Verdict>) {
+    let Some(verdict) = verdict else { return };
     let Some(principal) = verdict
-        .and_then(|verdict| verdict.identity.as_ref())
+        .identity
+        .as_ref()
         .and_then(|identity| identity.principal.as_ref())
     else {
         return;
     };
     if settings::logs_sign_ins() {
         let role = SanitizedText::from(connection.role.as_str());
-        log_authorized(principal, &format!("role=\"{role}\""));
+        let pooler = verdict.pooler.as_deref().map(SanitizedText::from);
+        log_authorized(principal, &role, pooler.as_ref());
     }
     let proof = match connection.sign_in_method() {
         Some(SignInMethod::HbaFile) => Proof::Cleartext,
         _ => Proof::HbaMethod,
     };
-    connection::set_identity(&principal.object_id.to_string(), proof);
+    let identity = match &verdict.pooler {
+        Some(pooler) if verdict.is_shared() => format!("pooler {pooler}"),
+        _ => principal.object_id.to_string(),
+    };
+    connection::set_identity(&identity, proof);
 }
 
-fn log_authorized(principal: &Principal, role: &str) {
+fn log_authorized(principal: &Principal, role: &SanitizedText, pooler: Option<&SanitizedText>) {
     let upn = principal.upn.as_ref().map(ToString::to_string);
     let person = sessions::person(principal.kind, upn.as_deref(), principal.app_id);
     let message = format!(
-        "Microsoft Entra ID connection authorized: {person} oid={} {role}",
-        principal.object_id
+        "Microsoft Entra ID connection authorized: {person} oid={} role=\"{role}\"{}",
+        principal.object_id,
+        pooler.map_or(String::new(), |pooler| format!(" pooler=\"{pooler}\"")),
     );
     log::line(Level::Log, &message, None, None);
 }
@@ -269,6 +269,11 @@ fn event(connection: &Connection, outcome: Outcome, verdict: Option<&Verdict>) -
         .as_deref()
         .map(SanitizedText::from);
     event.tls = connection.tls;
+    let pooler = match verdict {
+        Some(verdict) => verdict.pooler.clone(),
+        None => trusted_pooler::of_connection(),
+    };
+    event.pooler = pooler.as_deref().map(SanitizedText::from);
     if let Some(verdict) = verdict {
         event.decision_micros = micros_in(verdict.took);
         event.principal = verdict
@@ -281,7 +286,7 @@ fn event(connection: &Connection, outcome: Outcome, verdict: Option<&Verdict>) -
             .map(|identity| identity.token.clone());
         if let Ok(Accepted::Token(mapping)) = &verdict.outcome {
             event.group_id = (mapping.kind == PrincipalKind::Group).then_some(mapping.object_id);
-            event.checks = verdict.membership.iter().cloned().collect();
+            event.checks = verdict.noted.clone();
         }
     }
     event

@@ -39,6 +39,7 @@ pub fn from_verdict(
             Some(address) if !connection.local_socket => Bytes::cut(address),
             _ => Bytes::cut("local"),
         },
+        pooler: verdict.pooler.as_deref().map_or(Bytes::EMPTY, Bytes::cut),
         application: connection
             .application_name
             .as_deref()

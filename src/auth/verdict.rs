@@ -1,8 +1,8 @@
 //! The outcome of authentication, and the final decision about this backend's sign-in.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use entra_token::Mapping;
+use entra_token::{Mapping, PrincipalKind};
 use pgrx::pg_sys;
 use uuid::Uuid;
 
@@ -10,6 +10,7 @@ use super::refusal::Refusal;
 use crate::audit::EventCheck;
 use crate::identity::Identity;
 use crate::pg::role::Role;
+use crate::shared::poolers::accepted_tokens::Digest;
 
 /// The outcome of authentication and what it was based on.
 pub struct Verdict {
@@ -18,8 +19,12 @@ pub struct Verdict {
     pub outcome: Result<Accepted, Refusal>,
     /// What a token with a valid signature says about its principal, accepted or not.
     pub identity: Option<Identity>,
-    /// How the membership of an accepted sign-in to a group role is known.
-    pub membership: Option<EventCheck>,
+    /// What the audit keeps of an accepted sign-in's checks: how a membership is known, and that an expiry was excused.
+    pub noted: Vec<EventCheck>,
+    /// The role of the trusted pooler that has opened the connection, or that asks.
+    pub pooler: Option<String>,
+    /// The token as it is remembered of that pooler.
+    pub presented: Option<Digest>,
     /// The duration, without the client's time.
     pub took: Duration,
 }
@@ -52,6 +57,32 @@ pub enum AuthMethod {
 }
 
 impl Verdict {
+    /// About a password, which took since `start`.
+    pub fn without_token(
+        role: Option<Role>,
+        outcome: Result<Accepted, Refusal>,
+        pooler: Option<String>,
+        start: Instant,
+    ) -> Verdict {
+        Verdict {
+            role,
+            outcome,
+            identity: None,
+            noted: Vec::new(),
+            pooler,
+            presented: None,
+            took: start.elapsed(),
+        }
+    }
+
+    /// Whether the connection is one that members of a group share, so that nobody knows whose statements it has.
+    pub fn is_shared(&self) -> bool {
+        let is_group_role = |mapping: &Mapping| mapping.kind == PrincipalKind::Group;
+        let is_group_role =
+            matches!(&self.outcome, Ok(Accepted::Token(mapping)) if is_group_role(mapping));
+        is_group_role && self.pooler.is_some()
+    }
+
     /// The object id of a principal that was accepted with a token.
     pub fn accepted_object_id(&self) -> Option<Uuid> {
         match &self.outcome {
@@ -63,9 +94,12 @@ impl Verdict {
         }
     }
 
+    /// The role of an Entra admin, if it is known who the admin is.
     pub fn admin_role(&self) -> Option<pg_sys::Oid> {
         match (&self.outcome, &self.role) {
-            (Ok(Accepted::Token(mapping)), Some(role)) if mapping.admin => Some(role.oid),
+            (Ok(Accepted::Token(mapping)), Some(role)) if mapping.admin && !self.is_shared() => {
+                Some(role.oid)
+            }
             _ => None,
         }
     }

@@ -12,6 +12,7 @@ mod finding;
 mod hba;
 mod keys;
 mod pam;
+mod poolers;
 mod query;
 mod reach;
 mod roles;
@@ -94,6 +95,7 @@ fn findings() -> Result<Vec<Finding>, Box<dyn Error>> {
     findings.extend(directory::check());
     findings.extend(audit::check()?);
     findings.extend(sessions::check());
+    findings.extend(poolers::check()?);
     Ok(findings)
 }
 

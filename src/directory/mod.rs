@@ -64,12 +64,15 @@ pub fn find_by_app_id(app_id: Uuid) -> Result<Principal, LookupError> {
 /// Whether the principal is in the group, directly or through other groups: from the cache, or else from
 /// the directory. `kind` is the principal's: a user or a service principal.
 ///
+/// If it is not to wait for the directory, the answer is there at a later call by this process.
+///
 /// # Errors
-/// [`LookupError`].
+/// [`LookupError`]; `TimedOut` also if it is not to wait.
 pub fn membership(
     kind: PrincipalKind,
     member: Uuid,
     group: Uuid,
+    waits: bool,
 ) -> Result<Membership, LookupError> {
     let settings = settings::directory().ok_or(LookupError::NotConfigured)?;
     let scope = Scope::from_settings(&settings).ok_or(LookupError::NotConfigured)?;
@@ -86,7 +89,12 @@ pub fn membership(
         member,
         group,
     };
-    match submit_in(scope, query)? {
+    let answer = if waits {
+        submit_in(scope, query)
+    } else {
+        submit_without_waiting(scope, query)
+    };
+    match answer? {
         Answer::Member(is_member) => Ok(Membership {
             is_member,
             is_cached: false,
@@ -139,6 +147,21 @@ fn submit_in(scope: Scope, query: Query) -> Result<Answer, LookupError> {
     let handle = QueryHandle(ticket?);
     worker.wake();
     handle.wait(timeout + GRACE_PERIOD)?.into_result()
+}
+
+/// Submits the query, unless this process has and its time is not over, and returns the answer if it is there.
+fn submit_without_waiting(scope: Scope, query: Query) -> Result<Answer, LookupError> {
+    let own = Process::own().ok_or(LookupError::WorkerNotRunning)?;
+    let timeout = settings::directory_timeout();
+    let worker = shmem::worker(Worker::Network);
+    let answer = shmem::change_queries(|table| {
+        if !worker.is_running() {
+            return Err(LookupError::WorkerNotRunning);
+        }
+        table.ask_again(own, scope, query, clock::micros(), timeout)
+    });
+    worker.wake();
+    answer?.ok_or(LookupError::TimedOut)?.into_result()
 }
 
 /// A query of this process in the table. Dropping it removes the query. A FATAL drops nothing, and then

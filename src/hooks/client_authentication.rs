@@ -136,6 +136,7 @@ unsafe extern "C-unwind" fn on_shmem_startup() {
     INSTALLED.store(true, Ordering::Relaxed);
     audit::begin();
     statistics::begin();
+    auth::begin();
 }
 
 /// Runs in each child of the postmaster (and in theirs) before `fork` returns.

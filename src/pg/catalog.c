@@ -180,6 +180,20 @@ aad_roles_behind(Oid role, int *count)
 int
 aad_own_privileges(Oid role)
 {
+	int			privileges = aad_attributes(role);
+
+	if (has_privileged_grant(role))
+		privileges |= AAD_OTHERS;
+	return privileges;
+}
+
+/*
+ * The same without what was granted to it: pg_authid and pg_auth_members can be
+ * read before a database is chosen (relcache.c, RelationCacheInitializePhase2).
+ */
+int
+aad_attributes(Oid role)
+{
 	HeapTuple	tuple = SearchSysCache1(AUTHOID, ObjectIdGetDatum(role));
 	Form_pg_authid form;
 	int			privileges = 0;
@@ -204,8 +218,6 @@ aad_own_privileges(Oid role)
 		strcmp(NameStr(form->rolname), "azure_pg_admin") == 0)
 		privileges |= AAD_OTHERS;
 	ReleaseSysCache(tuple);
-	if (has_privileged_grant(role))
-		privileges |= AAD_OTHERS;
 	return privileges;
 }
 

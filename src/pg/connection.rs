@@ -31,6 +31,9 @@ pub struct Connection {
     pub local_socket: bool,
 }
 
+/// No role has a longer name, in bytes (`NAMEDATALEN`).
+const MAX_NAME: usize = 63;
+
 /// The method of a pooler's client.
 pub const POOLER: &str = "pooler";
 
@@ -62,6 +65,11 @@ pub enum Scram {
 }
 
 impl Connection {
+    /// Whether a token or password in clear text may be sent over it.
+    pub fn may_carry_credentials(&self, requires_tls: bool) -> bool {
+        self.tls || self.local_socket || !requires_tls
+    }
+
     /// The method of the aadauth HBA record that the connection matched; `None` for any other record.
     pub fn sign_in_method(&self) -> Option<SignInMethod> {
         SignInMethod::of_record(
@@ -108,14 +116,19 @@ pub fn current() -> Option<Connection> {
 
 /// The connection of a pooler's client, for which the pooler asks over this session. `client_address` is what the pooler
 /// says. `None` in processes without a client.
-pub fn of_pooler_client(role_name: CString, client_address: Option<String>) -> Option<Connection> {
+///
+/// `role` has the bytes of the role's name; a name that no role can have is an empty one.
+pub fn of_pooler_client(role: &[u8], client_address: Option<String>) -> Option<Connection> {
     let port = port()?;
     let (mut tls, mut local_socket) = (false, false);
     // SAFETY: the port is this backend's, and both out-parameters outlive the call.
     unsafe { shim::aad_transport(port, &mut tls, &mut local_socket) };
     Some(Connection {
-        role: escapes::decode_utf8(role_name.to_bytes()),
-        role_name,
+        role: escapes::decode_utf8(role.get(..MAX_NAME).unwrap_or(role)),
+        role_name: CString::new(role)
+            .ok()
+            .filter(|name| name.count_bytes() <= MAX_NAME)
+            .unwrap_or_default(),
         database: None,
         application_name: None,
         client_address,

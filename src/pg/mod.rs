@@ -19,6 +19,8 @@ pub mod name;
 pub mod oauth;
 pub mod pam;
 pub mod panics;
+pub mod password;
+pub mod peer;
 pub mod privileges;
 pub mod query;
 pub mod role;

@@ -9,11 +9,14 @@
 
 #include <dlfcn.h>
 #include <errno.h>
+#include <pwd.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "access/htup_details.h"
 #include "catalog/pg_authid.h"
 #include "common/ip.h"
+#include "common/sha2.h"
 #include "libpq/auth.h"
 #include "libpq/crypt.h"
 #include "libpq/hba.h"
@@ -84,6 +87,33 @@ aad_transport(Port *port, bool *tls, bool *local_socket)
 {
 	*tls = port->ssl_in_use;
 	*local_socket = port->raddr.addr.ss_family == AF_UNIX;
+}
+
+/* The names in the client's certificate, if it has one that ssl_ca_file's authorities have issued; else NULL. */
+void
+aad_certificate(Port *port, const char **common_name, const char **distinguished_name)
+{
+	bool		valid = port->ssl_in_use && port->peer_cert_valid;
+
+	*common_name = valid ? port->peer_cn : NULL;
+	*distinguished_name = valid ? port->peer_dn : NULL;
+}
+
+/*
+ * The operating system's user at the other end of a local socket, as for the peer method (auth.c, auth_peer); NULL
+ * when there is none.  Valid until the next call.
+ */
+const char *
+aad_peer_user(Port *port)
+{
+	uid_t		uid;
+	gid_t		gid;
+	struct passwd *account;
+
+	if (port->raddr.addr.ss_family != AF_UNIX || getpeereid(port->sock, &uid, &gid) != 0)
+		return NULL;
+	account = getpwuid(uid);
+	return account ? account->pw_name : NULL;
 }
 
 bool
@@ -213,6 +243,41 @@ aad_scram(Port *port, const char **reason, bool *is_md5)
 	if (secret == NULL && status == STATUS_OK)
 		status = STATUS_ERROR;
 	return status;
+}
+
+/*
+ * Compare a password with the role's SCRAM verifier, unless that has more than so many iterations.  In contrast to
+ * the exchange above, the server computes what a client would.
+ */
+AadPassword
+aad_check_password(const char *user, const char *password, int max_iterations, const char **reason)
+{
+	char	   *secret;
+	char	   *salt;
+	int			iterations;
+	uint8		stored_key[PG_SHA256_DIGEST_LENGTH];
+	uint8		server_key[PG_SHA256_DIGEST_LENGTH];
+	bool		parsed;
+#if PG_VERSION_NUM >= 160000
+	pg_cryptohash_type hash;
+	int			key_length;
+#endif
+
+	*reason = NULL;
+	secret = get_role_password(user, reason);
+	if (secret == NULL)
+		return AAD_PASSWORD_REFUSED;
+	if (get_password_type(secret) != PASSWORD_TYPE_SCRAM_SHA_256)
+		return AAD_PASSWORD_NOT_SCRAM;
+#if PG_VERSION_NUM >= 160000
+	parsed = parse_scram_secret(secret, &iterations, &hash, &key_length, &salt, stored_key, server_key);
+#else
+	parsed = parse_scram_secret(secret, &iterations, &salt, stored_key, server_key);
+#endif
+	if (!parsed || iterations > max_iterations)
+		return AAD_PASSWORD_TOO_EXPENSIVE;
+	return plain_crypt_verify(user, secret, password, reason) == STATUS_OK ?
+		AAD_PASSWORD_ACCEPTED : AAD_PASSWORD_REFUSED;
 }
 
 /* The role of that name, from pg_authid's syscache; false when there is none. */

@@ -48,6 +48,15 @@ typedef enum AadRead
 	AAD_READ_EMBEDDED_NUL = 5
 } AadRead;
 
+/* Whether a password is the role's. */
+typedef enum AadPassword
+{
+	AAD_PASSWORD_ACCEPTED = 0,
+	AAD_PASSWORD_REFUSED = 1,
+	AAD_PASSWORD_NOT_SCRAM = 2,
+	AAD_PASSWORD_TOO_EXPENSIVE = 3	/* or its verifier is damaged */
+} AadPassword;
+
 /* How the client authenticated. */
 typedef enum AadProof
 {
@@ -58,9 +67,13 @@ typedef enum AadProof
 
 extern void aad_connection(Port *port, AadConnection *connection);
 extern void aad_transport(Port *port, bool *tls, bool *local_socket);
+extern void aad_certificate(Port *port, const char **common_name, const char **distinguished_name);
+extern const char *aad_peer_user(Port *port);
 extern bool aad_is_authenticating(void);
 extern AadRead aad_ask_password(Port *port, char *buffer, size_t size, size_t *length);
 extern int	aad_scram(Port *port, const char **reason, bool *is_md5);
+extern AadPassword aad_check_password(const char *user, const char *password, int max_iterations,
+									  const char **reason);
 extern bool aad_role_by_name(const char *name, AadRole *role);
 extern void aad_set_identity(Port *port, const char *identity, AadProof proof);
 extern AAD_NORETURN void aad_fatal(const char *sqlstate, const char *message,

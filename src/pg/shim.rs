@@ -34,6 +34,10 @@ pub const READ_OK: c_int = 0;
 pub const READ_GONE: c_int = 1;
 pub const READ_TOO_LONG: c_int = 2;
 
+pub const PASSWORD_ACCEPTED: c_int = 0;
+pub const PASSWORD_REFUSED: c_int = 1;
+pub const PASSWORD_NOT_SCRAM: c_int = 2;
+
 // These talk to the client, or end the process. They have no guard: with one, core's FATAL messages for
 // protocol errors would reach the client as an internal error. Nothing must be freed on a FATAL, which
 // ends the process without unwinding.
@@ -53,12 +57,24 @@ unsafe extern "C" {
     pub fn aad_leave_out_refusal();
     pub fn aad_connection(port: *mut Port, connection: *mut Connection);
     pub fn aad_transport(port: *mut Port, tls: *mut bool, local_socket: *mut bool);
+    pub fn aad_certificate(
+        port: *mut Port,
+        common_name: *mut *const c_char,
+        distinguished_name: *mut *const c_char,
+    );
+    pub fn aad_peer_user(port: *mut Port) -> *const c_char;
     pub fn aad_is_authenticating() -> bool;
     pub fn aad_prewarm_pam(service: *const c_char) -> bool;
 }
 
 #[pgrx::pg_guard]
 unsafe extern "C-unwind" {
+    pub fn aad_check_password(
+        user: *const c_char,
+        password: *const c_char,
+        max_iterations: c_int,
+        reason: *mut *const c_char,
+    ) -> c_int;
     pub fn aad_role_by_name(name: *const c_char, role: *mut Role) -> bool;
     pub fn aad_set_identity(port: *mut Port, identity: *const c_char, proof: c_int);
     pub fn aad_log(

@@ -95,6 +95,15 @@ pub fn is_privileged_besides_label(role: pg_sys::Oid) -> bool {
         .any(|behind| OwnPrivileges::of(behind) != OwnPrivileges::NONE || is_admin(behind))
 }
 
+/// The part of [`privilege`] that can be judged before a database is chosen: without what was granted to the role or those
+/// behind it.
+pub fn has_privileged_attributes(role: pg_sys::Oid) -> bool {
+    privileges::roles_behind(role).into_iter().any(|behind| {
+        OwnPrivileges::without_grants(behind) != OwnPrivileges::NONE
+            || says_admin(&label::read(behind))
+    })
+}
+
 /// Whether either label has `admin`, even if the labels are malformed or disagree.
 pub fn says_admin(labels: &Labels) -> bool {
     [&labels.public, &labels.internal]

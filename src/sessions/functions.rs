@@ -193,11 +193,11 @@ fn request(
     }
 }
 
-/// The principal that has signed in, with its object id, or the session's role.
+/// The principal that has signed in, with its object id, or the session's role if there is none or nobody knows it.
 fn caller() -> (String, Option<Uuid>) {
     match super::own() {
-        Some(session) => (session.principal(), Some(session.object_id)),
-        None => {
+        Some(session) if !session.is_shared() => (session.principal(), Some(session.object_id)),
+        _ => {
             let role = privileges::session_user();
             let name = privileges::name_of(role).unwrap_or_else(|| role.to_string());
             (name, None)

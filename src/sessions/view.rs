@@ -31,9 +31,11 @@ pub(super) fn sessions() -> TableIterator<
         name!(signed_in_at, Option<TimestampWithTimeZone>),
         name!(token_expires_at, Option<TimestampWithTimeZone>),
         name!(application, Option<SqlText>),
+        name!(pooler, Option<Name>),
     ),
 > {
-    let is_shown: Box<dyn Fn(&Session) -> bool> = match (sees_all(), super::own()) {
+    let own = super::own().filter(|own| !own.is_shared());
+    let is_shown: Box<dyn Fn(&Session) -> bool> = match (sees_all(), own) {
         (true, _) => Box::new(|_| true),
         (false, Some(own)) => Box::new(move |session| session.object_id == own.object_id),
         (false, None) => Box::new(|_| false),
@@ -56,11 +58,13 @@ pub(super) fn sessions() -> TableIterator<
             expires_at(&session),
             given(session.application.as_str())
                 .map(|text| SanitizedText::from(text).to_string().into()),
+            given(session.pooler.as_str()).map(Name),
         )
     }))
 }
 
-/// The principal that signed in to this session, as it was then; no row if no token was used.
+/// The principal that signed in to this session, as it was then; no row if no token was used, or if a pooler's clients
+/// share the session.
 #[allow(clippy::type_complexity, reason = "pgrx must see the columns here")]
 #[pg_extern(schema = "aadauth", stable, parallel_restricted)]
 pub(super) fn own_principal() -> TableIterator<
@@ -78,7 +82,8 @@ pub(super) fn own_principal() -> TableIterator<
         name!(token_expires_at, Option<TimestampWithTimeZone>),
     ),
 > {
-    TableIterator::new(super::own().into_iter().map(|session| {
+    let own = super::own().filter(|own| !own.is_shared());
+    TableIterator::new(own.into_iter().map(|session| {
         (
             session.kind.word().into(),
             sql_uuid(session.object_id),

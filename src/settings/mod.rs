@@ -7,6 +7,7 @@ mod audit;
 mod directory;
 mod general;
 mod log;
+mod poolers;
 mod sessions;
 
 pub use audit::{
@@ -14,6 +15,10 @@ pub use audit::{
     audit_single_refusals, audit_spool_limit, audit_sync,
 };
 pub use log::{log_rate, logs_session_ends, logs_sign_ins};
+pub use poolers::{
+    PoolerProof, TrustedPooler, pooler_group_roles, pooler_local_roles, pooler_token_grace,
+    trusted_poolers,
+};
 pub use sessions::{SessionExpiry, session_expiry};
 
 pub use directory::{
@@ -33,5 +38,6 @@ pub fn init() {
     audit::init();
     directory::init();
     log::init();
+    poolers::init();
     sessions::init();
 }

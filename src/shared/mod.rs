@@ -9,6 +9,7 @@ pub mod group_sync;
 pub mod keys;
 pub mod log_lines;
 pub mod outcome;
+pub mod poolers;
 pub mod problem;
 pub mod request_counter;
 pub mod sessions;

@@ -15,6 +15,8 @@ use super::directory::table::QueryTable;
 use super::group_sync::SyncState;
 use super::keys::table::KeyTable;
 use super::log_lines::LogLines;
+use super::poolers::accepted_tokens::AcceptedTokens;
+use super::poolers::password_failures::PasswordFailures;
 use super::sessions::requests::Requests;
 use super::sessions::revocations::RevocationList;
 use super::sessions::table::Place;
@@ -47,6 +49,10 @@ unsafe impl PGRXSharedMemory for Counters {}
 // SAFETY: as above.
 unsafe impl PGRXSharedMemory for LogLines {}
 // SAFETY: as above.
+unsafe impl PGRXSharedMemory for AcceptedTokens {}
+// SAFETY: as above.
+unsafe impl PGRXSharedMemory for PasswordFailures {}
+// SAFETY: as above.
 unsafe impl PGRXSharedMemory for WorkerEntry {}
 
 // SAFETY: no other structure of this server bears the name, and nothing uses it before pgrx's shmem_startup_hook, which
@@ -72,14 +78,22 @@ static REVOCATIONS: Zeroed<RevocationList> = Zeroed::new(c"aadauth_revocation_li
 // SAFETY: as above.
 static REQUESTS: PgLwLock<Requests> = unsafe { PgLwLock::new(c"aadauth_revocation_requests") };
 // SAFETY: as above.
+static TOKENS_LOCK: PgLwLock<()> = unsafe { PgLwLock::new(c"aadauth_poolers") };
+static TOKENS: Zeroed<AcceptedTokens> = Zeroed::new(c"aadauth_accepted_tokens");
+static PASSWORD_FAILURES: Zeroed<PasswordFailures> = Zeroed::new(c"aadauth_password_failures");
+// SAFETY: as above.
 static SPOOL: PgLwLock<SpoolState> = unsafe { PgLwLock::new(c"aadauth_spool") };
 
 // SAFETY: it consists of numbers, arrays of bytes and `false`.
 unsafe impl BeginsAsZeros for GroupCache {}
 // SAFETY: as above.
 unsafe impl BeginsAsZeros for RevocationList {}
+// SAFETY: it consists of numbers, arrays of bytes and `false`.
+unsafe impl BeginsAsZeros for AcceptedTokens {}
 // SAFETY: it consists of atomic numbers.
 unsafe impl BeginsAsZeros for Counters {}
+// SAFETY: as above.
+unsafe impl BeginsAsZeros for PasswordFailures {}
 // SAFETY: as above.
 unsafe impl BeginsAsZeros for LogLines {}
 // SAFETY: it consists of atomic numbers, and of condition variables, which are numbers.
@@ -115,6 +129,9 @@ pub fn init() {
     pg_shmem_init!(REVOCATIONS_LOCK = ());
     pg_shmem_init!(REVOCATIONS = ());
     pg_shmem_init!(REQUESTS = Requests::EMPTY);
+    pg_shmem_init!(TOKENS_LOCK = ());
+    pg_shmem_init!(TOKENS = ());
+    pg_shmem_init!(PASSWORD_FAILURES = ());
     pg_shmem_init!(SPOOL = SpoolState::EMPTY);
 }
 
@@ -207,6 +224,26 @@ pub fn change_revocations<R>(change: impl FnOnce(&mut RevocationList) -> R) -> R
 /// Changes the requests to revoke and restore; otherwise like [`change_keys`].
 pub fn change_requests<R>(change: impl FnOnce(&mut Requests) -> R) -> R {
     change(&mut REQUESTS.exclusive())
+}
+
+/// Reads the tokens that poolers' clients signed in with; otherwise like [`keys`].
+pub fn accepted_tokens<R>(look: impl FnOnce(&AcceptedTokens) -> R) -> R {
+    let _lock = TOKENS_LOCK.share();
+    // SAFETY: as in `groups`.
+    look(unsafe { &*TOKENS.place() })
+}
+
+/// Changes them; otherwise like [`change_keys`].
+pub fn change_accepted_tokens<R>(change: impl FnOnce(&mut AcceptedTokens) -> R) -> R {
+    let _lock = TOKENS_LOCK.exclusive();
+    // SAFETY: as in `change_groups`.
+    change(unsafe { &mut *TOKENS.place() })
+}
+
+/// How many passwords poolers' clients had wrong.
+pub fn password_failures() -> &'static PasswordFailures {
+    // SAFETY: as in `counters`.
+    unsafe { &*PASSWORD_FAILURES.place() }
 }
 
 /// The counters.

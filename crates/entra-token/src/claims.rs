@@ -302,7 +302,11 @@ impl Claims {
     }
 
     /// Whether the token has not expired at `now`.
-    pub(crate) fn check_expiry(&self, policy: &Policy, now: i64) -> Result<(), Reason> {
+    /// Whether the token has not expired by `now`, in Unix seconds.
+    ///
+    /// # Errors
+    /// [`Reason::Expired`], or [`Reason::TimeClaimsMissing`].
+    pub fn check_expiry(&self, policy: &Policy, now: i64) -> Result<(), Reason> {
         let exp = self.exp().ok_or(Reason::TimeClaimsMissing)?;
         // Sums of claims are taken in i128, which no two of them overflow.
         if i128::from(now) < i128::from(exp) + i128::from(policy.clock_skew) {

@@ -12,6 +12,9 @@ use crate::revocation::REVOCATION_CHECK;
 /// Name of the check whether the token's principal is the role's, or in the role's group.
 pub const PRINCIPAL_CHECK: &str = "principal";
 
+/// Name of the check whether the token has expired.
+pub const EXPIRY_CHECK: &str = "not expired";
+
 /// One rule, and whether the token keeps it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Check {
@@ -48,6 +51,18 @@ impl Judgment {
             Ok(())
         };
         self.checks.push(check(REVOCATION_CHECK, outcome));
+        Judgment::of(self.checks)
+    }
+
+    /// Leaves it out that the token has expired: the caller knows that it was accepted before, and by whom it is
+    /// presented again.
+    #[must_use]
+    pub fn with_expiry_excused(mut self) -> Judgment {
+        for check in &mut self.checks {
+            if check.outcome == Err(Reason::Expired) {
+                check.outcome = Ok(());
+            }
+        }
         Judgment::of(self.checks)
     }
 
@@ -118,7 +133,7 @@ fn audience_and_times(policy: &Policy, claims: &Claims, now: i64) -> [Check; 6] 
     [
         check("audience", audience(policy, claims)),
         check("times present", times(claims).map(|_| ())),
-        check("not expired", claims.check_expiry(policy, now)),
+        check(EXPIRY_CHECK, claims.check_expiry(policy, now)),
         check("already valid", not_before(policy, claims, now)),
         check("issued in the past", issued_at(policy, claims, now)),
         check("lifetime", lifetime(policy, claims)),

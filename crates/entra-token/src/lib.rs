@@ -57,7 +57,7 @@ mod roca;
 
 pub use authority::{Authority, AuthorityError, Cloud, TokenVersion};
 pub use claims::{Claims, Membership, TokenKind};
-pub use decision::{Check, Judgment, PRINCIPAL_CHECK, judge, judge_token};
+pub use decision::{Check, EXPIRY_CHECK, Judgment, PRINCIPAL_CHECK, judge, judge_token};
 pub use envelope::Envelope;
 pub use jws::Jws;
 pub use keys::{KeySet, KeySetError, SigningKey, Unusable};

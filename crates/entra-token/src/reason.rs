@@ -90,7 +90,13 @@ reasons! {
             "Set either label again; that rewrites the other."
         PooledGroupRole "pooled-group-role"
             "The role is mapped to a group, and the sign-in comes through a pooler."
-            "A pooler may give its client a connection that another member has opened. Connect to the server directly, or map a role to the user or application."
+            "A pooler may give its client a connection that another member has opened. Connect to the server directly, map a role to the user or application, or allow it: aadauth.pooler_group_roles."
+        PooledPrivilegedRole "pooled-privileged-role"
+            "The role is local and privileged, and the sign-in comes through a pooler."
+            "Connect to the server directly: the passwords of superusers and privileged roles are not for poolers."
+        PooledPasswordLimit "pooled-password-limit"
+            "There were too many wrong passwords for the role, or from the pooler, within this minute."
+            "Wait a minute. If it is not a client with an old password, somebody is guessing: the audit has the addresses that the pooler reported."
         RoleNotLogin "role-not-login"
             "The role may not log in."
             "Allow it to: ALTER ROLE ... LOGIN."
@@ -331,7 +337,7 @@ mod tests {
                 reason
             );
         }
-        assert_eq!(seen.len(), 60);
+        assert_eq!(seen.len(), 62);
         assert_eq!(Reason::from_code("Expired"), None);
         assert_eq!(Reason::from_code(""), None);
         assert!(serde_json::from_str::<Reason>("\"accepted\"").is_err());

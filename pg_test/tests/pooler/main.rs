@@ -7,11 +7,15 @@
 mod audit;
 mod failures;
 mod file;
+mod grace;
+mod group_roles;
 mod installed;
+mod local_roles;
 mod pgbouncer;
 mod secrecy;
 mod sign_ins;
 mod storm;
+mod trusted;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -31,6 +35,9 @@ const MODULES: &[(&str, &[Test])] = &[
     ("installed", installed::TESTS),
     ("secrecy", secrecy::TESTS),
     ("audit", audit::TESTS),
+    ("grace", grace::TESTS),
+    ("local_roles", local_roles::TESTS),
+    ("group_roles", group_roles::TESTS),
     ("storm", storm::TESTS),
 ];
 

@@ -267,7 +267,7 @@ max_client_conn = 90
 }
 
 /// The block of docs/pgbouncer.md that has this at the beginning of a line.
-fn documented(begin: &str) -> Result<String> {
+pub fn documented(begin: &str) -> Result<String> {
     let text = fs::read_to_string(source().join("docs/pgbouncer.md"))?;
     let blocks = blocks(&text).into_iter();
     let mut blocks = blocks.filter(|block| block.text.lines().any(|line| line.starts_with(begin)));

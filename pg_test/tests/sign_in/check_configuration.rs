@@ -9,6 +9,7 @@ mod hba;
 mod keys;
 mod oauth;
 mod pam;
+mod poolers;
 mod roles;
 mod settings;
 
@@ -64,6 +65,7 @@ pub const TESTS: &[Test] = &[
     ("files_that_others_can_change", files::changeable),
     ("a_recovered_server", files::recovered),
     ("the_directory", directory::mistakes),
+    ("trusted_poolers", poolers::mistakes),
     ("to_superusers_alone", readers),
     ("every_code_is_shown_by_a_test", every_code),
 ];

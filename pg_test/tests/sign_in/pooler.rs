@@ -6,13 +6,16 @@ use pg_test::wait::until;
 use pg_test::wire::{Connection, Refusal};
 
 use crate::Test;
-use crate::rig::{OUR_LINES, Rig, ensure, installed_library};
+use crate::rig::{OUR_LINES, Rig, Subject, ensure, installed_library};
 use crate::sentinel::{PIECE, expect_none, pieces};
 
 pub const TESTS: &[Test] = &[
     ("it_judges_as_a_sign_in_is_judged", judges),
     ("only_poolers_call_it_and_no_statement", only_poolers),
     ("it_waits_for_no_key", waits_for_no_key),
+    ("nor_for_the_directory", waits_for_no_directory),
+    ("a_trusted_pooler_asks_about_passwords", passwords),
+    ("what_no_role_can_be_called", no_role),
     ("no_setting_logs_the_credential", logs_no_credential),
     ("it_answers_on_a_standby", on_a_standby),
 ];
@@ -80,6 +83,98 @@ impl Pooler {
         })?;
         Ok(event)
     }
+}
+
+/// A member whom the directory has to be asked about, and somebody else.
+fn waits_for_no_directory(rig: &Rig) -> Result<()> {
+    let directory = rig.directory_server_with("pooler-directory", |plan, _| {
+        Ok(plan
+            .set("aadauth.poolers", "pgb1=peer:postgres")
+            .set("aadauth.pooler_group_roles", "on")
+            // What is not kept must still reach the pooler.
+            .set("aadauth.group_cache_ttl", "0"))
+    })?;
+    let server = &directory.server;
+    server.sql("CREATE ROLE pgb1 LOGIN IN ROLE aadauth_pooler")?;
+    let mut pooler = Pooler::connect(server)?;
+    for (name, expected) in [
+        ("alice@contoso.com", (ACCEPTED, "accepted")),
+        ("mallory@contoso.com", (REFUSED, "not-a-group-member")),
+    ] {
+        let token = directory
+            .emulator
+            .token(Subject::User(name.to_owned()))
+            .without("groups")
+            .text()?;
+        pooler.expect("dba", &token, (TRY_AGAIN, "directory-timed-out"))?;
+        until("the directory has answered", || {
+            let (answer, reason, _) = pooler.ask("dba", &token)?;
+            ensure(
+                answer == TRY_AGAIN || (answer, reason.as_str()) == expected,
+                || format!("{name}: {answer}, {reason}"),
+            )?;
+            Ok((answer != TRY_AGAIN).then_some(()))
+        })?;
+    }
+    Ok(())
+}
+
+fn passwords(rig: &Rig) -> Result<()> {
+    let [ours, of_replication] = OUR_LINES;
+    let lines = ["local replication postgres peer", ours, of_replication];
+    let mut server = rig.server("pooler-passwords", |plan| {
+        plan.hba(&lines)
+            .set("aadauth.poolers", "pgb1=peer:postgres")
+            .set("aadauth.pooler_local_roles", "on")
+    })?;
+    server.sql(
+        "CREATE ROLE pgb1 LOGIN IN ROLE aadauth_pooler; CREATE ROLE pgb2 LOGIN IN ROLE aadauth_pooler;
+         CREATE ROLE clerk LOGIN PASSWORD 'x'; CREATE ROLE chief SUPERUSER LOGIN PASSWORD 'x';
+         CREATE ROLE writer LOGIN PASSWORD 'x'; GRANT pg_write_all_data TO writer",
+    )?;
+    let mut pooler = Pooler::connect(&server)?;
+    pooler.expect("clerk", "x", (ACCEPTED, "accepted"))?;
+    for role in ["chief", "writer"] {
+        pooler.expect(role, "x", (REFUSED, "pooled-privileged-role"))?;
+    }
+    pooler.expect("nobody", "x", (REFUSED, "role-not-mapped"))?;
+    // A member that is not named.
+    let mut other = Pooler::connect_as(&server, "pgb2")?;
+    other.expect("clerk", "x", (REFUSED, "role-not-mapped"))?;
+    // Two minutes at most are touched.
+    let mut limited = 0;
+    for _ in 0..25 {
+        let (answer, reason, _) = pooler.ask("clerk", "y")?;
+        ensure(answer == REFUSED, || reason.clone())?;
+        limited += usize::from(reason == "pooled-password-limit");
+    }
+    ensure((5..=15).contains(&limited), || format!("{limited} of 25"))?;
+    server.configure(&[("aadauth.pooler_local_roles", Some("off"))])?;
+    let mut pooler = Pooler::connect(&server)?;
+    pooler
+        .expect("clerk", "x", (REFUSED, "role-not-mapped"))
+        .map(drop)
+}
+
+/// A name that would be cut, and one with a NUL: both are refused, and recorded.
+fn no_role(rig: &Rig) -> Result<()> {
+    let server = prepared(rig, "pooler-names")?;
+    let name = "n".repeat(63);
+    let person = rig.person(&server, &name)?;
+    let token = rig.token_of(&person)?;
+    let mut pooler = Pooler::connect(&server)?;
+    pooler.expect(&name, &token, (ACCEPTED, "accepted"))?;
+    for name in [format!("{name}n"), format!("{name}\0"), "n".repeat(100_000)] {
+        let arguments = [name.as_bytes(), token.as_bytes(), &[b'1'; 1000]];
+        let answer = pooler.session.call(pooler.function, &arguments)?;
+        let is_refused = matches!(&answer, Ok((REFUSED, notices))
+            if notices.iter().any(|notice| notice.message.contains("role-not-mapped")));
+        ensure(is_refused, || format!("{answer:?}"))?;
+    }
+    let recorded = "SELECT count(*) FROM aadauth.sign_in_audit WHERE reason = 'role-not-mapped' AND method = 'pooler'";
+    until("they are recorded", || {
+        Ok((server.sql(recorded)? == "3").then_some(()))
+    })
 }
 
 fn prepared(rig: &Rig, name: &str) -> Result<Server> {

@@ -33,6 +33,14 @@ const ELSEWHERE: &[(&str, &str)] = &[
         "pooled-group-role",
         "pooler::it_judges_as_a_sign_in_is_judged",
     ),
+    (
+        "pooled-privileged-role",
+        "pooler::a_trusted_pooler_asks_about_passwords",
+    ),
+    (
+        "pooled-password-limit",
+        "pooler::a_trusted_pooler_asks_about_passwords",
+    ),
     ("role-not-login", "reasons::a_role_that_may_not_log_in"),
     ("role-expired", "reasons::a_role_whose_time_is_over"),
     ("tls-required", "hba_lines::connection_without_tls"),

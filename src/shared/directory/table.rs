@@ -20,6 +20,9 @@ use crate::settings::DIRECTORY_TIMEOUT_MAX;
 /// How much longer than the timeout an asker waits, so that the worker can say why there is no answer.
 pub const GRACE_PERIOD: Duration = Duration::from_millis(500);
 
+/// How many queries a process may have that does not wait for them.
+pub const MAX_UNAWAITED: usize = 32;
+
 /// The number of one query, never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Ticket(u64);
@@ -96,6 +99,38 @@ impl QueryTable {
             answer: None,
         });
         Ok(ticket)
+    }
+
+    /// The answer to the query, if the asker has asked it before and the answer is there. Otherwise it is asked, for an
+    /// asker that does not wait; each may have at most [`MAX_UNAWAITED`] queries.
+    ///
+    /// # Errors
+    /// [`LookupError::Busy`].
+    pub fn ask_again(
+        &mut self,
+        asker: Process,
+        scope: Scope,
+        query: Query,
+        now: i64,
+        timeout: Duration,
+    ) -> Result<Option<Answer>, LookupError> {
+        let slots = self.slots.iter().flatten();
+        let own: Vec<Slot> = slots
+            .filter(|slot| slot.asker == asker && slot.is_live(now))
+            .copied()
+            .collect();
+        let asked = own
+            .iter()
+            .find(|slot| slot.query == query && slot.scope == scope);
+        match asked {
+            Some(slot) if slot.answer.is_some() => {
+                self.leave(slot.ticket);
+                Ok(slot.answer)
+            }
+            Some(_) => Ok(None),
+            None if own.len() >= MAX_UNAWAITED => Err(LookupError::Busy),
+            None => self.ask(asker, scope, query, now, timeout).map(|_| None),
+        }
     }
 
     /// Takes the answer under the ticket and frees its slot; `None` if there is none yet.

@@ -34,6 +34,8 @@ pub struct Session {
     pub database: Name,
     /// A numeric address, or `local`.
     pub client: Name,
+    /// The role of the trusted pooler that has opened it; empty for others.
+    pub pooler: Name,
     /// The application_name of the startup packet.
     pub application: Name,
     /// Microseconds since the Unix epoch.
@@ -54,6 +56,11 @@ impl Session {
             Some(name) => name.to_owned(),
             None => self.app_id.unwrap_or(self.object_id).to_string(),
         }
+    }
+
+    /// Whether members of the role's group share it, so that nobody knows whose statements it has.
+    pub fn is_shared(&self) -> bool {
+        self.group_id.is_some() && !self.pooler.as_slice().is_empty()
     }
 
     /// Whether a sign-in with its token would be refused as expired. All in seconds.

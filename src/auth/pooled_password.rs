@@ -1,0 +1,83 @@
+//! Passwords of local roles that poolers' clients send (`aadauth.pooler_local_roles`).
+//!
+//! PgBouncer has the password in clear text, and so has the server then; each try costs thousands of hashes. So the roles
+//! that matter most are left out, and wrong passwords are limited.
+
+use std::ffi::CString;
+use std::time::Instant;
+
+use entra_token::Reason;
+use zeroize::Zeroize;
+
+use super::refusal::Refusal;
+use super::verdict::{Accepted, Verdict};
+use crate::clock;
+use crate::pg::connection::Connection;
+use crate::pg::password::{self, Comparison};
+use crate::pg::privileges;
+use crate::pg::role::Role;
+use crate::principals::admin;
+use crate::settings::{self, Authentication};
+use crate::shared::poolers::accepted_tokens::AcceptedTokens;
+use crate::shared::shmem;
+
+/// PostgreSQL's own verifiers have 4,096 by default.
+const MAX_ITERATIONS: i32 = 20_000;
+
+/// Judges the password of a local role.
+pub fn judge(pooler: &str, connection: &Connection, role: Role, password: &[u8]) -> Verdict {
+    let start = Instant::now();
+    let outcome = decide(pooler, connection, &role, password);
+    Verdict::without_token(Some(role), outcome, Some(pooler.to_owned()), start)
+}
+
+fn decide(
+    pooler: &str,
+    connection: &Connection,
+    role: &Role,
+    password: &[u8],
+) -> Result<Accepted, Refusal> {
+    let refused = |reason| Refusal::new(reason, &connection.role);
+    if settings::authentication() == Authentication::Entra {
+        return Err(refused(Reason::PasswordDisabled));
+    }
+    if !connection.may_carry_credentials(settings::require_tls()) {
+        return Err(refused(Reason::TlsRequired));
+    }
+    if privileges::is_superuser(role.oid) || admin::privilege(role.oid).is_some() {
+        return Err(refused(Reason::PooledPrivilegedRole));
+    }
+    let secret = shmem::accepted_tokens(AcceptedTokens::secret);
+    let counts = secret
+        .and_then(|secret| shmem::password_failures().counts(&secret, pooler, &connection.role));
+    let counts = counts.ok_or_else(|| refused(Reason::InternalError))?;
+    let now = clock::micros() / 1_000_000;
+    if counts.are_full(now) {
+        return Err(refused(Reason::PooledPasswordLimit));
+    }
+    let failed = match compare(connection, password) {
+        Comparison::Equal if !role.can_login => return Err(refused(Reason::RoleNotLogin)),
+        Comparison::Equal => return Ok(Accepted::Password),
+        Comparison::Different(why) => why,
+        Comparison::NotScram => Some("The role has no SCRAM verifier.".to_owned()),
+        Comparison::TooExpensive => Some(format!(
+            "The role's SCRAM verifier has more than {MAX_ITERATIONS} iterations, which poolers' clients may not cost."
+        )),
+    };
+    counts.add(now);
+    let refusal = refused(Reason::PasswordFailed);
+    Err(match failed {
+        Some(why) => refusal.with_detail(&why),
+        None => refusal,
+    })
+}
+
+fn compare(connection: &Connection, password: &[u8]) -> Comparison {
+    // A password with a NUL is no role's.
+    let Ok(password) = CString::new(password) else {
+        return Comparison::Different(None);
+    };
+    let comparison = password::compare(&connection.role_name, &password, MAX_ITERATIONS);
+    password.into_bytes().zeroize();
+    comparison
+}

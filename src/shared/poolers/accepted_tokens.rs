@@ -1,0 +1,154 @@
+//! The tokens that trusted poolers asked about while they were valid, and that were accepted: a keyed hash of each, in a
+//! table of fixed size that is lost when the server restarts.
+//!
+//! A plain value: the lock is taken in [`crate::shared::shmem`].
+
+use super::{Secret, hash, place};
+
+/// The tokens of one role and pooler share a bucket. A PgBouncer process presents only the last token of a role again.
+const BUCKETS: usize = 256;
+const PLACES: usize = 16;
+
+/// The table. All zeros mean an empty one, of a server that could not draw a secret: nothing enters it.
+pub struct AcceptedTokens {
+    has_secret: bool,
+    secret: Secret,
+    buckets: [[Place; PLACES]; BUCKETS],
+}
+
+#[derive(Clone, Copy)]
+struct Place {
+    digest: [u64; 2],
+    /// Since the Unix epoch, in microseconds; 0 if the place is free.
+    accepted_at: i64,
+}
+
+/// A token as the table has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Digest {
+    bucket: usize,
+    digest: [u64; 2],
+}
+
+impl Digest {
+    /// Of a token that `pooler` presents for `role`.
+    pub fn new(secret: &Secret, pooler: &str, role: &str, token: &[u8]) -> Digest {
+        let (pooler, role) = (pooler.as_bytes(), role.as_bytes());
+        Digest {
+            bucket: place(hash(secret, &[b"bucket", pooler, role]), BUCKETS),
+            digest: hash(secret, &[b"token", pooler, role, token]),
+        }
+    }
+}
+
+impl AcceptedTokens {
+    /// Empties the table, when the server starts.
+    pub fn begin(&mut self, secret: Secret) {
+        self.buckets = [[Place::FREE; PLACES]; BUCKETS];
+        self.secret = secret;
+        self.has_secret = true;
+    }
+
+    /// The secret that digests are made with.
+    pub fn secret(&self) -> Option<Secret> {
+        self.has_secret.then_some(self.secret)
+    }
+
+    /// Remembers a token that was accepted at `now`, if need be in the place of the one that was accepted longest ago.
+    pub fn remember(&mut self, token: &Digest, now: i64) {
+        let Some(bucket) = self.buckets.get_mut(token.bucket) else {
+            return;
+        };
+        let known = bucket.iter().position(|place| place.is_of(token));
+        let place = match known {
+            Some(known) => bucket.get_mut(known),
+            None => bucket.iter_mut().min_by_key(|place| place.accepted_at),
+        };
+        if let Some(place) = place {
+            *place = Place {
+                digest: token.digest,
+                accepted_at: now,
+            };
+        }
+    }
+
+    pub fn contains(&self, token: &Digest) -> bool {
+        let bucket = self.buckets.get(token.bucket);
+        bucket.is_some_and(|bucket| bucket.iter().any(|place| place.is_of(token)))
+    }
+}
+
+impl Place {
+    const FREE: Place = Place {
+        digest: [0; 2],
+        accepted_at: 0,
+    };
+
+    fn is_of(&self, token: &Digest) -> bool {
+        self.accepted_at != 0 && self.digest == token.digest
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECRET: Secret = *b"a secret of ours";
+
+    fn table() -> Box<AcceptedTokens> {
+        let mut table = Box::new(AcceptedTokens {
+            has_secret: false,
+            secret: [0; 16],
+            buckets: [[Place::FREE; PLACES]; BUCKETS],
+        });
+        table.begin(SECRET);
+        table
+    }
+
+    fn digest(pooler: &str, role: &str, token: &str) -> Digest {
+        Digest::new(&SECRET, pooler, role, token.as_bytes())
+    }
+
+    #[test]
+    fn a_token_is_known_for_its_own_role_and_pooler_only() {
+        let mut table = table();
+        let own = digest("pgb1", "alice", "token");
+        assert!(!table.contains(&own));
+        table.remember(&own, 1);
+        assert!(table.contains(&own));
+        for other in [
+            digest("pgb1", "alice", "token2"),
+            digest("pgb1", "bob", "token"),
+            digest("pgb2", "alice", "token"),
+        ] {
+            assert!(!table.contains(&other), "{other:?}");
+        }
+        table.begin([8; 16]);
+        assert!(!table.contains(&own));
+    }
+
+    #[test]
+    fn the_tokens_that_were_accepted_last_are_known() {
+        let mut table = table();
+        let tokens: Vec<_> = (0..40)
+            .map(|number| digest("pgb1", "alice", &number.to_string()))
+            .collect();
+        for (at, token) in (1..).zip(&tokens) {
+            table.remember(token, at);
+            // Accepted again and again, it stays.
+            table.remember(&tokens[0], at);
+        }
+        let known: Vec<_> = tokens.iter().map(|token| table.contains(token)).collect();
+        let expected: Vec<_> = (0..40).map(|number| number == 0 || number >= 25).collect();
+        assert_eq!(known, expected);
+    }
+
+    #[test]
+    fn what_a_free_place_has_is_no_token() {
+        let zeros = Digest {
+            bucket: 0,
+            digest: [0; 2],
+        };
+        assert!(!table().contains(&zeros));
+    }
+}
