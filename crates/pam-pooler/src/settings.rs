@@ -7,9 +7,9 @@
 //! wake = on
 //! ```
 
-use std::fs::{File, Metadata};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io::Read;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -18,7 +18,7 @@ use crate::conninfo;
 
 pub const FILE: &str = "/etc/aadauth/pooler.conf";
 
-/// The longest file that is read, in bytes.
+/// The longest file that is accepted, in bytes.
 const LONGEST: u64 = 65_536;
 
 /// Milliseconds that a login may wait for the server.
@@ -49,7 +49,7 @@ pub enum Wake {
 pub fn current(file: &Path) -> Result<Arc<Settings>, String> {
     static READ: Mutex<Option<(PathBuf, Version, Arc<Settings>)>> = Mutex::new(None);
     let fail = |what: String| format!("configuration file \"{}\": {what}", file.display());
-    let mut open = File::open(file).map_err(|error| fail(error.to_string()))?;
+    let open = open(file).map_err(|error| fail(error.to_string()))?;
     let metadata = open.metadata().map_err(|error| fail(error.to_string()))?;
     check_owner(&metadata).map_err(fail)?;
     let version = Version::of(&metadata);
@@ -60,14 +60,30 @@ pub fn current(file: &Path) -> Result<Arc<Settings>, String> {
     {
         return Ok(Arc::clone(settings));
     }
-    let mut text = String::new();
-    Read::by_ref(&mut open)
-        .take(LONGEST)
-        .read_to_string(&mut text)
-        .map_err(|error| fail(error.to_string()))?;
-    let settings = Arc::new(parse(&text).map_err(fail)?);
+    let settings = text(open).and_then(|text| parse(&text)).map_err(fail)?;
+    let settings = Arc::new(settings);
     *read = Some((file.to_owned(), version, Arc::clone(&settings)));
     Ok(settings)
+}
+
+/// Opens a file without waiting: a FIFO would otherwise keep PgBouncer's PAM thread until somebody writes to it.
+fn open(file: &Path) -> std::io::Result<File> {
+    OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
+        .open(file)
+}
+
+/// The whole text of a file: one that is cut could end in the middle of a setting.
+fn text(file: File) -> Result<String, String> {
+    let mut bytes = Vec::new();
+    file.take(LONGEST + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|error| error.to_string())?;
+    if bytes.len() as u64 > LONGEST {
+        return Err(format!("it is longer than {LONGEST} bytes"));
+    }
+    String::from_utf8(bytes).map_err(|_| "it is not UTF-8".to_owned())
 }
 
 /// What changes when a file is written or replaced.

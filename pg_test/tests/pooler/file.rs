@@ -2,8 +2,11 @@
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
+use std::time::{Duration, Instant};
 
 use pg_test::Result;
+use pg_test::process::checked;
 use pg_test::rig::{Rig, ensure};
 
 use crate::Test;
@@ -54,8 +57,19 @@ fn read(rig: &Rig) -> Result<()> {
     let file = pooled.configuration();
     fs::set_permissions(&file, Permissions::from_mode(0o666))?;
     refuses("must not be writable by group or others")?;
+    let long = format!("deadline = 2000\n{}", "# long\n".repeat(10_000));
+    pooled.configure(&long)?;
+    refuses("it is longer than 65536 bytes")?;
     fs::remove_file(&file)?;
     refuses("No such file")?;
+    // Nobody writes to it.
+    checked(Command::new("mkfifo").args(["-m", "644"]).arg(&file))?;
+    let began = Instant::now();
+    refuses("it is not a regular file")?;
+    ensure(began.elapsed() < Duration::from_secs(10), || {
+        format!("refused after {:?}", began.elapsed())
+    })?;
+    fs::remove_file(&file)?;
     pooled.configure("deadline = 2000")?;
     ensure(is_in()?, || "the file is not read again".to_owned())
 }
