@@ -10,12 +10,31 @@ use crate::ffi::options::{self, ConnectionOption};
 const DEFAULTS: &[(&str, &str)] = &[
     ("sslmode", "verify-full"),
     ("gssencmode", "disable"),
+    ("passfile", NO_FILE),
+    ("sslcrl", NO_FILE),
     ("connect_timeout", "2"),
     ("tcp_user_timeout", "2000"),
     ("keepalives_idle", "10"),
     ("keepalives_interval", "2"),
     ("keepalives_count", "3"),
-    ("application_name", "pam_aadauth"),
+    ("application_name", NAME),
+];
+
+/// The server's `pg_stat_activity` shows which version asks.
+const NAME: &str = concat!("pam_aadauth ", env!("CARGO_PKG_VERSION"));
+
+/// A file that cannot exist. Where none is named, libpq takes one from the home directory.
+const NO_FILE: &str = "/dev/null/none";
+
+/// What must be named for a server that is reached over the network: libpq takes files from the home directory
+/// otherwise.
+const FILES: &[(&str, &str)] = &[
+    (
+        "sslrootcert",
+        "the file with the authority that issued the server's certificate",
+    ),
+    ("sslcert", "the file with the pooler's certificate"),
+    ("sslkey", "the file with the pooler's key"),
 ];
 
 /// Refused in the connection string.
@@ -28,6 +47,14 @@ const REFUSED: &[(&str, &str)] = &[
     (
         "client_encoding",
         "\"client_encoding\" is always UTF8 and must not be set",
+    ),
+    (
+        "application_name",
+        "\"application_name\" is always that of the module and must not be set",
+    ),
+    (
+        "sslpassword",
+        "\"sslpassword\" is not supported: use a key without one that only PgBouncer can read",
     ),
 ];
 
@@ -57,13 +84,28 @@ pub fn complete(conninfo: &str) -> Result<String, String> {
     }
     let is_local = given("hostaddr").is_none()
         && given("host").is_some_and(|hosts| hosts.split(',').all(is_socket_directory));
-    let sslmode = given("sslmode").unwrap_or("verify-full");
-    if !is_local && !["verify-full", "verify-ca"].contains(&sslmode) {
-        return Err("\"sslmode\" must be verify-full or verify-ca".to_owned());
+    // Encryption by GSSAPI would take the place of TLS, whatever sslmode says.
+    if given("gssencmode").is_some_and(|mode| mode != "disable") {
+        return Err("\"gssencmode\" must be disable".to_owned());
+    }
+    if !is_local {
+        if given("sslmode").is_some_and(|mode| mode != "verify-full") {
+            return Err("\"sslmode\" must be verify-full".to_owned());
+        }
+        for (name, what) in FILES {
+            given(name).ok_or_else(|| format!("\"server\" must name \"{name}\", {what}"))?;
+        }
+        if given("sslrootcert").is_some_and(|file| !file.starts_with('/')) {
+            return Err("\"sslrootcert\" must be an absolute path".to_owned());
+        }
     }
     let mut complete = vec!["client_encoding=UTF8".to_owned()];
     for option in &options {
-        if let Some(value) = value(option) {
+        // With a file that does not exist, libpq would not read the directory.
+        let has_directory = option.name == "sslcrl" && given("sslcrldir").is_some();
+        if has_directory && given("sslcrl").is_none() {
+            complete.push("sslcrl=''".to_owned());
+        } else if let Some(value) = value(option) {
             complete.push(format!("{}='{}'", option.name, quoted(&value)));
         }
     }
@@ -72,7 +114,8 @@ pub fn complete(conninfo: &str) -> Result<String, String> {
 
 /// What to give libpq for an option: `None` if it has its own default, which nothing in the environment changes.
 fn value(option: &ConnectionOption) -> Option<String> {
-    if let Some(value) = &option.value {
+    // libpq takes an empty value for none.
+    if let Some(value) = option.value.as_ref().filter(|value| !value.is_empty()) {
         return Some(value.clone());
     }
     if let Some((_, value)) = DEFAULTS.iter().find(|(name, _)| *name == option.name) {

@@ -9,8 +9,23 @@ use pg_test::process::checked;
 use pg_test::rig::{Rig, ensure};
 
 use crate::Test;
+use crate::pgbouncer::{Pooled, ROLE, SESSION};
 
-pub const TESTS: &[Test] = &[("a_service_file_that_is_there_is_kept", kept)];
+pub const TESTS: &[Test] = &[
+    ("a_service_file_that_is_there_is_kept", kept),
+    ("the_server_shows_the_modules_version", version),
+];
+
+fn version(rig: &Rig) -> Result<()> {
+    let pooled = Pooled::start(rig, "pooled-version", |plan| plan)?;
+    let person = rig.person(&pooled.server, "pooled_person")?;
+    pooled.query(SESSION, &person.role, &rig.token_of(&person)?, "SELECT 1")?;
+    let name = pooled.server.sql(&format!(
+        "SELECT application_name FROM pg_stat_activity WHERE usename = '{ROLE}'"
+    ))?;
+    let expected = concat!("pam_aadauth ", env!("CARGO_PKG_VERSION"));
+    ensure(name == expected, || name)
+}
 
 fn kept(rig: &Rig) -> Result<()> {
     let root = rig.run().path().join("pooler-root");

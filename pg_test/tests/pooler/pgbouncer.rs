@@ -292,6 +292,8 @@ fn run(home: &Path, pam: &Path) -> Result<Owned> {
         .env("PGSSLMODE", "disable")
         .env("PGHOST", "nowhere.invalid")
         .env("PGOPTIONS", "-c nonsense=1")
+        .env("PGGSSENCMODE", "require")
+        .env("PGAPPNAME", "nobody")
         .stdin(Stdio::null())
         .stdout(Stdio::null());
     Owned::start("PgBouncer", &mut command, Signal::TERM)

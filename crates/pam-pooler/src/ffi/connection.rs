@@ -3,7 +3,7 @@
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::ptr::{self, NonNull};
+use std::ptr::NonNull;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -31,6 +31,9 @@ FROM pg_catalog.pg_proc p
 WHERE n.nspname = 'aadauth' AND p.proname = 'pooler_check' AND p.proargtypes = '17 17 25'
     AND p.prorettype = 23 AND NOT p.proretset AND l.lanname = 'c' AND r.rolsuper AND e.extname = 'aadauth'";
 
+/// What a FunctionCall message has beside the bytes of three arguments: 29 bytes.
+const OVERHEAD: usize = 29;
+
 /// How often a closed socket is read, at most, until its end is found: what the server said before comes first.
 const READS: usize = 8;
 
@@ -49,6 +52,8 @@ pub struct Libpq {
     raw: NonNull<pq::PGconn>,
     /// The object id of the function, in this connection only.
     function: Option<c_int>,
+    /// How many bytes of libpq's buffer may have a credential.
+    dirty: usize,
     /// The server's last NOTICE. libpq has its address, too.
     notice: Arc<Mutex<Option<String>>>,
     /// A duplicate of libpq's socket: shutting it down never meets another file of the same number.
@@ -83,6 +88,7 @@ impl Libpq {
         Ok(Libpq {
             raw,
             function: None,
+            dirty: 0,
             notice,
             socket,
         })
@@ -136,10 +142,16 @@ impl Connection for Libpq {
     fn look_up(&mut self, limit: Duration) -> Result<(), Failure> {
         let until = Instant::now() + limit;
         self.function = None;
+        // Spaces at the end overwrite what is left of credentials in the buffer that libpq sends from: it begins each
+        // message at its start, and does not wipe it. Nothing overwrites it when the connection breaks.
+        let mut query = LOOK_UP.to_bytes().to_vec();
+        query.resize(query.len().max(self.dirty), b' ');
+        let query = CString::new(query).map_err(|error| Failure::Error(error.to_string()))?;
         // SAFETY: the connection is open until it is dropped; the query is NUL-terminated.
-        if unsafe { pq::PQsendQuery(self.raw.as_ptr(), LOOK_UP.as_ptr()) } == 0 {
+        if unsafe { pq::PQsendQuery(self.raw.as_ptr(), query.as_ptr()) } == 0 {
             return Err(Failure::Broken(message(self.raw)));
         }
+        self.dirty = 0;
         let mut found = Err(Failure::Error(
             "the server has no function aadauth.pooler_check that belongs to extension aadauth"
                 .to_owned(),
@@ -179,6 +191,13 @@ impl Connection for Libpq {
             argument(&question.credential)?,
             argument(question.client.as_bytes())?,
         ];
+        let lengths = [
+            OVERHEAD,
+            question.role.len(),
+            question.credential.len(),
+            question.client.len(),
+        ];
+        self.dirty = self.dirty.max(lengths.iter().sum());
         let mut value: c_int = -1;
         let mut length: c_int = -1;
         // SAFETY: the connection is open until it is dropped. The arguments point to bytes of the question, which
@@ -324,12 +343,11 @@ unsafe extern "C" fn receive_notice(argument: *mut c_void, result: *const pq::PG
             return;
         }
         let text = field(result, pq::PG_DIAG_MESSAGE_PRIMARY);
-        let notice: *const Mutex<Option<String>> = argument.cast_const().cast();
-        if ptr::eq(notice, ptr::null()) {
-            return;
-        }
         // SAFETY: what PQsetNoticeReceiver was given, which lives until after PQfinish.
-        let notice = unsafe { &*notice };
+        let notice = unsafe { &*argument.cast_const().cast::<Mutex<Option<String>>>() };
         *notice.lock().unwrap_or_else(PoisonError::into_inner) = text;
     }));
 }
+
+#[cfg(test)]
+mod tests;

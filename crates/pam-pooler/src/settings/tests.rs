@@ -1,10 +1,13 @@
 use std::fs::{self, Permissions};
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
+use std::sync::mpsc;
+use std::thread;
 
 use super::*;
 
-const SERVER: &str = "server = host=db.example.com user=aadauth_pooler dbname=postgres\n";
+const SERVER: &str = "server = host=db.example.com user=aadauth_pooler dbname=postgres sslrootcert=/e sslcert=/f sslkey=/g\n";
 
 #[test]
 fn what_is_left_out_has_a_default() {
@@ -50,24 +53,64 @@ fn other_lines_are_refused_with_their_number() {
     );
 }
 
+fn server(conninfo: &str) -> Result<String, String> {
+    parse(&format!("server = {conninfo}")).map(|read| read.server)
+}
+
 #[test]
 fn the_server_is_named_and_its_certificate_verified() {
-    let server = |conninfo: &str| parse(&format!("server = {conninfo}")).map(|read| read.server);
+    const FILES: &str = "sslrootcert=/e sslcert=/f sslkey=/g";
     for (conninfo, message) in [
         ("host=a user=b", "\"server\" must name \"dbname\""),
         ("user=b dbname=c", "\"server\" must name \"host\""),
         ("host=a dbname=c", "\"server\" must name \"user\""),
         (
             "host=a user=b dbname=c sslmode=require",
-            "\"sslmode\" must be verify-full or verify-ca",
+            "\"sslmode\" must be verify-full",
+        ),
+        (
+            "host=a user=b dbname=c sslmode=verify-ca",
+            "\"sslmode\" must be verify-full",
         ),
         (
             "host=/a,b user=b dbname=c sslmode=prefer",
-            "\"sslmode\" must be verify-full or verify-ca",
+            "\"sslmode\" must be verify-full",
         ),
         (
             "host=/a hostaddr=192.0.2.1 user=b dbname=c sslmode=prefer",
-            "\"sslmode\" must be verify-full or verify-ca",
+            "\"sslmode\" must be verify-full",
+        ),
+        (
+            "host=a user=b dbname=c sslcert=/f sslkey=/g",
+            "\"server\" must name \"sslrootcert\", the file with the authority that issued the server's certificate",
+        ),
+        (
+            "host=a user=b dbname=c sslrootcert='' sslcert=/f sslkey=/g",
+            "\"server\" must name \"sslrootcert\", the file with the authority that issued the server's certificate",
+        ),
+        (
+            "host=a user=b dbname=c sslrootcert=e sslcert=/f sslkey=/g",
+            "\"sslrootcert\" must be an absolute path",
+        ),
+        (
+            "host=a user=b dbname=c sslrootcert=/e sslkey=/g",
+            "\"server\" must name \"sslcert\", the file with the pooler's certificate",
+        ),
+        (
+            "host=a user=b dbname=c sslrootcert=/e sslcert=/f",
+            "\"server\" must name \"sslkey\", the file with the pooler's key",
+        ),
+        (
+            "host=/a user=b dbname=c gssencmode=prefer",
+            "\"gssencmode\" must be disable",
+        ),
+        (
+            "host=/a user=b dbname=c application_name=d",
+            "\"application_name\" is always that of the module and must not be set",
+        ),
+        (
+            "host=/a user=b dbname=c sslpassword=d",
+            "\"sslpassword\" is not supported: use a key without one that only PgBouncer can read",
         ),
         (
             "host=a user=b dbname=c password=d",
@@ -85,16 +128,34 @@ fn the_server_is_named_and_its_certificate_verified() {
     ] {
         assert_eq!(server(conninfo).unwrap_err(), format!("line 1: {message}"));
     }
-    let complete = server("host=a user='b\\'c' dbname=d").unwrap();
+    let complete = server(&format!("host=a user='b\\'c' dbname=d {FILES}")).unwrap();
     for part in [
         "client_encoding=UTF8",
         "sslmode='verify-full'",
+        "gssencmode='disable'",
         "user='b\\'c'",
+        concat!(
+            "application_name='pam_aadauth ",
+            env!("CARGO_PKG_VERSION"),
+            "'"
+        ),
     ] {
         assert!(complete.contains(part), "{complete}");
     }
     let local = server("host=/run/postgresql user=b dbname=c sslmode=disable").unwrap();
     assert!(local.contains("sslmode='disable'"), "{local}");
+}
+
+#[test]
+fn nothing_is_taken_from_the_home_directory() {
+    let complete = server("host=/a user=b dbname=c passfile=''").unwrap();
+    for part in ["passfile='/dev/null/none'", "sslcrl='/dev/null/none'"] {
+        assert!(complete.contains(part), "{complete}");
+    }
+    let own = server("host=/a user=b dbname=c passfile=/d sslcrldir=/e").unwrap();
+    for part in ["passfile='/d'", "sslcrl=''", "sslcrldir='/e'"] {
+        assert!(own.contains(part), "{own}");
+    }
 }
 
 #[test]
@@ -109,7 +170,7 @@ fn the_file_is_read_again_when_it_changes() {
     assert!(Arc::ptr_eq(&first, &current(&file).unwrap()));
     write(1_000);
     assert_eq!(current(&file).unwrap().deadline, Duration::from_secs(1));
-    fs::OpenOptions::new()
+    OpenOptions::new()
         .append(true)
         .open(&file)
         .unwrap()
@@ -128,4 +189,33 @@ fn the_file_is_read_again_when_it_changes() {
     }
     let error = current(directory.path()).unwrap_err();
     assert!(error.ends_with("it is not a regular file"), "{error}");
+}
+
+/// A FIFO without a writer: opening it would wait for one.
+#[test]
+fn a_fifo_is_not_waited_for() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("pooler.conf");
+    let made = Command::new("mkfifo").arg(&file).status().unwrap();
+    assert!(made.success());
+    let (send, receive) = mpsc::channel();
+    thread::spawn(move || send.send(current(&file)));
+    let error = receive.recv_timeout(Duration::from_secs(10));
+    let error = error.unwrap().unwrap_err();
+    assert!(error.ends_with("it is not a regular file"), "{error}");
+}
+
+#[test]
+fn a_file_is_read_as_a_whole_or_not_at_all() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("pooler.conf");
+    let rest = usize::try_from(LONGEST).unwrap() - SERVER.len();
+    fs::write(&file, format!("{SERVER}{}", "#".repeat(rest))).unwrap();
+    current(&file).unwrap();
+    fs::write(&file, format!("{SERVER}{}\nwake = off", "#".repeat(rest))).unwrap();
+    let error = current(&file).unwrap_err();
+    assert!(error.ends_with("it is longer than 65536 bytes"), "{error}");
+    fs::write(&file, b"# caf\xE9\n").unwrap();
+    let error = current(&file).unwrap_err();
+    assert!(error.ends_with("it is not UTF-8"), "{error}");
 }
