@@ -9,6 +9,7 @@ pub mod compiler;
 pub mod directory_server;
 pub mod document;
 pub mod emulator;
+pub mod kill;
 pub mod machine;
 pub mod pam;
 pub mod place;

@@ -1,6 +1,6 @@
 //! Clients that sign in and are refused, as fast as the server lets them.
 
-use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
+use std::net::Ipv4Addr;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,9 +12,8 @@ use fastrand::Rng;
 use pg_test::Result;
 use pg_test::rig::Rig;
 use pg_test::server::Server;
-use pg_test::wire::{Connection, Outcome, Request};
+use pg_test::wire::{Connection, Outcome, Request, connect_from};
 use rustls::ClientConfig;
-use socket2::{Domain, Socket, Type};
 
 use crate::ledger::{Answer, Attempt};
 
@@ -168,7 +167,7 @@ impl Load {
         ];
         let answer = match address {
             Some(address) => {
-                let socket = connect(address, self.port).ok()?;
+                let socket = connect_from(address, self.port).ok()?;
                 Connection::over_tcp(socket, Some(&self.tls), &parameters)
             }
             None => {
@@ -218,11 +217,4 @@ impl Secret {
             },
         })
     }
-}
-
-fn connect(from: Ipv4Addr, port: u16) -> std::io::Result<TcpStream> {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
-    socket.bind(&SocketAddrV4::new(from, 0).into())?;
-    socket.connect(&SocketAddrV4::new(Ipv4Addr::LOCALHOST, port).into())?;
-    Ok(socket.into())
 }

@@ -5,10 +5,8 @@ use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 use pg_test::Result;
-use pg_test::process::signal;
+use pg_test::kill;
 use pg_test::server::Server;
-use pg_test::wait::{until, until_within};
-use rustix::process::Signal;
 
 /// What is killed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -55,27 +53,16 @@ pub fn kill_in_turn(server: &mut Server, mut rng: Rng, time: Duration) -> Result
             rng.shuffle(&mut turn);
         }
         let Some(victim) = turn.pop() else { continue };
-        kill(server, victim, &mut rng)?;
+        kill_one(server, victim, &mut rng)?;
         *kills.entry(victim).or_default() += 1;
     }
     Ok(kills)
 }
 
-fn kill(server: &mut Server, victim: Victim, rng: &mut Rng) -> Result<()> {
+fn kill_one(server: &mut Server, victim: Victim, rng: &mut Rng) -> Result<()> {
     let title = match victim {
-        Victim::Postmaster => {
-            server.stop_with(Signal::KILL)?;
-            return start(server);
-        }
-        Victim::Everything => {
-            let children = server.children("")?;
-            server.stop_with(Signal::KILL)?;
-            for child in children {
-                // It may have noticed that the postmaster has gone.
-                let _ = signal(child, Signal::KILL);
-            }
-            return start(server);
-        }
+        Victim::Postmaster => return kill::postmaster(server),
+        Victim::Everything => return kill::everything(server),
         // A client's backend: its title has the client's address.
         Victim::Backend if rng.bool() => "(",
         Victim::Backend => "[local]",
@@ -83,30 +70,5 @@ fn kill(server: &mut Server, victim: Victim, rng: &mut Rng) -> Result<()> {
         Victim::NetworkWorker => "aadauth network worker",
         Victim::SessionWorker => "aadauth session worker",
     };
-    // Backends come and go: one that was about to end when the signal came is no kill.
-    let mark = server.log_length()?;
-    until(&format!("a {victim:?} is killed"), || {
-        let found = server.children(title)?;
-        let Some(process) = rng
-            .choice(found)
-            .filter(|process| signal(*process, Signal::KILL).is_ok())
-        else {
-            return Ok(None);
-        };
-        let death = format!("(PID {process}) was terminated by signal 9");
-        let noticed = until_within(Duration::from_secs(5), "the server notices", || {
-            Ok(server.log_since(mark)?.contains(&death).then_some(()))
-        });
-        Ok(noticed.ok())
-    })?;
-    server.recovered(mark)
-}
-
-/// Starts the server again, which fails as long as a process of the last one is there.
-fn start(server: &mut Server) -> Result<()> {
-    until("the server starts again", || match server.start() {
-        Ok(()) => Ok(Some(())),
-        Err(error) if error.to_string().contains("pre-existing shared memory") => Ok(None),
-        Err(error) => Err(error),
-    })
+    kill::child(server, title, rng)
 }

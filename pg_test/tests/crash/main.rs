@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use fastrand::Rng;
 use libtest_mimic::Arguments;
 use pg_test::Result;
+use pg_test::kill;
 use pg_test::rig::{Rig, ensure};
 use pg_test::server::Server;
 use pg_test::timing::{conclude, trial};
@@ -39,9 +40,8 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<()> {
-    let seconds = setting("AADAUTH_CRASH_SECONDS")?.unwrap_or(60);
-    let seed = setting("AADAUTH_CRASH_SEED")?.unwrap_or_else(|| Rng::new().u64(..));
-    println!("{seconds} s, seed {seed} (AADAUTH_CRASH_SECONDS, AADAUTH_CRASH_SEED)");
+    let (time, seed) = (kill::time(60)?, kill::seed()?);
+    println!("{time:?}, seed {seed} (AADAUTH_CRASH_SECONDS, AADAUTH_CRASH_SEED)");
     let rig = Rig::start()?;
     let mut server = rig.start_plan(
         rig.plan("crash")?
@@ -54,7 +54,7 @@ fn run() -> Result<()> {
             .set("synchronous_commit", "off")
             .set("log_connections", "off"),
     )?;
-    let outcome = kill_and_compare(&rig, &mut server, seconds, seed);
+    let outcome = kill_and_compare(&rig, &mut server, time, seed);
     outcome.map_err(|error| {
         format!(
             "{error}\nthe end of the server's log:\n{}",
@@ -64,14 +64,14 @@ fn run() -> Result<()> {
     })
 }
 
-fn kill_and_compare(rig: &Rig, server: &mut Server, seconds: u64, seed: u64) -> Result<()> {
+fn kill_and_compare(rig: &Rig, server: &mut Server, time: Duration, seed: u64) -> Result<()> {
     rig.prepare(server)?;
     let load = Load::prepare(rig, server)?;
     // A kill must not undo it: without synchronous_commit, the last half second of transactions may be lost.
     server.sql("CHECKPOINT")?;
 
     let began = Instant::now();
-    let (kills, mut attempts) = kill_under_load(&load, server, Duration::from_secs(seconds), seed)?;
+    let (kills, mut attempts) = kill_under_load(&load, server, time, seed)?;
     let took = began.elapsed();
     let mut problem = None;
     let agreed = until("the table agrees with what clients saw", || {
@@ -207,14 +207,4 @@ fn report(
         balance.wrong.len(),
     );
     Ok(())
-}
-
-/// A number from the environment.
-fn setting(name: &str) -> Result<Option<u64>> {
-    match std::env::var(name) {
-        Ok(text) => Ok(Some(
-            text.parse().map_err(|_| format!("{name}: not a number"))?,
-        )),
-        Err(_) => Ok(None),
-    }
 }
