@@ -10,6 +10,7 @@ mod file;
 mod grace;
 mod group_roles;
 mod installed;
+mod killed;
 mod local_roles;
 mod pgbouncer;
 mod secrecy;
@@ -39,6 +40,7 @@ const MODULES: &[(&str, &[Test])] = &[
     ("local_roles", local_roles::TESTS),
     ("group_roles", group_roles::TESTS),
     ("storm", storm::TESTS),
+    ("killed", killed::TESTS),
 ];
 
 fn main() -> ExitCode {

@@ -104,6 +104,21 @@ impl Pooled<'_> {
             .write("pgbouncer", &format!("{of_auth}\n{of_account}"))
     }
 
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Kills PgBouncer, and starts another.
+    pub fn kill_and_start(&mut self) -> Result<()> {
+        let starts = |log: &str| log.matches("process up").count();
+        let before = starts(&self.log()?);
+        self.pgbouncer.end(Signal::KILL)?;
+        self.pgbouncer = run(&self.home, self.pam.path())?;
+        until("PgBouncer listens again", || {
+            Ok((starts(&self.log()?) > before).then_some(()))
+        })
+    }
+
     pub fn configuration(&self) -> PathBuf {
         self.home.join("pooler.conf")
     }

@@ -307,7 +307,7 @@ fn of_stranger(rig: &Rig) -> Result<String> {
 }
 
 /// A token with one character of its signature changed.
-fn nearly(token: &str) -> String {
+pub fn nearly(token: &str) -> String {
     let at = token.len() - 20;
     let other = if &token[at..=at] == "A" { "B" } else { "A" };
     format!("{}{other}{}", &token[..at], &token[at + 1..])
