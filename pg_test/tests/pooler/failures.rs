@@ -10,11 +10,13 @@ use rustix::process::Signal;
 
 use crate::Test;
 use crate::pgbouncer::{Pooled, SESSION};
+use crate::relay::Relay;
 
 pub const TESTS: &[Test] = &[
     ("the_server_is_stopped_and_started", server_stopped),
     ("the_standing_backend_is_killed", backend_killed),
     ("the_standing_backend_hangs", backend_hangs),
+    ("an_answer_is_lost", answer_lost),
     ("the_function_is_made_again", function_made_again),
 ];
 
@@ -92,6 +94,38 @@ fn backend_hangs(rig: &Rig) -> Result<()> {
         log.contains("no answer from the server within 300 ms"),
         || log,
     )
+}
+
+/// The server has decided, and the connection breaks before it can say so: it is asked again, and both decisions are in the
+/// audit.
+fn answer_lost(rig: &Rig) -> Result<()> {
+    let pooled = Pooled::start(rig, "pooled-lost", |plan| plan)?;
+    let person = rig.person(&pooled.server, "pooled_person")?;
+    let token = rig.token_of(&person)?;
+    let relay = Relay::start(pooled.server.port())?;
+    pooled.configure_through(relay.port, "deadline = 2000")?;
+    pooled.query(SESSION, &person.role, &token, "SELECT 1")?;
+    let events = || {
+        pooled.server.sql(
+            "SELECT outcome, count(*), count(DISTINCT event_id) FROM aadauth.sign_in_audit
+             WHERE method = 'pooler' AND aadauth.await_sign_ins() GROUP BY 1 ORDER BY 1",
+        )
+    };
+    let before = events()?;
+    ensure(before == "authenticated|1|1", || before)?;
+    for (secret, is_good, expected) in [
+        (token.as_str(), true, "authenticated|3|3"),
+        ("password", false, "authenticated|3|3\nrefused|2|2"),
+    ] {
+        relay.lose_next_answer();
+        let outcome = pooled.sign_in(SESSION, &person.role, secret)?.outcome;
+        ensure(relay.has_lost_it() && outcome.is_in() == is_good, || {
+            format!("{secret:.8}: {outcome:?}")
+        })?;
+        let after = events()?;
+        ensure(after == expected, || format!("{secret:.8}: {after}"))?;
+    }
+    Ok(())
 }
 
 /// The object id that the module has found is no function's any more.

@@ -1,5 +1,5 @@
 //! The audit through crashes: clients sign in through PgBouncer while the module's backend, PgBouncer, or the server are
-//! killed with SIGKILL. Who was let in has an event, who must not be let in is not, and no event is lost or there twice.
+//! killed with SIGKILL, and answers are lost. Who was let in has an event, who must not be let in is not, and no event is lost or there twice.
 //!
 //! Each good attempt comes from an address of its own, by which the audit tells it from others.
 
@@ -23,6 +23,7 @@ use rustls::ClientConfig;
 
 use crate::Test;
 use crate::pgbouncer::{Pooled, ROLE, SESSION, TRANSACTION};
+use crate::relay::Relay;
 use crate::sign_ins::nearly;
 use balance::{Answer, Attempt, Balance, Row, acknowledged};
 
@@ -41,9 +42,12 @@ enum Victim {
     Postmaster,
     /// The postmaster and all its children.
     Everything,
+    /// What the server says to the module next, with their connection.
+    Answer,
 }
 
-const VICTIMS: [Victim; 4] = [
+const VICTIMS: [Victim; 5] = [
+    Victim::Answer,
     Victim::Backend,
     Victim::PgBouncer,
     Victim::Postmaster,
@@ -65,6 +69,7 @@ fn killed(rig: &Rig) -> Result<()> {
     })?;
     let load = Load::prepare(rig, &pooled)?;
     pooled.server.sql("CHECKPOINT")?;
+    pooled.configure_through(load.relay.port, "deadline = 2000")?;
     let began = Instant::now();
     let (kills, mut attempts) = load.beside_kills(&mut pooled, time, seed)?;
     let took = began.elapsed();
@@ -118,6 +123,8 @@ struct Load {
     port: u16,
     tls: Arc<ClientConfig>,
     roles: Vec<Credentials>,
+    /// Between the module and the server.
+    relay: Relay,
     /// How many attempts with a good credential were made, and how many clients got in.
     good: AtomicU64,
     logins: AtomicU64,
@@ -153,6 +160,7 @@ impl Load {
             port: pooled.port(),
             tls: Arc::clone(&rig.tls),
             roles,
+            relay: Relay::start(pooled.server.port())?,
             good: AtomicU64::new(0),
             logins: AtomicU64::new(0),
         })
@@ -191,10 +199,7 @@ impl Load {
         while began.elapsed() < time || kills.len() < VICTIMS.len() {
             // Every other kill comes when clients get in again, the others at any time.
             if rng.bool() {
-                let before = self.logins.load(Ordering::Relaxed);
-                until("somebody gets in again", || {
-                    Ok((self.logins.load(Ordering::Relaxed) > before).then_some(()))
-                })?;
+                self.await_login()?;
             }
             sleep(Duration::from_millis(rng.u64(PAUSE)));
             if turn.is_empty() {
@@ -207,6 +212,13 @@ impl Load {
                     let title = format!("postgres: {ROLE} ");
                     kill::child(&mut pooled.server, &title, &mut rng)?;
                 }
+                Victim::Answer => {
+                    self.await_login()?;
+                    self.relay.lose_next_answer();
+                    until("an answer is lost", || {
+                        Ok(self.relay.has_lost_it().then_some(()))
+                    })?;
+                }
                 Victim::PgBouncer => pooled.kill_and_start()?,
                 Victim::Postmaster => kill::postmaster(&mut pooled.server)?,
                 Victim::Everything => kill::everything(&mut pooled.server)?,
@@ -214,6 +226,13 @@ impl Load {
             *kills.entry(victim).or_default() += 1;
         }
         Ok(kills)
+    }
+
+    fn await_login(&self) -> Result<()> {
+        let before = self.logins.load(Ordering::Relaxed);
+        until("somebody gets in again", || {
+            Ok((self.logins.load(Ordering::Relaxed) > before).then_some(()))
+        })
     }
 
     fn run(&self, client: u8, mut rng: Rng, stop: &AtomicBool) -> Vec<Attempt> {

@@ -13,6 +13,7 @@ mod installed;
 mod killed;
 mod local_roles;
 mod pgbouncer;
+mod relay;
 mod secrecy;
 mod sign_ins;
 mod storm;

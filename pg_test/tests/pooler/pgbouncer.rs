@@ -72,12 +72,14 @@ impl Pooled<'_> {
 
     /// Writes the module's configuration file: how to connect, and these lines.
     pub fn configure(&self, lines: &str) -> Result<()> {
+        self.configure_through(self.server.port(), lines)
+    }
+
+    /// [`Pooled::configure`], with the server at another port.
+    pub fn configure_through(&self, port: u16, lines: &str) -> Result<()> {
         let file = self.configuration();
         let new = file.with_extension("new");
-        let here = format!(
-            "host=localhost hostaddr=127.0.0.1 port={}",
-            self.server.port()
-        );
+        let here = format!("host=localhost hostaddr=127.0.0.1 port={port}");
         let documented = documented("server = ")?
             .replace("host=db.example.com", &here)
             .replace("/etc/aadauth", &self.home.display().to_string())

@@ -86,7 +86,7 @@ pub struct Balance {
     pub interrupted: u64,
     /// Events that were named to the module, as far as PgBouncer has logged it.
     pub acknowledged: u64,
-    /// Events beyond one for each attempt.
+    /// Events beyond one for each attempt. Bad ones share addresses, where one without an event hides another's second.
     pub asked_again: u64,
     pub lost: Vec<String>,
     pub doubled: Vec<String>,
