@@ -2,7 +2,8 @@
 //! emulated Entra ID.
 //!
 //! `cargo test --release --workspace --test pooler -- failures::` runs a part. Run as root: PgBouncer and the servers
-//! are started as `postgres`.
+//! are started as `postgres`. `AADAUTH_TEST_PGBOUNCER=1.26` in the environment chooses another PgBouncer than the
+//! machine's.
 
 mod audit;
 mod failures;
@@ -18,6 +19,7 @@ mod secrecy;
 mod sign_ins;
 mod storm;
 mod trusted;
+mod version;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -51,7 +53,7 @@ fn main() -> ExitCode {
     if arguments.list {
         libtest_mimic::run(&arguments, trials(&None)).exit();
     }
-    let rig = match Rig::start() {
+    let rig = match version::find().and_then(|()| Rig::start()) {
         Ok(rig) => Some(Arc::new(rig)),
         Err(error) => {
             eprintln!("the tests could not be set up: {error}");

@@ -18,6 +18,8 @@ use pg_test::wire::{Connection, Outcome};
 use rustix::process::Signal;
 use uuid::Uuid;
 
+use crate::version;
+
 /// PgBouncer's databases, which differ in the pool's mode. Both are `postgres` on the server.
 pub const SESSION: &str = "by_session";
 pub const TRANSACTION: &str = "by_transaction";
@@ -296,15 +298,14 @@ pub fn documented(begin: &str) -> Result<String> {
 fn run(home: &Path, pam: &Path) -> Result<Owned> {
     let (user, group) = postgres_account()?;
     let script = format!(
-        "mount --bind '{}' /etc/pam.d && exec setpriv --reuid={user} --regid={group} --clear-groups \
+        "mount --bind '{}' /etc/pam.d && {} && exec setpriv --reuid={user} --regid={group} --clear-groups \
          /usr/sbin/pgbouncer -v -v -v -q '{}/pgbouncer.ini'",
         pam.display(),
+        version::mount(),
         home.display()
     );
-    let mut command = Command::new("unshare");
+    let mut command = version::in_namespace(&script);
     command
-        .args(["--mount", "--propagation", "private", "sh", "-ec", &script])
-        .current_dir("/")
         // What libpq takes from the environment must not count.
         .env("PGSSLMODE", "disable")
         .env("PGHOST", "nowhere.invalid")
