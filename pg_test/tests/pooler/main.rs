@@ -12,8 +12,11 @@ mod grace;
 mod group_roles;
 mod installed;
 mod killed;
+mod lengths;
 mod local_roles;
+mod modes;
 mod pgbouncer;
+mod processes;
 mod relay;
 mod secrecy;
 mod sign_ins;
@@ -37,6 +40,9 @@ const MODULES: &[(&str, &[Test])] = &[
     ("failures", failures::TESTS),
     ("file", file::TESTS),
     ("installed", installed::TESTS),
+    ("lengths", lengths::TESTS),
+    ("modes", modes::TESTS),
+    ("processes", processes::TESTS),
     ("secrecy", secrecy::TESTS),
     ("audit", audit::TESTS),
     ("grace", grace::TESTS),

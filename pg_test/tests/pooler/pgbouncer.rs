@@ -20,9 +20,11 @@ use uuid::Uuid;
 
 use crate::version;
 
-/// PgBouncer's databases, which differ in the pool's mode. Both are `postgres` on the server.
+/// PgBouncer's databases, which differ in the pool's mode. All are `postgres` on the server.
 pub const SESSION: &str = "by_session";
 pub const TRANSACTION: &str = "by_transaction";
+pub const STATEMENT: &str = "by_statement";
+pub const MODES: [&str; 3] = [SESSION, TRANSACTION, STATEMENT];
 
 /// One on another server than the one that the module asks.
 pub const ELSEWHERE: &str = "elsewhere";
@@ -34,10 +36,10 @@ const NAME: &str = "pgb1.example.com";
 pub struct Pooled<'a> {
     rig: &'a Rig,
     // PgBouncer is stopped before the server.
-    pgbouncer: Owned,
+    pub pgbouncer: Owned,
     pub server: Server,
-    home: PathBuf,
-    port: u16,
+    pub home: PathBuf,
+    pub port: u16,
     pam: pam::Directory,
 }
 
@@ -48,16 +50,26 @@ impl Pooled<'_> {
         name: &str,
         change: impl FnOnce(Plan) -> Plan,
     ) -> Result<Pooled<'a>> {
+        Pooled::start_with(rig, name, change, "")
+    }
+
+    /// [`Pooled::start`], with these lines in PgBouncer's own file as well.
+    pub fn start_with<'a>(
+        rig: &'a Rig,
+        name: &str,
+        change: impl FnOnce(Plan) -> Plan,
+        settings: &str,
+    ) -> Result<Pooled<'a>> {
         let home = rig.run().for_server(&format!("pgbouncer-{name}"))?;
         let server = server(rig, name, &home, change)?;
         files(rig, &server, &home)?;
         let port = free_port()?;
         let ini = ini(&server, &rig.server, &home, port)?;
-        fs::write(home.join("pgbouncer.ini"), ini)?;
+        fs::write(home.join("pgbouncer.ini"), ini + settings)?;
         let pam = rig.pam_directory(name)?;
         let pooled = Pooled {
             rig,
-            pgbouncer: run(&home, pam.path())?,
+            pgbouncer: run(&pam, &home.join("pgbouncer.ini"), "")?,
             server,
             home,
             port,
@@ -79,15 +91,25 @@ impl Pooled<'_> {
 
     /// [`Pooled::configure`], with the server at another port.
     pub fn configure_through(&self, port: u16, lines: &str) -> Result<()> {
+        let here = format!("host=localhost hostaddr=127.0.0.1 port={port}");
+        self.configure_for(&here, lines)
+    }
+
+    /// [`Pooled::configure`], to ask at another place.
+    pub fn configure_for(&self, here: &str, lines: &str) -> Result<()> {
         let file = self.configuration();
         let new = file.with_extension("new");
-        let here = format!("host=localhost hostaddr=127.0.0.1 port={port}");
         let documented = documented("server = ")?
-            .replace("host=db.example.com", &here)
+            .replace("host=db.example.com", here)
             .replace("/etc/aadauth", &self.home.display().to_string())
             .replace("deadline = 100\n", "");
         fs::write(&new, format!("{documented}{lines}\n"))?;
         Ok(fs::rename(new, file)?)
+    }
+
+    /// Starts another PgBouncer with that file, and more options.
+    pub fn run(&self, ini: &Path, options: &str) -> Result<Owned> {
+        run(&self.pam, ini, options)
     }
 
     /// The module with its argument, as a service file names it.
@@ -206,8 +228,13 @@ impl Drop for Pooled<'_> {
     }
 }
 
-/// A server that knows the pooler by its certificate.
-fn server(rig: &Rig, name: &str, home: &Path, change: impl FnOnce(Plan) -> Plan) -> Result<Server> {
+/// A server that knows the pooler by its certificate; `home` is PgBouncer's.
+pub fn server(
+    rig: &Rig,
+    name: &str,
+    home: &Path,
+    change: impl FnOnce(Plan) -> Plan,
+) -> Result<Server> {
     let ident = home.join("pg_ident.conf");
     fs::write(&ident, documented(&format!("pooler  {NAME}"))?)?;
     let line = documented("hostssl  postgres")?.replace("192.0.2.10/32", "all");
@@ -273,6 +300,7 @@ fn ini(server: &Server, elsewhere: &Server, home: &Path, port: u16) -> Result<St
         "[databases]
 {SESSION} = {database} pool_mode=session
 {TRANSACTION} = {database} pool_mode=transaction
+{STATEMENT} = {database} pool_mode=statement
 {ELSEWHERE} = {elsewhere}
 [pgbouncer]
 {settings}
@@ -295,14 +323,14 @@ pub fn documented(begin: &str) -> Result<String> {
 }
 
 /// Starts PgBouncer with everything in its log, and with this directory as `/etc/pam.d`.
-fn run(home: &Path, pam: &Path) -> Result<Owned> {
+fn run(pam: &pam::Directory, ini: &Path, options: &str) -> Result<Owned> {
     let (user, group) = postgres_account()?;
     let script = format!(
         "mount --bind '{}' /etc/pam.d && {} && exec setpriv --reuid={user} --regid={group} --clear-groups \
-         /usr/sbin/pgbouncer -v -v -v -q '{}/pgbouncer.ini'",
-        pam.display(),
+         /usr/sbin/pgbouncer -v -v -v -q {options} '{}'",
+        pam.path().display(),
         version::mount(),
-        home.display()
+        ini.display()
     );
     let mut command = version::in_namespace(&script);
     command

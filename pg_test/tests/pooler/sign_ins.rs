@@ -10,22 +10,19 @@ use pg_test::wait::until;
 use uuid::Uuid;
 
 use crate::Test;
-use crate::pgbouncer::{Pooled, SESSION, TRANSACTION};
+use crate::pgbouncer::{MODES, Pooled, SESSION};
 
 pub const TESTS: &[Test] = &[
-    ("a_good_token_in_both_modes", good),
+    ("a_good_token_in_all_modes", good),
     ("over_pgbouncers_unix_socket", unix_socket),
     ("a_new_signing_key_is_there_at_the_next_try", new_key),
     ("what_is_refused_beside_a_warm_connection", refused),
     ("a_thousand_interleaved_tries", interleaved),
     ("more_clients_than_the_queue_has_places", full_queue),
     ("pgbouncer_is_woken_up", woken_up),
-    ("a_token_that_was_cut_is_named", cut),
 ];
 
 const ALICE: &str = "alice@contoso.com";
-
-const MODES: [&str; 2] = [SESSION, TRANSACTION];
 
 fn good(rig: &Rig) -> Result<()> {
     let pooled = Pooled::start(rig, "pooled-good", |plan| plan)?;
@@ -235,15 +232,15 @@ fn woken_up(rig: &Rig) -> Result<()> {
 }
 
 /// Clients who sign in to a role with good and bad credentials in turn.
-struct Crowd<'a> {
-    pooled: &'a Pooled<'a>,
-    role: &'a str,
-    good: &'a str,
-    bad: &'a [String],
+pub struct Crowd<'a> {
+    pub pooled: &'a Pooled<'a>,
+    pub role: &'a str,
+    pub good: &'a str,
+    pub bad: &'a [String],
 }
 
 impl Crowd<'_> {
-    fn sign_in(&self, clients: usize, tries: usize) -> Result<()> {
+    pub fn sign_in(&self, clients: usize, tries: usize) -> Result<()> {
         let outcomes = std::thread::scope(|scope| {
             let clients: Vec<_> = (0..clients)
                 .map(|client| scope.spawn(move || self.one(client, tries)))
@@ -275,28 +272,6 @@ impl Crowd<'_> {
         }
         Ok((wrongly_in, wrongly_out))
     }
-}
-
-/// PgBouncer 1.18 passes 2,047 bytes of a token, and the log says so.
-fn cut(rig: &Rig) -> Result<()> {
-    let pooled = Pooled::start(rig, "pooled-cut", |plan| plan)?;
-    let person = rig.person(&pooled.server, "pooled_person")?;
-    let token = |size| {
-        rig.user("alice@contoso.com")
-            .object_id(person.object_id)
-            .size(size)
-            .text()
-    };
-    pooled.query(SESSION, &person.role, &token(2_047)?, "SELECT 1")?;
-    ensure(!pooled.log()?.contains("token-cut-by-pooler"), || {
-        "a token that fits is said to be cut".to_owned()
-    })?;
-    let sign_in = pooled.sign_in(SESSION, &person.role, &token(2_048)?)?;
-    let log = pooled.log()?;
-    ensure(
-        !sign_in.outcome.is_in() && log.contains("token-cut-by-pooler: PgBouncer before 1.26"),
-        || log,
-    )
 }
 
 /// A good token of somebody who is mapped to no role.

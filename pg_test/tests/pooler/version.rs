@@ -15,6 +15,12 @@ static FOUND: OnceLock<(u32, u32)> = OnceLock::new();
 /// The first version that passes tokens of more than 2,047 bytes.
 const LONG_TOKENS: (u32, u32) = (1, 26);
 
+/// A version without the option `-R`.
+const NO_TAKEOVER: (u32, u32) = (1, 26);
+
+/// The first version whose SIGTERM means `SHUTDOWN WAIT_FOR_CLIENTS`.
+const DRAINS: (u32, u32) = (1, 23);
+
 /// Asks PgBouncer for its version, which must be the one that the environment names.
 pub fn find() -> Result<()> {
     let script = format!("{} && exec pgbouncer --version", mount());
@@ -36,7 +42,21 @@ pub fn find() -> Result<()> {
 
 /// Whether it passes tokens of more than 2,047 bytes.
 pub fn passes_long_tokens() -> bool {
-    FOUND.get().is_some_and(|found| *found >= LONG_TOKENS)
+    is_at_least(LONG_TOKENS)
+}
+
+/// Whether SIGTERM lets its clients finish.
+pub fn drains() -> bool {
+    is_at_least(DRAINS)
+}
+
+/// Whether it has the option `-R`.
+pub fn takes_over() -> bool {
+    !is_at_least(NO_TAKEOVER)
+}
+
+fn is_at_least(version: (u32, u32)) -> bool {
+    FOUND.get().is_some_and(|found| *found >= version)
 }
 
 /// A shell command that makes it, with the libraries of its own, the one in `/usr/sbin`; for [`in_namespace`].
