@@ -5,7 +5,7 @@ use pg_test::rig::{Person, Rig, ensure};
 
 use crate::Test;
 use crate::pgbouncer::{Pooled, SESSION, TRANSACTION};
-use crate::version::passes_long_tokens;
+use crate::version::{LONG_TOKENS, is_at_least};
 
 pub const TESTS: &[Test] = &[
     ("what_fits_is_passed_whole", whole),
@@ -26,7 +26,7 @@ fn whole(rig: &Rig) -> Result<()> {
     let pooled = start(rig, "pooled-lengths")?;
     let passed: Vec<_> = LENGTHS
         .into_iter()
-        .filter(|length| passes_long_tokens() || *length <= SHORT)
+        .filter(|length| is_at_least(LONG_TOKENS) || *length <= SHORT)
         .collect();
     for (number, length) in passed.iter().enumerate() {
         let person = rig.person(&pooled.server, &format!("pooled_{number}"))?;
@@ -49,7 +49,7 @@ fn too_long(rig: &Rig) -> Result<()> {
     let pooled = start(rig, "pooled-too-long")?;
     let person = rig.person(&pooled.server, "pooled_person")?;
     let good = rig.token_of(&person)?;
-    let cases: &[(usize, &str)] = if passes_long_tokens() {
+    let cases: &[(usize, &str)] = if is_at_least(LONG_TOKENS) {
         // Cut by one byte, which is not what the module knows.
         &[
             (LONGEST + 1, "refused: role"),

@@ -10,6 +10,7 @@ mod failures;
 mod file;
 mod grace;
 mod group_roles;
+mod hosts;
 mod installed;
 mod killed;
 mod lengths;
@@ -22,6 +23,7 @@ mod secrecy;
 mod sign_ins;
 mod storm;
 mod trusted;
+mod unknown_keys;
 mod version;
 
 use std::process::ExitCode;
@@ -39,6 +41,7 @@ const MODULES: &[(&str, &[Test])] = &[
     ("sign_ins", sign_ins::TESTS),
     ("failures", failures::TESTS),
     ("file", file::TESTS),
+    ("hosts", hosts::TESTS),
     ("installed", installed::TESTS),
     ("lengths", lengths::TESTS),
     ("modes", modes::TESTS),
@@ -48,6 +51,7 @@ const MODULES: &[(&str, &[Test])] = &[
     ("grace", grace::TESTS),
     ("local_roles", local_roles::TESTS),
     ("group_roles", group_roles::TESTS),
+    ("unknown_keys", unknown_keys::TESTS),
     ("storm", storm::TESTS),
     ("killed", killed::TESTS),
 ];

@@ -2,14 +2,14 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use pg_test::Result;
 use pg_test::document::blocks;
 use pg_test::pam;
 use pg_test::place::{give_to_server, source, target};
 use pg_test::plan::Plan;
-use pg_test::process::{Owned, checked, postgres_account};
+use pg_test::process::{Owned, checked};
 use pg_test::rig::{OUR_LINES, Rig, SignIn, answer};
 use pg_test::server::Server;
 use pg_test::set_up::free_port;
@@ -69,7 +69,7 @@ impl Pooled<'_> {
         let pam = rig.pam_directory(name)?;
         let pooled = Pooled {
             rig,
-            pgbouncer: run(&pam, &home.join("pgbouncer.ini"), "")?,
+            pgbouncer: version::run(&pam, &home.join("pgbouncer.ini"), "")?,
             server,
             home,
             port,
@@ -92,15 +92,15 @@ impl Pooled<'_> {
     /// [`Pooled::configure`], with the server at another port.
     pub fn configure_through(&self, port: u16, lines: &str) -> Result<()> {
         let here = format!("host=localhost hostaddr=127.0.0.1 port={port}");
-        self.configure_for(&here, lines)
+        let documented = documented("server = ")?.replace("host=db.example.com", &here);
+        self.write_configuration(&documented, lines)
     }
 
-    /// [`Pooled::configure`], to ask at another place.
-    pub fn configure_for(&self, here: &str, lines: &str) -> Result<()> {
+    /// Writes that text of the documentation, with the paths of this PgBouncer, and these lines.
+    pub fn write_configuration(&self, documented: &str, lines: &str) -> Result<()> {
         let file = self.configuration();
         let new = file.with_extension("new");
-        let documented = documented("server = ")?
-            .replace("host=db.example.com", here)
+        let documented = documented
             .replace("/etc/aadauth", &self.home.display().to_string())
             .replace("deadline = 100\n", "");
         fs::write(&new, format!("{documented}{lines}\n"))?;
@@ -109,7 +109,7 @@ impl Pooled<'_> {
 
     /// Starts another PgBouncer with that file, and more options.
     pub fn run(&self, ini: &Path, options: &str) -> Result<Owned> {
-        run(&self.pam, ini, options)
+        version::run(&self.pam, ini, options)
     }
 
     /// The module with its argument, as a service file names it.
@@ -139,7 +139,7 @@ impl Pooled<'_> {
         let starts = |log: &str| log.matches("process up").count();
         let before = starts(&self.log()?);
         self.pgbouncer.end(Signal::KILL)?;
-        self.pgbouncer = run(&self.home, self.pam.path())?;
+        self.pgbouncer = self.run(&self.home.join("pgbouncer.ini"), "")?;
         until("PgBouncer listens again", || {
             Ok((starts(&self.log()?) > before).then_some(()))
         })
@@ -320,27 +320,4 @@ pub fn documented(begin: &str) -> Result<String> {
     let mut blocks = blocks.filter(|block| block.text.lines().any(|line| line.starts_with(begin)));
     let block = blocks.next().ok_or(format!("no block with {begin:?}"))?;
     Ok(block.text)
-}
-
-/// Starts PgBouncer with everything in its log, and with this directory as `/etc/pam.d`.
-fn run(pam: &pam::Directory, ini: &Path, options: &str) -> Result<Owned> {
-    let (user, group) = postgres_account()?;
-    let script = format!(
-        "mount --bind '{}' /etc/pam.d && {} && exec setpriv --reuid={user} --regid={group} --clear-groups \
-         /usr/sbin/pgbouncer -v -v -v -q {options} '{}'",
-        pam.path().display(),
-        version::mount(),
-        ini.display()
-    );
-    let mut command = version::in_namespace(&script);
-    command
-        // What libpq takes from the environment must not count.
-        .env("PGSSLMODE", "disable")
-        .env("PGHOST", "nowhere.invalid")
-        .env("PGOPTIONS", "-c nonsense=1")
-        .env("PGGSSENCMODE", "require")
-        .env("PGAPPNAME", "nobody")
-        .stdin(Stdio::null())
-        .stdout(Stdio::null());
-    Owned::start("PgBouncer", &mut command, Signal::TERM)
 }

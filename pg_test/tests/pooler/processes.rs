@@ -13,9 +13,9 @@ use pg_test::wire::Outcome;
 use rustix::process::Signal;
 
 use crate::Test;
-use crate::pgbouncer::{Pooled, ROLE, SESSION};
+use crate::pgbouncer::{Pooled, ROLE, SESSION, documented};
 use crate::sign_ins::Crowd;
-use crate::version;
+use crate::version::{DRAINS, NO_TAKEOVER, RELOADS_IN_PLACE, is_at_least};
 
 pub const TESTS: &[Test] = &[
     ("two_share_a_port", two),
@@ -63,7 +63,8 @@ impl Second {
 
 /// Each has a connection of its own to the server, and wakes itself up.
 fn two(rig: &Rig) -> Result<()> {
-    let pooled = Pooled::start_with(rig, "pooled-two", |plan| plan, "so_reuseport = 1\n")?;
+    let settings = documented("so_reuseport")?;
+    let pooled = Pooled::start_with(rig, "pooled-two", |plan| plan, &settings)?;
     let mut second = Second::start(&pooled)?;
     let person = rig.person(&pooled.server, "pooled_person")?;
     Crowd {
@@ -108,7 +109,7 @@ fn replaced(rig: &Rig) -> Result<()> {
         Ok(new)
     })?;
     let has_taken_over = new.is_running()?;
-    ensure(has_taken_over == version::takes_over(), || {
+    ensure(has_taken_over != is_at_least(NO_TAKEOVER), || {
         format!("-R works: {has_taken_over}")
     })?;
     if has_taken_over {
@@ -204,7 +205,12 @@ impl Tally {
 /// SIGTERM, from 1.23 on: the old process keeps the clients that it has, and a second one gets all others. Before, it
 /// ends at once.
 fn drained(rig: &Rig) -> Result<()> {
-    let mut pooled = Pooled::start_with(rig, "pooled-drained", |plan| plan, "so_reuseport = 1\n")?;
+    let mut pooled = Pooled::start_with(
+        rig,
+        "pooled-drained",
+        |plan| plan,
+        &documented("so_reuseport")?,
+    )?;
     let person = rig.person(&pooled.server, "pooled_person")?;
     let good = rig.token_of(&person)?;
     let mut session = pooled.session(SESSION, &person.role, &good)?;
@@ -225,7 +231,7 @@ fn drained(rig: &Rig) -> Result<()> {
         "not all went to the second one".to_owned()
     })?;
     let works = session.query("SELECT 1").is_ok();
-    ensure(works == version::drains(), || {
+    ensure(works == is_at_least(DRAINS), || {
         format!("the session works: {works}")
     })?;
     drop(session);
@@ -247,7 +253,8 @@ fn reload(rig: &Rig) -> Result<()> {
     let pooled = Pooled::start(rig, "pooled-reload", |plan| plan)?;
     let person = rig.person(&pooled.server, "pooled_person")?;
     let good = rig.token_of(&person)?;
-    pooled.query(SESSION, &person.role, &good, "SELECT 1")?;
+    let of_pool = || pooled.query(SESSION, &person.role, &good, "SELECT pg_backend_pid()");
+    let from_pool = of_pool()?;
     let backend = pooled.standing_backend()?;
     let ((), tally) = beside(&pooled, &person.role, &good, |tally| {
         for number in 1..=10 {
@@ -266,5 +273,9 @@ fn reload(rig: &Rig) -> Result<()> {
     })?;
     ensure(pooled.standing_backend()? == backend, || {
         "the connection was not kept".to_owned()
+    })?;
+    let is_kept = of_pool()? == from_pool;
+    ensure(is_kept == is_at_least(RELOADS_IN_PLACE), || {
+        format!("the connection of the pool was kept: {is_kept}")
     })
 }
