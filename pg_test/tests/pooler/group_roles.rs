@@ -101,7 +101,15 @@ fn shared(rig: &Rig) -> Result<()> {
     })?;
     let mut second = pooled.session(TRANSACTION, "team", &of_other)?;
     let pid = second.query("SELECT pg_backend_pid()")?;
-    ensure(pid != *of_first, || format!("{pid:?}"))
+    ensure(pid != *of_first, || format!("{pid:?}"))?;
+    // Even a superuser is only the role.
+    server.sql("ALTER ROLE team SUPERUSER")?;
+    let third = Uuid::new_v4();
+    second.query(&format!("SELECT aadauth.revoke('{third}')"))?;
+    let by = server.sql(&format!(
+        "SELECT revoked_by, revoked_by_id FROM aadauth.revoked_principals WHERE object_id = '{third}'"
+    ))?;
+    ensure(by == "team|", || by)
 }
 
 /// A token of a member of the group.

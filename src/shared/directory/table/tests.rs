@@ -228,3 +228,40 @@ fn no_query_lasts_longer_than_the_maximum() {
         0
     );
 }
+
+#[test]
+fn an_asker_that_does_not_wait_finds_the_answer_later() {
+    let mut table = QueryTable::EMPTY;
+    let again = |table: &mut QueryTable, asker, query, now| {
+        table.ask_again(process(asker), scope(1), query, now, TIMEOUT)
+    };
+    for _ in 0..3 {
+        assert!(matches!(again(&mut table, 1, membership(1), NOW), Ok(None)));
+    }
+    assert_eq!(table.taken(NOW), 1);
+    table.answer(&scope(1), &membership(1), ANY, Answer::Member(true));
+    // Others have asked nothing yet.
+    assert!(matches!(again(&mut table, 2, membership(1), NOW), Ok(None)));
+    assert!(matches!(again(&mut table, 1, membership(2), NOW), Ok(None)));
+    let answer = again(&mut table, 1, membership(1), NOW);
+    assert!(matches!(answer, Ok(Some(Answer::Member(true)))));
+    assert!(matches!(again(&mut table, 1, membership(1), NOW), Ok(None)));
+    assert_eq!(table.taken(END + 1), 0);
+}
+
+#[test]
+fn an_asker_that_does_not_wait_takes_few_slots() {
+    let mut table = QueryTable::EMPTY;
+    let again = |table: &mut QueryTable, asker, member, now| {
+        table.ask_again(process(asker), scope(1), membership(member), now, TIMEOUT)
+    };
+    for member in 0..MAX_UNAWAITED as u128 {
+        assert!(matches!(again(&mut table, 1, member, NOW), Ok(None)));
+    }
+    assert!(matches!(
+        again(&mut table, 1, 1000, NOW),
+        Err(LookupError::Busy)
+    ));
+    assert!(matches!(again(&mut table, 2, 1000, NOW), Ok(None)));
+    assert!(matches!(again(&mut table, 1, 1000, END + 1), Ok(None)));
+}
