@@ -32,6 +32,9 @@ export PGRX_HOME = $(CARGO_TARGET_DIR)/pgrx
 # Where libpam has its modules.
 pamdir ?= $(patsubst %/,%,$(dir $(firstword $(wildcard $(addsuffix /security/pam_permit.so,/lib/*-linux-gnu /lib64 /lib)))))
 
+# Where PgBouncer's checker is installed.
+bindir ?= /usr/local/bin
+
 .PHONY: help all build install pooler install-pooler deb demo demo-stop test test-all nightly lint
 
 help: ## print this
@@ -135,12 +138,13 @@ install: ## install what was built: library, SQL and PAM service file (as root; 
 	    'Then restart the server and run CREATE EXTENSION aadauth in the database postgres, or in the one' \
 	    'that aadauth.database names.'
 
-pooler: ## build the PAM module for PgBouncer (needs libpq's headers)
+pooler: ## build the PAM module for PgBouncer, and its checker (needs libpq's headers)
 	@cargo build --release --locked -p pam-pooler
 
-install-pooler: ## install that module and PgBouncer's PAM service file (as root; DESTDIR= works)
+install-pooler: ## install both, and PgBouncer's PAM service file (as root; DESTDIR= works)
 	@module=$(CARGO_TARGET_DIR)/release/libpam_aadauth.so
-	if [[ ! -e $$module ]]; then
+	checker=$(CARGO_TARGET_DIR)/release/aadauth-pooler-check
+	if [[ ! -e $$module || ! -e $$checker ]]; then
 	    echo 'make: there is no module to install: run `make pooler` first' >&2
 	    exit 1
 	fi
@@ -152,6 +156,8 @@ install-pooler: ## install that module and PgBouncer's PAM service file (as root
 	install -m 0644 "$$module" "$(DESTDIR)$(pamdir)/.aadauth-new"
 	mv -f "$(DESTDIR)$(pamdir)/.aadauth-new" "$(DESTDIR)$(pamdir)/pam_aadauth.so"
 	echo "installed $(DESTDIR)$(pamdir)/pam_aadauth.so"
+	install -D -m 0755 "$$checker" "$(DESTDIR)$(bindir)/aadauth-pooler-check"
+	echo "installed $(DESTDIR)$(bindir)/aadauth-pooler-check"
 	service=$(DESTDIR)/etc/pam.d/pgbouncer
 	if [[ -e $$service ]]; then
 	    echo "kept $$service as it is; it must have the lines \"auth required pam_aadauth.so\" and" \

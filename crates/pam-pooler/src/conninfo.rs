@@ -112,6 +112,13 @@ pub fn complete(conninfo: &str) -> Result<String, String> {
     Ok(complete.join(" "))
 }
 
+/// What a complete connection string says for an option, unless that is nothing.
+pub fn value_of(complete: &str, name: &str) -> Option<String> {
+    let options = options::parse(complete).ok()?;
+    let option = options.into_iter().find(|option| option.name == name)?;
+    option.value.filter(|value| !value.is_empty())
+}
+
 /// What to give libpq for an option: `None` if it has its own default, which nothing in the environment changes.
 fn value(option: &ConnectionOption) -> Option<String> {
     // libpq takes an empty value for none.

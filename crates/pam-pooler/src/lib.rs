@@ -19,12 +19,12 @@
 #![deny(unsafe_code)]
 
 mod connection_thread;
-mod conninfo;
+pub mod conninfo;
 mod exchange;
 mod ffi;
 mod log;
 mod login;
 mod process;
 mod running;
-mod settings;
+pub mod settings;
 mod wake;

@@ -51,7 +51,7 @@ pub fn current(file: &Path) -> Result<Arc<Settings>, String> {
     let fail = |what: String| format!("configuration file \"{}\": {what}", file.display());
     let open = open(file).map_err(|error| fail(error.to_string()))?;
     let metadata = open.metadata().map_err(|error| fail(error.to_string()))?;
-    check_owner(&metadata).map_err(fail)?;
+    check_owner(&metadata, rustix::process::geteuid().as_raw()).map_err(fail)?;
     let version = Version::of(&metadata);
     let mut read = READ.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some((path, of, settings)) = &*read
@@ -64,6 +64,17 @@ pub fn current(file: &Path) -> Result<Arc<Settings>, String> {
     let settings = Arc::new(settings);
     *read = Some((file.to_owned(), version, Arc::clone(&settings)));
     Ok(settings)
+}
+
+/// The settings in a file, as PgBouncer reads them when it runs as the user `own`.
+///
+/// # Errors
+/// As [`current`].
+pub fn read(file: &Path, own: u32) -> Result<Settings, String> {
+    let open = open(file).map_err(|error| error.to_string())?;
+    let metadata = open.metadata().map_err(|error| error.to_string())?;
+    check_owner(&metadata, own)?;
+    text(open).and_then(|text| parse(&text))
 }
 
 /// Opens a file without waiting: a FIFO would otherwise keep PgBouncer's PAM thread until somebody writes to it.
@@ -108,8 +119,7 @@ impl Version {
 
 /// As libpq has it for key files (`initialize_SSL` in fe-secure-openssl.c), with writing instead of reading: the file
 /// contains no secret.
-fn check_owner(file: &Metadata) -> Result<(), String> {
-    let own = rustix::process::geteuid().as_raw();
+fn check_owner(file: &Metadata, own: u32) -> Result<(), String> {
     if !file.is_file() {
         return Err("it is not a regular file".to_owned());
     }

@@ -73,18 +73,35 @@ pub fn reasons() -> Result<()> {
     Ok(())
 }
 
-/// docs/check-configuration.md has a row for each code, under its severity and in the program's words.
+/// docs/check-configuration.md has a row for each code, under its severity and in the program's words, and
+/// docs/pgbouncer.md one for each of PgBouncer's checker.
 pub fn findings() -> Result<()> {
-    let program = fs::read_to_string(source().join("src/diagnosis/finding.rs"))?;
-    let table = program
+    findings_in(
+        "src/diagnosis/finding.rs",
+        "docs/check-configuration.md",
+        "## ",
+        40,
+    )?;
+    findings_in(
+        "crates/pam-pooler/src/check/finding.rs",
+        "docs/pgbouncer.md",
+        "### ",
+        21,
+    )
+}
+
+/// `least` is how many codes and severities there are at least: none would be a test that compares nothing.
+fn findings_in(program: &str, document: &str, heading: &str, least: usize) -> Result<()> {
+    let text = fs::read_to_string(source().join(program))?;
+    let table = text
         .split_once("\ncodes! {")
         .and_then(|(_, rest)| rest.split_once("\n}\n"))
-        .ok_or("src/diagnosis/finding.rs has no table of codes")?
+        .ok_or_else(|| format!("{program} has no table of codes"))?
         .0;
     let mut expected = Vec::new();
     for line in table.lines().map(str::trim) {
         if let Some(severity) = line.strip_suffix(" {") {
-            expected.push(format!("## {severity}s"));
+            expected.push(format!("{heading}{severity}s"));
         } else if let Some(meaning) = line.strip_prefix('"') {
             if let Some(row) = expected.last_mut() {
                 row.push_str(&format!(" {}", meaning.trim_end_matches('"')));
@@ -93,28 +110,34 @@ pub fn findings() -> Result<()> {
             expected.push(code.trim_end_matches('"').to_owned());
         }
     }
-    expect(expected.len() > 30, format!("only {expected:?}"))?;
-    let text = fs::read_to_string(source().join("docs/check-configuration.md"))?;
+    expect(expected.len() >= least, format!("only {expected:?}"))?;
+    let text = fs::read_to_string(source().join(document))?;
     let documented: Vec<String> = text
         .lines()
-        .filter(|line| line.starts_with("## ") || line.starts_with("| `"))
-        .map(|line| match line.strip_prefix("## ") {
+        .skip_while(|line| *line != format!("{heading}Errors"))
+        .take_while(|line| line.starts_with(heading) || !line.starts_with("## "))
+        .filter(|line| line.starts_with(heading) || line.starts_with("| `"))
+        .map(|line| match line.strip_prefix(heading) {
             Some(_) => line.to_owned(),
             None => line
                 .trim_matches(['|', ' '])
                 .replace('`', "")
-                .replacen(" | ", " ", 1),
+                .replace(" | ", " "),
         })
         .collect();
     for (row, line) in expected.iter().zip(&documented) {
         expect(
             row == line,
-            format!("the program has {row:?}, the document {line:?}"),
+            format!("{program} has {row:?}, {document} {line:?}"),
         )?;
     }
     expect(
         expected.len() == documented.len(),
-        format!("{} rows, not {}", documented.len(), expected.len()),
+        format!(
+            "{document}: {} rows, not {}",
+            documented.len(),
+            expected.len()
+        ),
     )
 }
 

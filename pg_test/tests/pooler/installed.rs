@@ -32,7 +32,7 @@ fn kept(rig: &Rig) -> Result<()> {
     let install = || {
         let mut make = Command::new("make");
         make.args(["-s", "-C"]).arg(source());
-        make.args(["install-pooler", "pamdir=/lib/security"])
+        make.args(["install-pooler", "pamdir=/lib/security", "bindir=/bin"])
             .arg(format!("DESTDIR={}", root.display()))
             .env("CARGO_TARGET_DIR", target());
         checked(&mut make)
@@ -49,6 +49,9 @@ fn kept(rig: &Rig) -> Result<()> {
         module == fs::read(target().join("release/libpam_aadauth.so"))?,
         || "another module was installed".to_owned(),
     )?;
+    ensure(root.join("bin/aadauth-pooler-check").is_file(), || {
+        "no checker was installed".to_owned()
+    })?;
     let own = "# of the administrator\nauth required pam_deny.so\n";
     fs::write(&service, own)?;
     let said = install()?;
