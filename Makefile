@@ -35,7 +35,7 @@ pamdir ?= $(patsubst %/,%,$(dir $(firstword $(wildcard $(addsuffix /security/pam
 # Where PgBouncer's checker is installed.
 bindir ?= /usr/local/bin
 
-.PHONY: help all build install pooler install-pooler deb demo demo-stop test test-all nightly lint
+.PHONY: help all build install pooler install-pooler deb deb-pooler demo demo-stop test test-all nightly lint
 
 help: ## print this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -168,7 +168,10 @@ install-pooler: ## install both, and PgBouncer's PAM service file (as root; DEST
 	fi
 
 deb: build ## make a Debian package of it, for Debian's or PGDG's server of PG_CONFIG's major version
-	@PG_CONFIG="$(PG_CONFIG)" packaging/deb
+	@PG_CONFIG="$(PG_CONFIG)" packaging/deb server
+
+deb-pooler: pooler ## make a Debian package for PgBouncer's machine
+	@packaging/deb pooler
 
 demo: ## sign in to a temporary server with tokens of the Entra emulator; installs what is missing
 	@pg_test/demo start

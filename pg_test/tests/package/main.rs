@@ -1,4 +1,4 @@
-//! The Debian package, on a bare machine: nothing there but Debian, PostgreSQL, the package, and the
+//! The Debian packages, on a bare machine: nothing there but Debian, PostgreSQL, the package, and the
 //! emulator in place of Entra ID. What META.json and the Dockerfile say is tried as well.
 //!
 //! The package is for the major version of `PG_CONFIG`; the machine has Debian's own server of that
@@ -11,13 +11,15 @@
 //!    then everyone on the line is refused, whatever `/etc/pam.d/other` would say.
 //! 4. Purging leaves the PAM service file; installing again brings everything back.
 //! 5. A service file that was changed stays as it is, and one that was deleted comes back.
-//! 6. `META.json` is what PGXN asks for and agrees with the rest; the Dockerfile's steps lead to a
+//! 6. PgBouncer's package: logins through PgBouncer, the checker, the service file, removing.
+//! 7. `META.json` is what PGXN asks for and agrees with the rest; the Dockerfile's steps lead to a
 //!    server that people sign in to (on request: it builds the library from nothing).
 
 mod dockerfile;
 mod installed;
 mod instructions;
 mod meta;
+mod pooler;
 mod prepared;
 mod removed;
 mod service_file;
@@ -38,6 +40,7 @@ const MODULES: &[(&str, &[Test])] = &[
     ("installed", installed::TESTS),
     ("removed", removed::TESTS),
     ("service_file", service_file::TESTS),
+    ("pooler", pooler::TESTS),
 ];
 
 fn main() -> ExitCode {

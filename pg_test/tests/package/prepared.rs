@@ -1,7 +1,7 @@
 //! A machine with the package installed and configured, and copies of it that run.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use pg_test::Result;
@@ -26,6 +26,8 @@ pub struct Prepared {
     pub installing: String,
     /// The package's file, on the machines.
     pub file: String,
+    /// That of PgBouncer's package.
+    pub pooler_file: String,
     image: Image,
     run: RunDirectory,
 }
@@ -42,12 +44,17 @@ impl Prepared {
         let major = major()?;
         let package = format!("aadauth-{major}");
         let built = build()?;
+        let pooler = build_pooler()?;
         let run = RunDirectory::create()?;
         let machine = bare(&major)?.start(run.path().join("prepared"), Network::Own)?;
-        let name = built.file_name().ok_or("no package")?.to_string_lossy();
-        let file = format!("{PACKAGES}/{name}");
         fs::create_dir_all(machine.path(PACKAGES))?;
-        fs::copy(&built, machine.path(&file))?;
+        let place = |built: &Path| -> Result<String> {
+            let name = built.file_name().ok_or("no package")?.to_string_lossy();
+            let file = format!("{PACKAGES}/{name}");
+            fs::copy(built, machine.path(&file))?;
+            Ok(file)
+        };
+        let (file, pooler_file) = (place(&built)?, place(&pooler)?);
         fs::copy(program(), machine.path("/usr/local/bin/entra-emulator"))?;
         machine.run(&format!(
             "apt-get install -y --no-install-recommends postgresql-{major}"
@@ -63,6 +70,7 @@ impl Prepared {
             package,
             installing,
             file,
+            pooler_file,
             image: server.machine.stop()?,
             run,
         })
@@ -88,7 +96,7 @@ impl Server {
     fn trust_the_emulator(&self) -> Result<()> {
         let Server { machine, major } = self;
         machine.run(&format!(
-            "entra-emulator certificate --state /srv/entra --name localhost \
+            "entra-emulator certificate --state /srv/entra --name localhost --name db.example.com \
                  --out-cert /etc/ssl/server.crt --out-key /etc/ssl/server.key
              chown postgres: /etc/ssl/server.key
              install -m 0644 /srv/entra/ca.pem /etc/ssl/entra.pem
@@ -258,7 +266,11 @@ END"
 pub fn bare(major: &str) -> Result<Image> {
     let server = format!("postgresql-{major}");
     let version = version_of(&pg_config())?;
-    Image::debian(release(major)?, &[&server, "ssl-cert"], &version)
+    Image::debian(
+        release(major)?,
+        &[&server, "ssl-cert", "pgbouncer"],
+        &version,
+    )
 }
 
 /// The release of Debian that has that PostgreSQL.
@@ -284,8 +296,19 @@ fn build() -> Result<PathBuf> {
             .arg("PACKAGES=--workspace")
             .env("CARGO_TARGET_DIR", target()),
     )?;
+    made(&said)
+}
+
+/// The package for PgBouncer's machine, of what `build` has built as well.
+fn build_pooler() -> Result<PathBuf> {
+    let mut command = Command::new(source().join("packaging/deb"));
+    let said = checked(command.arg("pooler").env("CARGO_TARGET_DIR", target()))?;
+    made(&said)
+}
+
+fn made(said: &str) -> Result<PathBuf> {
     said.lines()
         .find_map(|line| line.strip_prefix("made "))
         .map(PathBuf::from)
-        .ok_or_else(|| format!("make deb did not say what it made: {said}").into())
+        .ok_or_else(|| format!("it is not said what was made: {said}").into())
 }
