@@ -4,7 +4,7 @@
 //! if the same pooler asked about it, for the same role, while it was valid. Everything but the expiry is judged each
 //! time. Roles that are administrators or privileged are left out, and so is everybody if sessions end with the token.
 
-use entra_token::{Claims, Mapping};
+use entra_token::Claims;
 
 use super::verdict::{Accepted, Verdict};
 use crate::pg::role::Role;
@@ -29,33 +29,25 @@ pub fn digest(pooler: &str, role: &str, token: &[u8]) -> Option<Digest> {
 
 /// Remembers the token that a trusted pooler has asked about, if it was accepted.
 pub fn remember(verdict: &Verdict) {
-    let (Ok(Accepted::Token(mapping)), Some(role), Some(token)) =
+    let (Ok(Accepted::Token(_)), Some(role), Some(token)) =
         (&verdict.outcome, &verdict.role, &verdict.presented)
     else {
         return;
     };
-    if may_be_given(mapping) && admin::privilege(role.oid).is_none() {
+    if admin::privilege(role.oid).is_none() {
         let now = clock::micros();
         shmem::change_accepted_tokens(|tokens| tokens.remember(token, now));
     }
 }
 
-/// Whether that the token has expired by `now`, in seconds since the Unix epoch, is no reason to refuse it.
-pub fn excuses_expiry(
-    claims: &Claims,
-    now: i64,
-    mapping: &Mapping,
-    role: &Role,
-    token: &Digest,
-) -> bool {
+/// Whether the token is accepted although it has expired. `now` is in seconds since the Unix epoch.
+pub fn excuses_expiry(claims: &Claims, now: i64, role: &Role, token: &Digest) -> bool {
     let grace = i64::try_from(settings::pooler_token_grace().as_secs()).unwrap_or_default();
-    claims.exp().is_some_and(|end| now < end.saturating_add(grace))
-        && may_be_given(mapping)
+    claims
+        .exp()
+        .is_some_and(|end| now < end.saturating_add(grace))
+        && settings::session_expiry() == SessionExpiry::Off
         // What can be read before a database is chosen; the rest was looked at when the token was remembered.
-        && !admin::has_privileged_attributes(role.oid)
+        && !admin::is_privileged_without_grants(role.oid)
         && shmem::accepted_tokens(|tokens| tokens.contains(token))
-}
-
-fn may_be_given(mapping: &Mapping) -> bool {
-    !mapping.admin && settings::session_expiry() == SessionExpiry::Off
 }

@@ -4,7 +4,7 @@
 //! the alternate HBA file, calls [`authenticate_prompt`], which asks the client for a token or password; OAUTHBEARER
 //! calls [`authenticate_token`] ([`SignInMethod`]). The outcome is kept in this backend as a
 //! [`Verdict`](verdict::Verdict). Then the authentication hook calls [`authorize()`], which lets a mapped role in only
-//! with an accepted verdict, and [`finish`], which records the audit event.
+//! with an accepted verdict, and [`finish`], which records the audit event. A pooler asks by [`pooler`], outside of a sign-in.
 
 mod attempt;
 mod authenticate;
@@ -15,9 +15,12 @@ mod membership;
 mod password;
 mod pooled_password;
 mod pooler;
+mod question;
 mod record;
+mod record_pooled;
 mod refusal;
 mod session;
+mod source;
 mod trusted_pooler;
 mod verdict;
 
@@ -30,7 +33,7 @@ use crate::pg::connection::{self, Connection, STATUS_OK};
 use crate::pg::hba_file;
 use crate::pg::role::{self, Role};
 use crate::pg::sign_in_method::SignInMethod;
-use authenticate::Source;
+use source::Source;
 
 pub use authorize::{authorize, finish};
 pub use grace::begin;

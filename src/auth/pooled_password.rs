@@ -3,18 +3,17 @@
 //! PgBouncer has the password in clear text, and so has the server then; each try costs thousands of hashes. So the roles
 //! that matter most are left out, and wrong passwords are limited.
 
-use std::ffi::CString;
+use std::ffi::CStr;
 use std::time::Instant;
 
 use entra_token::Reason;
-use zeroize::Zeroize;
+use zeroize::Zeroizing;
 
 use super::refusal::Refusal;
 use super::verdict::{Accepted, Verdict};
 use crate::clock;
 use crate::pg::connection::Connection;
 use crate::pg::password::{self, Comparison};
-use crate::pg::privileges;
 use crate::pg::role::Role;
 use crate::principals::admin;
 use crate::settings::{self, Authentication};
@@ -41,7 +40,7 @@ fn decide(
     if settings::authentication() == Authentication::Entra {
         return Err(refused(Reason::PasswordDisabled));
     }
-    if privileges::is_superuser(role.oid) || admin::privilege(role.oid).is_some() {
+    if admin::privilege(role.oid).is_some() {
         return Err(refused(Reason::PooledPrivilegedRole));
     }
     let secret = shmem::accepted_tokens(AcceptedTokens::secret);
@@ -58,7 +57,7 @@ fn decide(
         Comparison::Different(why) => why,
         Comparison::NotScram => Some("The role has no SCRAM verifier.".to_owned()),
         Comparison::TooExpensive => Some(format!(
-            "The role's SCRAM verifier has more than {MAX_ITERATIONS} iterations, which poolers' clients may not cost."
+            "The role's SCRAM verifier has more than {MAX_ITERATIONS} iterations, the most that the server computes for poolers' clients."
         )),
     };
     counts.add(now);
@@ -70,11 +69,12 @@ fn decide(
 }
 
 fn compare(connection: &Connection, password: &[u8]) -> Comparison {
+    let mut bytes = Zeroizing::new(Vec::with_capacity(password.len() + 1));
+    bytes.extend_from_slice(password);
+    bytes.push(0);
     // A password with a NUL is no role's.
-    let Ok(password) = CString::new(password) else {
+    let Ok(password) = CStr::from_bytes_with_nul(&bytes) else {
         return Comparison::Different(None);
     };
-    let comparison = password::compare(&connection.role_name, &password, MAX_ITERATIONS);
-    password.into_bytes().zeroize();
-    comparison
+    password::compare(&connection.role_name, password, MAX_ITERATIONS)
 }

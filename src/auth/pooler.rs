@@ -8,10 +8,10 @@ use std::time::Instant;
 use entra_token::Reason;
 use pgrx::prelude::*;
 
-use super::authenticate::{self, Source};
 use super::refusal::Refusal;
+use super::source::Source;
 use super::verdict::Verdict;
-use super::{grace, pooled_password, record, trusted_pooler};
+use super::{authenticate, grace, pooled_password, record_pooled, trusted_pooler};
 use crate::pg::connection::{self, Connection};
 use crate::pg::log::{self, Level};
 use crate::pg::text::SqlText;
@@ -73,7 +73,7 @@ fn pooler_check(
         let refusal = Refusal::new(Reason::InternalError, &connection.role);
         Verdict::without_token(None, Err(refusal), None, Instant::now())
     });
-    let recorded = record::record_pooled(&connection, &verdict, &pooler);
+    let recorded = record_pooled::record(&connection, &verdict, &pooler);
     let result = recorded.reason.map_or("accepted", Reason::code);
     let message = format!(
         "role \"{}\": {result}, event {}",

@@ -1,12 +1,11 @@
 //! The audit event of a sign-in, and the log line of an accepted one.
 
 use entra_token::{Judgment, PRINCIPAL_CHECK, PrincipalKind, Reason};
-use uuid::Uuid;
 
+use super::attempt;
 use super::refusal::Refusal;
 use super::verdict::{Accepted, AuthMethod, Decision, Verdict};
-use super::{attempt, trusted_pooler};
-use crate::audit::{self, Event, EventCheck, EventMembership, NotRecorded, log_limit};
+use crate::audit::{self, Event, EventCheck, EventMembership, NotRecorded};
 use crate::clock::micros_in;
 use crate::identity::Principal;
 use crate::pg::connection::{self, Connection, POOLER, Proof};
@@ -73,50 +72,6 @@ pub fn record(
         .map(|verdict| verdict.took);
     statistics::count_attempt(outcome, method, reason, took);
     recorded
-}
-
-/// What was recorded of a pooler's client.
-pub struct Recorded {
-    pub event_id: Uuid,
-    /// Why it is refused.
-    pub reason: Option<Reason>,
-}
-
-/// Records and logs what a pooler's client has tried. `pooler` is the pooler's role.
-pub fn record_pooled(connection: &Connection, verdict: &Verdict, pooler: &str) -> Recorded {
-    let refusal = verdict.outcome.as_ref().err();
-    let outcome = refusal.map_or(Outcome::Authenticated, |_| Outcome::Refused);
-    let mut event = event(connection, outcome, Some(verdict));
-    event.role_can_login = verdict.role.as_ref().is_some_and(|role| role.can_login);
-    let pooler = SanitizedText::from(pooler);
-    event.pooler = Some(pooler.clone());
-    if let Some(refusal) = refusal {
-        event.reason = Some(refusal.reason);
-        event.checks = refusal.checks.clone();
-    }
-    let must_be_recorded = settings::audit_failure() == AuditFailure::Refuse;
-    let unrecorded = audit::append(&event, must_be_recorded).err();
-    let unrecorded =
-        unrecorded.map(|NotRecorded| Refusal::new(Reason::AuditUnavailable, &connection.role));
-    let refusal = refusal.or(unrecorded.as_ref());
-    let reason = refusal.map(|refusal| refusal.reason);
-    let outcome = reason.map_or(Outcome::Authenticated, |_| Outcome::Refused);
-    statistics::count_attempt(outcome, POOLER, reason, Some(verdict.took));
-    let principal = event.principal.as_ref();
-    match (refusal, principal) {
-        (Some(refusal), _) if log_limit::admit(refusal.reason) => {
-            let message = format!("refused role \"{}\" to pooler \"{pooler}\"", event.role);
-            log::line(Level::Log, &message, refusal.as_log().detail_log, None);
-        }
-        (None, Some(principal)) if settings::logs_sign_ins() => {
-            log_authorized(principal, &event.role, Some(&pooler));
-        }
-        _ => {}
-    }
-    Recorded {
-        event_id: event.id,
-        reason,
-    }
 }
 
 fn append(
@@ -232,7 +187,7 @@ pub fn announce(connection: &Connection, verdict: Option<&Verdict>) {
     connection::set_identity(&identity, proof);
 }
 
-fn log_authorized(principal: &Principal, role: &SanitizedText, pooler: Option<&SanitizedText>) {
+pub fn log_authorized(principal: &Principal, role: &SanitizedText, pooler: Option<&SanitizedText>) {
     let upn = principal.upn.as_ref().map(ToString::to_string);
     let person = sessions::person(principal.kind, upn.as_deref(), principal.app_id);
     let message = format!(
@@ -255,7 +210,8 @@ fn method<'a>(connection: &'a Connection, verdict: Option<&Verdict>) -> &'a str 
     }
 }
 
-fn event(connection: &Connection, outcome: Outcome, verdict: Option<&Verdict>) -> Event {
+/// The event of an attempt at this moment, without a reason.
+pub fn event(connection: &Connection, outcome: Outcome, verdict: Option<&Verdict>) -> Event {
     let mut event = Event::new(outcome, &connection.role, method(connection, verdict));
     event.role_can_login = attempt::role_can_login();
     event.client_address = connection
@@ -269,11 +225,9 @@ fn event(connection: &Connection, outcome: Outcome, verdict: Option<&Verdict>) -
         .as_deref()
         .map(SanitizedText::from);
     event.tls = connection.tls;
-    let pooler = match verdict {
-        Some(verdict) => verdict.pooler.clone(),
-        None => trusted_pooler::of_connection(),
-    };
-    event.pooler = pooler.as_deref().map(SanitizedText::from);
+    // On other records nobody presents what a pooler's client has sent, and the emergency access must depend on nothing.
+    let pooler = verdict.and_then(|verdict| verdict.pooler.as_deref());
+    event.pooler = pooler.map(SanitizedText::from);
     if let Some(verdict) = verdict {
         event.decision_micros = micros_in(verdict.took);
         event.principal = verdict

@@ -77,9 +77,8 @@ impl Verdict {
 
     /// Whether the connection is one that members of a group share, so that nobody knows whose statements it has.
     pub fn is_shared(&self) -> bool {
-        let is_group_role = |mapping: &Mapping| mapping.kind == PrincipalKind::Group;
-        let is_group_role =
-            matches!(&self.outcome, Ok(Accepted::Token(mapping)) if is_group_role(mapping));
+        let is_group_role = matches!(&self.outcome,
+            Ok(Accepted::Token(mapping)) if mapping.kind == PrincipalKind::Group);
         is_group_role && self.pooler.is_some()
     }
 

@@ -187,6 +187,11 @@ impl Recorded {
             .iter()
             .filter(|reason| reason.step() == step && !leaves_open(**reason));
         for reason in reasons.filter(|reason| self.failed_for(**reason)) {
+            // An expired token that a trusted pooler presented again.
+            if self.outcome == "authenticated" {
+                outcome = "excused";
+                continue;
+            }
             outcome = "failed";
             explanation.push(advise(reason.code()));
         }

@@ -56,26 +56,26 @@ fn check_role(name: &str, role: Option<&Role>) -> Option<Finding> {
             PLACE,
             format!("There is no role \"{name}\" that is a member of {AADAUTH_POOLER}."),
             format!(
-                "Create it (CREATE ROLE \"{name}\" LOGIN IN ROLE {AADAUTH_POOLER}), or correct aadauth.poolers, and reload."
+                "Create it (CREATE ROLE {} LOGIN IN ROLE {AADAUTH_POOLER}), or correct aadauth.poolers, and reload.",
+                format_args!("\"{}\"", name.replace('"', "\"\""))
             ),
         ));
     };
-    let Some(module) = role.sessions.first() else {
+    if role.sessions.is_empty() {
         return Some(Finding::new(
             Code::PoolerSilent,
             PLACE,
             format!("The pooler \"{name}\" is not connected, so it lets no client in."),
             "Its module connects at the first login. If clients are refused, PgBouncer's log has the reason.",
         ));
-    };
-    (module != MODULE).then(|| {
-        Finding::new(
-            Code::PoolerOfAnotherVersion,
-            PLACE,
-            format!("The pooler \"{name}\" runs \"{module}\", and this server knows \"{MODULE}\"."),
-            "Install the same version of aadauth on both machines, and restart PgBouncer.",
-        )
-    })
+    }
+    let other = role.sessions.iter().find(|module| *module != MODULE)?;
+    Some(Finding::new(
+        Code::PoolerOfAnotherVersion,
+        PLACE,
+        format!("The pooler \"{name}\" runs \"{other}\", and this server knows \"{MODULE}\"."),
+        "Install the same version of aadauth on both machines, and restart PgBouncer.",
+    ))
 }
 
 #[derive(Deserialize)]
@@ -108,7 +108,8 @@ fn authorities(poolers: &[TrustedPooler]) -> Result<Option<Finding>, Box<dyn Err
         )));
     };
     let file = server::data_directory().join(authorities);
-    let certificates = fs::read_to_string(&file)?
+    // The server has loaded it; if it can no longer be read, that is no matter of names.
+    let certificates = String::from_utf8_lossy(&fs::read(&file).unwrap_or_default())
         .matches("-----BEGIN CERTIFICATE-----")
         .count();
     Ok((certificates > 1).then(|| {

@@ -180,7 +180,7 @@ aad_roles_behind(Oid role, int *count)
 int
 aad_own_privileges(Oid role)
 {
-	int			privileges = aad_attributes(role);
+	int			privileges = aad_privileges_without_grants(role);
 
 	if (has_privileged_grant(role))
 		privileges |= AAD_OTHERS;
@@ -192,7 +192,7 @@ aad_own_privileges(Oid role)
  * read before a database is chosen (relcache.c, RelationCacheInitializePhase2).
  */
 int
-aad_attributes(Oid role)
+aad_privileges_without_grants(Oid role)
 {
 	HeapTuple	tuple = SearchSysCache1(AUTHOID, ObjectIdGetDatum(role));
 	Form_pg_authid form;

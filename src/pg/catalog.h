@@ -37,7 +37,7 @@ extern void aad_wait_for_lock(Oid catalog, Oid object, int mode, int timeout);
 extern AadMembership *aad_members(Oid role, int *count);
 extern Oid *aad_roles_behind(Oid role, int *count);
 extern int	aad_own_privileges(Oid role);
-extern int	aad_attributes(Oid role);
+extern int	aad_privileges_without_grants(Oid role);
 extern int	aad_reached_privileges(Oid role);
 extern bool aad_reaches_files(const char *function);
 extern void aad_lock_role(Oid role);

@@ -216,7 +216,7 @@ pub fn port() -> Option<*mut shim::Port> {
     (!port.is_null()).then_some(port.cast())
 }
 
-fn string(text: *const c_char) -> Option<String> {
+pub(super) fn string(text: *const c_char) -> Option<String> {
     c_string(text).map(|text| escapes::decode_utf8(text.to_bytes()))
 }
 

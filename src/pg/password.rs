@@ -12,7 +12,7 @@ pub enum Comparison {
     Different(Option<String>),
     /// The stored secret is no SCRAM verifier.
     NotScram,
-    /// The verifier has too many iterations, or is damaged; nothing was computed.
+    /// The verifier has too many iterations; nothing was computed.
     TooExpensive,
 }
 

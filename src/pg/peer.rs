@@ -1,9 +1,10 @@
 //! What proves who is at the other end of this session's connection, besides the password.
 
-use std::ffi::{CStr, c_char};
+use std::cell::OnceCell;
 use std::ptr;
 
-use super::{connection, shim, text};
+use super::connection::{self, string};
+use super::shim;
 
 /// The names in the client's TLS certificate, if an authority of `ssl_ca_file` has issued it.
 pub struct Certificate {
@@ -24,14 +25,17 @@ pub fn certificate() -> Certificate {
     }
 }
 
-/// The user of the operating system whose process is at the other end of a local socket.
+/// The user of the operating system whose process is at the other end of a local socket. It is looked up once, since the
+/// look-up may ask a directory service.
 pub fn os_user() -> Option<String> {
-    let port = connection::port()?;
-    // SAFETY: the port is this backend's, with its socket open.
-    string(unsafe { shim::aad_peer_user(port) })
-}
-
-fn string(text: *const c_char) -> Option<String> {
-    // SAFETY: not NULL, and then a NUL-terminated string of core's or of getpwuid, which is copied at once.
-    (!text.is_null()).then(|| text::decode_c(unsafe { CStr::from_ptr(text) }))
+    thread_local! {
+        // A process has one connection, and one thread.
+        static OS_USER: OnceCell<Option<String>> = const { OnceCell::new() };
+    }
+    let look_up = || {
+        let port = connection::port()?;
+        // SAFETY: the port is this backend's, with its socket open; the text is copied before the next call.
+        string(unsafe { shim::aad_peer_user(port) })
+    };
+    OS_USER.with(|user| user.get_or_init(look_up).clone())
 }

@@ -20,7 +20,7 @@ unsafe extern "C-unwind" {
     fn aad_roles_behind(role: pg_sys::Oid, count: *mut c_int) -> *const pg_sys::Oid;
     fn aad_members(role: pg_sys::Oid, count: *mut c_int) -> *const Membership;
     fn aad_own_privileges(role: pg_sys::Oid) -> c_int;
-    fn aad_attributes(role: pg_sys::Oid) -> c_int;
+    fn aad_privileges_without_grants(role: pg_sys::Oid) -> c_int;
     fn aad_lock_role(role: pg_sys::Oid);
 }
 
@@ -117,7 +117,7 @@ impl OwnPrivileges {
     /// The same without what was granted to it, as it can be read before a database is chosen.
     pub fn without_grants(role: pg_sys::Oid) -> OwnPrivileges {
         // SAFETY: reads nailed shared catalogs, inside the transaction that every sign-in has.
-        OwnPrivileges(unsafe { aad_attributes(role) })
+        OwnPrivileges(unsafe { aad_privileges_without_grants(role) })
     }
 
     /// Without the attributes that `holder` has as well.

@@ -257,7 +257,6 @@ aad_check_password(const char *user, const char *password, int max_iterations, c
 	int			iterations;
 	uint8		stored_key[PG_SHA256_DIGEST_LENGTH];
 	uint8		server_key[PG_SHA256_DIGEST_LENGTH];
-	bool		parsed;
 #if PG_VERSION_NUM >= 160000
 	pg_cryptohash_type hash;
 	int			key_length;
@@ -267,14 +266,13 @@ aad_check_password(const char *user, const char *password, int max_iterations, c
 	secret = get_role_password(user, reason);
 	if (secret == NULL)
 		return AAD_PASSWORD_REFUSED;
-	if (get_password_type(secret) != PASSWORD_TYPE_SCRAM_SHA_256)
-		return AAD_PASSWORD_NOT_SCRAM;
 #if PG_VERSION_NUM >= 160000
-	parsed = parse_scram_secret(secret, &iterations, &hash, &key_length, &salt, stored_key, server_key);
+	if (!parse_scram_secret(secret, &iterations, &hash, &key_length, &salt, stored_key, server_key))
 #else
-	parsed = parse_scram_secret(secret, &iterations, &salt, stored_key, server_key);
+	if (!parse_scram_secret(secret, &iterations, &salt, stored_key, server_key))
 #endif
-	if (!parsed || iterations > max_iterations)
+		return AAD_PASSWORD_NOT_SCRAM;
+	if (iterations > max_iterations)
 		return AAD_PASSWORD_TOO_EXPENSIVE;
 	return plain_crypt_verify(user, secret, password, reason) == STATUS_OK ?
 		AAD_PASSWORD_ACCEPTED : AAD_PASSWORD_REFUSED;

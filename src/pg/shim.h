@@ -54,7 +54,7 @@ typedef enum AadPassword
 	AAD_PASSWORD_ACCEPTED = 0,
 	AAD_PASSWORD_REFUSED = 1,
 	AAD_PASSWORD_NOT_SCRAM = 2,
-	AAD_PASSWORD_TOO_EXPENSIVE = 3	/* or its verifier is damaged */
+	AAD_PASSWORD_TOO_EXPENSIVE = 3
 } AadPassword;
 
 /* How the client authenticated. */

@@ -97,7 +97,7 @@ pub fn is_privileged_besides_label(role: pg_sys::Oid) -> bool {
 
 /// The part of [`privilege`] that can be judged before a database is chosen: without what was granted to the role or those
 /// behind it.
-pub fn has_privileged_attributes(role: pg_sys::Oid) -> bool {
+pub fn is_privileged_without_grants(role: pg_sys::Oid) -> bool {
     privileges::roles_behind(role).into_iter().any(|behind| {
         OwnPrivileges::without_grants(behind) != OwnPrivileges::NONE
             || says_admin(&label::read(behind))

@@ -195,9 +195,9 @@ fn request(
 
 /// The principal that has signed in, with its object id, or the session's role if there is none or nobody knows it.
 fn caller() -> (String, Option<Uuid>) {
-    match super::own() {
-        Some(session) if !session.is_shared() => (session.principal(), Some(session.object_id)),
-        _ => {
+    match super::own_principal() {
+        Some(session) => (session.principal(), Some(session.object_id)),
+        None => {
             let role = privileges::session_user();
             let name = privileges::name_of(role).unwrap_or_else(|| role.to_string());
             (name, None)

@@ -22,7 +22,7 @@ use entra_token::{PrincipalKind, Reason, RevocableIds};
 
 use crate::pg::latch::Process;
 use crate::pg::log::{self, Level};
-use crate::pg::termination;
+use crate::pg::{label, privileges, termination};
 use crate::shared::shmem;
 use crate::{clock, settings};
 
@@ -95,6 +95,20 @@ pub fn leave() {
 /// This backend's session, as it was at the sign-in.
 pub fn own() -> Option<Session> {
     OWN.with_borrow(|own| own.as_ref().map(|own| own.session))
+}
+
+/// [`own`], if it is known who uses the session now: not if members of a group share it through a pooler, nor if the role
+/// has been mapped to another principal, whose clients a pooler gives this connection.
+pub fn own_principal() -> Option<Session> {
+    own().filter(|session| {
+        !session.is_shared() && (!session.is_pooled() || is_still_mapped(session))
+    })
+}
+
+fn is_still_mapped(session: &Session) -> bool {
+    let labels = privileges::role_named(session.role.as_str()).map(label::read);
+    let mapping = labels.and_then(|labels| labels.mapping().ok().flatten());
+    mapping.is_some_and(|mapping| session.ids.contain(mapping.object_id))
 }
 
 /// Waits until the revocations are loaded, two seconds at most. The wait serves interrupts.
@@ -178,8 +192,16 @@ fn announce_end(session: &Session, reason: Option<TerminationReason>) {
     let millis = clock::micros().saturating_sub(session.signed_in_at).max(0) / 1000;
     let (hours, minutes, seconds) = (millis / 3_600_000, millis / 60_000 % 60, millis / 1000 % 60);
     let cause = reason.map_or(String::new(), |reason| format!(" ({})", reason.cause()));
+    let pooler = if session.is_pooled() {
+        format!(
+            " pooler=\"{}\"",
+            SanitizedText::from(session.pooler.as_str())
+        )
+    } else {
+        String::new()
+    };
     let message = format!(
-        "Microsoft Entra ID session ended{cause}: {person} oid={} role=\"{}\" duration={hours}:{minutes:02}:{seconds:02}.{:03}",
+        "Microsoft Entra ID session ended{cause}: {person} oid={} role=\"{}\"{pooler} duration={hours}:{minutes:02}:{seconds:02}.{:03}",
         session.object_id,
         SanitizedText::from(session.role.as_str()),
         millis % 1000

@@ -34,8 +34,7 @@ pub(super) fn sessions() -> TableIterator<
         name!(pooler, Option<Name>),
     ),
 > {
-    let own = super::own().filter(|own| !own.is_shared());
-    let is_shown: Box<dyn Fn(&Session) -> bool> = match (sees_all(), own) {
+    let is_shown: Box<dyn Fn(&Session) -> bool> = match (sees_all(), super::own_principal()) {
         (true, _) => Box::new(|_| true),
         (false, Some(own)) => Box::new(move |session| session.object_id == own.object_id),
         (false, None) => Box::new(|_| false),
@@ -63,8 +62,8 @@ pub(super) fn sessions() -> TableIterator<
     }))
 }
 
-/// The principal that signed in to this session, as it was then; no row if no token was used, or if a pooler's clients
-/// share the session.
+/// The principal that signed in to this session, as it was then; no row if no token was used, or if a pooler's
+/// client may be somebody else.
 #[allow(clippy::type_complexity, reason = "pgrx must see the columns here")]
 #[pg_extern(schema = "aadauth", stable, parallel_restricted)]
 pub(super) fn own_principal() -> TableIterator<
@@ -82,7 +81,7 @@ pub(super) fn own_principal() -> TableIterator<
         name!(token_expires_at, Option<TimestampWithTimeZone>),
     ),
 > {
-    let own = super::own().filter(|own| !own.is_shared());
+    let own = super::own_principal();
     TableIterator::new(own.into_iter().map(|session| {
         (
             session.kind.word().into(),

@@ -85,7 +85,7 @@ fn parse(list: &str) -> Result<Vec<TrustedPooler>, String> {
                  role=peer:USER for one on this machine."
             )
         })?;
-        // Each connection is of one pooler.
+        // Of several that one connection proves, the first counts.
         if poolers.iter().any(|other| other.proof == pooler.proof) {
             return Err(format!("\"{entry}\" is proved like another pooler."));
         }

@@ -78,8 +78,8 @@ static REVOCATIONS: Zeroed<RevocationList> = Zeroed::new(c"aadauth_revocation_li
 // SAFETY: as above.
 static REQUESTS: PgLwLock<Requests> = unsafe { PgLwLock::new(c"aadauth_revocation_requests") };
 // SAFETY: as above.
-static TOKENS_LOCK: PgLwLock<()> = unsafe { PgLwLock::new(c"aadauth_poolers") };
-static TOKENS: Zeroed<AcceptedTokens> = Zeroed::new(c"aadauth_accepted_tokens");
+static ACCEPTED_TOKENS_LOCK: PgLwLock<()> = unsafe { PgLwLock::new(c"aadauth_accepted_tokens") };
+static ACCEPTED_TOKENS: Zeroed<AcceptedTokens> = Zeroed::new(c"aadauth_accepted_token_table");
 static PASSWORD_FAILURES: Zeroed<PasswordFailures> = Zeroed::new(c"aadauth_password_failures");
 // SAFETY: as above.
 static SPOOL: PgLwLock<SpoolState> = unsafe { PgLwLock::new(c"aadauth_spool") };
@@ -129,8 +129,8 @@ pub fn init() {
     pg_shmem_init!(REVOCATIONS_LOCK = ());
     pg_shmem_init!(REVOCATIONS = ());
     pg_shmem_init!(REQUESTS = Requests::EMPTY);
-    pg_shmem_init!(TOKENS_LOCK = ());
-    pg_shmem_init!(TOKENS = ());
+    pg_shmem_init!(ACCEPTED_TOKENS_LOCK = ());
+    pg_shmem_init!(ACCEPTED_TOKENS = ());
     pg_shmem_init!(PASSWORD_FAILURES = ());
     pg_shmem_init!(SPOOL = SpoolState::EMPTY);
 }
@@ -228,16 +228,16 @@ pub fn change_requests<R>(change: impl FnOnce(&mut Requests) -> R) -> R {
 
 /// Reads the tokens that poolers' clients signed in with; otherwise like [`keys`].
 pub fn accepted_tokens<R>(look: impl FnOnce(&AcceptedTokens) -> R) -> R {
-    let _lock = TOKENS_LOCK.share();
+    let _lock = ACCEPTED_TOKENS_LOCK.share();
     // SAFETY: as in `groups`.
-    look(unsafe { &*TOKENS.place() })
+    look(unsafe { &*ACCEPTED_TOKENS.place() })
 }
 
 /// Changes them; otherwise like [`change_keys`].
 pub fn change_accepted_tokens<R>(change: impl FnOnce(&mut AcceptedTokens) -> R) -> R {
-    let _lock = TOKENS_LOCK.exclusive();
+    let _lock = ACCEPTED_TOKENS_LOCK.exclusive();
     // SAFETY: as in `change_groups`.
-    change(unsafe { &mut *TOKENS.place() })
+    change(unsafe { &mut *ACCEPTED_TOKENS.place() })
 }
 
 /// How many passwords poolers' clients had wrong.

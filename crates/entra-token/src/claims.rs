@@ -302,8 +302,6 @@ impl Claims {
     }
 
     /// Whether the token has not expired at `now`.
-    /// Whether the token has not expired by `now`, in Unix seconds.
-    ///
     /// # Errors
     /// [`Reason::Expired`], or [`Reason::TimeClaimsMissing`].
     pub fn check_expiry(&self, policy: &Policy, now: i64) -> Result<(), Reason> {

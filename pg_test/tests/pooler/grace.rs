@@ -3,6 +3,7 @@
 use pg_test::Result;
 use pg_test::rig::{Person, Rig, ensure};
 use pg_test::wait::until;
+use uuid::Uuid;
 
 use crate::Test;
 use crate::pgbouncer::{Pooled, ROLE, SESSION};
@@ -99,11 +100,24 @@ fn only_accepted(rig: &Rig) -> Result<()> {
     stolen.accepted(&known.role, of_known)?;
     stolen.refused(&other.role, of_known, EXPIRED)?;
     stolen.accepted(&other.role, of_other)?;
+    let explained = "SELECT outcome FROM aadauth.explain_sign_in((
+        SELECT event_id FROM aadauth.sign_in_audit WHERE role = 'pooled_other' AND method = 'entra-token'
+        ORDER BY occurred_at DESC LIMIT 1)) WHERE outcome IN ('failed', 'excused')";
+    until("the expiry is explained", || {
+        Ok((pooled.server.sql(explained)? == "excused").then_some(()))
+    })?;
     stolen.refused(&unseen.role, &unseen_token, EXPIRED)?;
     stolen.refused(&revoked.role, of_revoked, "revoked")?;
     for (person, token) in privileged.iter().zip(of_privileged) {
         stolen.refused(&person.role, token, EXPIRED)?;
     }
+    // Nothing else is excused.
+    pooled.server.sql(&format!(
+        "SELECT pgaadauth_update_principal_with_oid('{}', '{}', 'user', false, false)",
+        other.role,
+        Uuid::new_v4()
+    ))?;
+    stolen.refused(&other.role, of_other, "belongs to another principal")?;
     // Without the pooler's certificate.
     rig.refused(&pooled.server, &known.role, of_known, "expired")?;
     // The pooler's clients need a valid one.
@@ -134,6 +148,17 @@ fn settings_and_restart(rig: &Rig) -> Result<()> {
         pooled.server.configure(&[(name, before.as_deref())])?;
         accepted(&pooled)?;
     }
+    // What is over.
+    pooled
+        .server
+        .configure(&[("aadauth.pooler_token_grace", Some("1s"))])?;
+    until("the grace is over", || {
+        let printed = Stolen::of(rig, &pooled)?.psql(&person.role, &token, "SELECT 1")?;
+        Ok((!printed.success && printed.error.contains(EXPIRED)).then_some(()))
+    })?;
+    pooled
+        .server
+        .configure(&[("aadauth.pooler_token_grace", None)])?;
     // A distinguished name, as pg_stat_ssl does not write it but pg_hba.conf does.
     let name = "pgb1=dn:CN=pgb1.example.com";
     pooled

@@ -21,7 +21,7 @@ const LONGEST: usize = 65_530;
 const CUT: &str = "token-cut-by-pooler: PgBouncer before 1.26";
 const NOT_READ: &str = "client sent partial pkt in startup phase";
 
-/// The module, the server's check and the server leg take it: the role has no connection before.
+/// The module, the server's check and the sign-in of PgBouncer's connection take it: the role has no connection before.
 fn whole(rig: &Rig) -> Result<()> {
     let pooled = start(rig, "pooled-lengths")?;
     let passed: Vec<_> = LENGTHS

@@ -138,6 +138,11 @@ fn passwords(rig: &Rig) -> Result<()> {
         pooler.expect(role, "x", (REFUSED, "pooled-privileged-role"))?;
     }
     pooler.expect("nobody", "x", (REFUSED, "role-not-mapped"))?;
+    // The superuser comes from the same user's processes as the pooler.
+    let shown = "SELECT count(*) > 0 FROM aadauth.sign_ins WHERE role = 'postgres' AND outcome = 'authenticated'";
+    until("the superuser's sign-ins are shown", || {
+        Ok((server.sql(shown)? == "t").then_some(()))
+    })?;
     // A member that is not named.
     let mut other = Pooler::connect_as(&server, "pgb2")?;
     other.expect("clerk", "x", (REFUSED, "role-not-mapped"))?;

@@ -20,7 +20,7 @@ use crate::settings::DIRECTORY_TIMEOUT_MAX;
 /// How much longer than the timeout an asker waits, so that the worker can say why there is no answer.
 pub const GRACE_PERIOD: Duration = Duration::from_millis(500);
 
-/// How many queries a process may have that does not wait for them.
+/// How many queries a process may have without waiting for them.
 pub const MAX_UNAWAITED: usize = 32;
 
 /// The number of one query, never used twice.

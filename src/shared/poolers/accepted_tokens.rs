@@ -5,9 +5,11 @@
 
 use super::{Secret, hash, place};
 
-/// The tokens of one role and pooler share a bucket. A PgBouncer process presents only the last token of a role again.
+/// The tokens of one role and pooler share a bucket, with those of some others.
 const BUCKETS: usize = 256;
 const PLACES: usize = 16;
+/// How many of them one role and pooler may have. A PgBouncer process presents only the last token of a role again.
+const PLACES_OF_ONE: usize = 8;
 
 /// The table. All zeros mean an empty one, of a server that could not draw a secret: nothing enters it.
 pub struct AcceptedTokens {
@@ -18,6 +20,8 @@ pub struct AcceptedTokens {
 
 #[derive(Clone, Copy)]
 struct Place {
+    /// A hash of the role and the pooler.
+    owner: u64,
     digest: [u64; 2],
     /// Since the Unix epoch, in microseconds; 0 if the place is free.
     accepted_at: i64,
@@ -27,6 +31,7 @@ struct Place {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Digest {
     bucket: usize,
+    owner: u64,
     digest: [u64; 2],
 }
 
@@ -34,8 +39,10 @@ impl Digest {
     /// Of a token that `pooler` presents for `role`.
     pub fn new(secret: &Secret, pooler: &str, role: &str, token: &[u8]) -> Digest {
         let (pooler, role) = (pooler.as_bytes(), role.as_bytes());
+        let owner = hash(secret, &[b"owner", pooler, role]);
         Digest {
-            bucket: place(hash(secret, &[b"bucket", pooler, role]), BUCKETS),
+            bucket: place(owner, BUCKETS),
+            owner: owner[1],
             digest: hash(secret, &[b"token", pooler, role, token]),
         }
     }
@@ -54,18 +61,24 @@ impl AcceptedTokens {
         self.has_secret.then_some(self.secret)
     }
 
-    /// Remembers a token that was accepted at `now`, if need be in the place of the one that was accepted longest ago.
+    /// Remembers a token that was accepted at `now`, if need be in the place of the one that was accepted longest ago: of
+    /// the same role and pooler, if they have enough.
     pub fn remember(&mut self, token: &Digest, now: i64) {
         let Some(bucket) = self.buckets.get_mut(token.bucket) else {
             return;
         };
-        let known = bucket.iter().position(|place| place.is_of(token));
-        let place = match known {
+        let is_own = |place: &Place| place.accepted_at != 0 && place.owner == token.owner;
+        let has_enough = bucket.iter().filter(|place| is_own(place)).count() >= PLACES_OF_ONE;
+        let place = match bucket.iter().position(|place| place.is_of(token)) {
             Some(known) => bucket.get_mut(known),
-            None => bucket.iter_mut().min_by_key(|place| place.accepted_at),
+            None => bucket
+                .iter_mut()
+                .filter(|place| !has_enough || is_own(place))
+                .min_by_key(|place| place.accepted_at),
         };
         if let Some(place) = place {
             *place = Place {
+                owner: token.owner,
                 digest: token.digest,
                 accepted_at: now,
             };
@@ -80,6 +93,7 @@ impl AcceptedTokens {
 
 impl Place {
     const FREE: Place = Place {
+        owner: 0,
         digest: [0; 2],
         accepted_at: 0,
     };
@@ -139,14 +153,29 @@ mod tests {
             table.remember(&tokens[0], at);
         }
         let known: Vec<_> = tokens.iter().map(|token| table.contains(token)).collect();
-        let expected: Vec<_> = (0..40).map(|number| number == 0 || number >= 25).collect();
+        let expected: Vec<_> = (0..40).map(|number| number == 0 || number >= 33).collect();
         assert_eq!(known, expected);
+    }
+
+    #[test]
+    fn busy_roles_displace_no_others() {
+        let mut table = table();
+        let quiet = digest("pgb1", "quiet", "token");
+        table.remember(&quiet, 1);
+        let in_its_bucket = |role: &String| digest("pgb1", role, "").bucket == quiet.bucket;
+        let roles = (0..).map(|number: u32| number.to_string());
+        let busy = roles.filter(in_its_bucket).next().unwrap();
+        for at in 2..100 {
+            table.remember(&digest("pgb1", &busy, &at.to_string()), at);
+        }
+        assert!(table.contains(&quiet));
     }
 
     #[test]
     fn what_a_free_place_has_is_no_token() {
         let zeros = Digest {
             bucket: 0,
+            owner: 0,
             digest: [0; 2],
         };
         assert!(!table().contains(&zeros));

@@ -60,7 +60,12 @@ impl Session {
 
     /// Whether members of the role's group share it, so that nobody knows whose statements it has.
     pub fn is_shared(&self) -> bool {
-        self.group_id.is_some() && !self.pooler.as_slice().is_empty()
+        self.group_id.is_some() && self.is_pooled()
+    }
+
+    /// Whether a trusted pooler has opened it.
+    pub fn is_pooled(&self) -> bool {
+        !self.pooler.as_slice().is_empty()
     }
 
     /// Whether a sign-in with its token would be refused as expired. All in seconds.

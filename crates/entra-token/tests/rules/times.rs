@@ -1,6 +1,6 @@
 //! The times of a token.
 
-use entra_token::Reason;
+use entra_token::{Mapping, Reason};
 use serde_json::Value;
 
 use crate::common::*;
@@ -90,4 +90,19 @@ fn skew_and_lifetime_come_from_the_policy() {
     strict.max_token_lifetime = 3599;
     let judgment = judged(&strict, &alice(), &verified(&user_v1()), NOW);
     assert_eq!(judgment.refusal, Some(Reason::LifetimeTooLong));
+}
+
+#[test]
+fn only_the_expiry_is_excused() {
+    let expired = setting(user_v1(), "exp", NOW - 60);
+    let judge = |claims: &Value, mapping: &Mapping| {
+        let judgment = judged(&policy(), mapping, &verified(claims), NOW);
+        (judgment.refusal, judgment.with_expiry_excused().refusal)
+    };
+    assert_eq!(judge(&expired, &alice()), (Some(Reason::Expired), None));
+    let other = setting(expired, "oid", SERVICE.to_string());
+    let both = (Some(Reason::Expired), Some(Reason::ObjectIdMismatch));
+    assert_eq!(judge(&other, &alice()), both);
+    let early = setting(user_v1(), "nbf", NOW + 600);
+    assert_eq!(judge(&early, &alice()).1, judge(&early, &alice()).0);
 }

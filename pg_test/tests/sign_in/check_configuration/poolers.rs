@@ -58,8 +58,9 @@ pub fn mistakes(rig: &Rig) -> Result<()> {
         &["runs \"pam_aadauth 0.9\"", MODULE][..],
     );
     expect(&server, "another version", &[other])?;
-    drop(older);
     let _same = connect(MODULE)?;
+    expect(&server, "another version beside ours", &[other])?;
+    drop(older);
     expect_silence(&server, "a pooler of this version")
 }
 
