@@ -68,7 +68,7 @@ impl<'a> Two<'a> {
         let connections = self.second.sql(&format!(
             "SELECT count(*) FROM pg_stat_activity WHERE usename = '{ROLE}'"
         ))?;
-        ensure((connections == "1") == expected, || {
+        ensure(connections == if expected { "1" } else { "0" }, || {
             format!("the second server has {connections} connections of the module")
         })
     }

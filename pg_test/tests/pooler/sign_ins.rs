@@ -28,14 +28,14 @@ fn good(rig: &Rig) -> Result<()> {
     let pooled = Pooled::start(rig, "pooled-good", |plan| plan)?;
     let person = rig.person(&pooled.server, "pooled_person")?;
     let token = rig.token_of(&person)?;
-    for mode in MODES {
+    for (mode, pools) in MODES.into_iter().zip(1..) {
         for _ in 0..2 {
             let user = pooled.query(mode, &person.role, &token, "SELECT current_user")?;
             ensure(user == person.role, || user)?;
         }
         // The second login has taken the connection of the first.
         let connections = pooled.server_connections(&person.role)?;
-        ensure(connections >= 1, || format!("{mode}: {connections}"))?;
+        ensure(connections == pools, || format!("{mode}: {connections}"))?;
     }
     Ok(())
 }

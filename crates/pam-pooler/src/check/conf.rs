@@ -17,7 +17,7 @@ pub fn check(file: &Path, own: u32) -> Vec<Finding> {
     let mut findings = Vec::new();
     for name in ["sslrootcert", "sslcert", "sslkey"] {
         let file = conninfo::value_of(&server, name);
-        findings.extend(file.and_then(|file| files::unusable(&file, name == "sslkey", &place)));
+        findings.extend(file.and_then(|file| files::of_tls(&file, name == "sslkey", &place, own)));
     }
     findings
 }

@@ -14,15 +14,21 @@ pub fn check(ini: &Ini, own: u32) -> Vec<Finding> {
         .iter()
         .filter_map(|file| changeable(file, own))
         .collect();
-    for leg in ["client", "server"] {
+    for side in ["client", "server"] {
         for kind in ["ca", "cert", "key"] {
-            let named = ini.settings.get(&format!("{leg}_tls_{kind}_file"));
+            let named = ini.settings.get(&format!("{side}_tls_{kind}_file"));
             if let Some((file, place)) = named.filter(|(file, _)| !file.is_empty()) {
-                findings.extend(unusable(file, kind == "key", place));
+                findings.extend(of_tls(file, kind == "key", place, own));
             }
         }
     }
     findings
+}
+
+/// What is wrong with a file of certificates, or of a key, that is named at a place. Those who can change the authorities
+/// can pose as the server.
+pub fn of_tls(file: &str, is_key: bool, place: &Place, own: u32) -> Option<Finding> {
+    unusable(file, is_key, place, own).or_else(|| changeable(Path::new(file), own))
 }
 
 /// A file that accounts other than root and `own` can change.
@@ -40,16 +46,23 @@ pub fn changeable(file: &Path, own: u32) -> Option<Finding> {
     ))
 }
 
-/// A file that is named at a place, and is not there, or is a key that others can read.
-pub fn unusable(file: &str, is_key: bool, place: &Place) -> Option<Finding> {
+/// A file that is named at a place, and is not there, or is a key that PgBouncer cannot read, or that others can.
+fn unusable(file: &str, is_key: bool, place: &Place, own: u32) -> Option<Finding> {
     let found = |code, what: &str| Some(Finding::new(code, place, format!("{file}: {what}")));
     match fs::metadata(file) {
         Err(error) => found(Code::FileMissing, &error.to_string()),
         Ok(metadata) if !metadata.is_file() => found(Code::FileMissing, "not a regular file"),
-        Ok(metadata) if is_key && is_exposed(&metadata) => {
+        Ok(metadata) if is_key => {
+            let code = if is_exposed(&metadata) {
+                Code::KeyExposed
+            } else if is_readable(&metadata, own) {
+                return None;
+            } else {
+                Code::KeyUnreadable
+            };
             let mode = metadata.mode() & 0o7777;
             found(
-                Code::KeyExposed,
+                code,
                 &format!("owner {}, mode {mode:04o}", metadata.uid()),
             )
         }
@@ -61,6 +74,11 @@ pub fn unusable(file: &str, is_key: bool, place: &Place) -> Option<Finding> {
 fn is_exposed(key: &Metadata) -> bool {
     let others = if key.uid() == 0 { 0o037 } else { 0o077 };
     key.mode() & others != 0
+}
+
+/// By its owner; or it is root's, and a group's that PgBouncer may be in.
+fn is_readable(key: &Metadata, own: u32) -> bool {
+    [0, key.uid()].contains(&own) || (key.uid() == 0 && key.mode() & 0o040 != 0)
 }
 
 #[cfg(test)]
@@ -86,19 +104,28 @@ mod tests {
             fs::set_permissions(&file, Permissions::from_mode(mode)).unwrap();
             assert_eq!(changeable(&file, own).is_some(), is_changeable, "{mode:o}");
             assert_eq!(
-                unusable(file.to_str().unwrap(), true, &place).is_some(),
+                unusable(file.to_str().unwrap(), true, &place, own).is_some(),
                 is_exposed,
                 "{mode:o}"
             );
         }
         fs::set_permissions(&file, Permissions::from_mode(0o640)).unwrap();
         assert_eq!(
-            unusable(file.to_str().unwrap(), true, &place).is_some(),
+            unusable(file.to_str().unwrap(), true, &place, own).is_some(),
             own != 0
         );
-        assert!(unusable(file.to_str().unwrap(), false, &place).is_none());
+        assert!(unusable(file.to_str().unwrap(), false, &place, own).is_none());
+        // Of certificates, only who can change them matters.
+        fs::set_permissions(&file, Permissions::from_mode(0o646)).unwrap();
+        let finding = of_tls(file.to_str().unwrap(), false, &place, own).unwrap();
+        assert_eq!(finding.code, Code::FileChangeable);
+        // A key of root's, and PgBouncer is another user.
+        let others = own + 1;
+        fs::set_permissions(&file, Permissions::from_mode(0o600)).unwrap();
+        let finding = unusable(file.to_str().unwrap(), true, &place, others).unwrap();
+        assert_eq!(finding.code, Code::KeyUnreadable);
         for missing in [directory.path(), &directory.path().join("nothing")] {
-            let finding = unusable(missing.to_str().unwrap(), true, &place).unwrap();
+            let finding = unusable(missing.to_str().unwrap(), true, &place, own).unwrap();
             assert_eq!(finding.code, Code::FileMissing);
         }
     }
