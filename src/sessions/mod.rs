@@ -22,7 +22,7 @@ use entra_token::{PrincipalKind, Reason, RevocableIds};
 
 use crate::pg::latch::Process;
 use crate::pg::log::{self, Level};
-use crate::pg::{label, privileges, termination};
+use crate::pg::termination;
 use crate::shared::shmem;
 use crate::{clock, settings};
 
@@ -97,18 +97,9 @@ pub fn own() -> Option<Session> {
     OWN.with_borrow(|own| own.as_ref().map(|own| own.session))
 }
 
-/// [`own`], if it is known who uses the session now: not if members of a group share it through a pooler, nor if the role
-/// has been mapped to another principal, whose clients a pooler gives this connection.
+/// [`own`], if it is known who uses the session: not if members of a group share it through a pooler.
 pub fn own_principal() -> Option<Session> {
-    own().filter(|session| {
-        !session.is_shared() && (!session.is_pooled() || is_still_mapped(session))
-    })
-}
-
-fn is_still_mapped(session: &Session) -> bool {
-    let labels = privileges::role_named(session.role.as_str()).map(label::read);
-    let mapping = labels.and_then(|labels| labels.mapping().ok().flatten());
-    mapping.is_some_and(|mapping| session.ids.contain(mapping.object_id))
+    own().filter(|session| !session.is_shared())
 }
 
 /// Waits until the revocations are loaded, two seconds at most. The wait serves interrupts.

@@ -12,7 +12,6 @@ use crate::trusted::{self, Stolen};
 pub const TESTS: &[Test] = &[
     ("they_are_refused_unless_that_is_allowed", refused),
     ("nobody_is_taken_for_the_member_that_signed_in", shared),
-    ("nor_for_whom_the_role_was_mapped_to_before", mapped_again),
 ];
 
 const GROUP: &str = "7ea30000-0000-4000-8000-000000000077";
@@ -111,27 +110,6 @@ fn shared(rig: &Rig) -> Result<()> {
         "SELECT revoked_by, revoked_by_id FROM aadauth.revoked_principals WHERE object_id = '{third}'"
     ))?;
     ensure(by == "team|", || by)
-}
-
-/// The pool has a connection that the role's former principal has opened.
-fn mapped_again(rig: &Rig) -> Result<()> {
-    let pooled = trusted::start(rig, "pooled-mapped-again", |plan| plan)?;
-    let before = rig.person(&pooled.server, "pooled_person")?;
-    let token = rig.token_of(&before)?;
-    let own = "SELECT pg_backend_pid() || '|' || coalesce((aadauth.current_principal()).object_id::text, '')";
-    let first = pooled.query(TRANSACTION, &before.role, &token, own)?;
-    let (pid, principal) = first.split_once('|').ok_or(first.clone())?;
-    ensure(principal == before.object_id.to_string(), || first.clone())?;
-    let now = Uuid::new_v4();
-    pooled.server.sql(&format!(
-        "SELECT pgaadauth_update_principal_with_oid('{}', '{now}', 'user', false, false)",
-        before.role
-    ))?;
-    let token = rig.user("alice@contoso.com").object_id(now).text()?;
-    let second = pooled.query(TRANSACTION, &before.role, &token, own)?;
-    ensure(second == format!("{pid}|"), || {
-        format!("{first}, and then {second}")
-    })
 }
 
 /// A token of a member of the group.
