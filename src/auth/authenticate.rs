@@ -23,7 +23,7 @@ pub fn with_token(source: Source<'_>, connection: &Connection, role: Option<Role
     let mut start = Instant::now();
     let mut identity = None;
     let mut noted = Vec::new();
-    let mut presented = None;
+    let (mut presented, mut of_member) = (None, None);
     let pooler = source.trusted_pooler();
     let prepared = prepare(connection, role.as_ref(), source, pooler.is_some())
         .map_err(|refusal| source.with_source_detail(refusal));
@@ -50,10 +50,22 @@ pub fn with_token(source: Source<'_>, connection: &Connection, role: Option<Role
             })?;
         presented = pooler
             .as_deref()
-            .and_then(|pooler| grace::digest(pooler, &connection.role, &token));
+            .and_then(|pooler| grace::digest(pooler, role, &token));
+        of_member = (mapping.kind == PrincipalKind::Group)
+            .then(|| grace::digest_of_member(role, &token))
+            .flatten();
         // Wiped here, before anything that may end the process.
         drop(token);
         identity = Some(Identity::new(&claims, &key.key_id, policy.tenant));
+        // The pooler's own connection, which is not recognized as such: members would share it under this one's name.
+        if pooler.is_none() && of_member.as_ref().is_some_and(grace::is_pooled) {
+            return Err(
+                Refusal::new(Reason::PooledGroupRole, &connection.role).with_detail(
+                    "A trusted pooler has asked about this token, but aadauth.poolers does not recognize this connection \
+                     as the pooler's.",
+                ),
+            );
+        }
         // A pooler's client needs a valid one.
         let is_excused = !source.is_pooled()
             && presented.as_ref().is_some_and(|token| {
@@ -77,6 +89,7 @@ pub fn with_token(source: Source<'_>, connection: &Connection, role: Option<Role
         noted,
         pooler,
         presented,
+        of_member,
         took: start.elapsed(),
         role,
     }

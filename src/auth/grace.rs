@@ -1,8 +1,12 @@
-//! Expired tokens that a trusted pooler presents again (`aadauth.pooler_token_grace`).
+//! What is remembered of the tokens that trusted poolers asked about: for `aadauth.pooler_token_grace`, and for roles of
+//! groups.
 //!
 //! A pooler opens connections long after its client has signed in, with the token of then. Such a token is accepted only
 //! if the same pooler asked about it, for the same role, while it was valid. Everything but the expiry is judged each
 //! time. Roles that are administrators or privileged are left out, and so is everybody if sessions end with the token.
+//!
+//! A pooler whose connections are not recognized would let the members of a group share them under the name of one. So
+//! the token of a pooler's client is not accepted for a group's role on another connection.
 
 use entra_token::Claims;
 
@@ -22,20 +26,35 @@ pub fn begin() {
 }
 
 /// What is remembered of a token that `pooler` presents for `role`.
-pub fn digest(pooler: &str, role: &str, token: &[u8]) -> Option<Digest> {
+pub fn digest(pooler: &str, role: &Role, token: &[u8]) -> Option<Digest> {
     let secret = shmem::accepted_tokens(AcceptedTokens::secret)?;
-    Some(Digest::new(&secret, pooler, role, token))
+    Some(Digest::new(&secret, pooler, role.oid.to_u32(), token))
+}
+
+/// What is remembered of a token for the role of a group, whichever trusted pooler has asked about it.
+pub fn digest_of_member(role: &Role, token: &[u8]) -> Option<Digest> {
+    // No pooler has an empty name.
+    digest("", role, token)
+}
+
+/// Whether a trusted pooler has asked about the token of a member, and it was accepted.
+pub fn is_pooled(token: &Digest) -> bool {
+    shmem::accepted_tokens(|tokens| tokens.contains(token))
 }
 
 /// Remembers the token that a trusted pooler has asked about, if it was accepted.
 pub fn remember(verdict: &Verdict) {
-    let (Ok(Accepted::Token(_)), Some(role), Some(token)) =
-        (&verdict.outcome, &verdict.role, &verdict.presented)
+    let (Ok(Accepted::Token(_)), Some(role), Some(_)) =
+        (&verdict.outcome, &verdict.role, &verdict.pooler)
     else {
         return;
     };
-    if admin::privilege(role.oid).is_none() {
-        let now = clock::micros();
+    let graced = verdict
+        .presented
+        .as_ref()
+        .filter(|_| admin::privilege(role.oid).is_none());
+    let now = clock::micros();
+    for token in [graced, verdict.of_member.as_ref()].into_iter().flatten() {
         shmem::change_accepted_tokens(|tokens| tokens.remember(token, now));
     }
 }

@@ -54,13 +54,17 @@ fn decide(
     let failed = match compare(connection, password) {
         Comparison::Equal if !role.can_login => return Err(refused(Reason::RoleNotLogin)),
         Comparison::Equal => return Ok(Accepted::Password),
-        Comparison::Different(why) => why,
+        // What costs nothing is not counted: it must lock out nobody who has a password.
+        Comparison::Different(why) => {
+            counts.add(now);
+            why
+        }
+        Comparison::None(why) => why,
         Comparison::NotScram => Some("The role has no SCRAM verifier.".to_owned()),
         Comparison::TooExpensive => Some(format!(
             "The role's SCRAM verifier has more than {MAX_ITERATIONS} iterations, the most that the server computes for poolers' clients."
         )),
     };
-    counts.add(now);
     let refusal = refused(Reason::PasswordFailed);
     Err(match failed {
         Some(why) => refusal.with_detail(&why),

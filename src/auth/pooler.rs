@@ -11,12 +11,15 @@ use pgrx::prelude::*;
 use super::refusal::Refusal;
 use super::source::Source;
 use super::verdict::Verdict;
-use super::{authenticate, grace, pooled_password, record_pooled, trusted_pooler};
+use super::{
+    authenticate, grace, pooled_password, record_pooled, session, trusted_pooler,
+};
 use crate::pg::connection::{self, Connection};
 use crate::pg::log::{self, Level};
 use crate::pg::text::SqlText;
 use crate::pg::{fast_path, panics, privileges, role};
 use crate::settings;
+use crate::text::SanitizedText;
 
 extension_sql!(
     r#"
@@ -67,7 +70,15 @@ fn pooler_check(
     };
     let pooler = privileges::name_of(privileges::session_user()).unwrap_or_default();
     let judged = panics::catch("judging a pooler's client", || {
-        judge(&connection, credential)
+        let mut verdict = judge(&connection, credential);
+        // Its client must not get a connection that is open since the role was somebody else's.
+        if session::end_outdated(&verdict, &connection) {
+            let refusal = Refusal::new(Reason::MappingChanged, &connection.role);
+            verdict.outcome = Err(refusal.with_detail(
+                "Sessions of this role that belong to another principal, or to a role that has been dropped, are being ended.",
+            ));
+        }
+        verdict
     });
     let verdict = judged.unwrap_or_else(|| {
         let refusal = Refusal::new(Reason::InternalError, &connection.role);
@@ -77,7 +88,8 @@ fn pooler_check(
     let result = recorded.reason.map_or("accepted", Reason::code);
     let message = format!(
         "role \"{}\": {result}, event {}",
-        connection.role, recorded.event_id
+        SanitizedText::from(connection.role.as_str()),
+        recorded.event_id
     );
     match recorded.reason {
         // The transaction cannot go on.
@@ -108,7 +120,7 @@ fn judge(connection: &Connection, credential: &[u8]) -> Verdict {
     authenticate::with_token(Source::Pooled(credential), connection, role)
 }
 
-/// Whether the worker has been asked for what the decision lacked.
+/// Whether the worker has been asked for what the decision lacked, or sessions of another principal are about to end.
 fn is_passing(reason: Reason) -> bool {
     matches!(
         reason,
@@ -117,5 +129,6 @@ fn is_passing(reason: Reason) -> bool {
             | Reason::RevocationsUnavailable
             | Reason::DirectoryTimedOut
             | Reason::DirectoryBusy
+            | Reason::MappingChanged
     )
 }

@@ -2,12 +2,36 @@
 
 use entra_token::{Mapping, PrincipalKind, RevocableIds};
 
-use super::verdict::Verdict;
-use crate::clock;
+use super::verdict::{Accepted, Verdict};
 use crate::pg::connection::Connection;
 use crate::shared::bytes::Bytes;
 use crate::shared::sessions::table::Session;
 use crate::text::SanitizedText;
+use crate::{clock, sessions};
+
+/// Ends the sessions that were opened when the role's name meant another role, or the role another principal than this
+/// verdict accepts: a pooler would give one of them to its client. Returns whether there are any.
+pub fn end_outdated(verdict: &Verdict, connection: &Connection) -> bool {
+    let (Ok(accepted), Some(role)) = (&verdict.outcome, &verdict.role) else {
+        return false;
+    };
+    let (name, oid) = (Bytes::cut(&connection.role), role.oid.to_u32());
+    let principal = verdict.accepted_object_id();
+    sessions::end_outdated(|session| {
+        let is_of_principal = match accepted {
+            // Members of the group may have sessions of their own, which are nobody's to share.
+            Accepted::Token(mapping) if mapping.kind == PrincipalKind::Group => {
+                session.group_id == Some(mapping.object_id)
+            }
+            Accepted::Token(_) => {
+                session.group_id.is_none() && Some(session.object_id) == principal
+            }
+            // It is a local role now.
+            Accepted::Password => false,
+        };
+        session.role == name && !(session.role_oid == oid && is_of_principal)
+    })
+}
 
 /// `None` if the verdict has no principal.
 pub fn from_verdict(
@@ -22,6 +46,7 @@ pub fn from_verdict(
     Some(Session {
         pid: std::process::id().cast_signed(),
         role: Bytes::cut(&connection.role),
+        role_oid: verdict.role.as_ref()?.oid.to_u32(),
         kind: principal.kind,
         object_id: principal.object_id,
         tenant_id: principal.tenant_id,

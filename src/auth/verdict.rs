@@ -25,6 +25,8 @@ pub struct Verdict {
     pub pooler: Option<String>,
     /// The token as it is remembered of that pooler.
     pub presented: Option<Digest>,
+    /// The same, if the role is a group's, of any trusted pooler.
+    pub of_member: Option<Digest>,
     /// The duration, without the client's time.
     pub took: Duration,
 }
@@ -71,6 +73,7 @@ impl Verdict {
             noted: Vec::new(),
             pooler,
             presented: None,
+            of_member: None,
             took: start.elapsed(),
         }
     }

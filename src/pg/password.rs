@@ -10,6 +10,8 @@ pub enum Comparison {
     Equal,
     /// With core's own text, for the server log.
     Different(Option<String>),
+    /// The role has no password, or one that is no longer valid. With core's own text.
+    None(Option<String>),
     /// The stored secret is no SCRAM verifier.
     NotScram,
     /// The verifier has too many iterations; nothing was computed.
@@ -28,12 +30,12 @@ pub fn compare(role: &CStr, password: &CStr, max_iterations: c_int) -> Compariso
     let status = unsafe {
         shim::aad_check_password(role.as_ptr(), password.as_ptr(), max_iterations, &mut why)
     };
+    // SAFETY: as above.
+    let why = (!why.is_null()).then(|| text::decode_c(unsafe { CStr::from_ptr(why) }));
     match status {
         shim::PASSWORD_ACCEPTED => Comparison::Equal,
-        shim::PASSWORD_REFUSED => Comparison::Different(
-            // SAFETY: as above.
-            (!why.is_null()).then(|| text::decode_c(unsafe { CStr::from_ptr(why) })),
-        ),
+        shim::PASSWORD_REFUSED => Comparison::Different(why),
+        shim::PASSWORD_NONE => Comparison::None(why),
         shim::PASSWORD_NOT_SCRAM => Comparison::NotScram,
         _ => Comparison::TooExpensive,
     }

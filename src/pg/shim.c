@@ -265,7 +265,7 @@ aad_check_password(const char *user, const char *password, int max_iterations, c
 	*reason = NULL;
 	secret = get_role_password(user, reason);
 	if (secret == NULL)
-		return AAD_PASSWORD_REFUSED;
+		return AAD_PASSWORD_NONE;
 #if PG_VERSION_NUM >= 160000
 	if (!parse_scram_secret(secret, &iterations, &hash, &key_length, &salt, stored_key, server_key))
 #else

@@ -54,7 +54,8 @@ typedef enum AadPassword
 	AAD_PASSWORD_ACCEPTED = 0,
 	AAD_PASSWORD_REFUSED = 1,
 	AAD_PASSWORD_NOT_SCRAM = 2,
-	AAD_PASSWORD_TOO_EXPENSIVE = 3
+	AAD_PASSWORD_TOO_EXPENSIVE = 3,
+	AAD_PASSWORD_NONE = 4			/* or one that is no longer valid */
 } AadPassword;
 
 /* How the client authenticated. */

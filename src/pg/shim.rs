@@ -37,6 +37,7 @@ pub const READ_TOO_LONG: c_int = 2;
 pub const PASSWORD_ACCEPTED: c_int = 0;
 pub const PASSWORD_REFUSED: c_int = 1;
 pub const PASSWORD_NOT_SCRAM: c_int = 2;
+pub const PASSWORD_NONE: c_int = 4;
 
 // These talk to the client, or end the process. They have no guard: with one, core's FATAL messages for
 // protocol errors would reach the client as an internal error. Nothing must be freed on a FATAL, which

@@ -165,6 +165,19 @@ pub fn end_expired() {
     });
 }
 
+/// Ends the sessions that no longer have the identity that their role has now. Returns whether there are any, which may
+/// not have ended yet.
+pub fn end_outdated(is_outdated: impl Fn(&Session) -> bool) -> bool {
+    let is_there = shmem::sessions(|places| {
+        let mut sessions = places.iter().filter_map(|place| place.0.as_ref());
+        sessions.any(&is_outdated)
+    });
+    if is_there {
+        end(|session| is_outdated(session).then_some(TerminationReason::Remapped));
+    }
+    is_there
+}
+
 /// The principal of a session, in the format that log queries written for Azure expect.
 pub fn person(kind: PrincipalKind, name: Option<&str>, app_id: Option<uuid::Uuid>) -> String {
     match (kind, name, app_id) {

@@ -65,13 +65,14 @@ fn only_accepted(rig: &Rig) -> Result<()> {
     let promoted = person("pooled_promoted")?;
     let appointed = person("pooled_appointed")?;
     let admin = person("pooled_admin")?;
+    let again = person("pooled_again")?;
     pooled.server.sql(&format!(
         "GRANT pg_read_all_data TO {}; GRANT SET ON PARAMETER log_statement TO {};
          SELECT pgaadauth_update_principal_with_oid('{}', '{}', 'user', true, false)",
         reader.role, granted.role, admin.role, admin.object_id
     ))?;
     let privileged = [&reader, &granted, &promoted, &appointed, &admin];
-    let asked: Vec<_> = [&known, &other, &revoked]
+    let asked: Vec<_> = [&known, &other, &revoked, &again]
         .into_iter()
         .chain(privileged)
         .collect();
@@ -90,12 +91,19 @@ fn only_accepted(rig: &Rig) -> Result<()> {
         await_expiry(&pooled, &person.role, token)?;
     }
     pooled.server.sql(&format!(
-        "SELECT aadauth.revoke('{}'); ALTER ROLE {} BYPASSRLS;
+        "SELECT aadauth.revoke('{}'); ALTER ROLE {} BYPASSRLS; DROP ROLE {};
          SELECT pgaadauth_update_principal_with_oid('{}', '{}', 'user', true, false)",
-        revoked.object_id, promoted.role, appointed.role, appointed.object_id
+        revoked.object_id, promoted.role, again.role, appointed.role, appointed.object_id
     ))?;
-    let [of_known, of_other, of_revoked, of_privileged @ ..] = tokens.as_slice() else {
-        return Err("three tokens and more".into());
+    // Another role of that name, which the pooler has not asked about.
+    rig.map(
+        &pooled.server,
+        &again.role,
+        &again.object_id.to_string(),
+        "user",
+    )?;
+    let [of_known, of_other, of_revoked, of_again, of_privileged @ ..] = tokens.as_slice() else {
+        return Err("four tokens and more".into());
     };
     stolen.accepted(&known.role, of_known)?;
     stolen.refused(&other.role, of_known, EXPIRED)?;
@@ -108,6 +116,7 @@ fn only_accepted(rig: &Rig) -> Result<()> {
     })?;
     stolen.refused(&unseen.role, &unseen_token, EXPIRED)?;
     stolen.refused(&revoked.role, of_revoked, "revoked")?;
+    stolen.refused(&again.role, of_again, EXPIRED)?;
     for (person, token) in privileged.iter().zip(of_privileged) {
         stolen.refused(&person.role, token, EXPIRED)?;
     }

@@ -1,5 +1,7 @@
 //! Roles of groups, whose members share the pooler's connections (`aadauth.pooler_group_roles`).
 
+use std::fs;
+
 use pg_test::Result;
 use pg_test::rig::{Rig, ensure};
 use pg_test::wait::until;
@@ -12,6 +14,7 @@ use crate::trusted::{self, Stolen};
 pub const TESTS: &[Test] = &[
     ("they_are_refused_unless_that_is_allowed", refused),
     ("nobody_is_taken_for_the_member_that_signed_in", shared),
+    ("nor_where_the_pooler_is_not_recognized", unrecognized),
 ];
 
 const GROUP: &str = "7ea30000-0000-4000-8000-000000000077";
@@ -110,6 +113,38 @@ fn shared(rig: &Rig) -> Result<()> {
         "SELECT revoked_by, revoked_by_id FROM aadauth.revoked_principals WHERE object_id = '{third}'"
     ))?;
     ensure(by == "team|", || by)
+}
+
+/// PgBouncer asks as the trusted pooler, and opens its connections without the certificate.
+fn unrecognized(rig: &Rig) -> Result<()> {
+    let mut pooled = trusted::start(rig, "pooled-unrecognized", |plan| {
+        plan.set("aadauth.pooler_group_roles", "on")
+    })?;
+    rig.map(&pooled.server, "team", GROUP, "group")?;
+    let file = pooled.home.join("pgbouncer.ini");
+    let lines = fs::read_to_string(&file)?;
+    let certificate = ["server_tls_cert_file", "server_tls_key_file"];
+    let lines: Vec<_> = lines
+        .lines()
+        .filter(|line| !certificate.iter().any(|name| line.starts_with(name)))
+        .collect();
+    fs::write(&file, lines.join("\n") + "\n")?;
+    pooled.kill_and_start()?;
+    let token = member(rig, Uuid::new_v4())?;
+    let outcome = pooled.sign_in(TRANSACTION, "team", &token)?.outcome;
+    ensure(!outcome.is_in(), || "let in".to_owned())?;
+    let log = pooled.server.log()?;
+    ensure(
+        log.contains("pooled-group-role") && log.contains("does not recognize this connection"),
+        || log,
+    )?;
+    // Who connects without a pooler is known by name.
+    let other = Uuid::new_v4();
+    let own = "SELECT (aadauth.current_principal()).object_id";
+    let own = rig
+        .session(&pooled.server, "team", &member(rig, other)?)?
+        .query(own)?;
+    ensure(own == [other.to_string()], || format!("{own:?}"))
 }
 
 /// A token of a member of the group.

@@ -13,6 +13,7 @@ pub const TESTS: &[Test] = &[
     ("the_right_password_of_an_ordinary_role", passwords),
     ("no_verifier_costs_more_than_ordinary_ones", costly_verifier),
     ("ten_wrong_passwords_a_minute", limited),
+    ("roles_without_a_password_lock_out_nobody", without_password),
 ];
 
 const RIGHT: &str = "right password";
@@ -112,6 +113,32 @@ fn limited(rig: &Rig) -> Result<()> {
     println!("{failed} wrong passwords were tried, {limited} were not");
     ensure(limited >= 1 && failed <= 20, || log)?;
     pooled.query(SESSION, "other", RIGHT, "SELECT 1").map(drop)
+}
+
+/// Everybody knows the names of some, such as pg_monitor.
+fn without_password(rig: &Rig) -> Result<()> {
+    let pooled = trusted::start(rig, "pooled-unlimited", |plan| {
+        plan.set("aadauth.pooler_local_roles", "on")
+    })?;
+    pooled.server.sql(&format!(
+        "CREATE ROLE clerk LOGIN PASSWORD '{RIGHT}';
+         CREATE ROLE former LOGIN PASSWORD '{RIGHT}' VALID UNTIL '2001-01-01';
+         DO $$ BEGIN FOR number IN 1..9 LOOP EXECUTE 'CREATE ROLE team' || number; END LOOP; END $$"
+    ))?;
+    let teams: Vec<_> = (1..10).map(|number| format!("team{number}")).collect();
+    // More than a hundred within a minute, or in each of two.
+    for role in ["former", "pg_monitor"]
+        .into_iter()
+        .chain(teams.iter().map(String::as_str))
+    {
+        for _ in 0..20 {
+            let outcome = pooled.sign_in(SESSION, role, "guessed")?.outcome;
+            ensure(!outcome.is_in(), || format!("{role} was let in"))?;
+        }
+    }
+    let log = pooled.log()?;
+    ensure(!log.contains("pooled-password-limit"), || log)?;
+    pooled.query(SESSION, "clerk", RIGHT, "SELECT 1").map(drop)
 }
 
 /// Expects PgBouncer's log to have that reason.

@@ -19,6 +19,7 @@ mod modes;
 mod pgbouncer;
 mod processes;
 mod relay;
+mod remapped;
 mod secrecy;
 mod sign_ins;
 mod storm;
@@ -51,6 +52,7 @@ const MODULES: &[(&str, &[Test])] = &[
     ("grace", grace::TESTS),
     ("local_roles", local_roles::TESTS),
     ("group_roles", group_roles::TESTS),
+    ("remapped", remapped::TESTS),
     ("unknown_keys", unknown_keys::TESTS),
     ("storm", storm::TESTS),
     ("killed", killed::TESTS),

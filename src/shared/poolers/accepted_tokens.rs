@@ -36,9 +36,9 @@ pub struct Digest {
 }
 
 impl Digest {
-    /// Of a token that `pooler` presents for `role`.
-    pub fn new(secret: &Secret, pooler: &str, role: &str, token: &[u8]) -> Digest {
-        let (pooler, role) = (pooler.as_bytes(), role.as_bytes());
+    /// Of a token that `pooler` presents for the role with that OID.
+    pub fn new(secret: &Secret, pooler: &str, role: u32, token: &[u8]) -> Digest {
+        let (pooler, role) = (pooler.as_bytes(), &role.to_ne_bytes());
         let owner = hash(secret, &[b"owner", pooler, role]);
         Digest {
             bucket: place(owner, BUCKETS),
@@ -119,21 +119,21 @@ mod tests {
         table
     }
 
-    fn digest(pooler: &str, role: &str, token: &str) -> Digest {
+    fn digest(pooler: &str, role: u32, token: &str) -> Digest {
         Digest::new(&SECRET, pooler, role, token.as_bytes())
     }
 
     #[test]
     fn a_token_is_known_for_its_own_role_and_pooler_only() {
         let mut table = table();
-        let own = digest("pgb1", "alice", "token");
+        let own = digest("pgb1", 16384, "token");
         assert!(!table.contains(&own));
         table.remember(&own, 1);
         assert!(table.contains(&own));
         for other in [
-            digest("pgb1", "alice", "token2"),
-            digest("pgb1", "bob", "token"),
-            digest("pgb2", "alice", "token"),
+            digest("pgb1", 16384, "token2"),
+            digest("pgb1", 16385, "token"),
+            digest("pgb2", 16384, "token"),
         ] {
             assert!(!table.contains(&other), "{other:?}");
         }
@@ -145,7 +145,7 @@ mod tests {
     fn the_tokens_that_were_accepted_last_are_known() {
         let mut table = table();
         let tokens: Vec<_> = (0..40)
-            .map(|number| digest("pgb1", "alice", &number.to_string()))
+            .map(|number| digest("pgb1", 16384, &number.to_string()))
             .collect();
         for (at, token) in (1..).zip(&tokens) {
             table.remember(token, at);

@@ -17,6 +17,8 @@ pub struct Session {
     /// The backend's process id, valid for as long as the session is in the table.
     pub pid: i32,
     pub role: Name,
+    /// The role's object id.
+    pub role_oid: u32,
     pub kind: PrincipalKind,
     pub object_id: Uuid,
     pub tenant_id: Uuid,
