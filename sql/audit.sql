@@ -47,7 +47,7 @@ COMMENT ON COLUMN aadauth.sign_in_audit.reason IS
 COMMENT ON COLUMN aadauth.sign_in_audit.method IS
     'entra-token, password, pooler, or the authentication method of the pg_hba.conf record.';
 COMMENT ON COLUMN aadauth.sign_in_audit.pooler IS
-    'The role of the pooler. With the method pooler, it asked whether its client may sign in, and client_address is what it said; otherwise it has opened the connection.';
+    'The role of the pooler. With the method pooler, it asked whether its client may sign in, and client_address is what it said; otherwise it has opened the connection, with a token about which it had asked.';
 COMMENT ON COLUMN aadauth.sign_in_audit.object_id IS
     'The principal''s object id, from a token whose signature was verified.';
 COMMENT ON COLUMN aadauth.sign_in_audit.group_id IS

@@ -58,7 +58,7 @@ pub fn with_token(source: Source<'_>, connection: &Connection, role: Option<Role
         drop(token);
         identity = Some(Identity::new(&claims, &key.key_id, policy.tenant));
         // The pooler's own connection, which is not recognized as such: members would share it under this one's name.
-        if pooler.is_none() && of_member.as_ref().is_some_and(grace::is_pooled) {
+        if pooler.is_none() && of_member.as_ref().is_some_and(grace::was_asked) {
             return Err(
                 Refusal::new(Reason::PooledGroupRole, &connection.role).with_detail(
                     "A trusted pooler has asked about this token, but aadauth.poolers does not recognize this connection \

@@ -37,8 +37,8 @@ pub fn digest_of_member(role: &Role, token: &[u8]) -> Option<Digest> {
     digest("", role, token)
 }
 
-/// Whether a trusted pooler has asked about the token of a member, and it was accepted.
-pub fn is_pooled(token: &Digest) -> bool {
+/// Whether a trusted pooler has asked about the token, and it was accepted.
+pub fn was_asked(token: &Digest) -> bool {
     shmem::accepted_tokens(|tokens| tokens.contains(token))
 }
 
@@ -49,13 +49,13 @@ pub fn remember(verdict: &Verdict) {
     else {
         return;
     };
-    let graced = verdict
-        .presented
-        .as_ref()
-        .filter(|_| admin::privilege(role.oid).is_none());
+    let has_grace = admin::privilege(role.oid).is_none();
     let now = clock::micros();
-    for token in [graced, verdict.of_member.as_ref()].into_iter().flatten() {
-        shmem::change_accepted_tokens(|tokens| tokens.remember(token, now));
+    for token in [&verdict.presented, &verdict.of_member]
+        .into_iter()
+        .flatten()
+    {
+        shmem::change_accepted_tokens(|tokens| tokens.remember(token, has_grace, now));
     }
 }
 
@@ -68,5 +68,5 @@ pub fn excuses_expiry(claims: &Claims, now: i64, role: &Role, token: &Digest) ->
         && settings::session_expiry() == SessionExpiry::Off
         // What can be read before a database is chosen; the rest was looked at when the token was remembered.
         && !admin::is_privileged_without_grants(role.oid)
-        && shmem::accepted_tokens(|tokens| tokens.contains(token))
+        && shmem::accepted_tokens(|tokens| tokens.has_grace(token))
 }

@@ -4,9 +4,9 @@ use std::time::Instant;
 
 use entra_token::Reason;
 
+use super::attempt;
 use super::refusal::Refusal;
 use super::verdict::{Accepted, Verdict};
-use super::{attempt, trusted_pooler};
 use crate::pg::connection::{self, Connection, Scram};
 use crate::pg::log::{self, Level};
 use crate::pg::role::Role;
@@ -17,7 +17,7 @@ use crate::settings::{self, Authentication};
 pub fn authenticate(connection: &Connection, role: Option<Role>) -> Verdict {
     let start = Instant::now();
     let outcome = decide(connection, role.is_some());
-    Verdict::without_token(role, outcome, trusted_pooler::of_connection(), start)
+    Verdict::without_token(role, outcome, None, start)
 }
 
 fn decide(connection: &Connection, exists: bool) -> Result<Accepted, Refusal> {

@@ -11,9 +11,7 @@ use pgrx::prelude::*;
 use super::refusal::Refusal;
 use super::source::Source;
 use super::verdict::Verdict;
-use super::{
-    authenticate, grace, pooled_password, record_pooled, session, trusted_pooler,
-};
+use super::{authenticate, grace, pooled_password, record_pooled, session, trusted_pooler};
 use crate::pg::connection::{self, Connection};
 use crate::pg::log::{self, Level};
 use crate::pg::text::SqlText;

@@ -2,9 +2,9 @@
 
 use entra_token::{Judgment, PRINCIPAL_CHECK, PrincipalKind, Reason};
 
-use super::attempt;
 use super::refusal::Refusal;
 use super::verdict::{Accepted, AuthMethod, Decision, Verdict};
+use super::{attempt, grace};
 use crate::audit::{self, Event, EventCheck, EventMembership, NotRecorded};
 use crate::clock::micros_in;
 use crate::identity::Principal;
@@ -225,8 +225,9 @@ pub fn event(connection: &Connection, outcome: Outcome, verdict: Option<&Verdict
         .as_deref()
         .map(SanitizedText::from);
     event.tls = connection.tls;
-    // On other records nobody presents what a pooler's client has sent, and the emergency access must depend on nothing.
-    let pooler = verdict.and_then(|verdict| verdict.pooler.as_deref());
+    // Only if the pooler has asked: the view for people leaves such sign-ins out, and has the client's.
+    let asked = verdict.filter(|verdict| verdict.presented.as_ref().is_some_and(grace::was_asked));
+    let pooler = asked.and_then(|verdict| verdict.pooler.as_deref());
     event.pooler = pooler.map(SanitizedText::from);
     if let Some(verdict) = verdict {
         event.decision_micros = micros_in(verdict.took);

@@ -82,8 +82,12 @@ fn only_accepted(rig: &Rig) -> Result<()> {
         .collect::<Result<_>>()?;
     let unseen_token = short(rig, &unseen)?;
     let stolen = Stolen::of(rig, &pooled)?;
-    // Seen by the server, but not asked about.
+    // Seen by the server, but not asked about: the view for people must have it.
     stolen.accepted(&unseen.role, &unseen_token)?;
+    let shown = "SELECT count(*) FROM aadauth.sign_ins WHERE role = 'pooled_unseen'";
+    until("the sign-in is shown", || {
+        Ok((pooled.server.sql(shown)? == "1").then_some(()))
+    })?;
     for (person, token) in asked.iter().zip(&tokens) {
         pooled.query(SESSION, &person.role, token, "SELECT 1")?;
     }

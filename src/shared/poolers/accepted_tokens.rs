@@ -25,6 +25,7 @@ struct Place {
     digest: [u64; 2],
     /// Since the Unix epoch, in microseconds; 0 if the place is free.
     accepted_at: i64,
+    has_grace: bool,
 }
 
 /// A token as the table has it.
@@ -63,7 +64,9 @@ impl AcceptedTokens {
 
     /// Remembers a token that was accepted at `now`, if need be in the place of the one that was accepted longest ago: of
     /// the same role and pooler, if they have enough.
-    pub fn remember(&mut self, token: &Digest, now: i64) {
+    ///
+    /// `has_grace` is whether it is accepted when it has expired.
+    pub fn remember(&mut self, token: &Digest, has_grace: bool, now: i64) {
         let Some(bucket) = self.buckets.get_mut(token.bucket) else {
             return;
         };
@@ -81,13 +84,23 @@ impl AcceptedTokens {
                 owner: token.owner,
                 digest: token.digest,
                 accepted_at: now,
+                has_grace,
             };
         }
     }
 
     pub fn contains(&self, token: &Digest) -> bool {
-        let bucket = self.buckets.get(token.bucket);
-        bucket.is_some_and(|bucket| bucket.iter().any(|place| place.is_of(token)))
+        self.find(token).is_some()
+    }
+
+    /// Whether the token is accepted when it has expired.
+    pub fn has_grace(&self, token: &Digest) -> bool {
+        self.find(token).is_some_and(|place| place.has_grace)
+    }
+
+    fn find(&self, token: &Digest) -> Option<&Place> {
+        let bucket = self.buckets.get(token.bucket)?;
+        bucket.iter().find(|place| place.is_of(token))
     }
 }
 
@@ -96,6 +109,7 @@ impl Place {
         owner: 0,
         digest: [0; 2],
         accepted_at: 0,
+        has_grace: false,
     };
 
     fn is_of(&self, token: &Digest) -> bool {
@@ -128,8 +142,10 @@ mod tests {
         let mut table = table();
         let own = digest("pgb1", 16384, "token");
         assert!(!table.contains(&own));
-        table.remember(&own, 1);
-        assert!(table.contains(&own));
+        table.remember(&own, false, 1);
+        assert!(table.contains(&own) && !table.has_grace(&own));
+        table.remember(&own, true, 1);
+        assert!(table.has_grace(&own));
         for other in [
             digest("pgb1", 16384, "token2"),
             digest("pgb1", 16385, "token"),
@@ -148,9 +164,9 @@ mod tests {
             .map(|number| digest("pgb1", 16384, &number.to_string()))
             .collect();
         for (at, token) in (1..).zip(&tokens) {
-            table.remember(token, at);
+            table.remember(token, true, at);
             // Accepted again and again, it stays.
-            table.remember(&tokens[0], at);
+            table.remember(&tokens[0], true, at);
         }
         let known: Vec<_> = tokens.iter().map(|token| table.contains(token)).collect();
         let expected: Vec<_> = (0..40).map(|number| number == 0 || number >= 33).collect();
@@ -160,13 +176,12 @@ mod tests {
     #[test]
     fn busy_roles_displace_no_others() {
         let mut table = table();
-        let quiet = digest("pgb1", "quiet", "token");
-        table.remember(&quiet, 1);
-        let in_its_bucket = |role: &String| digest("pgb1", role, "").bucket == quiet.bucket;
-        let roles = (0..).map(|number: u32| number.to_string());
-        let busy = roles.filter(in_its_bucket).next().unwrap();
+        let quiet = digest("pgb1", 1, "token");
+        table.remember(&quiet, true, 1);
+        let in_its_bucket = |role: &u32| digest("pgb1", *role, "").bucket == quiet.bucket;
+        let busy = (2..).find(in_its_bucket).unwrap();
         for at in 2..100 {
-            table.remember(&digest("pgb1", &busy, &at.to_string()), at);
+            table.remember(&digest("pgb1", busy, &at.to_string()), true, at);
         }
         assert!(table.contains(&quiet));
     }

@@ -61,10 +61,7 @@ fn unusable(file: &str, is_key: bool, place: &Place, own: u32) -> Option<Finding
                 Code::KeyUnreadable
             };
             let mode = metadata.mode() & 0o7777;
-            found(
-                code,
-                &format!("owner {}, mode {mode:04o}", metadata.uid()),
-            )
+            found(code, &format!("owner {}, mode {mode:04o}", metadata.uid()))
         }
         Ok(_) => None,
     }
