@@ -25,8 +25,8 @@ use crate::wait::until;
 /// The tenant of the emulator's built-in directory.
 pub const TENANT: &str = "6b1f0c7e-2a3d-4e58-9b41-0c5d7e8f9a01";
 /// Its resource whose tokens have version 1, and the one whose tokens have version 2.
-pub const AUDIENCE: &str = "api://aadauth-demo";
-pub const AUDIENCE_V2: &str = "api://aadauth-demo-v2";
+pub const AUDIENCE: &str = "api://aada0000-0000-4000-8000-000000000050";
+pub const AUDIENCE_V2: &str = "api://aada0000-0000-4000-8000-000000000051";
 /// What the second resource's tokens carry as audience.
 pub const AUDIENCE_V2_ID: &str = "aada0000-0000-4000-8000-000000000051";
 

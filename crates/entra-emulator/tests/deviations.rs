@@ -21,7 +21,7 @@ use entra_token::{
 use uuid::Uuid;
 
 const HOST: &str = "https://localhost:8443";
-const AUDIENCE: &str = "api://aadauth-demo";
+const AUDIENCE: &str = "api://aada0000-0000-4000-8000-000000000050";
 const AUDIENCE_ID: &str = "aada0000-0000-4000-8000-000000000050";
 const ALICE: &str = "a11ce000-0000-4000-8000-000000000001";
 const DBA: &str = "dba00000-0000-4000-8000-000000000010";

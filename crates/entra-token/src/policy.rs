@@ -188,8 +188,8 @@ impl fmt::Display for Audience {
 pub enum AudienceError {
     /// Neither a URI nor a GUID.
     #[error(
-        "an audience must be an application id URI such as api://postgres.example.com, or an \
-         application id such as 6f1c2d3e-4a5b-4c6d-8e7f-a0b1c2d3e4f5"
+        "an audience must be an application id URI such as api://6f1c2d3e-4a5b-4c6d-8e7f-a0b1c2d3e4f5, \
+         or an application id such as 6f1c2d3e-4a5b-4c6d-8e7f-a0b1c2d3e4f5"
     )]
     NeitherUriNorId,
     /// The scope that a client asks for, which no token has as its audience.

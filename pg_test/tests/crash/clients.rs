@@ -83,7 +83,11 @@ impl Load {
             key(&person.role, Secret::Token(rig.token_of(other)?));
             key(
                 &person.role,
-                Secret::Token(token().audience("api://aadauth-demo-v2").text()?),
+                Secret::Token(
+                    token()
+                        .audience("api://aada0000-0000-4000-8000-000000000051")
+                        .text()?,
+                ),
             );
             key(
                 &person.role,

@@ -100,7 +100,10 @@ fn azure_identity(rig: &Rig, role: &str, credential: &[(&str, &OsStr)]) -> Resul
     environment.push(("AZURE_AUTHORITY_HOST", OsStr::new(&authority)));
     environment.push(("AZURE_TENANT_ID", OsStr::new(pg_test::emulator::TENANT)));
     environment.push(("REQUESTS_CA_BUNDLE", authorities.as_os_str()));
-    environment.push(("SCOPE", OsStr::new("api://aadauth-demo/.default")));
+    environment.push((
+        "SCOPE",
+        OsStr::new("api://aada0000-0000-4000-8000-000000000050/.default"),
+    ));
     let printed = rig.attempt(&rig.server, role, "").script(
         &interpreter(),
         &clients().join("azure_identity_signs_in.py"),

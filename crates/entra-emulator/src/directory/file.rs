@@ -106,7 +106,7 @@ pub(super) struct FileResource {
     pub audiences: Vec<Spanned<String>>,
     pub app_id: Spanned<Uuid>,
     pub version: Option<Spanned<i64>>,
-    #[serde(default = "yes")]
+    #[serde(default)]
     pub groups: bool,
     #[serde(default = "yes")]
     pub idtyp: bool,

@@ -29,7 +29,7 @@ fn built_in_directory_is_good() {
     );
     assert!(directory.tenant("fabrikam.com").is_none());
     for audience in [
-        "api://aadauth-demo",
+        "api://aada0000-0000-4000-8000-000000000050",
         "https://ossrdbms-aad.database.windows.net/",
         "https://ossrdbms-aad.database.usgovcloudapi.net",
         "https://ossrdbms-aad.database.chinacloudapi.cn",
@@ -37,7 +37,22 @@ fn built_in_directory_is_good() {
     ] {
         assert!(directory.resource(audience).is_some(), "{audience}");
     }
-    assert!(directory.resource("api://aadauth-demo//").is_none());
+    assert!(
+        directory
+            .resource("api://aada0000-0000-4000-8000-000000000050//")
+            .is_none()
+    );
+}
+
+#[test]
+fn tokens_name_groups_only_where_the_file_says_so() {
+    let emit = |text: &str| -> Vec<bool> {
+        let resources = Directory::parse(text, "world.toml").unwrap().resources;
+        resources.iter().map(|resource| resource.groups).collect()
+    };
+    assert!(emit(BUILT_IN)[..2].iter().all(|groups| *groups));
+    let silent = emit(&BUILT_IN.replace("groups = true\n", ""));
+    assert!(silent.len() > 2 && !silent.contains(&true), "{silent:?}");
 }
 
 #[test]

@@ -46,7 +46,7 @@ impl World {
 fn request(subject: Subject) -> TokenRequest {
     TokenRequest::new(
         subject,
-        "api://aadauth-demo",
+        "api://aada0000-0000-4000-8000-000000000050",
         Authority::at("https://localhost:8443"),
         NOW,
     )
@@ -106,7 +106,7 @@ fn guests_have_no_upn_in_v1() {
 fn version_follows_the_resource() {
     let world = World::built_in();
     let v2 = TokenRequest {
-        audience: "api://aadauth-demo-v2".into(),
+        audience: "api://aada0000-0000-4000-8000-000000000051".into(),
         ..request(user("carol@contoso.com"))
     };
     let (_, claims) = world.mint(&v2);
@@ -278,7 +278,10 @@ fn errors_say_what_there_is() {
         .err()
         .unwrap()
         .to_string();
-    assert!(text.contains("api://aadauth-demo"), "{text}");
+    assert!(
+        text.contains("api://aada0000-0000-4000-8000-000000000050"),
+        "{text}"
+    );
 }
 
 #[test]

@@ -23,8 +23,8 @@ const {
 } = require("@azure/identity");
 
 const TENANT = "6b1f0c7e-2a3d-4e58-9b41-0c5d7e8f9a01";
-const AUDIENCE = "api://aadauth-demo";
-const AUDIENCE_V2 = "api://aadauth-demo-v2";
+const AUDIENCE = "api://aada0000-0000-4000-8000-000000000050";
+const AUDIENCE_V2 = "api://aada0000-0000-4000-8000-000000000051";
 const AUDIENCE_V2_ID = "aada0000-0000-4000-8000-000000000051";
 const AZURE_CLI = "04b07795-8ddb-461a-bbee-02f9e1bf7b46";
 const REPORTING = "4e904700-0000-4000-8000-000000000020";

@@ -79,7 +79,7 @@ fn mistakes_are_explained() {
         (
             &["--user", "alice@contoso.com", "--audience", "api://x"],
             1,
-            "it has api://aadauth-demo",
+            "it has api://aada0000-0000-4000-8000-000000000050",
         ),
         (
             &["--user", "alice@contoso.com", "--with", "x"],

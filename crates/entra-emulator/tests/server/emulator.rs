@@ -18,7 +18,7 @@ use tempfile::TempDir;
 
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_entra-emulator");
 pub const TENANT: &str = "6b1f0c7e-2a3d-4e58-9b41-0c5d7e8f9a01";
-pub const AUDIENCE: &str = "api://aadauth-demo";
+pub const AUDIENCE: &str = "api://aada0000-0000-4000-8000-000000000050";
 
 /// A new state directory, which has signing keys: those of the others.
 pub fn state() -> TempDir {

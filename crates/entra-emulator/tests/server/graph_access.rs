@@ -90,7 +90,7 @@ fn bad_tokens_are_refused() {
         &["--with", "foreign-key-known-kid"],
         &["--with", "alg-none"],
         &["--authority", "public"],
-        &["--claim", "aud=api://aadauth-demo"],
+        &["--claim", "aud=api://aada0000-0000-4000-8000-000000000050"],
         &["--claim", "tid=00000000-0000-4000-8000-000000000000"],
         &["--header", "nonce=other"],
     ] {

@@ -215,7 +215,11 @@ fn app_service_has_an_endpoint_of_its_own() {
         (header, good.replace("2019-08-01", "2017-09-01"), 400),
         (header, good.replace("resource", "x"), 400),
         (header, format!("{good}&client_id=nobody"), 400),
-        (header, good.replace("aadauth-demo", "nothing"), 400),
+        (
+            header,
+            good.replace("aada0000-0000-4000-8000-000000000050", "nothing"),
+            400,
+        ),
     ] {
         let response = ask(header, &query);
         assert_eq!(response.status(), status, "{query}");

@@ -4,7 +4,7 @@ use crate::emulator::{AUDIENCE, Emulator, TENANT, json, part};
 
 const CLIENT: &str = "4e904700-0000-4000-8000-000000000020";
 const GOOD: &str = "grant_type=client_credentials&client_id=4e904700-0000-4000-8000-000000000020\
-                    &client_secret=reporting-secret&scope=api%3A%2F%2Faadauth-demo%2F.default";
+                    &client_secret=reporting-secret&scope=api%3A%2F%2Faada0000-0000-4000-8000-000000000050%2F.default";
 
 #[test]
 fn secret_gets_a_token() {
@@ -27,7 +27,10 @@ fn secret_gets_a_token() {
 #[test]
 fn version_follows_the_resource_not_the_endpoint() {
     let emulator = Emulator::start();
-    let form = GOOD.replace("aadauth-demo", "aadauth-demo-v2");
+    let form = GOOD.replace(
+        "aada0000-0000-4000-8000-000000000050",
+        "aada0000-0000-4000-8000-000000000051",
+    );
     let body = json(emulator.post("/contoso.com/oauth2/v2.0/token", &form));
     assert_eq!(
         part(body["access_token"].as_str().unwrap(), 1)["ver"],
@@ -81,7 +84,10 @@ fn scope_loses_its_suffix_and_nothing_else() {
             "https://ossrdbms-aad.database.windows.net/",
         ),
     ] {
-        let form = GOOD.replace("api%3A%2F%2Faadauth-demo%2F.default", scope);
+        let form = GOOD.replace(
+            "api%3A%2F%2Faada0000-0000-4000-8000-000000000050%2F.default",
+            scope,
+        );
         let body = json(emulator.post("/contoso.com/oauth2/v2.0/token", &form));
         assert_eq!(
             part(body["access_token"].as_str().unwrap(), 1)["aud"],
@@ -102,7 +108,7 @@ fn secret_may_come_in_the_authorization_header() {
             ))
             .basic_auth(CLIENT, Some(secret))
             .header("Content-Type", "application/x-www-form-urlencoded")
-            .body("grant_type=client_credentials&scope=api://aadauth-demo/.default")
+            .body("grant_type=client_credentials&scope=api://aada0000-0000-4000-8000-000000000050/.default")
             .send()
             .unwrap()
     };
@@ -189,7 +195,7 @@ fn errors_are_entras() {
         ),
         (
             "contoso.com",
-            "aadauth-demo",
+            "aada0000-0000-4000-8000-000000000050",
             "nothing",
             400,
             "invalid_resource",

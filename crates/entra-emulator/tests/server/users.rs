@@ -113,12 +113,12 @@ fn wrong_passwords_and_users_are_refused() {
     );
     assert_eq!(refused("scope", "x"), refusal("invalid_request", 900_144));
     assert_eq!(
-        refused("aadauth-demo/", "nothing/"),
+        refused("aada0000-0000-4000-8000-000000000050/", "nothing/"),
         refusal("invalid_resource", 500_011)
     );
-    let two = "aadauth-demo/.default+User.Read";
+    let two = "aada0000-0000-4000-8000-000000000050/.default+User.Read";
     assert_eq!(
-        refused("aadauth-demo/.default", two),
+        refused("aada0000-0000-4000-8000-000000000050/.default", two),
         refusal("invalid_scope", 28000)
     );
     assert_eq!(
@@ -166,7 +166,7 @@ fn refresh_tokens_are_for_their_client_and_any_resource() {
     let again = refresh(
         given,
         AZURE_CLI,
-        "api://aadauth-demo-v2/.default+offline_access",
+        "api://aada0000-0000-4000-8000-000000000051/.default+offline_access",
     );
     let claims = token(&again);
     assert_eq!(claims["oid"], ALICE);
