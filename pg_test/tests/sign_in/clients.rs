@@ -4,8 +4,8 @@ use std::ffi::OsStr;
 use std::path::Path;
 
 use pg_test::Result;
-use pg_test::emulator::AUDIENCE_V2;
-use pg_test::place::{source, target};
+use pg_test::emulator::{AUDIENCE, AUDIENCE_V2, AUDIENCE_V2_ID, TENANT, program};
+use pg_test::place::{pg_config_says, source, target};
 
 use crate::Test;
 use crate::rig::{Rig, ensure};
@@ -21,6 +21,7 @@ pub const TESTS: &[Test] = &[
         "azure_identity_as_a_managed_identity",
         azure_identity_managed,
     ),
+    ("the_azure_cli", azure_cli),
     ("a_token_of_12_kilobytes", a_token_of_12_kilobytes),
     ("a_token_as_large_as_the_setting_allows", largest_token),
     ("a_v2_token", v2_token),
@@ -98,7 +99,7 @@ fn azure_identity(rig: &Rig, role: &str, credential: &[(&str, &OsStr)]) -> Resul
     let authorities = rig.emulator.authorities();
     let mut environment = credential.to_vec();
     environment.push(("AZURE_AUTHORITY_HOST", OsStr::new(&authority)));
-    environment.push(("AZURE_TENANT_ID", OsStr::new(pg_test::emulator::TENANT)));
+    environment.push(("AZURE_TENANT_ID", OsStr::new(TENANT)));
     environment.push(("REQUESTS_CA_BUNDLE", authorities.as_os_str()));
     environment.push((
         "SCOPE",
@@ -113,6 +114,38 @@ fn azure_identity(rig: &Rig, role: &str, credential: &[(&str, &OsStr)]) -> Resul
         printed.success && printed.output == format!("{role} true"),
         || format!("{printed:?}"),
     )
+}
+
+/// With tokens of version 1, which name the application by its URI, and of version 2, which name it by its id.
+fn azure_cli(rig: &Rig) -> Result<()> {
+    let authority = rig.emulator.authority();
+    let authorities = rig.emulator.authorities();
+    let psql = Path::new(&pg_config_says("--bindir")?).join("psql");
+    let first = AUDIENCE.strip_prefix("api://").ok_or(AUDIENCE)?;
+    let applications = format!("{first} {AUDIENCE_V2_ID}");
+    let printed = rig.attempt(&rig.server, "alice@contoso.com", "").script(
+        Path::new("sh"),
+        &clients().join("azure_cli_signs_in"),
+        &[
+            ("AZ", azure_cli_program().as_os_str()),
+            ("AUTHORITY", OsStr::new(&authority)),
+            ("TENANT", OsStr::new(TENANT)),
+            ("REQUESTS_CA_BUNDLE", authorities.as_os_str()),
+            ("EMULATOR", program().as_os_str()),
+            ("EMULATOR_STATE", rig.emulator.state().as_os_str()),
+            ("APPLICATIONS", OsStr::new(&applications)),
+            ("PSQL", psql.as_os_str()),
+        ],
+    )?;
+    let signed_in = "alice@contoso.com true\nalice@contoso.com true";
+    ensure(printed.success && printed.output == signed_in, || {
+        format!("{printed:?}")
+    })
+}
+
+/// Where `.ci/prerequisites all` installs it.
+pub fn azure_cli_program() -> std::path::PathBuf {
+    target().join("az/bin/az")
 }
 
 fn a_token_of_12_kilobytes(rig: &Rig) -> Result<()> {

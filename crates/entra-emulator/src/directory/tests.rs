@@ -34,6 +34,8 @@ fn built_in_directory_is_good() {
         "https://ossrdbms-aad.database.usgovcloudapi.net",
         "https://ossrdbms-aad.database.chinacloudapi.cn",
         "123CD850-d9df-40bd-94d5-c9f07b7fa203",
+        "https://management.azure.com/",
+        "https://management.core.windows.net/",
     ] {
         assert!(directory.resource(audience).is_some(), "{audience}");
     }
