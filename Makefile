@@ -188,5 +188,5 @@ test-all: ## these, all supported versions of PostgreSQL, packages, dependency r
 nightly: ## what takes longer: all tests on all versions, PostgreSQL's own tests, ten minutes of crashes
 	@.ci/test nightly
 
-lint: ## formatting and clippy
+lint: ## formatting, clippy and shellcheck
 	@.ci/test lint
