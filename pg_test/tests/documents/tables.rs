@@ -230,9 +230,9 @@ pub fn links() -> Result<()> {
     Ok(())
 }
 
-/// The text of a module of the sign-in tests, with that of the modules in it.
-fn sign_in_module(name: &str) -> Result<String> {
-    let place = source().join("pg_test/tests/sign_in").join(name);
+/// The text of a module of a test program, with that of the modules in it.
+fn test_module(program: &str, name: &str) -> Result<String> {
+    let place = source().join("pg_test/tests").join(program).join(name);
     let mut text = fs::read_to_string(place.with_extension("rs"))?;
     for part in fs::read_dir(place).into_iter().flatten() {
         text += &fs::read_to_string(part?.path())?;
@@ -240,8 +240,8 @@ fn sign_in_module(name: &str) -> Result<String> {
     Ok(text)
 }
 
-/// docs/security.md names a test for each threat: `module::test` of the sign-in tests, or
-/// `token: test` of the token rules.
+/// docs/security.md names a test for each threat: `module::test` of the sign-in tests,
+/// `pooler/module::test` of those with PgBouncer, or `token: test` of the token rules.
 pub fn tests_named() -> Result<()> {
     let mut named = 0;
     for row in rows("docs/security.md")? {
@@ -258,8 +258,11 @@ pub fn tests_named() -> Result<()> {
                     format!("docs/security.md: there is no deviation {name}"),
                 )?;
             } else {
-                let tests =
-                    sign_in_module(module).map_err(|_| format!("{test}: no such module"))?;
+                let tests = match module.split_once('/') {
+                    Some((program, module)) => test_module(program, module),
+                    None => test_module("sign_in", module),
+                };
+                let tests = tests.map_err(|_| format!("{test}: no such module"))?;
                 expect(
                     tests.contains(&format!("\"{name}\"")),
                     format!("docs/security.md: there is no test {test}"),
