@@ -157,7 +157,7 @@ impl Load {
             });
         }
         Ok(Load {
-            port: pooled.port(),
+            port: pooled.port,
             tls: Arc::clone(&rig.tls),
             roles,
             relay: Relay::start(pooled.server.port())?,

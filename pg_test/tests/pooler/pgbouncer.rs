@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use pg_test::Result;
-use pg_test::document::blocks;
+use pg_test::document::block_with;
 use pg_test::pam;
 use pg_test::place::{give_to_server, source, target};
 use pg_test::plan::Plan;
@@ -128,10 +128,6 @@ impl Pooled<'_> {
         );
         self.pam
             .write("pgbouncer", &format!("{of_auth}\n{of_account}"))
-    }
-
-    pub fn port(&self) -> u16 {
-        self.port
     }
 
     /// Kills PgBouncer, and starts another.
@@ -316,8 +312,5 @@ max_client_conn = 90
 /// The block of docs/pgbouncer.md that has this at the beginning of a line.
 pub fn documented(begin: &str) -> Result<String> {
     let text = fs::read_to_string(source().join("docs/pgbouncer.md"))?;
-    let blocks = blocks(&text).into_iter();
-    let mut blocks = blocks.filter(|block| block.text.lines().any(|line| line.starts_with(begin)));
-    let block = blocks.next().ok_or(format!("no block with {begin:?}"))?;
-    Ok(block.text)
+    Ok(block_with(&text, begin)?.text)
 }
