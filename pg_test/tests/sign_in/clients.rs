@@ -145,7 +145,7 @@ fn azure_cli(rig: &Rig) -> Result<()> {
 
 /// Where `.ci/prerequisites all` installs it.
 pub fn azure_cli_program() -> std::path::PathBuf {
-    target().join("az/bin/az")
+    target().join("tools/az/bin/az")
 }
 
 fn a_token_of_12_kilobytes(rig: &Rig) -> Result<()> {
