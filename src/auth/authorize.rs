@@ -117,7 +117,11 @@ fn without_verdict(connection: &Connection, role: Option<&Role>, status: c_int) 
         };
     }
     if role.is_some_and(Role::is_mapped) {
-        return refused(Reason::WrongLine);
+        let refusal = Refusal::new(Reason::WrongLine, &connection.role);
+        return Decision::Refused(match &connection.record {
+            Some(record) => refusal.with_detail(&format!("Connection matched {record}")),
+            None => refusal,
+        });
     }
     // Checked before `status`, so that a right password is refused like a wrong one.
     if settings::authentication() == Authentication::Entra && !is_break_glass(connection) {

@@ -37,7 +37,7 @@ use source::Source;
 
 pub use authorize::{authorize, finish};
 pub use grace::begin;
-pub use refusal::Refusal;
+pub use refusal::{Refusal, sample_record};
 pub use verdict::Decision;
 
 /// How asking the client ended.

@@ -69,12 +69,21 @@ fn advice(reason: Reason) -> String {
     if reason != Reason::WrongLine {
         return String::new();
     }
-    let record = if hba_file::is_set() {
-        "record in the file named by aadauth.hba_file, such as: hostssl all all all trust"
-            .to_owned()
+    let place = if hba_file::is_set() {
+        "record in the file named by aadauth.hba_file"
     } else {
-        let service = pam::service();
-        format!("pg_hba.conf record, such as: hostssl all all all pam pamservice={service}")
+        "pg_hba.conf record"
     };
-    format!(" Connections of mapped roles must match a {record}")
+    format!(
+        " Connections of mapped roles must match a {place}, such as: {}.",
+        sample_record()
+    )
+}
+
+/// A record that asks for a token.
+pub fn sample_record() -> String {
+    if hba_file::is_set() {
+        return "hostssl all all all trust".to_owned();
+    }
+    format!("hostssl all all all pam pamservice={}", pam::service())
 }

@@ -110,6 +110,21 @@ pub fn is_active() -> bool {
     is_in_force() && connection::is_authenticating()
 }
 
+/// Logs why a client is refused that libpam asks about in a server that does not preload the library: PostgreSQL's own
+/// message does not say.
+pub fn report_absence() {
+    if !INSTALLED.load(Ordering::Relaxed) && connection::is_authenticating() {
+        log::line(
+            Level::Log,
+            "aadauth is not in shared_preload_libraries, so its PAM service refuses every client",
+            None,
+            Some(
+                "Add aadauth to shared_preload_libraries in postgresql.conf and restart the server.",
+            ),
+        );
+    }
+}
+
 /// Whether the hook is installed and has not been replaced.
 fn is_in_force() -> bool {
     // SAFETY: a plain read, in a process of one thread.

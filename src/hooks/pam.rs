@@ -30,6 +30,10 @@ pub unsafe extern "C" fn pam_sm_authenticate(
     _arguments: *const *const c_char,
 ) -> c_int {
     if !client_authentication::is_active() {
+        panics::catch(
+            "reporting that the library is not loaded",
+            client_authentication::report_absence,
+        );
         return PAM_AUTHINFO_UNAVAIL;
     }
     match panics::catch("asking for a token or password", auth::authenticate_prompt) {

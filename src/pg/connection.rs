@@ -27,6 +27,8 @@ pub struct Connection {
     pub pam_service: Option<String>,
     /// The validator module, when the method is `oauth`.
     pub oauth_validator: Option<String>,
+    /// The record that the connection matched, as PostgreSQL's log has it. It may contain a password (of LDAP or RADIUS).
+    pub record: Option<String>,
     pub tls: bool,
     pub local_socket: bool,
 }
@@ -87,6 +89,9 @@ pub fn current() -> Option<Connection> {
         method: ptr::null(),
         pam_service: ptr::null(),
         oauth_validator: ptr::null(),
+        hba_file: ptr::null(),
+        hba_line: ptr::null(),
+        hba_line_number: 0,
         tls: false,
         local_socket: false,
     };
@@ -104,6 +109,10 @@ pub fn current() -> Option<Connection> {
         method: string(raw.method).unwrap_or_else(|| "unknown".into()),
         pam_service: string(raw.pam_service),
         oauth_validator: string(raw.oauth_validator),
+        record: string(raw.hba_line).map(|line| {
+            let file = string(raw.hba_file).unwrap_or_else(|| "pg_hba.conf".into());
+            format!("file \"{file}\" line {}: \"{line}\"", raw.hba_line_number)
+        }),
         tls: raw.tls,
         local_socket: raw.local_socket,
     })
@@ -131,6 +140,7 @@ pub fn of_pooler_client(role: &[u8], client_address: Option<String>) -> Option<C
         method: POOLER.to_owned(),
         pam_service: None,
         oauth_validator: None,
+        record: None,
         tls,
         local_socket,
     })

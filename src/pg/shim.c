@@ -72,6 +72,11 @@ aad_connection(Port *port, AadConnection *connection)
 	if (port->hba)
 	{
 		connection->method = hba_authname(port->hba->auth_method);
+		connection->hba_line = port->hba->rawline;
+		connection->hba_line_number = port->hba->linenumber;
+#if PG_VERSION_NUM >= 160000
+		connection->hba_file = port->hba->sourcefile;
+#endif
 		if (port->hba->auth_method == uaPAM)
 			connection->pam_service = port->hba->pamservice ? port->hba->pamservice : "postgresql";
 #if PG_VERSION_NUM >= 180000

@@ -25,6 +25,9 @@ typedef struct AadConnection
 	const char *method;			/* as pg_hba.conf spells it */
 	const char *pam_service;	/* NULL unless the method is pam */
 	const char *oauth_validator;	/* NULL unless the method is oauth */
+	const char *hba_file;		/* NULL if unknown */
+	const char *hba_line;		/* as written; NULL if unknown */
+	int			hba_line_number;
 	bool		tls;
 	bool		local_socket;
 } AadConnection;

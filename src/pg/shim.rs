@@ -18,6 +18,9 @@ pub struct Connection {
     pub method: *const c_char,
     pub pam_service: *const c_char,
     pub oauth_validator: *const c_char,
+    pub hba_file: *const c_char,
+    pub hba_line: *const c_char,
+    pub hba_line_number: c_int,
     pub tls: bool,
     pub local_socket: bool,
 }

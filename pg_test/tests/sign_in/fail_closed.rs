@@ -79,6 +79,7 @@ fn library_not_preloaded(rig: &Rig) -> Result<()> {
     rig.accepted(&server, "someone", &token)?;
     server.configure(&[("shared_preload_libraries", None)])?;
     server.restart()?;
+    let start = server.log_length()?;
     stays_up(&server, || {
         // Refused before the token is asked for: it stays with the client.
         for more in [
@@ -113,7 +114,11 @@ fn library_not_preloaded(rig: &Rig) -> Result<()> {
         ensure(!printed.success, || {
             "a local role got in without us".to_owned()
         })
-    })
+    })?;
+    // PostgreSQL's own message does not say why.
+    server
+        .wait_for_log(start, "LOG:  aadauth is not in shared_preload_libraries")
+        .map(drop)
 }
 
 /// A server whose `/etc/pam.d` has `service` (none: no file) for us, and lets everybody in for
