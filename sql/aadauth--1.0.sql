@@ -281,6 +281,8 @@ CREATE TABLE aadauth.sign_in_audit (
     token_id          text,
     issued_at         timestamptz,
     expires_at        timestamptz,
+    token_audience    text,
+    token_version     text,
     amr               text[],
     key_id            text,
     backend_pid       integer NOT NULL,
@@ -311,6 +313,10 @@ COMMENT ON COLUMN aadauth.sign_in_audit.client_address IS
     'NULL for a local socket.';
 COMMENT ON COLUMN aadauth.sign_in_audit.token_id IS
     'The token''s uti claim, as in Entra''s sign-in logs.';
+COMMENT ON COLUMN aadauth.sign_in_audit.token_audience IS
+    'The resource that a refused token whose signature was verified was issued for.';
+COMMENT ON COLUMN aadauth.sign_in_audit.token_version IS
+    'The version of a refused token whose signature was verified: 1.0 or 2.0.';
 COMMENT ON COLUMN aadauth.sign_in_audit.checks IS
     'For a refusal after the signature was verified: each check by name, with the reason if it failed. For each membership check, also of accepted sign-ins: the group and the source (the token''s claim, the cache or the directory). For an accepted sign-in of a pooler: that the token had expired.';
 COMMENT ON COLUMN aadauth.sign_in_audit.count IS
@@ -342,7 +348,8 @@ SELECT
     a.reason,
     a.client_address AS client,
     a.database,
-    a.count
+    a.count,
+    a.event_id
 FROM aadauth.sign_in_audit AS a
 WHERE (a.reason IS NULL OR a.reason NOT IN ('no-password', 'token-discovery') OR a.count > 1)
     AND (a.pooler IS NULL OR a.method = 'pooler' OR a.outcome <> 'authenticated')
@@ -353,6 +360,8 @@ COMMENT ON VIEW aadauth.sign_ins IS
     'Accepted and refused sign-ins, newest first. All details are in aadauth.sign_in_audit.';
 COMMENT ON COLUMN aadauth.sign_ins.client IS
     'The client''s address; NULL for a local socket.';
+COMMENT ON COLUMN aadauth.sign_ins.event_id IS
+    'For aadauth.explain_sign_in.';
 
 REVOKE ALL ON aadauth.sign_in_audit, aadauth.audit_spool, aadauth.sign_ins FROM PUBLIC;
 GRANT SELECT ON aadauth.sign_in_audit, aadauth.audit_spool, aadauth.sign_ins TO aadauth_auditor;
@@ -366,13 +375,12 @@ SELECT pg_catalog.pg_extension_config_dump('aadauth.audit_spool', '');
 -- src/diagnosis/explain.rs:47
 -- aadauth::diagnosis::explain::explain_sign_in
 CREATE  FUNCTION aadauth."explain_sign_in"(
-	"event" uuid /* pgrx :: Uuid */
+	"event" uuid DEFAULT NULL /* Option < pgrx :: Uuid > */
 ) RETURNS TABLE (
 	"checked" TEXT,  /* SqlText */
 	"outcome" TEXT,  /* SqlText */
 	"explanation" TEXT  /* Option < SqlText > */
 )
-STRICT 
 SET search_path TO pg_catalog, pg_temp
 LANGUAGE c /* Rust */
 AS 'MODULE_PATHNAME', 'explain_sign_in_wrapper';
@@ -385,9 +393,41 @@ AS 'MODULE_PATHNAME', 'explain_sign_in_wrapper';
 
 
 COMMENT ON FUNCTION aadauth.explain_sign_in(uuid) IS
-    'each check of a sign-in with its outcome, and the remedy for those that failed; takes an event_id of aadauth.sign_in_audit';
+    'each check of a sign-in with its outcome, and the remedy for those that failed; takes an event_id of aadauth.sign_ins, else explains the last refusal';
 REVOKE ALL ON FUNCTION aadauth.explain_sign_in(uuid) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION aadauth.explain_sign_in(uuid) TO aadauth_auditor;
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- src/diagnosis/why.rs:40
+-- aadauth::diagnosis::why::why
+CREATE  FUNCTION aadauth."why"(
+	"who" TEXT /* SqlText */
+) RETURNS TABLE (
+	"time" timestamp with time zone,  /* Option < TimestampWithTimeZone > */
+	"event_id" uuid,  /* Option < pgrx :: Uuid > */
+	"role" TEXT,  /* SqlText */
+	"reason" TEXT,  /* SqlText */
+	"expected" TEXT,  /* Option < SqlText > */
+	"got" TEXT,  /* Option < SqlText > */
+	"remedy" TEXT  /* Option < SqlText > */
+)
+STRICT 
+SET search_path TO pg_catalog, pg_temp
+LANGUAGE c /* Rust */
+AS 'MODULE_PATHNAME', 'why_wrapper';
+/* </end connected objects> */
+
+/* <begin connected objects> */
+-- src/diagnosis/why.rs:20
+-- requires:
+--   why
+
+
+COMMENT ON FUNCTION aadauth.why(text) IS
+    'the last refusals of a role, principal or object id, with what was expected and what came, and what to do';
+REVOKE ALL ON FUNCTION aadauth.why(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION aadauth.why(text) TO aadauth_auditor;
 /* </end connected objects> */
 
 /* <begin connected objects> */

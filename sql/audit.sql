@@ -26,6 +26,8 @@ CREATE TABLE aadauth.sign_in_audit (
     token_id          text,
     issued_at         timestamptz,
     expires_at        timestamptz,
+    token_audience    text,
+    token_version     text,
     amr               text[],
     key_id            text,
     backend_pid       integer NOT NULL,
@@ -56,6 +58,10 @@ COMMENT ON COLUMN aadauth.sign_in_audit.client_address IS
     'NULL for a local socket.';
 COMMENT ON COLUMN aadauth.sign_in_audit.token_id IS
     'The token''s uti claim, as in Entra''s sign-in logs.';
+COMMENT ON COLUMN aadauth.sign_in_audit.token_audience IS
+    'The resource that a refused token whose signature was verified was issued for.';
+COMMENT ON COLUMN aadauth.sign_in_audit.token_version IS
+    'The version of a refused token whose signature was verified: 1.0 or 2.0.';
 COMMENT ON COLUMN aadauth.sign_in_audit.checks IS
     'For a refusal after the signature was verified: each check by name, with the reason if it failed. For each membership check, also of accepted sign-ins: the group and the source (the token''s claim, the cache or the directory). For an accepted sign-in of a pooler: that the token had expired.';
 COMMENT ON COLUMN aadauth.sign_in_audit.count IS
@@ -87,7 +93,8 @@ SELECT
     a.reason,
     a.client_address AS client,
     a.database,
-    a.count
+    a.count,
+    a.event_id
 FROM aadauth.sign_in_audit AS a
 WHERE (a.reason IS NULL OR a.reason NOT IN ('no-password', 'token-discovery') OR a.count > 1)
     AND (a.pooler IS NULL OR a.method = 'pooler' OR a.outcome <> 'authenticated')
@@ -98,6 +105,8 @@ COMMENT ON VIEW aadauth.sign_ins IS
     'Accepted and refused sign-ins, newest first. All details are in aadauth.sign_in_audit.';
 COMMENT ON COLUMN aadauth.sign_ins.client IS
     'The client''s address; NULL for a local socket.';
+COMMENT ON COLUMN aadauth.sign_ins.event_id IS
+    'For aadauth.explain_sign_in.';
 
 REVOKE ALL ON aadauth.sign_in_audit, aadauth.audit_spool, aadauth.sign_ins FROM PUBLIC;
 GRANT SELECT ON aadauth.sign_in_audit, aadauth.audit_spool, aadauth.sign_ins TO aadauth_auditor;

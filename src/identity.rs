@@ -44,6 +44,12 @@ pub struct Token {
     /// Unix seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<i64>,
+    /// The resource that it was issued for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub audience: Option<SanitizedText>,
+    /// The `ver` claim.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<SanitizedText>,
     #[serde(default)]
     pub amr: Vec<SanitizedText>,
     pub key_id: SanitizedText,
@@ -68,6 +74,8 @@ impl Identity {
             token_id: claims.uti().map(claimed),
             issued_at: claims.iat(),
             expires_at: claims.exp(),
+            audience: claims.audience().map(claimed),
+            version: claims.version().map(|version| claimed(version.claim())),
             amr: claims.amr().iter().map(|method| claimed(method)).collect(),
             key_id: claimed(key_id),
         };

@@ -39,7 +39,8 @@ pub fn drain_spool() {
     }
 }
 
-fn may_read() -> bool {
+/// Whether the current user may read the audit.
+pub fn may_read() -> bool {
     let auditor = privileges::role_named("aadauth_auditor");
     auditor.is_some_and(|role| privileges::has_privileges_of(privileges::current_user(), role))
 }

@@ -77,6 +77,8 @@ mod tests {
                 token_id: Some(SanitizedText::from("uti")),
                 issued_at: Some(10),
                 expires_at: Some(20),
+                audience: Some(SanitizedText::from("api://other")),
+                version: Some(SanitizedText::from("2.0")),
                 amr: vec![SanitizedText::from("pwd"), SanitizedText::from("mfa")],
                 key_id: SanitizedText::from("key"),
             }),
@@ -125,6 +127,7 @@ mod tests {
                 "tls": true,
                 "token": {
                     "token_id": "uti", "issued_at": 10, "expires_at": 20,
+                    "audience": "api://other", "version": "2.0",
                     "amr": ["pwd", "mfa"], "key_id": "key"
                 },
                 "backend_pid": 42, "decision_micros": 1234,

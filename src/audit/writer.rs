@@ -214,7 +214,7 @@ const COLUMNS_AND_SOURCE: &str = "\
     event_id, occurred_at, role, outcome, reason, method, pooler,
     principal_type, object_id, tenant_id, upn, app_id, display_name, group_id,
     client_address, client_port, database, application_name, tls,
-    token_id, issued_at, expires_at, amr, key_id,
+    token_id, issued_at, expires_at, token_audience, token_version, amr, key_id,
     backend_pid, decision_time, checks, count)
 SELECT
     id, timestamptz 'epoch' + interval '1 microsecond' * e.at,
@@ -222,7 +222,7 @@ SELECT
     kind, object_id, tenant_id, upn, app_id, display_name, group_id,
     client_address, client_port, database, application_name, tls,
     token_id, timestamptz 'epoch' + interval '1 second' * issued_at,
-    timestamptz 'epoch' + interval '1 second' * expires_at, amr, key_id,
+    timestamptz 'epoch' + interval '1 second' * expires_at, audience, version, amr, key_id,
     backend_pid, interval '1 microsecond' * decision_micros, checks, count
 FROM pg_catalog.jsonb_to_recordset($1::jsonb) AS e (
     id uuid, at bigint, role text, outcome text, reason text, method text, pooler text,
@@ -234,6 +234,6 @@ LEFT JOIN LATERAL pg_catalog.jsonb_to_record(e.principal) AS principal (
     kind text, object_id uuid, tenant_id uuid, upn text, app_id uuid,
     display_name text) ON true
 LEFT JOIN LATERAL pg_catalog.jsonb_to_record(e.token) AS token (
-    token_id text, issued_at bigint, expires_at bigint, amr text[], key_id text) ON true
+    token_id text, issued_at bigint, expires_at bigint, audience text, version text, amr text[], key_id text) ON true
 ON CONFLICT (event_id) DO UPDATE SET count = excluded.count
 WHERE known.count < excluded.count";

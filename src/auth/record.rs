@@ -239,6 +239,10 @@ pub fn event(connection: &Connection, outcome: Outcome, verdict: Option<&Verdict
             .identity
             .as_ref()
             .map(|identity| identity.token.clone());
+        if let (Outcome::Authenticated, Some(token)) = (outcome, &mut event.token) {
+            // They are this server's.
+            (token.audience, token.version) = (None, None);
+        }
         if let Ok(Accepted::Token(mapping)) = &verdict.outcome {
             event.group_id = (mapping.kind == PrincipalKind::Group).then_some(mapping.object_id);
             event.checks = verdict.noted.clone();

@@ -48,6 +48,7 @@ WITH members AS (
     JOIN pg_catalog.pg_depend AS d ON d.classid = 'pg_catalog.pg_rewrite'::regclass AND d.objid = w.oid
     JOIN members AS m ON m.classid = 'pg_catalog.pg_proc'::regclass AND d.refclassid = m.classid AND d.refobjid = m.objid
     UNION SELECT 'aadauth.explain_sign_in(uuid)'::regprocedure
+    UNION SELECT 'aadauth.why(text)'::regprocedure
 )
 SELECT s.statement AS missing
 FROM pg_catalog.pg_roles AS r

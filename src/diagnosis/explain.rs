@@ -7,18 +7,20 @@ use std::fmt::Write as _;
 
 use entra_token::{Reason, Step};
 use pgrx::prelude::*;
-use serde::Deserialize;
 
+use super::compared::compare;
+use super::known::Known;
+use super::recorded::{self, Recorded};
 use crate::audit::aggregate::UNKNOWN;
-use crate::audit::{EventCheck, EventMembership, MembershipSource, reader};
+use crate::audit::{EventMembership, MembershipSource, reader};
+use crate::pg::log;
 use crate::pg::text::SqlText;
-use crate::pg::{json, log, query, snapshot};
-use crate::text::{SanitizedText, escapes};
+use crate::text::SanitizedText;
 
 extension_sql!(
     r#"
 COMMENT ON FUNCTION aadauth.explain_sign_in(uuid) IS
-    'each check of a sign-in with its outcome, and the remedy for those that failed; takes an event_id of aadauth.sign_in_audit';
+    'each check of a sign-in with its outcome, and the remedy for those that failed; takes an event_id of aadauth.sign_ins, else explains the last refusal';
 REVOKE ALL ON FUNCTION aadauth.explain_sign_in(uuid) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION aadauth.explain_sign_in(uuid) TO aadauth_auditor;
 "#,
@@ -43,13 +45,13 @@ const STEPS: [(Step, &str); 10] = [
     (Step::Revocation, "revocation"),
 ];
 
-/// The sign-in as a whole, then, of a sign-in with a token, each step in order.
+/// The sign-in as a whole, then, of a sign-in with a token, each step in order. Without an event, of the last refusal, if there is one.
 ///
 /// Volatile and parallel unsafe, since it reads what has been recorded since the statement began.
 #[pg_extern(schema = "aadauth")]
 #[search_path(pg_catalog, pg_temp)]
 fn explain_sign_in(
-    event: pgrx::Uuid,
+    event: default!(Option<pgrx::Uuid>, "NULL"),
 ) -> TableIterator<
     'static,
     (
@@ -59,68 +61,22 @@ fn explain_sign_in(
     ),
 > {
     reader::drain_spool();
-    let rows = match snapshot::with_latest(|| recorded(event)) {
-        Ok(Some(event)) => explain(&event),
-        Ok(None) => unknown(event),
+    let found = match event {
+        Some(event) => recorded::by_id(event),
+        None => recorded::last_refusal(),
+    };
+    let rows = match found {
+        Ok(Some((_, event))) => explain(&event, &Known::read([event.role.as_str()].into_iter())),
+        Ok(None) => event.map_or_else(Vec::new, |event| unknown(event)),
         Err(error) => fail(
             PgSqlErrorCode::ERRCODE_INTERNAL_ERROR,
-            format!("could not read sign-in event {event}: {error}"),
+            format!("could not read the sign-in event: {error}"),
             "Report this as a bug.",
         ),
     };
     TableIterator::new(rows.into_iter().map(|(checked, outcome, explanation)| {
         (checked.into(), outcome.into(), explanation.map(SqlText))
     }))
-}
-
-/// What the audit has recorded of a sign-in.
-#[derive(Deserialize)]
-struct Recorded {
-    at: String,
-    role: String,
-    outcome: String,
-    reason: Option<SanitizedText>,
-    method: String,
-    principal: Option<String>,
-    object_id: Option<String>,
-    group_id: Option<String>,
-    client: Option<String>,
-    database: Option<String>,
-    application_name: Option<String>,
-    tls: bool,
-    token_id: Option<String>,
-    expires_at: Option<String>,
-    key_id: Option<String>,
-    checks: Option<Vec<EventCheck<SanitizedText>>>,
-    count: i64,
-}
-
-/// Reads the event with the caller's privileges.
-fn recorded(event: pgrx::Uuid) -> Result<Option<Recorded>, Box<dyn std::error::Error>> {
-    let statement = "
-SELECT pg_catalog.json_build_object(
-    'at', pg_catalog.date_trunc('second', a.occurred_at)::text, 'role', a.role, 'outcome', a.outcome,
-    'reason', a.reason, 'method', a.method,
-    'principal', pg_catalog.concat_ws(' ', a.principal_type,
-        COALESCE(a.upn, a.display_name, a.app_id::text)),
-    'object_id', a.object_id, 'group_id', a.group_id,
-    'client', pg_catalog.abbrev(a.client_address), 'database', a.database,
-    'application_name', a.application_name, 'tls', a.tls, 'token_id', a.token_id,
-    'expires_at', a.expires_at::timestamptz(0)::text, 'key_id', a.key_id, 'checks', a.checks, 'count', a.count)::text
-FROM aadauth.sign_in_audit AS a WHERE a.event_id = $1";
-    let found = Spi::connect(|client| {
-        let rows = query::select(client, statement, Some(1), &[event.into()])?;
-        if rows.is_empty() {
-            return Ok(None);
-        }
-        rows.first().get_one::<SqlText>()
-    })?;
-    let Some(SqlText(json)) = found else {
-        return Ok(None);
-    };
-    let mut event = serde_json::from_str(&json)?;
-    json::map_texts(&mut event, &|text| escapes::unescape(text));
-    Ok(Some(serde_json::from_value(event)?))
 }
 
 /// Raises an error that there is no such event.
@@ -137,7 +93,7 @@ fn fail(code: PgSqlErrorCode, message: String, hint: &str) -> ! {
     log::error(code, &message, None, Some(hint))
 }
 
-fn explain(event: &Recorded) -> Vec<Row> {
+fn explain(event: &Recorded, known: &Known) -> Vec<Row> {
     if event.role == UNKNOWN {
         let text = format!(
             "{}\nrepresents {} attempts whose events could not be written; nothing else is known about them\n{}",
@@ -147,9 +103,9 @@ fn explain(event: &Recorded) -> Vec<Row> {
         );
         return vec![row("the sign-ins", &event.outcome, text)];
     }
-    let mut rows = vec![row("the sign-in", &event.outcome, describe(event))];
+    let mut rows = vec![row("the sign-in", &event.outcome, describe(event, known))];
     if event.is_with_token() {
-        rows.extend(STEPS.map(|(step, name)| event.row_of(step, name)));
+        rows.extend(STEPS.map(|(step, name)| event.row_of(step, name, known)));
     }
     rows
 }
@@ -165,10 +121,6 @@ impl Recorded {
         self.key_id.is_some() || self.object_id.is_some()
     }
 
-    fn known_reason(&self) -> Option<Reason> {
-        Reason::from_code(&self.reason.as_ref()?.to_string())
-    }
-
     /// Whether that is its reason, or that of another check that failed.
     fn failed_for(&self, reason: Reason) -> bool {
         let code = Some(SanitizedText::from(reason.code()));
@@ -176,7 +128,7 @@ impl Recorded {
         self.reason == code || checks.any(|check| check.reason == code)
     }
 
-    fn row_of(&self, step: Step, name: &str) -> Row {
+    fn row_of(&self, step: Step, name: &str, known: &Known) -> Row {
         let checks = self.checks.iter().flatten();
         let memberships = checks
             .filter(|_| step == Step::Principal)
@@ -193,9 +145,24 @@ impl Recorded {
                 continue;
             }
             outcome = "failed";
-            explanation.push(advise(reason.code()));
+            explanation.push(self.advise(*reason, known));
         }
         row(name, outcome, explanation.join("\n"))
+    }
+
+    /// What to do about that reason, and what was expected beside what came.
+    fn advise(&self, reason: Reason, known: &Known) -> String {
+        let compared = compare(self, reason, known);
+        let lines = [
+            compared.expected.map(|text| format!("expected: {text}")),
+            compared.got.map(|text| format!("got: {text}")),
+            compared.remedy,
+        ];
+        let mut text = advise(reason.code());
+        for line in lines.into_iter().flatten() {
+            let _ = write!(text, "\n{line}");
+        }
+        text
     }
 
     /// The outcome of a step of which no check is known to have failed.
@@ -248,7 +215,7 @@ fn describe_membership(membership: EventMembership) -> String {
 }
 
 /// What is known of the attempt apart from its steps.
-fn describe(event: &Recorded) -> String {
+fn describe(event: &Recorded, known: &Known) -> String {
     let mut text = format!("{}\nrole \"{}\"", event.at, event.role);
     let mut line = |name: &str, value: Option<&str>| {
         if let Some(value) = value.filter(|value| !value.is_empty()) {
@@ -268,7 +235,10 @@ fn describe(event: &Recorded) -> String {
     line("with", event.tls.then_some("TLS"));
     line("method", Some(&event.method));
     line("principal", event.principal.as_deref());
-    line("object id", event.object_id.as_deref());
+    line(
+        "object id",
+        event.object_id.map(|id| id.to_string()).as_deref(),
+    );
     line("through group", event.group_id.as_deref());
     line("token", event.token_id.as_deref());
     line("token expires", event.expires_at.as_deref());
@@ -283,7 +253,11 @@ fn describe(event: &Recorded) -> String {
             .known_reason()
             .is_some_and(|reason| !leaves_open(reason));
     if let Some(code) = event.reason.as_ref().filter(|_| !has_row) {
-        let _ = write!(text, "\n{}", advise(&code.to_string()));
+        let advice = event.known_reason().map_or_else(
+            || advise(&code.to_string()),
+            |reason| event.advise(reason, known),
+        );
+        let _ = write!(text, "\n{advice}");
     }
     text
 }
@@ -306,6 +280,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
+    use crate::audit::EventCheck;
 
     fn event(method: &str, outcome: &str, reason: Option<&str>) -> Recorded {
         Recorded {
@@ -314,18 +289,9 @@ mod tests {
             outcome: outcome.into(),
             reason: reason.map(Into::into),
             method: method.into(),
-            principal: None,
-            object_id: None,
-            group_id: None,
-            client: None,
-            database: None,
-            application_name: None,
             tls: true,
-            token_id: None,
-            expires_at: None,
-            key_id: None,
-            checks: None,
             count: 1,
+            ..Recorded::default()
         }
     }
 
@@ -357,7 +323,10 @@ mod tests {
     fn every_reason_has_a_row_and_the_rows_are_in_order() {
         assert!(STEPS.is_sorted_by_key(|(step, _)| *step));
         for reason in Reason::ALL {
-            let rows = explain(&event("entra-token", "refused", Some(reason.code())));
+            let rows = explain(
+                &event("entra-token", "refused", Some(reason.code())),
+                &Known::default(),
+            );
             let row = rows.iter().filter(|(.., text)| {
                 text.as_ref()
                     .is_some_and(|text| text.contains(reason.advice()))
@@ -374,7 +343,10 @@ mod tests {
 
     #[test]
     fn steps_before_the_failure_passed_and_steps_after_it_were_not_reached() {
-        let rows = explain(&event("entra-token", "refused", Some("key-unknown")));
+        let rows = explain(
+            &event("entra-token", "refused", Some("key-unknown")),
+            &Known::default(),
+        );
         expect(
             &rows,
             &[
@@ -398,7 +370,7 @@ mod tests {
             check("lifetime", Some("lifetime-too-long")),
             check("principal", Some("object-id-mismatch")),
         ]);
-        let rows = explain(&refused);
+        let rows = explain(&refused, &Known::default());
         expect(
             &rows,
             &[
@@ -418,7 +390,7 @@ mod tests {
         let other = vec![check("later", Some("from-the-future"))];
         for checks in [None, Some(other)] {
             refused.checks = checks;
-            let rows = explain(&refused);
+            let rows = explain(&refused, &Known::default());
             expect(
                 &rows,
                 &[
@@ -440,13 +412,16 @@ mod tests {
             }),
             ..check("principal", None)
         }]);
-        let rows = explain(&accepted);
+        let rows = explain(&accepted, &Known::default());
         assert!(rows[1..].iter().all(|(_, outcome, _)| outcome == "passed"));
         let principal = explanation(&rows, "principal");
         assert!(principal.contains(&Uuid::from_u128(5).to_string()));
         assert!(principal.contains("the cached answer"));
         // Even if the sign-in was refused for something else after that.
-        let rows = explain(&event("entra-token", "refused", Some("mapping-changed")));
+        let rows = explain(
+            &event("entra-token", "refused", Some("mapping-changed")),
+            &Known::default(),
+        );
         assert!(rows[2..].iter().all(|(_, outcome, _)| outcome == "passed"));
         assert_eq!(rows[1].1, "failed");
     }
@@ -454,7 +429,7 @@ mod tests {
     #[test]
     fn an_interrupted_sign_in_shows_what_is_recorded() {
         let mut interrupted = event("entra-token", "interrupted", Some("interrupted"));
-        let rows = explain(&interrupted);
+        let rows = explain(&interrupted, &Known::default());
         assert!(
             rows[1..]
                 .iter()
@@ -462,7 +437,7 @@ mod tests {
         );
         assert!(explanation(&rows, "the sign-in").contains(Reason::Interrupted.advice()));
         interrupted.key_id = Some("key".into());
-        let rows = explain(&interrupted);
+        let rows = explain(&interrupted, &Known::default());
         expect(
             &rows,
             &[("signature", "passed"), ("audience", "not recorded")],
@@ -473,9 +448,9 @@ mod tests {
     fn a_row_that_counts_verified_tokens_says_that_they_were() {
         for (outcome, reason) in [("interrupted", "interrupted"), ("refused", "expired")] {
             let mut counted = event("entra-token", outcome, Some(reason));
-            counted.object_id = Some(Uuid::from_u128(2).to_string());
+            counted.object_id = Some(Uuid::from_u128(2));
             counted.count = 200;
-            let rows = explain(&counted);
+            let rows = explain(&counted, &Known::default());
             expect(&rows, &[("signature", "passed")]);
             assert!(!explanation(&rows, "the sign-in").contains("No signature"));
         }
@@ -483,14 +458,20 @@ mod tests {
 
     #[test]
     fn without_a_token_the_reason_is_all() {
-        let rows = explain(&event("password", "refused", Some("password-failed")));
+        let rows = explain(
+            &event("password", "refused", Some("password-failed")),
+            &Known::default(),
+        );
         assert_eq!(rows.len(), 1);
         assert!(explanation(&rows, "the sign-in").contains(Reason::PasswordFailed.advice()));
     }
 
     #[test]
     fn a_reason_of_another_version_is_named() {
-        let rows = explain(&event("entra-token", "refused", Some("from-the-future")));
+        let rows = explain(
+            &event("entra-token", "refused", Some("from-the-future")),
+            &Known::default(),
+        );
         assert!(explanation(&rows, "the sign-in").contains("from-the-future"));
         assert!(
             rows[1..]

@@ -4,6 +4,7 @@
 //! changes nothing, makes no network requests in this process, and shows no secrets.
 
 mod audit;
+mod compared;
 mod directory;
 mod explain;
 mod exposure;
@@ -11,13 +12,17 @@ mod files;
 mod finding;
 mod hba;
 mod keys;
+mod known;
+mod nearest;
 mod pam;
 mod poolers;
 mod query;
 mod reach;
+mod recorded;
 mod roles;
 mod sessions;
 mod settings;
+mod why;
 
 use std::error::Error;
 

@@ -127,6 +127,11 @@ pub fn audiences() -> Vec<Audience> {
         .unwrap_or_default()
 }
 
+/// The audiences as they are written.
+pub fn audience_setting() -> String {
+    value(&AUDIENCE).unwrap_or_default()
+}
+
 pub fn authority() -> Authority {
     Authority {
         cloud: cloud(),

@@ -27,8 +27,8 @@ pub use directory::{
     missing_for_directory,
 };
 pub use general::{
-    Authentication, audiences, authentication, authority, clock_skew, database, hba_file,
-    jwks_file, policy, require_tls, signing_key_max_age, signing_key_refresh_cooldown,
+    Authentication, audience_setting, audiences, authentication, authority, clock_skew, database,
+    hba_file, jwks_file, policy, require_tls, signing_key_max_age, signing_key_refresh_cooldown,
     signing_key_refresh_interval, tenant,
 };
 

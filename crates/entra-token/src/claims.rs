@@ -179,6 +179,11 @@ impl Claims {
         self.0.tid.text().and_then(guid::parse)
     }
 
+    /// The resource that the token was issued for.
+    pub fn audience(&self) -> Option<&str> {
+        self.0.aud.text()
+    }
+
     /// Object id of the principal.
     pub fn oid(&self) -> Option<Uuid> {
         self.0.oid.text().and_then(guid::parse)

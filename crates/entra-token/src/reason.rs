@@ -206,7 +206,7 @@ reasons! {
     Audience {
         AudienceMismatch "audience-mismatch"
             "The token was issued for another resource than this server."
-            "Ask for a token for this server: az account get-access-token --resource with a value of aadauth.audience."
+            "Ask for a token for this server: az account get-access-token --resource with a value of aadauth.audience. v2 tokens name the application id: that must be among them."
     }
     Time {
         TimeClaimsMissing "time-claims-missing"

@@ -95,6 +95,8 @@ fn described(rig: &Rig) -> Result<()> {
         ("client_address", Value::from("127.0.0.1")),
         ("database", Value::from("postgres")),
         ("tls", Value::from(true)),
+        ("token_audience", Value::Null),
+        ("token_version", Value::Null),
     ] {
         ensure(event[column] == value, || {
             format!("{column} is {}: {event}", event[column])

@@ -145,6 +145,13 @@ fn audit(rig: &Rig) -> Result<()> {
                 || format!("{explained:?}"),
             )?;
         }
+        // By the name as it is shown.
+        let refused = superuser.query(&format!(
+            "SELECT role FROM aadauth.why('{stranger}') WHERE time IS NOT NULL"
+        ))?;
+        ensure(refused.iter().any(|role| role == stranger), || {
+            format!("{refused:?}")
+        })?;
         let found = format!("SELECT role FROM aadauth.sign_ins WHERE principal = '{ZOE}'");
         expect(&mut superuser, &found, &vec![ZOE; attempts / 2])?;
         let dump = dump(server, database)?;

@@ -29,6 +29,7 @@ mod sentinel;
 mod sessions;
 mod shared_database;
 mod statistics;
+mod why;
 mod without_pam;
 
 use std::process::ExitCode;
@@ -97,6 +98,7 @@ const MODULES: &[(&str, &[Test])] = &[
     ("sessions", sessions::standby::TESTS),
     ("shared_database", shared_database::TESTS),
     ("statistics", statistics::TESTS),
+    ("why", why::TESTS),
 ];
 
 /// Tests of PAM, or of `trust` lines that are not aadauth's. They do not apply to the method of the alternate HBA file,

@@ -251,6 +251,13 @@ fn judges(rig: &Rig) -> Result<()> {
         let expected = format!("refused {reason} pooler pgb1 192.0.2.7 f");
         ensure(found.starts_with(&expected), || found.clone())?;
     }
+    // The token shows whose role was meant.
+    let expected =
+        server.sql("SELECT expected FROM aadauth.why('nobody') WHERE time IS NOT NULL")?;
+    ensure(
+        expected == "role \"someone\", which the token's principal is mapped to",
+        || expected.clone(),
+    )?;
     let total =
         server.sql("SELECT sum(count) FROM aadauth.sign_in_audit WHERE method = 'pooler'")?;
     ensure(total == "19", || format!("{total} events"))?;

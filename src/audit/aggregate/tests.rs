@@ -41,6 +41,8 @@ fn verified(role: &str, upn: &str) -> Event {
         }),
         token: Some(Token {
             token_id: Some(SanitizedText::from("uti")),
+            audience: Some(SanitizedText::from("api://other")),
+            version: Some(SanitizedText::from("2.0")),
             issued_at: Some(10),
             expires_at: Some(20),
             amr: Vec::new(),

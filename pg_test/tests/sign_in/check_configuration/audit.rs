@@ -25,6 +25,12 @@ const MISTAKES: &[BySql] = &[
         says: &["Run GRANT EXECUTE ON FUNCTION aadauth.explain_sign_in(uuid) TO"],
     },
     BySql {
+        plant: "REVOKE EXECUTE ON FUNCTION aadauth.why(text) FROM aadauth_auditor",
+        undo: "GRANT EXECUTE ON FUNCTION aadauth.why(text) TO aadauth_auditor",
+        code: "auditors-without-access",
+        says: &["Run GRANT EXECUTE ON FUNCTION aadauth.why(text) TO"],
+    },
+    BySql {
         plant: "ALTER TABLE aadauth.audit_spool RENAME COLUMN read_to TO read_up_to",
         undo: "ALTER TABLE aadauth.audit_spool RENAME COLUMN read_up_to TO read_to",
         code: "audit-not-recorded",

@@ -129,6 +129,10 @@ pub fn unmapped(rig: &Rig) -> Result<()> {
             rig.expect_refused(&server, role, &sign_in, "role-not-mapped")?;
             let event = rig.event(&server, &sign_in.mark)?;
             ensure(event["method"] == "entra-token", || event.to_string())?;
+            // Auditors learn whose token it was, if it is one.
+            ensure(event["object_id"].is_string() == (token == good), || {
+                event.to_string()
+            })?;
             let Outcome::Refused(refusal) = sign_in.outcome else {
                 return Err("not refused".into());
             };

@@ -102,6 +102,7 @@ pub const FUNCTIONS: &[(&str, Option<&str>)] = &[
         "SELECT * FROM aadauth.explain_sign_in('a11ce000-0000-4000-8000-000000000001')",
         Some("P0002"),
     ),
+    ("SELECT count(*) FROM aadauth.why('someone')", None),
     ("SELECT aadauth.current_principal()", None),
     ("SELECT count(*) FROM aadauth.own_principal()", None),
     ("SELECT count(*) FROM aadauth.sessions()", None),

@@ -1,0 +1,420 @@
+//! What a refused sign-in was compared with, what it had, and a statement that changes one or the other.
+
+use entra_token::{Audience, Mapping, PrincipalKind, Reason};
+use uuid::Uuid;
+
+use super::known::{Known, Role};
+use super::nearest::{Likeness, cut, nearest};
+use super::recorded::Recorded;
+
+/// Each is `None` if there is nothing to say beyond the reason.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Compared {
+    pub expected: Option<String>,
+    pub got: Option<String>,
+    pub remedy: Option<String>,
+}
+
+impl Compared {
+    fn new(expected: impl Into<String>, got: impl Into<String>) -> Compared {
+        Compared {
+            expected: Some(expected.into()),
+            got: Some(got.into()),
+            remedy: None,
+        }
+    }
+
+    fn remedy(self, remedy: impl Into<String>) -> Compared {
+        Compared {
+            remedy: Some(remedy.into()),
+            ..self
+        }
+    }
+}
+
+/// Whether what [`compare`] advises is better than what is advised for the reason in general.
+pub fn replaces_advice(reason: Reason) -> bool {
+    matches!(
+        reason,
+        Reason::AudienceMismatch
+            | Reason::ObjectIdMismatch
+            | Reason::UserTokenRequired
+            | Reason::ServiceTokenRequired
+            | Reason::RoleNotMapped
+            | Reason::PasswordFailed
+    )
+}
+
+/// Compares a sign-in that failed for that reason with the settings and roles of now.
+pub fn compare(event: &Recorded, reason: Reason, known: &Known) -> Compared {
+    match reason {
+        Reason::AudienceMismatch => audience(event, known),
+        Reason::ObjectIdMismatch | Reason::UserTokenRequired | Reason::ServiceTokenRequired => {
+            principal(event, known)
+        }
+        Reason::IssuerMismatch | Reason::VersionMismatch | Reason::TenantMismatch => {
+            tenant(event, known)
+        }
+        Reason::GroupsUnknown
+        | Reason::DirectoryUnavailable
+        | Reason::DirectoryTimedOut
+        | Reason::DirectoryBusy
+        | Reason::NotAGroupMember => Compared::new(
+            match known.role(&event.role) {
+                Role::Mapped(mapping) => format!("a member of group {}", mapping.object_id),
+                _ => "a member of the role's group".to_owned(),
+            },
+            principal_of(event),
+        ),
+        Reason::MfaMissing | Reason::MfaUnprovable => Compared::new(
+            "a v1 token with \"mfa\" in its claim amr",
+            format!(
+                "{}, amr {}",
+                version(event),
+                event
+                    .amr
+                    .as_ref()
+                    .map_or("absent".to_owned(), |methods| methods.join(" "))
+            ),
+        ),
+        Reason::Expired => Compared::new(
+            format!("a sign-in before {}", time(event.expires_at.as_ref())),
+            format!("at {}", event.at),
+        ),
+        Reason::NotYetValid | Reason::IssuedInFuture | Reason::LifetimeTooLong => Compared {
+            got: Some(format!(
+                "issued {}, expires {}, used {}",
+                time(event.issued_at.as_ref()),
+                time(event.expires_at.as_ref()),
+                event.at
+            )),
+            ..Compared::default()
+        },
+        Reason::Revoked => Compared {
+            got: Some(principal_of(event)),
+            remedy: event
+                .object_id
+                .map(|id| format!("SELECT aadauth.restore('{id}');")),
+            expected: None,
+        },
+        Reason::RoleNotLogin => statement(format!("ALTER ROLE {} LOGIN;", identifier(&event.role))),
+        Reason::RoleExpired => statement(format!(
+            "ALTER ROLE {} VALID UNTIL 'infinity';",
+            identifier(&event.role)
+        )),
+        Reason::TlsRequired => Compared::new("a connection with TLS", "one without"),
+        Reason::WrongLine => Compared::new(
+            format!("a line such as: {}", known.record),
+            format!("a line of the method {}", event.method),
+        ),
+        Reason::RoleNotMapped | Reason::PasswordFailed => role(event, known),
+        reason if reason.before_signature() => Compared::new(
+            served(known),
+            "a token that was not verified, so its claims are not known",
+        ),
+        _ => Compared::default(),
+    }
+}
+
+fn statement(statement: String) -> Compared {
+    Compared {
+        remedy: Some(statement),
+        ..Compared::default()
+    }
+}
+
+fn audience(event: &Recorded, known: &Known) -> Compared {
+    let accepted: Vec<String> = known.audiences.iter().map(ToString::to_string).collect();
+    let claimed = event.token_audience.as_deref().unwrap_or("not recorded");
+    let compared = Compared::new(
+        format!("the audience {}", accepted.join(" or ")),
+        format!("{}, audience {claimed}", version(event)),
+    );
+    let application = Uuid::parse_str(claimed).ok();
+    if let (Some("2.0"), Some(application)) = (event.token_version.as_deref(), application) {
+        let is_ours = |audience: &Audience| match audience {
+            Audience::Uri(uri) => uri.to_lowercase().contains(&application.to_string()),
+            Audience::ApplicationId(_) => false,
+        };
+        let condition = if known.audiences.iter().any(is_ours) {
+            "add it to aadauth.audience:".to_owned()
+        } else {
+            format!(
+                "if {application} is that of this server's own app registration, add it to aadauth.audience (with another's, \
+                 tokens for that application could be used here):"
+            )
+        };
+        let list = literal(&format!("{},{application}", known.audience_setting));
+        return compared.remedy(format!(
+            "v2 tokens name the application id: {condition}\nALTER SYSTEM SET aadauth.audience = {list};\n\
+             SELECT pg_reload_conf();"
+        ));
+    }
+    match accepted.first() {
+        Some(audience) => compared.remedy(format!(
+            "Ask for a token for this server:\naz account get-access-token --resource {}",
+            shell_word(audience)
+        )),
+        None => compared,
+    }
+}
+
+fn principal(event: &Recorded, known: &Known) -> Compared {
+    let Role::Mapped(mapping) = known.role(&event.role) else {
+        return Compared::new("the principal of the role's label", principal_of(event));
+    };
+    let compared = Compared::new(
+        format!("{} {}", mapping.kind, mapping.object_id),
+        principal_of(event),
+    );
+    if let Some(own) = known
+        .role_of(event.object_id, event.app_id)
+        .filter(|own| *own != event.role)
+    {
+        return compared.remedy(format!(
+            "This principal has a role of its own: connect with {}",
+            user(own)
+        ));
+    }
+    let kind = event.principal.as_deref().and_then(kind_of);
+    match (event.object_id, kind) {
+        (Some(id), Some(kind)) if id == mapping.object_id => compared.remedy(format!(
+            "Map the role with the type of its principal:\n{}",
+            update(&event.role, &id.to_string(), kind, Some(mapping))
+        )),
+        (Some(id), Some(kind)) => compared.remedy(format!(
+            "Only if the role is to be this principal's from now on, for example because the account was created again:\n{}",
+            update(&event.role, &id.to_string(), kind, Some(mapping))
+        )),
+        _ => compared,
+    }
+}
+
+fn tenant(event: &Recorded, known: &Known) -> Compared {
+    let expected = match known.role(&event.role) {
+        Role::Mapped(mapping) => format!(
+            "{}; the role's label has tenant {}",
+            served(known),
+            mapping.tenant
+        ),
+        _ => served(known),
+    };
+    let tenant = event.tenant_id.map(|tenant| format!(", tenant {tenant}"));
+    Compared::new(
+        expected,
+        format!("{}{}", version(event), tenant.unwrap_or_default()),
+    )
+}
+
+/// Whose tokens the server accepts.
+fn served(known: &Known) -> String {
+    match known.tenant {
+        Some(tenant) => format!(
+            "a token of tenant {tenant}, issuer {}",
+            known.issuers.join(" or ")
+        ),
+        None => "aadauth.tenant_id, which is not set".to_owned(),
+    }
+}
+
+/// A role that is not mapped, or that does not exist.
+fn role(event: &Recorded, known: &Known) -> Compared {
+    let found = known.role(&event.role);
+    let own = known.role_of(event.object_id, event.app_id);
+    if let Some(own) = own.filter(|own| *own != event.role) {
+        return Compared::new(
+            format!("role \"{own}\", which the token's principal is mapped to"),
+            state(&event.role, found),
+        )
+        .remedy(format!("Connect with {}", user(own)));
+    }
+    let mut compared = unmapped(
+        &event.role,
+        found,
+        event.object_id,
+        event.principal.as_deref(),
+        known,
+    );
+    let by_scram = event.method == "password";
+    if let (Role::Local { .. }, true, Some(got)) = (found, by_scram, &mut compared.got) {
+        got.push_str(": the client was asked for a password by SCRAM");
+    }
+    compared
+}
+
+/// What there is to say of a name as which nobody can sign in with a token; nothing if somebody can.
+pub fn name(name: &str, known: &Known) -> Option<(Reason, Compared)> {
+    let found = known.role(name);
+    let reason = match found {
+        Role::Mapped(_) => return None,
+        Role::Damaged => Reason::LabelInvalid,
+        Role::Missing | Role::Local { .. } => Reason::RoleNotMapped,
+    };
+    Some((reason, unmapped(name, found, None, None, known)))
+}
+
+/// What there is to say of an object id that no role is mapped to.
+pub fn object_id(id: Uuid) -> (Reason, Compared) {
+    let compared = Compared::new("a role that is mapped to it", "no such role").remedy(call(
+        "pgaadauth_create_principal_with_oid",
+        "<name>",
+        &id.to_string(),
+        PrincipalKind::User,
+        None,
+    ));
+    (Reason::RoleNotMapped, compared)
+}
+
+fn state(name: &str, role: Role<'_>) -> String {
+    match role {
+        Role::Missing => format!("the role \"{name}\" does not exist"),
+        Role::Local { .. } => format!("the role \"{name}\" exists and is not mapped"),
+        Role::Damaged => format!("the role \"{name}\" has invalid labels"),
+        Role::Mapped(mapping) => format!(
+            "the role \"{name}\" is now mapped to {} {}",
+            mapping.kind, mapping.object_id
+        ),
+    }
+}
+
+fn unmapped(
+    name: &str,
+    found: Role<'_>,
+    object_id: Option<Uuid>,
+    principal: Option<&str>,
+    known: &Known,
+) -> Compared {
+    let expected = "a role that is mapped";
+    let got = state(name, found);
+    let kind = principal.and_then(kind_of).unwrap_or(PrincipalKind::User);
+    let id = object_id.map_or_else(|| "<object id>".to_owned(), |id| id.to_string());
+    let sound = known.mapped.iter().filter(|(_, mapping)| mapping.is_some());
+    let suggested = nearest(name, sound.map(|(name, _)| name.as_str()));
+    let suggest = |(own, likeness): (&str, Likeness)| {
+        let why = match likeness {
+            Likeness::Case => "Upper and lower case matter in names of roles",
+            Likeness::Guest => "A guest's name has another form here than in the home tenant",
+            Likeness::Spelling => "The most similar name that is mapped is another",
+        };
+        format!("{why}: connect with {}", user(own))
+    };
+    let remedy = match found {
+        Role::Missing => suggested.map_or_else(
+            || {
+                format!(
+                    "Connect as a role that is mapped (SELECT * FROM pgaadauth_list_principals(false)), or create this one:\n{}",
+                    call("pgaadauth_create_principal_with_oid", name, &id, kind, None)
+                )
+            },
+            suggest,
+        ),
+        Role::Local { is_superuser: true } => {
+            "It is a superuser's: do not map it. A wrong password is all that this can be.".to_owned()
+        }
+        Role::Local { is_superuser: false } => {
+            let suggested = suggested.map(|suggested| format!("{}\n", suggest(suggested)));
+            format!(
+                "{}If a token is to be accepted for it, map it; otherwise the password was wrong:\n{}",
+                suggested.unwrap_or_default(),
+                update(name, &id, kind, None)
+            )
+        }
+        Role::Damaged => update(name, &id, kind, None),
+        Role::Mapped(_) => "Try again: the role has been mapped since.".to_owned(),
+    };
+    let cut = cut(name);
+    let is_long = cut.len() < name.len();
+    let got = if is_long {
+        format!(
+            "{got}; names are cut to 63 bytes, and this one has {}: \"{cut}\"",
+            name.len()
+        )
+    } else {
+        got
+    };
+    let compared = Compared::new(expected, got);
+    if is_long && matches!(known.role(cut), Role::Mapped(_)) {
+        return compared.remedy(format!("Connect with {}", user(cut)));
+    }
+    compared.remedy(remedy)
+}
+
+fn update(role: &str, id: &str, kind: PrincipalKind, before: Option<&Mapping>) -> String {
+    call(
+        "pgaadauth_update_principal_with_oid",
+        role,
+        id,
+        kind,
+        before,
+    )
+}
+
+/// A call of one of Azure's functions.
+fn call(
+    function: &str,
+    role: &str,
+    id: &str,
+    kind: PrincipalKind,
+    before: Option<&Mapping>,
+) -> String {
+    let (admin, mfa) = before.map_or((false, false), |mapping| (mapping.admin, mapping.mfa));
+    format!(
+        "SELECT {function}({}, '{id}', '{kind}', {admin}, {mfa});",
+        literal(role)
+    )
+}
+
+/// The parameter of a connection string.
+fn user(name: &str) -> String {
+    let is_plain = |c: char| c.is_alphanumeric() || "@._-#".contains(c);
+    if name.chars().all(is_plain) {
+        return format!("user={name}");
+    }
+    let quoted = name.replace('\\', r"\\").replace('\'', r"\'");
+    format!("user='{quoted}'")
+}
+
+fn kind_of(principal: &str) -> Option<PrincipalKind> {
+    principal.split(' ').next()?.parse().ok()
+}
+
+fn version(event: &Recorded) -> String {
+    match event.token_version.as_deref() {
+        Some("1.0") => "a v1 token".to_owned(),
+        Some("2.0") => "a v2 token".to_owned(),
+        _ => "a token".to_owned(),
+    }
+}
+
+fn principal_of(event: &Recorded) -> String {
+    let name = event.principal.as_deref().filter(|name| !name.is_empty());
+    match (name, event.object_id) {
+        (Some(name), Some(id)) => format!("{name}, object id {id}"),
+        (None, Some(id)) => format!("object id {id}"),
+        (..) => "a token without object id".to_owned(),
+    }
+}
+
+fn time(time: Option<&String>) -> &str {
+    time.map_or("at a time that is not recorded", String::as_str)
+}
+
+/// A string constant. Not PostgreSQL's own function, so that this can be tested without a server.
+fn literal(text: &str) -> String {
+    let quoted = text.replace('\'', "''");
+    if text.contains('\\') {
+        return format!("E'{}'", quoted.replace('\\', r"\\"));
+    }
+    format!("'{quoted}'")
+}
+
+fn identifier(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+fn shell_word(text: &str) -> String {
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests;
