@@ -167,6 +167,8 @@ install-pooler: ## install both, and PgBouncer's PAM service file (as root; DEST
 	    echo "installed $$service"
 	fi
 
+# The package has check-token, too.
+deb: PACKAGES += -p check-token
 deb: build ## make a Debian package of it, for Debian's or PGDG's server of PG_CONFIG's major version
 	@PG_CONFIG="$(PG_CONFIG)" packaging/deb server
 

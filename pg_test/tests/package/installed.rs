@@ -11,10 +11,12 @@ pub const TESTS: &[Test] = &[
     ("people_sign_in", people_sign_in),
     ("an_upgrade_leaves_the_running_server_alone", upgrade),
     ("a_bad_upgrade_is_undone_as_documented", bad_upgrade),
+    ("a_token_is_judged_without_the_server", check_token),
+    ("checksums_find_a_changed_package", checksums),
 ];
 
 fn names_the_lines(prepared: &Prepared) -> Result<()> {
-    let service = format!("pam pamservice={}", prepared.package);
+    let service = format!("pam pamservice={}", prepared.service);
     for said in [
         "shared_preload_libraries = 'aadauth'",
         "aadauth.tenant_id = ",
@@ -45,7 +47,10 @@ fn people_sign_in(prepared: &Prepared) -> Result<()> {
     ))?;
     ensure(!missing.contains("not found"), || missing.clone())?;
     ensure(
-        machine.run(&format!("stat -c '%a %U %G' /etc/pam.d/{package}"))? == "644 root root",
+        machine.run(&format!(
+            "stat -c '%a %U %G' /etc/pam.d/{}",
+            prepared.service
+        ))? == "644 root root",
         || "the service file can be changed by others".to_owned(),
     )?;
 
@@ -115,4 +120,43 @@ fn bad_upgrade(prepared: &Prepared) -> Result<()> {
     server.await_keys()?;
     server.lets_in(alice, &server.token(alice)?)?;
     server.refuses(alice, "forgotten")
+}
+
+fn check_token(prepared: &Prepared) -> Result<()> {
+    let server = prepared.server("check-token")?;
+    let machine = &server.machine;
+    let judge = |tenant: &str| {
+        machine.try_run(&format!(
+            "entra-emulator keys --state /srv/entra >/srv/keys.json
+             entra-emulator token --state /srv/entra --authority public --user alice@contoso.com |
+                 /usr/lib/postgresql/{}/bin/aadauth-check-token --keys /srv/keys.json --tenant {tenant} \
+                     --audience api://aadauth-demo",
+            prepared.major
+        ))
+    };
+    let printed = judge("6b1f0c7e-2a3d-4e58-9b41-0c5d7e8f9a01")?;
+    ensure(
+        printed.success && printed.output.ends_with("accepted"),
+        || format!("{printed:?}"),
+    )?;
+    let printed = judge("6b1f0c7e-2a3d-4e58-9b41-0c5d7e8f9a02")?;
+    ensure(
+        !printed.success && printed.output.contains("refused: "),
+        || format!("{printed:?}"),
+    )
+}
+
+/// What is released with the packages: docs/packages.md.
+fn checksums(prepared: &Prepared) -> Result<()> {
+    let server = prepared.server("checksums")?;
+    server.run_blocks("docs/packages.md", "package-checksums")?;
+    let check = "cd /srv/packages && LC_ALL=C sha256sum --check SHA256SUMS 2>&1";
+    let printed = server
+        .machine
+        .try_run(&format!("echo >>{}\n{check}", prepared.file))?;
+    let name = prepared.file.rsplit('/').next().unwrap_or_default();
+    ensure(
+        !printed.success && printed.output.contains(&format!("{name}: FAILED")),
+        || format!("{printed:?}"),
+    )
 }

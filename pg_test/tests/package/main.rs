@@ -12,12 +12,14 @@
 //! 4. Purging leaves the PAM service file; installing again brings everything back.
 //! 5. A service file that was changed stays as it is, and one that was deleted comes back.
 //! 6. PgBouncer's package: logins through PgBouncer, the checker, the service file, removing.
-//! 7. `META.json` is what PGXN asks for and agrees with the rest; the Dockerfile's steps lead to a
+//! 7. lintian finds nothing in the packages, and a newer release of Debian has newer ones.
+//! 8. `META.json` is what PGXN asks for and agrees with the rest; the Dockerfile's steps lead to a
 //!    server that people sign in to (on request: it builds the library from nothing).
 
 mod dockerfile;
 mod installed;
 mod instructions;
+mod lintian;
 mod meta;
 mod pooler;
 mod prepared;
@@ -41,6 +43,7 @@ const MODULES: &[(&str, &[Test])] = &[
     ("removed", removed::TESTS),
     ("service_file", service_file::TESTS),
     ("pooler", pooler::TESTS),
+    ("lintian", lintian::TESTS),
 ];
 
 fn main() -> ExitCode {

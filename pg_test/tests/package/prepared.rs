@@ -22,12 +22,16 @@ pub struct Prepared {
     pub major: String,
     /// Package name, as apt knows it.
     pub package: String,
+    /// The PAM service, and the name of its file.
+    pub service: String,
     /// What apt printed while it installed the package.
     pub installing: String,
     /// The package's file, on the machines.
     pub file: String,
     /// That of PgBouncer's package.
     pub pooler_file: String,
+    /// Both packages, on this machine.
+    pub built: [PathBuf; 2],
     image: Image,
     run: RunDirectory,
 }
@@ -42,7 +46,8 @@ impl Prepared {
     /// Builds the package and installs it on a bare machine.
     pub fn prepare() -> Result<Prepared> {
         let major = major()?;
-        let package = format!("aadauth-{major}");
+        let package = format!("postgresql-{major}-aadauth");
+        let service = format!("aadauth-{major}");
         let built = build()?;
         let pooler = build_pooler()?;
         let run = RunDirectory::create()?;
@@ -68,9 +73,11 @@ impl Prepared {
         Ok(Prepared {
             major,
             package,
+            service,
             installing,
             file,
             pooler_file,
+            built: [built, pooler],
             image: server.machine.stop()?,
             run,
         })
@@ -133,6 +140,7 @@ END"
         // The documents speak of 15.
         let text = text
             .replace("aadauth-15", &format!("aadauth-{}", self.major))
+            .replace("postgresql-15-", &format!("postgresql-{}-", self.major))
             .replace("/15/", &format!("/{}/", self.major))
             .replace(
                 "pg_ctlcluster 15 ",

@@ -27,7 +27,7 @@ fn running_server(prepared: &Prepared) -> Result<()> {
     let server = prepared.server("running")?;
     let before = server.postmaster()?;
     let said = remove(prepared, &server, "remove")?;
-    let service = format!("/etc/pam.d/{} stays", prepared.package);
+    let service = format!("/etc/pam.d/{} stays", prepared.service);
     let named = format!("/etc/postgresql/{}/main/pg_hba.conf", prepared.major);
     for told in [
         "is refused, local roles included",
@@ -73,7 +73,7 @@ fn refused_after_removal(prepared: &Prepared) -> Result<()> {
     // That `other` would have let them in is no idle threat: without the file it does.
     server
         .machine
-        .run(&format!("rm /etc/pam.d/{}", prepared.package))?;
+        .run(&format!("rm /etc/pam.d/{}", prepared.service))?;
     server.lets_in(ALICE, "anything")?;
     server.lets_in("local", "anything")
 }
@@ -123,7 +123,7 @@ fn documented(prepared: &Prepared) -> Result<()> {
 }
 
 fn service_file(prepared: &Prepared) -> String {
-    format!("cat /etc/pam.d/{}", prepared.package)
+    format!("cat /etc/pam.d/{}", prepared.service)
 }
 
 /// A server whose library is gone, on a machine whose `/etc/pam.d/other` lets everybody in.
@@ -131,7 +131,7 @@ fn without_library(prepared: &Prepared, name: &str, how: &str) -> Result<Server>
     let server = prepared.server(name)?;
     let said = remove(prepared, &server, how)?;
     if how == "purge" {
-        let told = format!("{} is left in place on purpose", prepared.package);
+        let told = format!("{} is left in place on purpose", prepared.service);
         ensure(said.contains(&told), || said.clone())?;
     }
     server

@@ -14,7 +14,7 @@ pub const TESTS: &[Test] = &[
 fn changed(prepared: &Prepared) -> Result<()> {
     let server = prepared.server("changed")?;
     let machine = &server.machine;
-    let service = format!("/etc/pam.d/{}", prepared.package);
+    let service = format!("/etc/pam.d/{}", prepared.service);
     machine.run(&format!("echo 'account required pam_time.so' >>{service}"))?;
     let before = machine.run(&format!("cat {service}"))?;
     let said = machine.run(&format!("apt-get install -y --reinstall {}", prepared.file))?;
@@ -30,13 +30,13 @@ fn changed(prepared: &Prepared) -> Result<()> {
 fn deleted(prepared: &Prepared) -> Result<()> {
     let server = prepared.server("deleted")?;
     let machine = &server.machine;
-    let service = format!("/etc/pam.d/{}", prepared.package);
+    let service = format!("/etc/pam.d/{}", prepared.service);
     machine.run(&format!("rm {service}"))?;
     machine.run(&format!("apt-get install -y --reinstall {}", prepared.file))?;
     let shipped = format!("/usr/share/{}/pam-service", prepared.package);
     machine.run(&format!("cmp {service} {shipped}"))?;
     let names = machine.run("cd /etc/pam.d && echo *aadauth*")?;
-    ensure(names == prepared.package, || {
+    ensure(names == prepared.service, || {
         format!("something else was left there: {names}")
     })?;
     let alice = "alice@contoso.com";
