@@ -6,6 +6,7 @@ use std::process::Command;
 use std::sync::{Arc, Mutex};
 
 pub use entra_emulator::Subject;
+use entra_token::Reason;
 use rustls::ClientConfig;
 use serde_json::Value;
 use uuid::Uuid;
@@ -308,12 +309,17 @@ impl Rig {
         sign_in: &SignIn,
         reason: &str,
     ) -> Result<()> {
-        let code = entra_token::Reason::from_code(reason).ok_or("no such reason code")?;
+        let code = Reason::from_code(reason).ok_or("no such reason code")?;
         let refusal = sign_in
             .outcome
             .refusal()
             .ok_or_else(|| format!("expected {reason}, got {:?}", sign_in.outcome))?;
-        let text = entra_token::client_text(code, role, Some(AUDIENCE));
+        let told = match (code, &sign_in.request) {
+            // As a role that is not mapped, so that the client cannot tell which are.
+            (Reason::TokenMalformed, Request::Sasl(_)) => Reason::RoleNotMapped,
+            _ => code,
+        };
+        let text = entra_token::client_text(told, role, Some(AUDIENCE));
         ensure(refusal.message == text, || {
             format!(
                 "{reason}: the client was told {:?}, not {text:?}",

@@ -52,7 +52,8 @@ pub fn with_token(source: Source<'_>, connection: &Connection, role: Option<Role
             verify(&token, &policy, now, !source.is_pooled()).map_err(|reason| {
                 let malformed = (reason == Reason::ClaimsMalformed)
                     .then(|| Envelope::malformed_claim(&token, policy.max_token_size));
-                Refusal::new(reason, &connection.role).with_claim(malformed.flatten())
+                let refusal = Refusal::new(reason, &connection.role);
+                source.with_source_detail(refusal.with_claim(malformed.flatten()))
             })?;
         presented = pooler
             .as_deref()

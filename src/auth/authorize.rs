@@ -109,7 +109,9 @@ fn without_verdict(connection: &Connection, role: Option<&Role>, status: c_int) 
             SignInMethod::HbaFile if is_other_file_in_force => refused(Reason::HbaFileNotInForce),
             SignInMethod::Oauth if status != STATUS_OK => match oauth::without_token() {
                 WithoutToken::Discovery => Decision::Discovery,
-                WithoutToken::Silence | WithoutToken::Malformed => refused(Reason::TokenMalformed),
+                WithoutToken::Silence | WithoutToken::Malformed => Decision::Refused(
+                    Refusal::new(Reason::TokenMalformed, &connection.role).as_of_unmapped_role(),
+                ),
             },
             SignInMethod::HbaFile | SignInMethod::Oauth | SignInMethod::Pam => {
                 refused(Reason::NoVerdict)

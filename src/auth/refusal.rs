@@ -45,6 +45,12 @@ impl Refusal {
         self
     }
 
+    /// Tells the client what it is told of a role that is not mapped.
+    pub fn as_of_unmapped_role(mut self) -> Refusal {
+        self.message = client_text(Reason::RoleNotMapped, "", None);
+        self
+    }
+
     /// Names the claim that has the wrong type, if one has.
     pub fn with_claim(self, mistyped: Option<&str>) -> Refusal {
         match mistyped {

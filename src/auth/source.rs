@@ -44,13 +44,16 @@ impl Source<'_> {
         }
     }
 
-    /// Adds for the log that a token that was already sent without TLS may be disclosed.
+    /// Adds for the log that a token that was already sent without TLS may be disclosed. The form of a token is judged for
+    /// mapped roles only: by OAUTHBEARER, where other roles are refused in the same words as a bad token, a text of its own
+    /// would say that the role is mapped.
     pub fn with_source_detail(self, refusal: Refusal) -> Refusal {
         match (self, refusal.reason) {
             (Source::Sent(_), Reason::TlsRequired) => refusal.with_detail(
                 "The client had already sent the token. It may have been disclosed, and is valid until it expires. \
                  Change the type of the pg_hba.conf record to hostssl.",
             ),
+            (Source::Sent(_), Reason::TokenMalformed) => refusal.as_of_unmapped_role(),
             _ => refusal,
         }
     }

@@ -288,8 +288,9 @@ impl Reason {
 
     /// Whether the refusal fell while the token was in hand but its signature not yet verified.
     ///
-    /// The client then gets one generic text, and no claim of the token is shown or recorded. The
-    /// reasons of [`Step::Connection`] are not meant: they say nothing about a token.
+    /// The client then gets one generic text, or learns that it has sent no token, and no claim of the
+    /// token is shown or recorded. The reasons of [`Step::Connection`] are not meant: they say nothing
+    /// about a token.
     pub const fn before_signature(self) -> bool {
         matches!(self.step(), Step::Envelope | Step::Signature)
     }

@@ -9,8 +9,14 @@ use crate::reason::Reason;
 ///
 /// Where Azure Database for PostgreSQL has a text that names no one else's ids, it is that text, so
 /// that people find the advice that exists for it. Until the signature is verified there is one
-/// text for everything, so that a stranger does not learn from it how far a forged token got.
+/// text for everything but what is no token at all, so that a stranger does not learn from it how far
+/// a forged token got.
 pub fn client_text(reason: Reason, role: &str, audience: Option<&str>) -> String {
+    if reason == Reason::TokenMalformed {
+        return "The access token has invalid format. Please ensure the token is passed exactly as \
+                returned by the authentication endpoint and retry."
+            .to_owned();
+    }
     // By OAUTHBEARER, a name that no role has must read like a mapped role's.
     if reason.before_signature() || reason == Reason::RoleNotMapped {
         return "An error occurred while validating the access token. \
@@ -32,11 +38,11 @@ pub fn client_text(reason: Reason, role: &str, audience: Option<&str>) -> String
         }
         Reason::AudienceMismatch => match audience {
             Some(audience) => format!(
-                "The access token does not have a valid audience claim. \
-                 Please acquire a new token for the resource \"{audience}\"."
+                "The access token doesn't have a valid audience claim. \
+                 Acquire a new token for resource \"{audience}\""
             ),
-            None => "The access token does not have a valid audience claim. \
-                     Please acquire a new token for this server."
+            None => "The access token doesn't have a valid audience claim. \
+                     Acquire a new token for this server"
                 .to_owned(),
         },
         Reason::TimeClaimsMissing => {
@@ -45,7 +51,7 @@ pub fn client_text(reason: Reason, role: &str, audience: Option<&str>) -> String
                 .to_owned()
         }
         Reason::Expired => {
-            "The access token has expired. Please acquire a new token and retry".to_owned()
+            "The access token has expired. Acquire a new token and try again.".to_owned()
         }
         Reason::NotYetValid | Reason::IssuedInFuture => {
             "The access token is not valid yet by this server's clock. Please retry in a while"
@@ -132,12 +138,17 @@ mod tests {
         for (reason, text) in [
             (
                 Reason::Expired,
-                "The access token has expired. Please acquire a new token and retry",
+                "The access token has expired. Acquire a new token and try again.",
             ),
             (
                 Reason::AudienceMismatch,
-                "The access token does not have a valid audience claim. Please acquire a new \
-                 token for the resource \"https://ossrdbms-aad.database.windows.net\".",
+                "The access token doesn't have a valid audience claim. Acquire a new token for \
+                 resource \"https://ossrdbms-aad.database.windows.net\"",
+            ),
+            (
+                Reason::TokenMalformed,
+                "The access token has invalid format. Please ensure the token is passed exactly \
+                 as returned by the authentication endpoint and retry.",
             ),
             (
                 Reason::UserTokenRequired,
@@ -173,12 +184,13 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_told_apart_before_the_signature() {
-        let generic = client_text(Reason::TokenMalformed, "r", Some(OURS));
+    fn only_what_is_no_token_is_told_apart_before_the_signature() {
+        let generic = client_text(Reason::SignatureInvalid, "r", Some(OURS));
         assert!(!generic.contains('"'));
         for reason in Reason::ALL.iter().copied() {
             let same = client_text(reason, "r", Some(OURS)) == generic;
-            let is_generic = reason.before_signature() || reason == Reason::RoleNotMapped;
+            let is_generic = (reason.before_signature() && reason != Reason::TokenMalformed)
+                || reason == Reason::RoleNotMapped;
             assert_eq!(same, is_generic, "{reason}");
         }
     }

@@ -25,6 +25,7 @@ pub const TESTS: &[Test] = &[
     }),
     ("an_empty_token", |rig| instead(rig, b'p', b"\0")),
     ("a_token_with_a_zero_byte_in_it", zero_byte),
+    ("a_token_that_pasting_has_spoiled", spoiled),
     ("a_token_sent_before_it_is_asked_for", sent_early),
     ("a_message_of_any_length", lengths),
     ("half_a_message", half_a_message),
@@ -164,6 +165,28 @@ fn goes_on(rig: &Rig) -> Result<()> {
 fn zero_byte(rig: &Rig) -> Result<()> {
     let token = format!("{}\0x", rig.alice()?);
     rig.refused(&rig.server, "alice@contoso.com", &token, "token-malformed")
+}
+
+/// The ways in which a token is spoiled most often: quotes left around it, the end of a line of Windows, and a terminal that
+/// cuts what is pasted.
+fn spoiled(rig: &Rig) -> Result<()> {
+    const ALICE: &str = "alice@contoso.com";
+    const PASTED: usize = 4095;
+    let token = rig.user(ALICE).size(4_600).text()?;
+    rig.accepted(&rig.server, ALICE, &token)?;
+    let cut = token.get(..PASTED).ok_or("the token is too short")?;
+    for spoiled in [&format!("\"{token}\""), &format!("{token}\r"), cut] {
+        let sign_in = rig.sign_in(&rig.server, ALICE, spoiled)?;
+        rig.expect_refused(&rig.server, ALICE, &sign_in, "token-malformed")?;
+        let refusal = sign_in.outcome.refusal().ok_or("not refused")?;
+        ensure(
+            refusal
+                .message
+                .starts_with("The access token has invalid format."),
+            || refusal.message.clone(),
+        )?;
+    }
+    Ok(())
 }
 
 fn sent_early(rig: &Rig) -> Result<()> {

@@ -89,7 +89,7 @@ pub fn good(rig: &Rig) -> Result<()> {
     server
         .wait_for_log(
             log,
-            "Microsoft Entra ID connection authorized: UPN=alice@contoso.com",
+            "Microsoft Entra ID connection authorized: role=\"alice@contoso.com\" UPN=alice@contoso.com",
         )
         .map(drop)
 }
@@ -138,6 +138,16 @@ pub fn unmapped(rig: &Rig) -> Result<()> {
             };
             told.insert(format!("{refusal:?}").replace(role, "ROLE"));
         }
+    }
+    // Nor by the form of the token, which is judged for mapped roles alone.
+    let mapped = rig.person(&server, "mapped")?;
+    for token in ["x", "a.b.c"] {
+        let sign_in = rig.bearer_sign_in(&server, &mapped.role, token)?;
+        rig.expect_refused(&server, &mapped.role, &sign_in, "token-malformed")?;
+        let Outcome::Refused(refusal) = sign_in.outcome else {
+            return Err("not refused".into());
+        };
+        told.insert(format!("{refusal:?}").replace(&mapped.role, "ROLE"));
     }
     ensure(told.len() == 1, || {
         format!("the client can tell apart {told:?}")
