@@ -12,6 +12,26 @@ COMMENT ON FUNCTION pg_catalog.pgaadauth_list_principals(boolean) IS
 COMMENT ON FUNCTION pg_catalog.pgaadauth_sync_roles_for_group_members() IS
     'create or update roles for the members of mapped groups now; returns the changes, and the members that were skipped';
 
+-- Azure's, for those who move local roles to better passwords. A mapped role's password is of no use.
+CREATE FUNCTION pg_catalog.azure_roles_authtype() RETURNS TABLE (rolename name, authtype text)
+    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT
+        r.rolname,
+        CASE
+            WHEN NOT r.rolcanlogin THEN 'NOLOGIN'
+            WHEN r.rolname IN (SELECT p.rolname FROM pg_catalog.pgaadauth_list_principals(false) AS p) THEN 'ENTRA'
+            WHEN pg_catalog.starts_with(r.rolpassword, 'SCRAM-SHA-256$') THEN 'SCRAM-256'
+            WHEN pg_catalog.starts_with(r.rolpassword, 'md5') THEN 'MD5'
+        END
+    FROM pg_catalog.pg_authid AS r
+    ORDER BY r.rolname;
+END;
+COMMENT ON FUNCTION pg_catalog.azure_roles_authtype() IS
+    'how each role authenticates: NOLOGIN, ENTRA, SCRAM-256, MD5, or NULL without a password';
+REVOKE ALL ON FUNCTION pg_catalog.azure_roles_authtype() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pg_catalog.azure_roles_authtype() TO azure_pg_admin;
+
 -- Default privileges may have granted more than this script does.
 DO $$
 DECLARE
@@ -30,7 +50,7 @@ BEGIN
         FROM pg_catalog.pg_proc AS p
         CROSS JOIN pg_catalog.aclexplode(p.proacl) AS a
         JOIN pg_catalog.pg_roles AS r ON r.oid = a.grantee
-        WHERE p.pronamespace = 'aadauth'::regnamespace
+        WHERE (p.pronamespace = 'aadauth'::regnamespace OR p.oid = 'pg_catalog.azure_roles_authtype()'::regprocedure)
             AND a.grantee <> p.proowner
             AND r.rolname NOT IN ('aadauth_auditor', 'aadauth_pooler', 'azure_pg_admin', 'pg_monitor')
         UNION

@@ -206,7 +206,8 @@ fn default_privileges(rig: &Rig) -> Result<()> {
     let given = "SELECT coalesce(string_agg(object, ' '), '') FROM (
             SELECT relname::text, relacl FROM pg_class WHERE relnamespace = 'aadauth'::regnamespace
             UNION ALL
-            SELECT proname::text, proacl FROM pg_proc WHERE pronamespace = 'aadauth'::regnamespace
+            SELECT proname::text, proacl FROM pg_proc
+                WHERE pronamespace = 'aadauth'::regnamespace OR proname = 'azure_roles_authtype'
             UNION ALL
             SELECT nspname::text, nspacl FROM pg_namespace WHERE nspname = 'aadauth'
         ) AS o (object, acl), aclexplode(acl) WHERE grantee = 'app'::regrole";

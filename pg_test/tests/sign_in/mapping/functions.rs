@@ -31,6 +31,7 @@ pub const TESTS: &[Test] = &[
     ("list_has_azures_columns", columns),
     ("list_is_of_admins_or_of_all", list),
     ("the_functions_are_azures", signatures),
+    ("roles_say_how_they_authenticate", authentication_types),
 ];
 
 const ADMIN: &str = "login createrole createdb azure_pg_admin*";
@@ -358,6 +359,29 @@ fn signatures(rig: &Rig) -> Result<()> {
          pgaadauth_list_principals(boolean) pgaadauth_sync_roles_for_group_members() \
          pgaadauth_update_principal_with_oid(text,text,text,boolean,boolean)",
     )
+}
+
+fn authentication_types(rig: &Rig) -> Result<()> {
+    const TYPES: &str =
+        "SELECT string_agg(concat_ws(' ', rolename, authtype), ', ' ORDER BY rolename)
+        FROM azure_roles_authtype() WHERE rolename ~ '^(t_|azure_pg_admin$)'";
+    let (_server, mut superuser) = start(rig, "authtype")?;
+    superuser.make_admin()?;
+    superuser.run(
+        "CREATE ROLE t_group; CREATE ROLE t_passwordless LOGIN; CREATE ROLE t_scram LOGIN PASSWORD 'x';
+         CREATE ROLE t_mapped LOGIN PASSWORD 'x'; SET password_encryption = md5;
+         CREATE ROLE t_md5 LOGIN PASSWORD 'x'; CREATE ROLE t_off NOLOGIN PASSWORD 'x'",
+    )?;
+    superuser.run(&update("t_mapped", ALICE, "user", false, false))?;
+    let expected = "azure_pg_admin NOLOGIN, t_group NOLOGIN, t_mapped ENTRA, t_md5 MD5, t_off NOLOGIN, \
+        t_passwordless, t_scram SCRAM-256";
+    superuser.expect(TYPES, expected)?;
+    superuser.as_session_of("root_admin", |session| session.expect(TYPES, expected))?;
+    superuser.as_session_of("t_scram", |session| {
+        session
+            .refused(TYPES, "42501")?
+            .expect_message("permission denied for function azure_roles_authtype")
+    })
 }
 
 fn warnings(rig: &Rig) -> Result<()> {

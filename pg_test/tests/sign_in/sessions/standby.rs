@@ -128,6 +128,7 @@ pub const FUNCTIONS: &[(&str, Option<&str>)] = &[
         "SELECT count(*) FROM pgaadauth_list_principals(false)",
         None,
     ),
+    ("SELECT count(*) FROM azure_roles_authtype()", None),
     (
         "SELECT pgaadauth_create_principal('x', false, false)",
         Some("25006"),
