@@ -65,6 +65,12 @@ impl From<String> for SanitizedText {
     }
 }
 
+/// The text as the value of a field in a log line, such as `UPN=`: with escapes for `=` and `"`, so that no part of it reads
+/// like another field. A name that has such an escape itself looks the same; the audit has the names as they are.
+pub fn in_field(text: &impl fmt::Display) -> String {
+    text.to_string().replace('=', r"\x3D").replace('"', r"\x22")
+}
+
 /// Control characters (Unicode category Cc), line and paragraph separators, and the format characters
 /// that change the direction or the visibility of their neighbors (UTS #55, section 2); and those that
 /// show nothing (Default_Ignorable_Code_Point of UAX #44, and the empty Braille pattern).
@@ -113,6 +119,13 @@ mod tests {
         let names = names.map(|name| shown(&escapes::decode_utf8(name.as_bytes())));
         assert_eq!(names.iter().collect::<HashSet<_>>().len(), names.len());
         assert!(names.contains(&r"some\u200Bone".to_owned()));
+    }
+
+    #[test]
+    fn no_name_has_the_fields_of_a_log_line() {
+        let field = in_field(&SanitizedText::new(r#"dba" oid=a11ce000 UPN=alice"#));
+        let logged = escapes::escape_marked(&field);
+        assert_eq!(logged, r"dba\x22 oid\x3Da11ce000 UPN\x3Dalice");
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::pg::oauth::{self, WithoutToken};
 use crate::pg::sign_in_method::SignInMethod;
 use crate::settings::{self, AuditFailure};
 use crate::shared::outcome::Outcome;
-use crate::text::SanitizedText;
+use crate::text::{SanitizedText, in_field};
 use crate::{sessions, statistics};
 
 /// The method of a sign-in to a mapped role, and of one with a token to any.
@@ -190,10 +190,13 @@ pub fn announce(connection: &Connection, verdict: Option<&Verdict>) {
 pub fn log_authorized(principal: &Principal, role: &SanitizedText, pooler: Option<&SanitizedText>) {
     let upn = principal.upn.as_ref().map(ToString::to_string);
     let person = sessions::person(principal.kind, upn.as_deref(), principal.app_id);
+    let pooler = pooler.map_or(String::new(), |pooler| {
+        format!(" pooler=\"{}\"", in_field(pooler))
+    });
     let message = format!(
-        "Microsoft Entra ID connection authorized: {person} oid={} role=\"{role}\"{}",
+        "Microsoft Entra ID connection authorized: role=\"{}\"{pooler} {person} oid={}",
+        in_field(role),
         principal.object_id,
-        pooler.map_or(String::new(), |pooler| format!(" pooler=\"{pooler}\"")),
     );
     log::line(Level::Log, &message, None, None);
 }

@@ -30,7 +30,7 @@ use crate::shared::sessions::revocations::RevocationList;
 use crate::shared::sessions::table::{Place, Session};
 use crate::shared::sessions::termination::TerminationReason;
 use crate::shared::workers::Worker;
-use crate::text::SanitizedText;
+use crate::text::{SanitizedText, in_field};
 
 /// How long a sign-in waits for the list of revocations to be loaded.
 const LOAD_TIMEOUT: Duration = Duration::from_secs(2);
@@ -182,7 +182,7 @@ pub fn end_outdated(is_outdated: impl Fn(&Session) -> bool) -> bool {
 pub fn person(kind: PrincipalKind, name: Option<&str>, app_id: Option<uuid::Uuid>) -> String {
     match (kind, name, app_id) {
         (PrincipalKind::Service, _, Some(app_id)) => format!("appid={app_id}"),
-        (_, name, _) => format!("UPN={}", name.unwrap_or_default()),
+        (_, name, _) => format!("UPN={}", in_field(&name.unwrap_or_default())),
     }
 }
 
@@ -207,7 +207,7 @@ fn announce_end(session: &Session, reason: Option<TerminationReason>) {
     let message = format!(
         "Microsoft Entra ID session ended{cause}: {person} oid={} role=\"{}\"{pooler} duration={hours}:{minutes:02}:{seconds:02}.{:03}",
         session.object_id,
-        SanitizedText::from(session.role.as_str()),
+        in_field(&SanitizedText::from(session.role.as_str())),
         millis % 1000
     );
     log::line(Level::Log, &message, None, None);

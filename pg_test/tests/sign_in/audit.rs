@@ -27,6 +27,10 @@ pub const TESTS: &[Test] = &[
     ),
     ("the_log_line_that_azures_queries_look_for", log_line),
     ("good_sign_ins_are_logged_as_set", logged::as_set),
+    (
+        "no_name_has_the_fields_of_a_log_line",
+        logged::no_fields_in_names,
+    ),
     ("a_flood_is_logged_at_a_rate", logged::limited),
     (
         "a_flood_is_logged_at_a_rate_with_md5",

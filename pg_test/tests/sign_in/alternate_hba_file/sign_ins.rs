@@ -66,7 +66,10 @@ fn identity(rig: &Rig) -> Result<()> {
     let printed = attempt.psql("", known)?;
     let object_id = person.object_id.to_string();
     ensure(printed.output == object_id, || format!("{printed:?}"))?;
-    server.wait_for_log(mark, &format!("oid={object_id} role=\"someone\""))?;
+    server.wait_for_log(
+        mark,
+        &format!("role=\"someone\" UPN=alice@contoso.com oid={object_id}"),
+    )?;
     if server.sql("SELECT current_setting('server_version_num')::int >= 160000")? == "t" {
         let user = "SELECT system_user";
         let printed = attempt.psql("", user)?;

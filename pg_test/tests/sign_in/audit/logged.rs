@@ -14,7 +14,8 @@ use super::hiding::guess;
 use super::ledger::expect_sum;
 use crate::rig::{Person, Rig, ensure};
 
-const BEGINS: &str = "Microsoft Entra ID connection authorized: UPN=alice@contoso.com";
+const BEGINS: &str =
+    "Microsoft Entra ID connection authorized: role=\"someone\" UPN=alice@contoso.com oid=";
 const ENDS: &str = "Microsoft Entra ID session ended: UPN=alice@contoso.com";
 
 /// `aadauth.log_sign_ins`, `log_connections`, `log_disconnections`; whether the log has a sign-in, and its session's end.
@@ -67,6 +68,23 @@ pub fn as_set(rig: &Rig) -> Result<()> {
     server.sql(&format!("SELECT aadauth.revoke('{}')", person.object_id))?;
     server
         .wait_for_log(mark, "Microsoft Entra ID session ended (principal revoked)")
+        .map(drop)
+}
+
+/// A role's name has no fields that a query would take for the line's own, nor ends the one that it is in.
+pub fn no_fields_in_names(rig: &Rig) -> Result<()> {
+    const ROLE: &str = r#"x" UPN=mallory oid=11111111-0000-4000-8000-000000000011 "#;
+    const SHOWN: &str =
+        r#"role="x\x22 UPN\x3Dmallory oid\x3D11111111-0000-4000-8000-000000000011 ""#;
+    let mut server = rig.server("log-fields", |plan| plan)?;
+    server.configure(&[("aadauth.log_sign_ins", Some("on"))])?;
+    let person = rig.person(&server, ROLE)?;
+    let mark = server.log_length()?;
+    sign_in_and_out(rig, &server, &person)?;
+    let who = format!("UPN=alice@contoso.com oid={}", person.object_id);
+    server.wait_for_log(mark, &format!("connection authorized: {SHOWN} {who}"))?;
+    server
+        .wait_for_log(mark, &format!("session ended: {who} {SHOWN} duration="))
         .map(drop)
 }
 
