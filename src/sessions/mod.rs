@@ -199,7 +199,7 @@ fn announce_end(session: &Session, reason: Option<TerminationReason>) {
     let pooler = if session.is_pooled() {
         format!(
             " pooler=\"{}\"",
-            SanitizedText::from(session.pooler.as_str())
+            in_field(&SanitizedText::from(session.pooler.as_str()))
         )
     } else {
         String::new()
