@@ -22,6 +22,8 @@ mod recorded;
 mod roles;
 mod sessions;
 mod settings;
+mod statement;
+mod unmapped;
 mod why;
 
 use std::error::Error;

@@ -12,6 +12,7 @@ use uuid::Uuid;
 use super::compared::{self, Compared};
 use super::known::{Known, Role};
 use super::recorded::{self, Recorded};
+use super::unmapped;
 use crate::audit::reader;
 use crate::pg::log;
 use crate::pg::text::SqlText;
@@ -109,9 +110,9 @@ fn rows(who: &str) -> Result<Vec<Row>, Box<dyn Error>> {
     known.look_up(events.iter().map(|(_, event)| event.role.as_str()));
     let mut rows = Vec::new();
     match id {
-        Some(id) if names.is_empty() => rows.push(Row::now(who, compared::object_id(id))),
+        Some(id) if names.is_empty() => rows.push(Row::now(who, unmapped::object_id(id))),
         Some(_) => (),
-        None => rows.extend(compared::name(who, &known).map(|problem| Row::now(who, problem))),
+        None => rows.extend(unmapped::name(who, &known).map(|problem| Row::now(who, problem))),
     }
     rows.extend(
         events
