@@ -110,7 +110,7 @@ fn without_verdict(connection: &Connection, role: Option<&Role>, status: c_int) 
             SignInMethod::Oauth if status != STATUS_OK => match oauth::without_token() {
                 WithoutToken::Discovery => Decision::Discovery,
                 WithoutToken::Silence | WithoutToken::Malformed => Decision::Refused(
-                    Refusal::new(Reason::TokenMalformed, &connection.role).as_of_unmapped_role(),
+                    Refusal::new(Reason::TokenMalformed, &connection.role).told_as_unmapped(),
                 ),
             },
             SignInMethod::HbaFile | SignInMethod::Oauth | SignInMethod::Pam => {

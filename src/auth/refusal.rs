@@ -46,7 +46,7 @@ impl Refusal {
     }
 
     /// Tells the client what it is told of a role that is not mapped.
-    pub fn as_of_unmapped_role(mut self) -> Refusal {
+    pub fn told_as_unmapped(mut self) -> Refusal {
         self.message = client_text(Reason::RoleNotMapped, "", None);
         self
     }

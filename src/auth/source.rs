@@ -53,7 +53,7 @@ impl Source<'_> {
                 "The client had already sent the token. It may have been disclosed, and is valid until it expires. \
                  Change the type of the pg_hba.conf record to hostssl.",
             ),
-            (Source::Sent(_), Reason::TokenMalformed) => refusal.as_of_unmapped_role(),
+            (Source::Sent(_), Reason::TokenMalformed) => refusal.told_as_unmapped(),
             _ => refusal,
         }
     }

@@ -130,7 +130,7 @@ fn check_token(prepared: &Prepared) -> Result<()> {
             "entra-emulator keys --state /srv/entra >/srv/keys.json
              entra-emulator token --state /srv/entra --authority public --user alice@contoso.com |
                  /usr/lib/postgresql/{}/bin/aadauth-check-token --keys /srv/keys.json --tenant {tenant} \
-                     --audience api://aadauth-demo",
+                     --audience api://aada0000-0000-4000-8000-000000000050",
             prepared.major
         ))
     };

@@ -176,10 +176,13 @@ fn audience(rig: &Rig) -> Result<()> {
         &rows_of_v1[0],
         &[
             ("expected", AUDIENCE_V2),
-            ("got", "a v1 token, audience api://aadauth-demo"),
+            (
+                "got",
+                "a v1 token, audience api://aada0000-0000-4000-8000-000000000050",
+            ),
             (
                 "remedy",
-                "az account get-access-token --resource 'api://aadauth-demo-v2'",
+                "az account get-access-token --resource 'api://aada0000-0000-4000-8000-000000000051'",
             ),
         ],
     )?;

@@ -1,5 +1,7 @@
 use std::collections::HashMap;
 
+use entra_token::Mapping;
+
 use super::*;
 
 const TENANT: Uuid = Uuid::from_u128(7);
