@@ -3,35 +3,11 @@
 use entra_token::{Audience, PrincipalKind, Reason};
 use uuid::Uuid;
 
+use super::comparison::{Compared, kind_of};
 use super::known::{Known, Role};
 use super::recorded::Recorded;
 use super::statement::{identifier, literal, shell_word, update, user};
 use super::unmapped;
-
-/// Each is `None` if there is nothing to say beyond the reason.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Compared {
-    pub expected: Option<String>,
-    pub got: Option<String>,
-    pub remedy: Option<String>,
-}
-
-impl Compared {
-    pub fn new(expected: impl Into<String>, got: impl Into<String>) -> Compared {
-        Compared {
-            expected: Some(expected.into()),
-            got: Some(got.into()),
-            remedy: None,
-        }
-    }
-
-    pub fn remedy(self, remedy: impl Into<String>) -> Compared {
-        Compared {
-            remedy: Some(remedy.into()),
-            ..self
-        }
-    }
-}
 
 /// Whether what [`compare`] advises is better than what is advised for the reason in general.
 pub fn replaces_advice(reason: Reason) -> bool {
@@ -216,10 +192,6 @@ fn served(known: &Known) -> String {
         ),
         None => "aadauth.tenant_id, which is not set".to_owned(),
     }
-}
-
-pub fn kind_of(principal: &str) -> Option<PrincipalKind> {
-    principal.split(' ').next()?.parse().ok()
 }
 
 fn version(event: &Recorded) -> String {

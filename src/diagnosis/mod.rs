@@ -5,6 +5,7 @@
 
 mod audit;
 mod compared;
+mod comparison;
 mod directory;
 mod explain;
 mod exposure;

@@ -3,7 +3,7 @@
 use entra_token::{PrincipalKind, Reason};
 use uuid::Uuid;
 
-use super::compared::{Compared, kind_of};
+use super::comparison::{Compared, kind_of};
 use super::known::{Known, Role};
 use super::nearest::{Likeness, cut, nearest};
 use super::recorded::Recorded;

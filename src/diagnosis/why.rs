@@ -9,7 +9,8 @@ use entra_token::Reason;
 use pgrx::prelude::*;
 use uuid::Uuid;
 
-use super::compared::{self, Compared};
+use super::compared;
+use super::comparison::Compared;
 use super::known::{Known, Role};
 use super::recorded::{self, Recorded};
 use super::unmapped;
