@@ -354,7 +354,8 @@ mod tests {
             }
         });
         drain(&place.0, &current, &mut offsets, &mut found);
-        assert!(offsets.len() > 5, "{} files", offsets.len());
+        // How many depends on when the threads run.
+        assert!(offsets.len() > 1, "{} files", offsets.len());
         let mut lines: Vec<String> = found
             .into_iter()
             .map(|line| String::from_utf8(line).unwrap())

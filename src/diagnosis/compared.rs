@@ -1,6 +1,6 @@
 //! What a refused sign-in was compared with, what it had, and a statement that changes one or the other.
 
-use entra_token::{Audience, PrincipalKind, Reason};
+use entra_token::{Audience, Reason};
 use uuid::Uuid;
 
 use super::comparison::{Compared, kind_of};

@@ -1,6 +1,6 @@
 use std::collections::HashMap;
 
-use entra_token::Mapping;
+use entra_token::{Mapping, PrincipalKind};
 
 use super::*;
 

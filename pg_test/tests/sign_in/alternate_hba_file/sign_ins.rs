@@ -229,7 +229,7 @@ fn certificate(rig: &Rig) -> Result<()> {
     let token = rig.token_of(&rig.person(&server, "someone")?)?;
     for (secret, files, expected) in [
         (token.as_str(), own.as_str(), None),
-        ("no token", &own, Some("validating the access token")),
+        ("no token", &own, Some("has invalid format")),
         (&token, "", Some("requires a valid client certificate")),
         (&token, &others, Some("failed for user \"someone\"")),
     ] {
