@@ -106,7 +106,8 @@ fn peer_line(rig: &Rig) -> Result<()> {
             .find(|line| line.contains("Connection matched file "));
         ensure(
             line.is_some_and(|line| {
-                line.contains("pg_hba.conf\" line ") && line.ends_with(": \"local all root peer\"")
+                // Whichever file is in force.
+                line.contains("hba.conf\" line ") && line.ends_with(": \"local all root peer\"")
             }),
             || log.clone(),
         )
