@@ -381,6 +381,7 @@ CREATE  FUNCTION aadauth."explain_sign_in"(
 	"outcome" TEXT,  /* SqlText */
 	"explanation" TEXT  /* Option < SqlText > */
 )
+
 SET search_path TO pg_catalog, pg_temp
 LANGUAGE c /* Rust */
 AS 'MODULE_PATHNAME', 'explain_sign_in_wrapper';
