@@ -17,7 +17,7 @@ use crate::settings::{self, Authentication};
 pub fn authenticate(connection: &Connection, role: Option<Role>) -> Verdict {
     let start = Instant::now();
     let outcome = decide(connection, role.is_some());
-    Verdict::without_token(role, outcome, None, start)
+    Verdict::without_token(role, outcome, start)
 }
 
 fn decide(connection: &Connection, exists: bool) -> Result<Accepted, Refusal> {

@@ -27,7 +27,7 @@ const MAX_ITERATIONS: i32 = 20_000;
 pub fn judge(pooler: &str, connection: &Connection, role: Role, password: &[u8]) -> Verdict {
     let start = Instant::now();
     let outcome = decide(pooler, connection, &role, password);
-    Verdict::without_token(Some(role), outcome, Some(pooler.to_owned()), start)
+    Verdict::without_token(Some(role), outcome, start)
 }
 
 fn decide(

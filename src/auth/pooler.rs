@@ -80,7 +80,7 @@ fn pooler_check(
     });
     let verdict = judged.unwrap_or_else(|| {
         let refusal = Refusal::new(Reason::InternalError, &connection.role);
-        Verdict::without_token(None, Err(refusal), None, Instant::now())
+        Verdict::without_token(None, Err(refusal), Instant::now())
     });
     let recorded = record_pooled::record(&connection, &verdict, &pooler);
     let result = recorded.reason.map_or("accepted", Reason::code);

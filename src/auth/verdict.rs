@@ -63,7 +63,6 @@ impl Verdict {
     pub fn without_token(
         role: Option<Role>,
         outcome: Result<Accepted, Refusal>,
-        pooler: Option<String>,
         start: Instant,
     ) -> Verdict {
         Verdict {
@@ -71,7 +70,7 @@ impl Verdict {
             outcome,
             identity: None,
             noted: Vec::new(),
-            pooler,
+            pooler: None,
             presented: None,
             of_member: None,
             took: start.elapsed(),
