@@ -134,7 +134,7 @@ impl Emulator {
     /// It goes on.
     pub fn stop(&mut self) -> Result<()> {
         match self.process.take() {
-            Some(mut process) => process.end(Signal::TERM),
+            Some(mut process) => process.end(Signal::TERM).map(drop),
             None => Ok(()),
         }
     }

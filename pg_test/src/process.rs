@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::process::CommandExt;
-use std::process::{Child, Command};
+use std::process::{Child, Command, ExitStatus};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -106,19 +106,18 @@ impl Owned {
         Ok(self.child.try_wait()?.is_none())
     }
 
-    /// Sends `how` and waits for the end.
+    /// Sends `how`, unless it has ended, and waits for the end.
     ///
     /// # Errors
     /// It goes on for more than thirty seconds.
-    pub fn end(&mut self, how: Signal) -> Result<()> {
-        if !self.is_running()? {
-            return Ok(());
+    pub fn end(&mut self, how: Signal) -> Result<ExitStatus> {
+        if self.is_running()? {
+            signal(self.id(), how)?;
         }
-        signal(self.id(), how)?;
         let what = format!("{} ends", self.name);
         let child = &mut self.child;
         until_within(Duration::from_secs(30), &what, || {
-            Ok(child.try_wait().map_err(Error::from)?.map(drop))
+            child.try_wait().map_err(Error::from)
         })
     }
 }

@@ -156,9 +156,18 @@ impl Server {
     /// Stops it as `pg_ctl stop -m fast` does.
     ///
     /// # Errors
-    /// It goes on.
+    /// It goes on, or it doesn't end in good order, with a checkpoint; the error ends with its log.
     pub fn stop(&mut self) -> Result<()> {
-        self.stop_with(Signal::INT)
+        let mark = self.log_length()?;
+        self.sessions.close();
+        let Some(mut process) = self.process.take() else {
+            return Ok(());
+        };
+        let ended = process.end(Signal::INT)?;
+        if ended.success() {
+            return Ok(());
+        }
+        Err(format!("the server: {ended}\n{}", self.log_since(mark)?).into())
     }
 
     /// Stops it with a signal to the postmaster: `INT` is a fast shutdown, `QUIT` an immediate one.
@@ -168,7 +177,7 @@ impl Server {
     pub fn stop_with(&mut self, how: Signal) -> Result<()> {
         self.sessions.close();
         match self.process.take() {
-            Some(mut process) => process.end(how),
+            Some(mut process) => process.end(how).map(drop),
             None => Ok(()),
         }
     }

@@ -87,7 +87,7 @@ fn two(rig: &Rig) -> Result<()> {
     ensure(backends == "2", || {
         format!("{backends} connections of modules")
     })?;
-    second.process.end(Signal::TERM)
+    second.process.end(Signal::TERM).map(drop)
 }
 
 /// `-R`, which 1.26 does not have: the new process asks the old one for its sockets. Sessions with TLS end; no login is
