@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use pg_test::Result;
-use pg_test::document::{Block, blocks};
+use pg_test::document::{Block, block_with, blocks};
 use pg_test::emulator::{Emulator, program};
 use pg_test::place::{RunDirectory, give_to_server, pg_config, pg_config_says, source, target};
 use pg_test::plan::Plan;
@@ -18,10 +18,18 @@ systemctl start postgresql
 trap 'systemctl stop postgresql; rm -f /etc/aadauth-client-secret' EXIT
 "#;
 
+/// The line of a document that has README.md's configuration put into force before its first block.
+const CONFIGURED: &str = "<!-- The server is configured as the README says. -->";
+
 /// Runs the blocks of `document` in order.
 pub fn run(document: &Path) -> Result<()> {
     let text = fs::read_to_string(document)?;
-    let blocks: Vec<Block> = blocks(&text).into_iter().filter(is_run).collect();
+    let own = blocks(&text).into_iter().filter(is_run);
+    let blocks: Vec<Block> = if text.lines().any(|line| line == CONFIGURED) {
+        configuration()?.into_iter().chain(own).collect()
+    } else {
+        own.collect()
+    };
     if blocks.is_empty() {
         return Ok(());
     }
@@ -100,6 +108,19 @@ pub fn run(document: &Path) -> Result<()> {
         tail(&fs::read_to_string(&log)?),
     )
     .into())
+}
+
+/// The blocks of README.md from the settings to CREATE EXTENSION.
+fn configuration() -> Result<Vec<Block>> {
+    let text = fs::read_to_string(source().join("README.md"))?;
+    [
+        "shared_preload_libraries",
+        "local    all",
+        "sudo systemctl restart",
+    ]
+    .iter()
+    .map(|begin| block_with(&text, begin))
+    .collect()
 }
 
 fn is_run(block: &Block) -> bool {

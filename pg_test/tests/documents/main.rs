@@ -9,6 +9,9 @@
 //!   there;
 //! - anything else is shown, not run.
 //!
+//! A block in an HTML comment is run and not shown. A document with the comment that `commands` names begins with a server
+//! that is configured as README.md says.
+//!
 //! The shell finds a server that it may reconfigure and restart, reached as `db.example.com`;
 //! `az`, `psql`, `sudo` and `systemctl` are those of `commands/` beside this file.
 
@@ -32,6 +35,7 @@ fn main() -> ExitCode {
         trial("findings", tables::findings),
         trial("links", tables::links),
         trial("tests_that_are_named", tables::tests_named),
+        trial("overview", tables::overview),
     ];
     for document in documents() {
         let name = document

@@ -2,11 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::process::Command;
 
 use entra_token::Reason;
 use pg_test::Result;
 use pg_test::place::{RunDirectory, source};
 use pg_test::plan::Plan;
+use pg_test::process::checked;
 
 use crate::documents;
 
@@ -71,6 +73,17 @@ pub fn reasons() -> Result<()> {
         )?;
     }
     Ok(())
+}
+
+/// docs/overview/overview.svg is what its script draws.
+pub fn overview() -> Result<()> {
+    let directory = source().join("docs/overview");
+    let drawn = checked(Command::new("python3").arg(directory.join("draw.py")))?;
+    let kept = fs::read_to_string(directory.join("overview.svg"))?;
+    expect(
+        drawn == kept,
+        "run docs/overview/draw.py > docs/overview/overview.svg".to_owned(),
+    )
 }
 
 /// docs/check-configuration.md has a row for each code, under its severity and in the program's words, and
