@@ -11,6 +11,9 @@ COMMENT ON FUNCTION pg_catalog.pgaadauth_list_principals(boolean) IS
     'roles mapped to Entra principals; true lists admins, false lists all';
 COMMENT ON FUNCTION pg_catalog.pgaadauth_sync_roles_for_group_members() IS
     'create or update roles for the members of mapped groups now; returns the changes, and the members that were skipped';
+COMMENT ON FUNCTION aadauth.grant_azure_rights() IS
+    'grant azure_pg_admin what administrators have on Azure beyond ours; returns the statements';
+REVOKE ALL ON FUNCTION aadauth.grant_azure_rights() FROM PUBLIC;
 
 -- Azure's, for those who move local roles to better passwords. A mapped role's password is of no use.
 CREATE FUNCTION pg_catalog.azure_roles_authtype() RETURNS TABLE (rolename name, authtype text)

@@ -26,6 +26,8 @@ pub enum PrincipalError {
     Unmappable(String),
     #[error("must be superuser to change the Entra mapping of role \"{role}\"")]
     Privileged { role: String, reason: Privilege },
+    #[error("must be superuser to call grant_azure_rights()")]
+    SuperuserOnly,
     #[error("must be superuser to change the Entra mapping of admin \"{0}\"")]
     AdminOnly(String),
     #[error("must be superuser to grant role \"{role}\"")]
@@ -147,6 +149,7 @@ impl PrincipalError {
             | Self::Unmappable(_)
             | Self::Privileged { .. }
             | Self::AdminOnly(_)
+            | Self::SuperuserOnly
             | Self::GrantDenied { .. }
             | Self::AlterDenied { .. }
             | Self::SharedRole(_) => ERRCODE_INSUFFICIENT_PRIVILEGE,

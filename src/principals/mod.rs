@@ -10,6 +10,7 @@
 
 pub mod admin;
 mod appointment;
+mod azure_rights;
 mod error;
 mod functions;
 pub mod guard;

@@ -2,6 +2,7 @@
 
 use pg_test::Result;
 use pg_test::client::Printed;
+use pg_test::place::major;
 use pg_test::server::Server;
 use uuid::Uuid;
 
@@ -17,6 +18,7 @@ pub const TESTS: &[Test] = &[
     ),
     ("an_admin_reads_and_writes_no_audit", no_audit),
     ("an_admins_role_is_no_superuser", admin_rights),
+    ("azures_rights_are_given_on_request", azure_rights),
 ];
 
 /// A server with an admin, who signs in with a token.
@@ -215,4 +217,49 @@ fn admin_rights(rig: &Rig) -> Result<()> {
     ensure(row == "f|t|t|f|f|t|t", || row.clone())?;
     let group = server.sql("SELECT rolcanlogin, rolsuper, rolcreaterole FROM pg_roles WHERE rolname = 'azure_pg_admin'")?;
     ensure(group == "f|f|f", || group.clone())
+}
+
+/// What Azure's administrators have beyond ours is given by one call of a superuser, but for what makes a role privileged.
+fn azure_rights(rig: &Rig) -> Result<()> {
+    const CALL: &str = "SELECT aadauth.grant_azure_rights()";
+    let (server, chief) = with_admin(rig, "azure-rights")?;
+    server.sql(
+        "CREATE ROLE app; CREATE ROLE \"Odd role\"; CREATE ROLE files IN ROLE pg_read_server_files;
+         CREATE ROLE boss SUPERUSER; CREATE ROLE copier REPLICATION; CREATE TABLE public.old (); ALTER TABLE public.old OWNER TO app",
+    )?;
+    let create = "CREATE TABLE public.made ()";
+    denied(&run(rig, &server, &chief, CALL)?, CALL)?;
+    denied(&run(rig, &server, &chief, create)?, create)?;
+    let statements = server.sql(CALL)?;
+    let mut expected = vec![
+        "GRANT pg_monitor TO azure_pg_admin",
+        "GRANT pg_signal_backend TO azure_pg_admin",
+        "GRANT ALL ON SCHEMA public TO azure_pg_admin WITH GRANT OPTION",
+    ];
+    if major()? != "15" {
+        expected.extend([
+            "GRANT \"Odd role\" TO azure_pg_admin WITH ADMIN TRUE, INHERIT FALSE, SET FALSE",
+            "GRANT app TO azure_pg_admin WITH ADMIN TRUE, INHERIT FALSE, SET FALSE",
+        ]);
+    }
+    let said: Vec<&str> = statements.lines().collect();
+    ensure(said == expected, || statements.clone())?;
+    let again = server.sql(CALL)?;
+    ensure(again.is_empty(), || again)?;
+    let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'none'; SHOW data_directory";
+    for sql in [
+        create,
+        end,
+        "GRANT app TO chief; REASSIGN OWNED BY app TO chief",
+    ] {
+        allowed(&run(rig, &server, &chief, sql)?, sql)?;
+    }
+    for role in ["files", "copier"] {
+        let sql = format!("GRANT {role} TO chief");
+        denied(&run(rig, &server, &chief, &sql)?, &sql)?;
+    }
+    // A role that becomes privileged is taken back.
+    server.sql("ALTER ROLE app REPLICATION")?;
+    let sql = "GRANT app TO chief WITH ADMIN OPTION";
+    denied(&run(rig, &server, &chief, sql)?, sql)
 }

@@ -129,6 +129,7 @@ pub const FUNCTIONS: &[(&str, Option<&str>)] = &[
         None,
     ),
     ("SELECT count(*) FROM azure_roles_authtype()", None),
+    ("SELECT aadauth.grant_azure_rights()", Some("25006")),
     (
         "SELECT pgaadauth_create_principal('x', false, false)",
         Some("25006"),
