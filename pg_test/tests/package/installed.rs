@@ -146,10 +146,10 @@ fn check_token(prepared: &Prepared) -> Result<()> {
     )
 }
 
-/// What is released with the packages: docs/packages.md.
+/// What is released with the packages: docs/install.md.
 fn checksums(prepared: &Prepared) -> Result<()> {
     let server = prepared.server("checksums")?;
-    server.run_blocks("docs/packages.md", "package-checksums")?;
+    server.run_blocks("docs/install.md", "package-checksums")?;
     let check = "cd /srv/packages && LC_ALL=C sha256sum --check SHA256SUMS 2>&1";
     let printed = server
         .machine

@@ -117,14 +117,14 @@ END"
         Ok(())
     }
 
-    /// Runs what docs/packages.md says, from the package to the first administrator; what was printed.
+    /// Runs what docs/install.md says, from the package to the first administrator; what was printed.
     /// Then a role that isn't mapped.
     pub fn set_up(&self, install: bool) -> Result<String> {
         self.trust_the_emulator()?;
         self.start_emulator()?;
         self.start()?;
         let mut printed = String::new();
-        for block in self.blocks("docs/packages.md", "package")? {
+        for block in self.blocks("docs/install.md", "package")? {
             if install || !block.text.starts_with("apt-get install") {
                 printed += &self.run_block(&block)?;
             }

@@ -108,10 +108,10 @@ fn installed_again(prepared: &Prepared) -> Result<()> {
     server.lets_in("local", "local password")
 }
 
-/// In the order that docs/packages.md advises.
+/// In the order that docs/install.md advises.
 fn documented(prepared: &Prepared) -> Result<()> {
     let server = prepared.server("documented-removal")?;
-    server.run_blocks("docs/packages.md", "package-removal")?;
+    server.run_blocks("docs/install.md", "package-removal")?;
     server.lets_in("local", "local password")?;
     server.refuses("local", "another password")?;
     server.refuses(ALICE, &server.token(ALICE)?)?;
