@@ -1,6 +1,6 @@
 //! What a refused sign-in was compared with, what it had, and a statement that changes one or the other.
 
-use entra_token::{Audience, Reason};
+use entra_token::{Audience, Mapping, PrincipalKind, Reason};
 use uuid::Uuid;
 
 use super::comparison::{Compared, kind_of};
@@ -19,6 +19,8 @@ pub fn replaces_advice(reason: Reason) -> bool {
             | Reason::ServiceTokenRequired
             | Reason::RoleNotMapped
             | Reason::PasswordFailed
+            | Reason::MfaMissing
+            | Reason::MfaUnprovable
     )
 }
 
@@ -43,17 +45,7 @@ pub fn compare(event: &Recorded, reason: Reason, known: &Known) -> Compared {
             },
             principal_of(event),
         ),
-        Reason::MfaMissing | Reason::MfaUnprovable => Compared::new(
-            "a v1 token with \"mfa\" in its claim amr",
-            format!(
-                "{}, amr {}",
-                version(event),
-                event
-                    .amr
-                    .as_ref()
-                    .map_or("absent".to_owned(), |methods| methods.join(" "))
-            ),
-        ),
+        Reason::MfaMissing | Reason::MfaUnprovable => multi_factor(event, known),
         Reason::Expired => Compared::new(
             format!("a sign-in before {}", time(event.expires_at.as_ref())),
             format!("at {}", event.at),
@@ -84,6 +76,10 @@ pub fn compare(event: &Recorded, reason: Reason, known: &Known) -> Compared {
             format!("a line such as: {}", known.record),
             format!("a line of the method {}", event.method),
         ),
+        Reason::NoVerdict => Compared {
+            expected: Some(format!("a line such as: {}", known.record)),
+            ..Compared::default()
+        },
         Reason::RoleNotMapped | Reason::PasswordFailed => unmapped::role(event, known),
         reason if reason.before_signature() => Compared::new(
             served(known),
@@ -129,10 +125,44 @@ fn audience(event: &Recorded, known: &Known) -> Compared {
     }
     match accepted.first() {
         Some(audience) => compared.remedy(format!(
-            "Ask for a token for this server:\naz account get-access-token --resource {}",
+            "If aadauth.audience is not what this server's tokens are issued for, correct it. Otherwise ask for a token for \
+             this server:\naz account get-access-token --resource {}",
             shell_word(audience)
         )),
         None => compared,
+    }
+}
+
+fn multi_factor(event: &Recorded, known: &Known) -> Compared {
+    let methods = event.amr.as_deref().unwrap_or_default();
+    let claimed = if methods.is_empty() {
+        "absent".to_owned()
+    } else {
+        methods.join(" ")
+    };
+    let compared = Compared::new(
+        "a v1 token with \"mfa\" in its claim amr",
+        format!("{}, amr {claimed}", version(event)),
+    );
+    if event.principal.as_deref().and_then(kind_of) != Some(PrincipalKind::Service) {
+        return compared;
+    }
+    let problem = "A service cannot prove multi-factor authentication";
+    match known.role(&event.role) {
+        Role::Mapped(mapping) if mapping.kind == PrincipalKind::Service => {
+            let without = Mapping {
+                mfa: false,
+                ..mapping.clone()
+            };
+            let id = mapping.object_id.to_string();
+            compared.remedy(format!(
+                "{problem}: map its role without mfa:\n{}",
+                update(&event.role, &id, PrincipalKind::Service, Some(&without))
+            ))
+        }
+        _ => compared.remedy(format!(
+            "{problem}: it needs a role of its own, without mfa."
+        )),
     }
 }
 

@@ -31,11 +31,14 @@ struct Invalid {
     name: String,
     setting: Option<String>,
     error: String,
+    exists: bool,
 }
 
 fn invalid() -> Result<Vec<Finding>, Box<dyn Error>> {
     let invalid = query::rows::<Invalid>(
-        "SELECT sourcefile AS file, sourceline AS line, name, setting, error FROM pg_file_settings
+        "SELECT sourcefile AS file, sourceline AS line, name, setting, error,
+             lower(name) IN (SELECT lower(name) FROM pg_settings) AS exists
+         FROM pg_file_settings
          WHERE error IS NOT NULL AND (name ILIKE 'aadauth.%' OR name ILIKE 'pgaadauth.%')
              AND lower(name) NOT IN (SELECT name FROM pg_settings WHERE pending_restart)
          ORDER BY seqno",
@@ -43,7 +46,7 @@ fn invalid() -> Result<Vec<Finding>, Box<dyn Error>> {
     Ok(invalid
         .into_iter()
         .map(|invalid| {
-            let Invalid { file, line, name, setting, error } = invalid;
+            let Invalid { file, line, name, setting, error, exists } = invalid;
             let place = match (file, line) {
                 (Some(file), Some(line)) => format!("{file} line {line}"),
                 _ => name.clone(),
@@ -55,14 +58,14 @@ fn invalid() -> Result<Vec<Finding>, Box<dyn Error>> {
                 true => String::new(),
                 false => format!(" '{value}'"),
             };
-            let (problem, remedy) = match objection {
-                Some(objection) => (format!("The value{shown} of {name} is invalid."), objection),
-                None => (
-                    format!("The value{shown} of {name} is not accepted: {error}."),
-                    "Correct or remove the line; docs/configuration.md lists the settings and their values."
-                        .to_owned(),
-                ),
+            let problem = match &objection {
+                _ if !exists => format!("There is no setting {name}."),
+                Some(_) => format!("The value{shown} of {name} is invalid."),
+                None => format!("The value{shown} of {name} is not accepted: {error}."),
             };
+            let remedy = objection.unwrap_or_else(|| {
+                "Correct or remove the line; docs/configuration.md lists the settings and their values.".to_owned()
+            });
             Finding::new(Code::SettingRefused, place, problem, remedy)
         })
         .collect())

@@ -9,6 +9,10 @@ use super::nearest::{Likeness, cut, nearest};
 use super::recorded::Recorded;
 use super::statement::{call, update, user};
 
+/// What is wrong with a sign-in of a local role that is meant to be one.
+const PASSWORD: &str = "If a password was sent, it was wrong; or it is stored as an MD5 hash (azure_roles_authtype() shows it), \
+     which the line of aadauth does not take: then set it again with password_encryption = 'scram-sha-256'.";
+
 /// A role that is not mapped, or that does not exist.
 pub fn role(event: &Recorded, known: &Known) -> Compared {
     let found = known.role(&event.role);
@@ -101,12 +105,12 @@ fn unmapped(
             suggest,
         ),
         Role::Local { is_superuser: true } => {
-            "It is a superuser's: do not map it. A wrong password is all that this can be.".to_owned()
+            format!("It is a superuser's: do not map it. {PASSWORD}")
         }
         Role::Local { is_superuser: false } => {
             let suggested = suggested.map(|suggested| format!("{}\n", suggest(suggested)));
             format!(
-                "{}If a token is to be accepted for it, map it; otherwise the password was wrong:\n{}",
+                "{}If a token is to be accepted for it, map it:\n{}\n{PASSWORD}",
                 suggested.unwrap_or_default(),
                 update(name, &id, kind, None)
             )

@@ -160,6 +160,34 @@ fn a_service_that_is_mapped_as_a_user() {
 }
 
 #[test]
+fn a_service_is_not_told_to_use_a_second_factor() {
+    let service = |role: &str| Recorded {
+        principal: Some("service job".into()),
+        token_version: Some("1.0".into()),
+        ..event(role)
+    };
+    let mut known = known();
+    let job = mapping(MALLORY, PrincipalKind::Service);
+    known
+        .mapped
+        .insert("job".into(), Some(Mapping { mfa: true, ..job }));
+    let group = mapping(APPLICATION, PrincipalKind::Group);
+    known.mapped.insert("jobs".into(), Some(group));
+    let of = |event: &Recorded| compare(event, Reason::MfaMissing, &known);
+    let statement = format!(
+        "SELECT pgaadauth_update_principal_with_oid('job', '{MALLORY}', 'service', true, false);"
+    );
+    expect(&of(&service("job")), "\"mfa\"", "amr absent", &statement);
+    expect(
+        &of(&service("jobs")),
+        "",
+        "",
+        "a role of its own, without mfa",
+    );
+    assert_eq!(of(&event("alice@contoso.com")).remedy, None);
+}
+
+#[test]
 fn names_that_no_mapped_role_has() {
     let known = known();
     let of = |role: &str, reason| {
