@@ -71,13 +71,13 @@ pub const TESTS: &[Test] = &[
 ];
 
 /// What the function returned, without the severities.
-struct Finding {
-    code: String,
+pub struct Finding {
+    pub code: String,
     /// Place, problem and remedy.
-    text: String,
+    pub text: String,
 }
 
-fn findings(server: &Server) -> Result<Vec<Finding>> {
+pub fn findings(server: &Server) -> Result<Vec<Finding>> {
     let rows = server.sql(
         "SELECT coalesce(json_agg(f ORDER BY ordinality), '[]')
          FROM aadauth.check_configuration() WITH ORDINALITY AS f",

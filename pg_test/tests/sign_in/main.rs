@@ -18,6 +18,7 @@ mod hba_lines;
 mod keys;
 mod local_roles;
 mod mapping;
+mod mistakes;
 mod oauth;
 mod other_libraries;
 mod pam;
@@ -80,6 +81,7 @@ const MODULES: &[(&str, &[Test])] = &[
     ("mapping", mapping::labels::TESTS),
     ("mapping", mapping::privileged::TESTS),
     ("mapping", mapping::rights::TESTS),
+    ("mistakes", mistakes::TESTS),
     ("oauth", oauth::TESTS),
     ("other_libraries", other_libraries::TESTS),
     ("pam", pam::TESTS),
