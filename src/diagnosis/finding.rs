@@ -125,6 +125,8 @@ codes! {
             "A pooler is named by its certificate, but the server asks for no client certificates."
         PoolerNameNotUnique "pooler-name-not-unique"
             "A pooler is named by its certificate, and more than one authority can issue one with that name."
+        PoolerOfOwnUser "pooler-of-own-user"
+            "A pooler is named by the operating system's user that the server itself runs as."
         PoolerUnknown "pooler-unknown"
             "aadauth.poolers names a role that is not a member of aadauth_pooler."
         FileChangeable "file-changeable"

@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::finding::{Code, Finding};
 use super::query;
-use crate::pg::server;
+use crate::pg::{peer, server};
 use crate::principals::admin::AADAUTH_POOLER;
 use crate::settings::{self, PoolerProof, TrustedPooler};
 
@@ -33,6 +33,7 @@ pub fn check() -> Result<Vec<Finding>, Box<dyn Error>> {
     }
     let roles = roles()?;
     let mut findings: Vec<Finding> = authorities(&poolers)?.into_iter().collect();
+    findings.extend(of_own_user(&poolers));
     findings.extend(poolers.iter().filter_map(|pooler| {
         let role = roles.iter().find(|role| role.name == pooler.role);
         check_role(&pooler.role, role)
@@ -75,6 +76,21 @@ fn check_role(name: &str, role: Option<&Role>) -> Option<Finding> {
         PLACE,
         format!("The pooler \"{name}\" runs \"{other}\", and this server knows \"{MODULE}\"."),
         "Install the same version of aadauth on both machines, and restart PgBouncer.",
+    ))
+}
+
+/// Whatever the server's own user runs would be the pooler, such as a job of cron, or `dblink`.
+fn of_own_user(poolers: &[TrustedPooler]) -> Option<Finding> {
+    let own = PoolerProof::OsUser(peer::own_os_user()?);
+    let pooler = poolers.iter().find(|pooler| pooler.proof == own)?;
+    Some(Finding::new(
+        Code::PoolerOfOwnUser,
+        PLACE,
+        format!(
+            "The pooler \"{}\" is named by the user that the server runs as, whose processes all count as the pooler.",
+            pooler.role
+        ),
+        "Run PgBouncer as a user of its own and name that one, or name the pooler by its certificate.",
     ))
 }
 

@@ -39,3 +39,9 @@ pub fn os_user() -> Option<String> {
     };
     OS_USER.with(|user| user.get_or_init(look_up).clone())
 }
+
+/// The user of the operating system that the server runs as.
+pub fn own_os_user() -> Option<String> {
+    // SAFETY: takes nothing; the text is copied before the next call.
+    string(unsafe { shim::aad_own_user() })
+}

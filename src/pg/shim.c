@@ -121,6 +121,15 @@ aad_peer_user(Port *port)
 	return account ? account->pw_name : NULL;
 }
 
+/* The operating system's user that the server runs as, likewise. */
+const char *
+aad_own_user(void)
+{
+	struct passwd *account = getpwuid(geteuid());
+
+	return account ? account->pw_name : NULL;
+}
+
 bool
 aad_is_authenticating(void)
 {

@@ -73,6 +73,7 @@ extern void aad_connection(Port *port, AadConnection *connection);
 extern void aad_transport(Port *port, bool *tls, bool *local_socket);
 extern void aad_certificate(Port *port, const char **common_name, const char **distinguished_name);
 extern const char *aad_peer_user(Port *port);
+extern const char *aad_own_user(void);
 extern bool aad_is_authenticating(void);
 extern AadRead aad_ask_password(Port *port, char *buffer, size_t size, size_t *length);
 extern int	aad_scram(Port *port, const char **reason, bool *is_md5);

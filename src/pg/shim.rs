@@ -67,6 +67,7 @@ unsafe extern "C" {
         distinguished_name: *mut *const c_char,
     );
     pub fn aad_peer_user(port: *mut Port) -> *const c_char;
+    pub fn aad_own_user() -> *const c_char;
     pub fn aad_is_authenticating() -> bool;
     pub fn aad_prewarm_pam(service: *const c_char) -> bool;
 }

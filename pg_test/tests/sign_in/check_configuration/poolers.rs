@@ -40,6 +40,9 @@ pub fn mistakes(rig: &Rig) -> Result<()> {
     expect(&server, "two authorities", &[not_unique, silent])?;
     set(&mut server, "pgb1=peer:pgbouncer", None)?;
     expect(&server, "a pooler on a socket", &[silent])?;
+    set(&mut server, "pgb1=peer:postgres", None)?;
+    let own = ("pooler-of-own-user", &["\"pgb1\"", "runs as"][..]);
+    expect(&server, "the server's own user", &[own, silent])?;
     set(&mut server, NAMED, Some(&one))?;
     let socket = server.socket().join(format!(".s.PGSQL.{}", server.port()));
     let connect = |name: &str| -> Result<Connection> {
