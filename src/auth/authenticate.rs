@@ -59,7 +59,7 @@ pub fn with_token(source: Source<'_>, connection: &Connection, role: Option<Role
             .as_deref()
             .and_then(|pooler| grace::digest(pooler, role, &token));
         of_member = (mapping.kind == PrincipalKind::Group)
-            .then(|| grace::digest_of_member(role, &token))
+            .then(|| grace::digest_of_member(pooler.as_deref(), role, &token))
             .flatten();
         // Wiped here, before anything that may end the process.
         drop(token);

@@ -31,8 +31,13 @@ pub fn digest(pooler: &str, role: &Role, token: &[u8]) -> Option<Digest> {
     Some(Digest::new(&secret, pooler, role.oid.to_u32(), token))
 }
 
-/// What is remembered of a token for the role of a group, whichever trusted pooler has asked about it.
-pub fn digest_of_member(role: &Role, token: &[u8]) -> Option<Digest> {
+/// What is remembered of a token for the role of a group, whichever trusted pooler has asked about it. `None` where no
+/// pooler asks and none has asked, as without `aadauth.poolers`.
+pub fn digest_of_member(pooler: Option<&str>, role: &Role, token: &[u8]) -> Option<Digest> {
+    // What was asked before a change of that setting counts, too: the pooler's clients are still connected.
+    if pooler.is_none() && shmem::accepted_tokens(AcceptedTokens::is_empty) {
+        return None;
+    }
     // No pooler has an empty name.
     digest("", role, token)
 }

@@ -12,8 +12,8 @@ pub fn of_connection() -> Option<String> {
 
 /// The same, if this session is also the one in which the pooler asks: its role's.
 pub fn asking() -> Option<String> {
-    let session_user = privileges::name_of(privileges::session_user());
-    of_connection().filter(|role| session_user.as_ref() == Some(role))
+    of_connection()
+        .filter(|role| privileges::name_of(privileges::session_user()).as_ref() == Some(role))
 }
 
 fn is_proved(pooler: &TrustedPooler) -> bool {

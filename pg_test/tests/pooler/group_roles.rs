@@ -138,6 +138,9 @@ fn unrecognized(rig: &Rig) -> Result<()> {
         log.contains("pooled-group-role") && log.contains("does not recognize this connection"),
         || log,
     )?;
+    // Nor where no pooler is named any more, whose clients may still be connected.
+    pooled.server.configure(&[("aadauth.poolers", Some(""))])?;
+    rig.refused(&pooled.server, "team", &token, "pooled-group-role")?;
     // Who connects without a pooler is known by name.
     let other = Uuid::new_v4();
     let own = "SELECT (aadauth.current_principal()).object_id";

@@ -14,6 +14,7 @@ const PLACES_OF_ONE: usize = 8;
 /// The table. All zeros mean an empty one, of a server that could not draw a secret: nothing enters it.
 pub struct AcceptedTokens {
     has_secret: bool,
+    has_tokens: bool,
     secret: Secret,
     buckets: [[Place; PLACES]; BUCKETS],
 }
@@ -54,12 +55,16 @@ impl AcceptedTokens {
     pub fn begin(&mut self, secret: Secret) {
         self.buckets = [[Place::FREE; PLACES]; BUCKETS];
         self.secret = secret;
-        self.has_secret = true;
+        (self.has_secret, self.has_tokens) = (true, false);
     }
 
     /// The secret that digests are made with.
     pub fn secret(&self) -> Option<Secret> {
         self.has_secret.then_some(self.secret)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        !self.has_tokens
     }
 
     /// Remembers a token that was accepted at `now`, if need be in the place of the one that was accepted longest ago: of
@@ -80,6 +85,7 @@ impl AcceptedTokens {
                 .min_by_key(|place| place.accepted_at),
         };
         if let Some(place) = place {
+            self.has_tokens = true;
             *place = Place {
                 owner: token.owner,
                 digest: token.digest,
@@ -123,12 +129,17 @@ mod tests {
 
     const SECRET: Secret = *b"a secret of ours";
 
-    fn table() -> Box<AcceptedTokens> {
-        let mut table = Box::new(AcceptedTokens {
+    fn zeros() -> Box<AcceptedTokens> {
+        Box::new(AcceptedTokens {
             has_secret: false,
+            has_tokens: false,
             secret: [0; 16],
             buckets: [[Place::FREE; PLACES]; BUCKETS],
-        });
+        })
+    }
+
+    fn table() -> Box<AcceptedTokens> {
+        let mut table = zeros();
         table.begin(SECRET);
         table
     }
@@ -138,12 +149,18 @@ mod tests {
     }
 
     #[test]
+    fn without_a_secret_there_are_no_digests() {
+        assert_eq!(zeros().secret(), None);
+        assert_eq!(table().secret(), Some(SECRET));
+    }
+
+    #[test]
     fn a_token_is_known_for_its_own_role_and_pooler_only() {
         let mut table = table();
         let own = digest("pgb1", 16384, "token");
-        assert!(!table.contains(&own));
+        assert!(table.is_empty() && !table.contains(&own));
         table.remember(&own, false, 1);
-        assert!(table.contains(&own) && !table.has_grace(&own));
+        assert!(!table.is_empty() && table.contains(&own) && !table.has_grace(&own));
         table.remember(&own, true, 1);
         assert!(table.has_grace(&own));
         for other in [
@@ -154,7 +171,7 @@ mod tests {
             assert!(!table.contains(&other), "{other:?}");
         }
         table.begin([8; 16]);
-        assert!(!table.contains(&own));
+        assert!(table.is_empty() && !table.contains(&own));
     }
 
     #[test]
