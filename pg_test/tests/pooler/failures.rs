@@ -36,6 +36,13 @@ fn server_stopped(rig: &Rig) -> Result<()> {
             format!("{outcome:?} after {:?}", began.elapsed())
         })?;
     }
+    // Without a verdict, the client's own words are in the log.
+    pooled.sign_in(SESSION, "pooled\nperson\x1b", &token)?;
+    let log = pooled.log()?;
+    ensure(
+        log.contains(r#"no verdict: role "pooled\nperson\u{1b}""#),
+        || log,
+    )?;
     pooled.server.start()?;
     rig.await_keys(&pooled.server)?;
     until("the server is asked again", || {

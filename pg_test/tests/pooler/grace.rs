@@ -153,6 +153,7 @@ fn settings_and_restart(rig: &Rig) -> Result<()> {
         ("aadauth.poolers", ""),
         ("aadauth.poolers", "pgb2=cn:pgb1.example.com"),
         ("aadauth.poolers", "pgb1=cn:pgb2.example.com"),
+        ("aadauth.poolers", "pgb1=dn:CN=pgb2.example.com"),
         ("aadauth.poolers", "pgb1=peer:postgres"),
     ] {
         let before = pooled.server.plan().settings.get(name).cloned();

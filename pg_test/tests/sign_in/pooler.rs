@@ -7,7 +7,7 @@ use pg_test::wire::{Connection, Refusal};
 
 use crate::Test;
 use crate::rig::{OUR_LINES, Rig, Subject, ensure, installed_library};
-use crate::sentinel::{PIECE, expect_none, pieces};
+use crate::sentinel::{PIECE, PIECE_IN_MEMORY, expect_none, pieces, read_memory};
 
 pub const TESTS: &[Test] = &[
     ("it_judges_as_a_sign_in_is_judged", judges),
@@ -15,6 +15,7 @@ pub const TESTS: &[Test] = &[
     ("it_waits_for_no_key", waits_for_no_key),
     ("nor_for_the_directory", waits_for_no_directory),
     ("a_trusted_pooler_asks_about_passwords", passwords),
+    ("no_password_is_left_in_memory", leaves_no_password),
     ("what_no_role_can_be_called", no_role),
     ("no_setting_logs_the_credential", logs_no_credential),
     ("it_answers_on_a_standby", on_a_standby),
@@ -129,7 +130,8 @@ fn passwords(rig: &Rig) -> Result<()> {
     })?;
     server.sql(
         "CREATE ROLE pgb1 LOGIN IN ROLE aadauth_pooler; CREATE ROLE pgb2 LOGIN IN ROLE aadauth_pooler;
-         CREATE ROLE clerk LOGIN PASSWORD 'x'; CREATE ROLE chief SUPERUSER LOGIN PASSWORD 'x';
+         CREATE ROLE clerk LOGIN PASSWORD 'x'; CREATE ROLE other LOGIN PASSWORD 'x';
+         CREATE ROLE chief SUPERUSER LOGIN PASSWORD 'x';
          CREATE ROLE writer LOGIN PASSWORD 'x'; GRANT pg_write_all_data TO writer",
     )?;
     let mut pooler = Pooler::connect(&server)?;
@@ -154,14 +156,56 @@ fn passwords(rig: &Rig) -> Result<()> {
         limited += usize::from(reason == "pooled-password-limit");
     }
     ensure((5..=15).contains(&limited), || format!("{limited} of 25"))?;
-    server.configure(&[("aadauth.pooler_local_roles", Some("off"))])?;
+    for (name, value) in [
+        ("aadauth.poolers", "pgb1=peer:nobody"),
+        ("aadauth.pooler_local_roles", "off"),
+    ] {
+        let before = server.plan().settings.get(name).cloned();
+        server.configure(&[(name, Some(value))])?;
+        let mut pooler = Pooler::connect(&server)?;
+        pooler.expect("other", "x", (REFUSED, "role-not-mapped"))?;
+        server.configure(&[(name, before.as_deref())])?;
+    }
     let mut pooler = Pooler::connect(&server)?;
     pooler
-        .expect("clerk", "x", (REFUSED, "role-not-mapped"))
+        .expect("other", "x", (ACCEPTED, "accepted"))
         .map(drop)
 }
 
-/// A name that would be cut, and one with a NUL: both are refused, and recorded.
+/// PostgreSQL's own copies are overwritten by the next call, if its arguments are a little longer. Ours, of which another
+/// length is allocated elsewhere, would remain.
+fn leaves_no_password(rig: &Rig) -> Result<()> {
+    let server = rig.server("pooler-memory", |plan| {
+        plan.set("aadauth.poolers", "pgb1=peer:postgres")
+            .set("aadauth.pooler_local_roles", "on")
+    })?;
+    let (password, next) = ("q".repeat(600), "z".repeat(700));
+    server.sql(&format!(
+        "CREATE ROLE pgb1 LOGIN IN ROLE aadauth_pooler;
+         CREATE ROLE clerk LOGIN PASSWORD '{password}'; CREATE ROLE other LOGIN PASSWORD 'x'"
+    ))?;
+    let mut pooler = Pooler::connect(&server)?;
+    let failed = (REFUSED, "password-failed");
+    pooler.expect("other", &next, failed)?;
+    pooler.expect("clerk", &password, (ACCEPTED, "accepted"))?;
+    pooler.expect("other", &next, failed)?;
+    let backend = pooler.session.query("SELECT pg_backend_pid()")?.concat();
+    let regions = read_memory(&backend)?;
+    let count = |byte: u8| {
+        let windows = regions
+            .iter()
+            .flat_map(|(_, content)| content.windows(PIECE_IN_MEMORY));
+        let is_of = |piece: &&[u8]| piece.iter().all(|other| *other == byte);
+        windows.filter(is_of).count()
+    };
+    let found = (count(b'q'), count(b'z'));
+    ensure(found.0 == 0 && found.1 > 0, || {
+        format!("{found:?} pieces of the password, and of the next one")
+    })
+}
+
+/// A name that would be cut, and one with a NUL: both are refused, and recorded. What cannot be seen is escaped for the
+/// pooler's log.
 fn no_role(rig: &Rig) -> Result<()> {
     let server = prepared(rig, "pooler-names")?;
     let name = "n".repeat(63);
@@ -179,7 +223,12 @@ fn no_role(rig: &Rig) -> Result<()> {
     let recorded = "SELECT count(*) FROM aadauth.sign_in_audit WHERE reason = 'role-not-mapped' AND method = 'pooler'";
     until("they are recorded", || {
         Ok((server.sql(recorded)? == "3").then_some(()))
-    })
+    })?;
+    let arguments = [b"a\nb\x1b".as_slice(), token.as_bytes(), b"unix"];
+    let answer = pooler.session.call(pooler.function, &arguments)?;
+    let is_escaped = matches!(&answer, Ok((REFUSED, notices))
+        if notices.iter().any(|notice| notice.message.starts_with(r#"role "a\x0Ab\x1B": role-not-mapped"#)));
+    ensure(is_escaped, || format!("{answer:?}"))
 }
 
 fn prepared(rig: &Rig, name: &str) -> Result<Server> {

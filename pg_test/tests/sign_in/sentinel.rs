@@ -106,7 +106,7 @@ pub fn pieces<'a>(tokens: &[&'a String], length: usize) -> HashSet<&'a [u8]> {
 }
 
 /// Pieces of a token's claims or signature that tell chance from a copy, in megabytes of memory.
-const PIECE_IN_MEMORY: usize = 40;
+pub const PIECE_IN_MEMORY: usize = 40;
 
 /// A session that was opened with a token goes on for hours; its memory, and a core that it dumps, must
 /// not contain the token.
@@ -172,7 +172,7 @@ fn none_in_memory(rig: &Rig) -> Result<()> {
 
 /// The memory that a process has for itself and may write to (proc(5)): each region with its line in
 /// `maps`.
-fn read_memory(process: &str) -> Result<Vec<(String, Vec<u8>)>> {
+pub fn read_memory(process: &str) -> Result<Vec<(String, Vec<u8>)>> {
     let memory = fs::File::open(format!("/proc/{process}/mem"))?;
     let mut regions = Vec::new();
     for line in fs::read_to_string(format!("/proc/{process}/maps"))?.lines() {
