@@ -131,6 +131,8 @@ codes! {
             "aadauth.poolers names a role that is not a member of aadauth_pooler."
         FileChangeable "file-changeable"
             "A file that sign-ins depend on, or a directory above it, can be changed by accounts other than root and the server's."
+        LocalRoleWithoutScram "local-role-without-scram"
+            "Local roles that have no SCRAM password meet an aadauth record first, which refuses them."
         RoleWithSuperuser "role-with-superuser"
             "A mapped role has SUPERUSER."
         RoleReachesPrivileges "role-reaches-privileges"

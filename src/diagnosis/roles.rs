@@ -9,7 +9,7 @@ use pgrx::spi::quote_identifier;
 use serde::Deserialize;
 
 use super::finding::{Code, Finding, list};
-use super::hba::Login;
+use super::hba::{Login, WithoutScram};
 use super::query;
 use crate::pg::label;
 use crate::pg::privileges::{self, CREATEROLE_IS_BROAD};
@@ -23,6 +23,8 @@ struct Attributes {
     is_superuser: bool,
     may_log_in: bool,
     has_password: bool,
+    has_scram: bool,
+    is_for_replication: bool,
     /// LOGIN or an attribute that a group role does not have.
     has_attributes: bool,
 }
@@ -38,6 +40,8 @@ struct Mapped {
 /// The roles to check.
 pub struct Roles {
     mapped: Vec<Mapped>,
+    /// The roles without a label that may log in, other than for replication, and have no SCRAM password.
+    without_scram: Vec<Attributes>,
     /// The roles that the extension creates, as far as they exist.
     own: Vec<Attributes>,
     memberships: Vec<Membership>,
@@ -60,11 +64,13 @@ impl Roles {
         let attributes = query::rows::<Attributes>(
             "SELECT rolname AS name, rolsuper AS is_superuser, rolcanlogin AS may_log_in,
                  rolpassword IS NOT NULL AS has_password,
+                 coalesce(starts_with(rolpassword, 'SCRAM-SHA-256$'), false) AS has_scram, rolreplication AS is_for_replication,
                  rolcanlogin OR rolsuper OR rolcreaterole OR rolcreatedb OR rolreplication OR rolbypassrls AS has_attributes
              FROM pg_authid ORDER BY rolname",
         )?;
         let mut roles = Roles {
             mapped: Vec::new(),
+            without_scram: Vec::new(),
             own: Vec::new(),
             memberships: Vec::new(),
         };
@@ -78,6 +84,11 @@ impl Roles {
                 });
             } else if OWN_ROLES.contains(&attributes.name.as_str()) {
                 roles.own.push(attributes);
+            } else if attributes.may_log_in
+                && !attributes.has_scram
+                && !attributes.is_for_replication
+            {
+                roles.without_scram.push(attributes);
             }
         }
         roles.memberships = query::rows(
@@ -91,6 +102,26 @@ impl Roles {
 
     /// The mapped roles that may log in, with what `pg_hba.conf` matches.
     pub fn logins(&self) -> Vec<Login> {
+        let mapped = self.mapped.iter().map(|role| &role.attributes);
+        self.matched(mapped.filter(|role| role.may_log_in))
+            .map(|(_, login)| login)
+            .collect()
+    }
+
+    /// The local roles that may log in and have no SCRAM password, with what `pg_hba.conf` matches.
+    pub fn without_scram(&self) -> Vec<WithoutScram> {
+        self.matched(self.without_scram.iter())
+            .map(|(role, login)| WithoutScram {
+                login,
+                has_password: role.has_password,
+            })
+            .collect()
+    }
+
+    fn matched<'a>(
+        &self,
+        roles: impl Iterator<Item = &'a Attributes>,
+    ) -> impl Iterator<Item = (&'a Attributes, Login)> {
         let mut groups: HashMap<&str, Vec<&str>> = HashMap::new();
         for Membership {
             granted, member, ..
@@ -98,16 +129,14 @@ impl Roles {
         {
             groups.entry(member).or_default().push(granted);
         }
-        let may_log_in = self.mapped.iter().filter(|role| role.attributes.may_log_in);
-        may_log_in
-            .map(|role| {
-                pgrx::check_for_interrupts!();
-                Login {
-                    name: role.attributes.name.clone(),
-                    member_of: all_groups(&role.attributes.name, &groups),
-                }
-            })
-            .collect()
+        roles.map(move |role| {
+            pgrx::check_for_interrupts!();
+            let login = Login {
+                name: role.name.clone(),
+                member_of: all_groups(&role.name, &groups),
+            };
+            (role, login)
+        })
     }
 
     pub fn check(&self) -> Vec<Finding> {

@@ -9,6 +9,7 @@ mod hba;
 mod keys;
 mod oauth;
 mod pam;
+mod passwords;
 mod poolers;
 mod roles;
 mod settings;
@@ -54,6 +55,7 @@ pub const TESTS: &[Test] = &[
     ("lines_of_oauthbearer", oauth::mistakes),
     ("pam_service_files", pam::mistakes),
     ("roles", roles::mistakes),
+    ("local_roles_that_a_record_refuses", passwords::mistakes),
     ("what_a_database_exposes", roles::exposed),
     ("roles_that_admins_cannot_administer", roles::unadministered),
     ("the_database_of_the_audit", audit::mistakes),

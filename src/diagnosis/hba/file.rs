@@ -11,7 +11,19 @@ use crate::pg::text::SqlText;
 
 /// Whether it is an aadauth record.
 pub fn is_own(rule: &Rule) -> bool {
-    SignInMethod::of_record(rule.method(), rule.pam_service(), rule.oauth_validator()).is_some()
+    sign_in_method(rule).is_some()
+}
+
+/// Whether it is an aadauth record that asks local roles for their passwords.
+pub fn asks_for_passwords(rule: &Rule) -> bool {
+    matches!(
+        sign_in_method(rule),
+        Some(SignInMethod::Pam | SignInMethod::HbaFile)
+    )
+}
+
+fn sign_in_method(rule: &Rule) -> Option<SignInMethod> {
+    SignInMethod::of_record(rule.method(), rule.pam_service(), rule.oauth_validator())
 }
 
 /// The records in the file, which the server may not have loaded yet.

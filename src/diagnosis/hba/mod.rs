@@ -4,6 +4,7 @@
 mod file;
 mod rule;
 mod without_library;
+mod without_scram;
 
 use std::error::Error;
 use std::ptr;
@@ -13,9 +14,11 @@ use crate::diagnosis::pam;
 use crate::diagnosis::roles::Roles;
 use crate::hooks::client_authentication;
 use crate::pg::{hba_file, pam as service};
+use crate::settings::{self, Authentication};
 use file::{File, is_own};
 pub use rule::Login;
 use rule::{Rule, Transport};
+pub use without_scram::WithoutScram;
 
 pub fn check(roles: &Roles) -> Result<Vec<Finding>, Box<dyn Error>> {
     let mut findings = Vec::new();
@@ -35,6 +38,10 @@ pub fn check(roles: &Roles) -> Result<Vec<Finding>, Box<dyn Error>> {
         ));
     } else {
         findings.extend(file.check(&logins));
+        // With tokens only, it refuses every local role, as is meant.
+        if settings::authentication() != Authentication::Entra {
+            findings.extend(file.without_scram(&roles.without_scram()));
+        }
         services.extend(file.pam_services());
     }
     let own = without_library::own_file()?;

@@ -110,6 +110,11 @@ impl Rule {
             || self.names(role)
     }
 
+    /// Whether the user field matches the role, as far as that is certain without regular expressions.
+    pub fn matches(&self, role: &Login) -> bool {
+        self.names_all_users() || self.names(role)
+    }
+
     fn names(&self, role: &Login) -> bool {
         let mut users = self.user_name.iter().flatten();
         users.any(|user| match user.strip_prefix('+') {
@@ -120,9 +125,35 @@ impl Rule {
 
     /// Whether all connections of its transport match it, except for replication.
     pub fn matches_all(&self) -> bool {
-        self.names_all_users()
-            && (self.database.iter().flatten()).any(|name| name == "all")
+        self.names_all_users() && self.is_for_all_places()
+    }
+
+    /// Whether it is for all databases and addresses.
+    fn is_for_all_places(&self) -> bool {
+        (self.database.iter().flatten()).any(|name| name == "all")
             && self.address.as_deref().is_none_or(|from| from == "all")
+    }
+
+    /// Whether it leaves nothing to another record, of the connections that arrive as both records say.
+    pub fn takes_all_places_of(&self, other: &Rule) -> bool {
+        self.is_for_all_places() && self.overlaps(other)
+    }
+
+    /// Whether some connections arrive as both records say.
+    pub fn overlaps(&self, other: &Rule) -> bool {
+        const LOCAL: u8 = 1;
+        const TLS: u8 = 2;
+        const PLAIN: u8 = 4;
+        const GSS: u8 = 8;
+        let kinds = |rule: &Rule| match rule.kind.as_deref() {
+            Some("local") => LOCAL,
+            Some("hostssl") => TLS,
+            Some("hostnossl") => PLAIN | GSS,
+            Some("hostgssenc") => GSS,
+            Some("hostnogssenc") => TLS | PLAIN,
+            _ => TLS | PLAIN | GSS,
+        };
+        kinds(self) & kinds(other) != 0
     }
 
     /// Whether it is for replication connections, and no others.
@@ -130,7 +161,7 @@ impl Rule {
         self.database.as_deref() == Some(&["replication".to_owned()])
     }
 
-    fn names_all_users(&self) -> bool {
+    pub fn names_all_users(&self) -> bool {
         self.user_name.iter().flatten().any(|user| user == "all")
     }
 

@@ -73,7 +73,7 @@ pub fn mistakes(rig: &Rig) -> Result<()> {
 pub fn own_file(rig: &Rig) -> Result<()> {
     const CODE: &str = "hba-line-open-without-library";
     let server = alternate(rig, "check-own")?;
-    server.sql("CREATE ROLE local_only LOGIN")?;
+    server.sql("CREATE ROLE local_only LOGIN PASSWORD 'secret'")?;
     let own = server.data().join("pg_hba.conf");
     let write = |lines: &[&str]| -> Result<()> {
         std::fs::write(&own, lines.join("\n") + "\n")?;

@@ -196,7 +196,7 @@ pub fn mistakes(rig: &Rig) -> Result<()> {
 
 pub fn fine(rig: &Rig) -> Result<()> {
     let mut server = good_server(rig, "check-hba-fine", |plan| plan)?;
-    server.sql("CREATE ROLE local_only LOGIN; CREATE ROLE nobodys_group")?;
+    server.sql("CREATE ROLE local_only LOGIN PASSWORD 'secret'; CREATE ROLE nobodys_group")?;
     for lines in FINE {
         server.set_hba(lines)?;
         expect_silence(&server, &format!("{lines:?}"))?;
