@@ -19,6 +19,7 @@ mod keys;
 mod local_roles;
 mod mapping;
 mod mistakes;
+mod migration;
 mod oauth;
 mod other_libraries;
 mod pam;
@@ -82,6 +83,7 @@ const MODULES: &[(&str, &[Test])] = &[
     ("mapping", mapping::privileged::TESTS),
     ("mapping", mapping::rights::TESTS),
     ("mistakes", mistakes::TESTS),
+    ("migration", migration::TESTS),
     ("oauth", oauth::TESTS),
     ("other_libraries", other_libraries::TESTS),
     ("pam", pam::TESTS),
