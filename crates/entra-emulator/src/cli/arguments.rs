@@ -66,7 +66,8 @@ pub(super) struct ServeArguments {
     /// The host name in the authority's address.
     #[arg(long, value_name = "NAME", default_value = "localhost")]
     pub host: String,
-    /// Let this user enter every device code at once, instead of waiting for `control device`.
+    /// Let this user enter every device code at once, instead of waiting for `control device`, and
+    /// sign in where a browser is sent without a login_hint.
     #[arg(long, value_name = "USER")]
     pub approve_device_codes: Option<String>,
 }

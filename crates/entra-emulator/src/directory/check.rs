@@ -17,6 +17,7 @@ use super::model::{
     Application, Directory, Guest, Home, IdentityKind, ManagedIdentity, Resource, SUBSCRIPTION,
     Tenant, User,
 };
+use super::redirect_uri::RedirectUri;
 use crate::authority::TokenVersion;
 
 /// What must be unique in the whole file, with the field that used it first.
@@ -219,6 +220,11 @@ impl<'a> Check<'a> {
                 .collect::<Result<_, _>>()?,
             federated_credentials: application.federated_credentials,
             public_client: application.public_client,
+            redirect_uris: application
+                .redirect_uris
+                .iter()
+                .map(redirect_uri)
+                .collect::<Result<_, _>>()?,
             graph_permissions: graph_permissions(application.graph_permissions)?,
         })
     }
@@ -320,6 +326,11 @@ impl<'a> Check<'a> {
             None => Ok(()),
         }
     }
+}
+
+fn redirect_uri(text: &Spanned<String>) -> Result<RedirectUri, Fault> {
+    RedirectUri::parse(text.get_ref())
+        .map_err(|problem| fault(text, format!("redirect_uris: {problem}")))
 }
 
 fn parse_home(home: &Spanned<String>) -> Result<Home, Fault> {

@@ -84,6 +84,8 @@ pub(super) struct FileApplication {
     #[serde(default)]
     pub public_client: bool,
     #[serde(default)]
+    pub redirect_uris: Vec<Spanned<String>>,
+    #[serde(default)]
     pub graph_permissions: Vec<Spanned<String>>,
 }
 

@@ -10,6 +10,7 @@ mod lookup;
 mod members;
 mod model;
 mod read;
+mod redirect_uri;
 
 pub use change::{Change, ChangeError};
 pub use credential::{AssertionAlgorithm, Certificate, FederatedCredential, TOKEN_EXCHANGE};
@@ -20,6 +21,7 @@ pub use model::{
     ManagedIdentity, Principal, Resource, SUBSCRIPTION, Secret, Subject, Tenant, User,
 };
 pub use read::{BUILT_IN, DirectoryError};
+pub use redirect_uri::RedirectUri;
 
 #[cfg(test)]
 mod tests;

@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::credential::{Certificate, FederatedCredential};
 use super::index::Index;
+use super::redirect_uri::RedirectUri;
 use crate::authority::TokenVersion;
 
 /// The one subscription of the emulator's world.
@@ -80,6 +81,8 @@ pub struct Application {
     pub federated_credentials: Vec<FederatedCredential>,
     /// Runs where no secret can be kept, and signs users in.
     pub public_client: bool,
+    /// Where users who signed in with a browser may be sent back to.
+    pub redirect_uris: Vec<RedirectUri>,
     /// What it may do in Microsoft Graph.
     pub graph_permissions: Vec<String>,
 }

@@ -100,6 +100,11 @@ fn mistakes_are_named_with_their_line_and_field() {
             "secrets = [\"\"]",
             "secrets: a secret must not",
         ),
+        (
+            "secrets = [\"reporting-secret\"]",
+            "redirect_uris = [\"http://contoso.com\"]",
+            "redirect_uris: \"http://contoso.com\" is neither",
+        ),
     ] {
         let text = problem(from, to);
         let line = format!("world.toml, line {}: ", line_of(from));

@@ -2,7 +2,7 @@
 //!
 //! Documents are those of `/{tenant}/.well-known/openid-configuration` (v1) and
 //! `/{tenant}/v2.0/.well-known/openid-configuration`, where `{tenant}` is a GUID, a domain or
-//! `common`. They list the endpoints that the emulator has, and the authorization endpoint, without
+//! `common`. They list the endpoints that the emulator has, and the authorization endpoint of v1, without
 //! which Microsoft's libraries refuse them.
 
 use axum::Json;
@@ -151,7 +151,7 @@ fn common_members(place: &Place, version: TokenVersion, emulator: &Shared) -> Va
             "client_secret_post", "private_key_jwt", "client_secret_basic",
         ],
         "response_modes_supported": ["query", "fragment", "form_post"],
-        "response_types_supported": ["code", "id_token", "code id_token", "id_token token"],
+        "response_types_supported": ["code"],
         "scopes_supported": ["openid", "profile", "email", "offline_access"],
         "subject_types_supported": ["pairwise"],
         "id_token_signing_alg_values_supported": ["RS256"],

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
 use uuid::Uuid;
 
+use super::authorize::AuthorizationCodes;
 use super::faults::Faults;
 use super::requests::Requests;
 use super::token_endpoint::{DeviceCodes, RefreshTokens};
@@ -27,7 +28,8 @@ pub(super) struct Emulator {
     pub(super) identity_header: String,
     pub(super) refresh_tokens: Mutex<RefreshTokens>,
     pub(super) device_codes: Mutex<DeviceCodes>,
-    /// Who enters every device code at once.
+    pub(super) authorization_codes: Mutex<AuthorizationCodes>,
+    /// Who enters every device code at once, and signs in wherever a browser is sent.
     pub(super) device_user: Option<Subject>,
 }
 

@@ -60,8 +60,9 @@ impl Endpoint {
 pub(super) const GRAPH: &str = "/v1.0";
 /// Where App Service's managed identities are.
 pub(super) const APP_SERVICE: &str = "/msi/token";
-/// How the paths end on which tokens are had, and device codes on the way to them.
-const TOKENS: [&str; 4] = [
+/// How the paths end where tokens are issued, and codes on the way to them.
+const TOKENS: [&str; 5] = [
+    "/oauth2/v2.0/authorize",
     "/oauth2/token",
     "/oauth2/v2.0/token",
     "/oauth2/devicecode",
@@ -89,6 +90,7 @@ mod tests {
             ("/contoso.com/oauth2/token", Endpoint::Token),
             ("/contoso.com/oauth2/v2.0/token", Endpoint::Token),
             ("/contoso.com/oauth2/v2.0/devicecode", Endpoint::Token),
+            ("/contoso.com/oauth2/v2.0/authorize", Endpoint::Token),
             ("/metadata/identity/oauth2/token", Endpoint::Imds),
             ("/msi/token", Endpoint::Imds),
             ("/metadata/identity/oauth2/token/", Endpoint::Imds),

@@ -7,6 +7,7 @@ use serde_json::json;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use super::authorize::Objection;
 use super::unproven::Unproven;
 
 /// What Entra would object to. Microsoft's reference of authentication error codes lists these.
@@ -35,6 +36,8 @@ pub(super) enum Refusal {
     PublicClientWithCredential,
     /// A client's proof of its identity is wrong.
     Unproven(Unproven),
+    /// A browser is sent with a request for which no user can sign in.
+    Authorization(Objection),
     /// The emulator itself failed; no code of Entra's.
     Internal(String),
 }
@@ -122,9 +125,20 @@ impl Refusal {
                     .to_owned(),
             ),
             Refusal::Unproven(unproven) => return unproven.parts(),
+            Refusal::Authorization(objection) => objection.parts(),
             Refusal::Internal(problem) => ("server_error", 90033, problem.clone()),
         };
         (error, Some(code), text)
+    }
+
+    /// OAuth's name of the error, Entra's code, and the text with the code in it.
+    pub(super) fn told(&self) -> (&'static str, Option<u32>, String) {
+        let (error, code, text) = self.parts();
+        let text = match code {
+            Some(code) => format!("AADSTS{code}: {text}"),
+            None => text,
+        };
+        (error, code, text)
     }
 }
 
@@ -134,9 +148,15 @@ impl From<Unproven> for Refusal {
     }
 }
 
+impl From<Objection> for Refusal {
+    fn from(objection: Objection) -> Refusal {
+        Refusal::Authorization(objection)
+    }
+}
+
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        let (error, code, text) = self.parts();
+        let (error, code, text) = self.told();
         let status = match error {
             "invalid_client" => StatusCode::UNAUTHORIZED,
             "server_error" => StatusCode::INTERNAL_SERVER_ERROR,
@@ -144,10 +164,6 @@ impl IntoResponse for Refusal {
         };
         let (trace, correlation) = (Uuid::new_v4(), Uuid::new_v4());
         let timestamp = timestamp(OffsetDateTime::now_utc());
-        let text = match code {
-            Some(code) => format!("AADSTS{code}: {text}"),
-            None => text,
-        };
         let body = json!({
             "error": error,
             "error_description": format!(

@@ -1,6 +1,7 @@
 //! The emulator as a server: the authority over TLS, the managed identity endpoint over plain HTTP
 //! as on virtual machines, and the control interface.
 
+mod authorize;
 mod control;
 mod discovery;
 mod disturb;
@@ -93,7 +94,7 @@ pub struct Options {
     pub beyond_loopback: bool,
     /// The host name in the authority's address, and in its certificate beside localhost.
     pub host: String,
-    /// The user who enters every device code at once.
+    /// The user who enters every device code at once, and signs in wherever a browser is sent.
     pub device_user: Option<String>,
 }
 
@@ -194,6 +195,7 @@ async fn run(options: Options, ready: impl FnOnce(&Running)) -> Result<(), Serve
         identity_header: running.identity_header.clone(),
         refresh_tokens: Mutex::default(),
         device_codes: Mutex::default(),
+        authorization_codes: Mutex::default(),
         device_user,
         state: state.clone(),
     });

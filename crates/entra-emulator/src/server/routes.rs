@@ -7,6 +7,7 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get, post};
 
+use super::authorize::authorize;
 use super::emulator::{Shared, locked};
 use super::endpoint::{self, Endpoint};
 use super::{discovery, disturb, graph, managed_identity, token_endpoint, user_realm};
@@ -24,6 +25,7 @@ pub(super) fn authority(emulator: Shared) -> Router {
         )
         .route("/{tenant}/discovery/keys", get(discovery::keys_v1))
         .route("/{tenant}/discovery/v2.0/keys", get(discovery::keys_v2))
+        .route("/{tenant}/oauth2/v2.0/authorize", get(authorize))
         .route("/{tenant}/oauth2/token", post(token_endpoint::v1))
         .route("/{tenant}/oauth2/v2.0/token", post(token_endpoint::v2))
         .route(

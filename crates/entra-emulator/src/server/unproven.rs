@@ -29,6 +29,16 @@ pub(super) enum Unproven {
     DeviceCodeDeclined,
     DeviceCodeExpired,
     DeviceCodeRedeemed,
+    CodeUnknown,
+    CodeExpired,
+    CodeRedeemed,
+    CodeOfAnotherTenant,
+    CodeForAnotherUri {
+        presented: String,
+        asked: String,
+    },
+    VerifierMissing,
+    VerifierWrong,
 }
 
 impl Unproven {
@@ -134,6 +144,54 @@ impl Unproven {
                 "invalid_grant",
                 54005,
                 "The device code was already redeemed.".to_owned(),
+            ),
+            Unproven::CodeUnknown => (
+                "invalid_grant",
+                70000,
+                "The authorization code is not valid, or belongs to another client.".to_owned(),
+            ),
+            Unproven::CodeExpired => (
+                "invalid_grant",
+                70008,
+                "The provided authorization code or refresh token has expired. Send a new \
+                 interactive authorization request."
+                    .to_owned(),
+            ),
+            Unproven::CodeRedeemed => (
+                "invalid_grant",
+                54005,
+                "OAuth2 Authorization code was already redeemed. Retry with a new valid code or \
+                 use an existing refresh token."
+                    .to_owned(),
+            ),
+            Unproven::CodeOfAnotherTenant => (
+                "invalid_grant",
+                700_005,
+                "The authorization code must be redeemed at the tenant it was asked of, /common \
+                 or /{tenant-ID}."
+                    .to_owned(),
+            ),
+            Unproven::CodeForAnotherUri { presented, asked } => (
+                "invalid_client",
+                500_112,
+                format!(
+                    "The reply address '{presented}' does not match the reply address '{asked}' \
+                     provided when requesting the authorization code."
+                ),
+            ),
+            Unproven::VerifierMissing => (
+                "invalid_grant",
+                50148,
+                "The code_verifier does not match the code_challenge supplied in the \
+                 authorization request for PKCE."
+                    .to_owned(),
+            ),
+            Unproven::VerifierWrong => (
+                "invalid_grant",
+                501_481,
+                "The Code_Verifier does not match the code_challenge supplied in the \
+                 authorization request."
+                    .to_owned(),
             ),
             Unproven::DeviceCodeTooOften => {
                 let text = "The client asks more often than the interval allows.";

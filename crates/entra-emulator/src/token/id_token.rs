@@ -14,7 +14,7 @@ use crate::signing_keys::SigningKeys;
 
 const LIFETIME: i64 = 3600;
 
-/// Issues an ID token about `user` for the application `client`; `now` is Unix time.
+/// Issues an ID token about `user` for the application `client`, which finds its `nonce` in it; `now` is Unix time.
 ///
 /// # Errors
 ///
@@ -24,6 +24,7 @@ pub fn id_token(
     authority: &Authority,
     (tenant, user): (&Tenant, &User),
     client: Uuid,
+    nonce: Option<&str>,
     now: i64,
 ) -> Result<String, MintError> {
     let (not_before, expires_on) = validity(now, LIFETIME);
@@ -51,6 +52,9 @@ pub fn id_token(
     set("tid", json!(tenant.id));
     set("uti", json!(unique_id()?));
     set("ver", json!("2.0"));
+    if let Some(nonce) = nonce {
+        set("nonce", json!(nonce));
+    }
     if let Some(guest) = &user.guest {
         set("idp", json!(home_provider(guest.home)));
     }

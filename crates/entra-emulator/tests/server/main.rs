@@ -8,6 +8,7 @@
 )]
 
 mod assertion;
+mod authorization_code;
 mod command_line;
 mod control;
 mod device_code;

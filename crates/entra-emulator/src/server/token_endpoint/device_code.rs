@@ -16,7 +16,7 @@ use super::exchange::{ANYBODY, Exchange, Issued};
 use super::scope::{UserScope, user_scope};
 use crate::authority::TokenVersion;
 use crate::clock::now;
-use crate::directory::Directory;
+use crate::directory::{Application, Directory};
 use crate::token::{AZURE_CLI, opaque_value};
 
 /// What user codes are made of: no vowels, and nothing that looks like something else.
@@ -33,7 +33,7 @@ impl Exchange<'_> {
         let code = code.ok_or(Refusal::ParameterMissing("device_code"))?;
         let client = client(self.directory, self.place, self.grant.client_id.as_deref())?;
         let (signed_in, scope) = locked(&self.emulator.device_codes).redeem(code, client)?;
-        self.issue_to(signed_in, &scope)
+        self.issue_to(signed_in, &scope, None)
     }
 }
 
@@ -134,6 +134,19 @@ pub(in crate::server) async fn device_page() -> &'static str {
 
 /// A client that can keep no secret: the Azure CLI, or an application that says so.
 fn client(directory: &Directory, place: &str, id: Option<&str>) -> Result<Uuid, Refusal> {
+    match registered(directory, place, id)? {
+        None => Ok(AZURE_CLI),
+        Some(application) if application.public_client => Ok(application.client_id),
+        Some(_) => Err(Refusal::CredentialMissing),
+    }
+}
+
+/// The application that a user signs in to; `None` is the Azure CLI, which every tenant knows.
+pub(in crate::server) fn registered<'a>(
+    directory: &'a Directory,
+    place: &str,
+    id: Option<&str>,
+) -> Result<Option<&'a Application>, Refusal> {
     let text = id.ok_or(Refusal::ParameterMissing("client_id"))?;
     let tenants: Vec<_> = if ANYBODY.contains(&place) {
         directory.tenants.iter().collect()
@@ -143,17 +156,14 @@ fn client(directory: &Directory, place: &str, id: Option<&str>) -> Result<Uuid, 
     };
     let id = Uuid::try_parse(text).ok();
     if id == Some(AZURE_CLI) {
-        return Ok(AZURE_CLI);
+        return Ok(None);
     }
     let mut applications = tenants.iter().flat_map(|tenant| &tenant.applications);
-    match applications.find(|application| Some(application.client_id) == id) {
-        Some(application) if application.public_client => Ok(application.client_id),
-        Some(_) => Err(Refusal::CredentialMissing),
-        None => Err(Refusal::ApplicationNotFound {
-            client_id: text.to_owned(),
-            tenant: place.to_owned(),
-        }),
-    }
+    let found = applications.find(|application| Some(application.client_id) == id);
+    found.map(Some).ok_or_else(|| Refusal::ApplicationNotFound {
+        client_id: text.to_owned(),
+        tenant: place.to_owned(),
+    })
 }
 
 fn user_code() -> Option<String> {

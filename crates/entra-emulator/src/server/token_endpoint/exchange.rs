@@ -27,9 +27,11 @@ pub(in crate::server) struct Grant {
     pub(super) resource: Option<String>,
     pub(super) username: Option<String>,
     pub(super) password: Option<String>,
-    /// Both names are in use for the same thing.
+    /// Both names are in use for device codes.
     pub(super) device_code: Option<String>,
     pub(super) code: Option<String>,
+    pub(super) redirect_uri: Option<String>,
+    pub(super) code_verifier: Option<String>,
     pub(super) refresh_token: Option<String>,
     pub(super) client_info: Option<String>,
 }

@@ -2,11 +2,12 @@
 //! libraries use there.
 //!
 //! Microsoft: "OAuth 2.0 client credentials flow", "OAuth 2.0 Resource Owner Password Credentials",
-//! "OAuth 2.0 device authorization grant flow" and "Refresh tokens", all on the Microsoft identity
-//! platform.
+//! "OAuth 2.0 device authorization grant flow", "OAuth 2.0 authorization code flow" and "Refresh tokens", all on the
+//! Microsoft identity platform.
 
 mod application;
 mod assertion;
+mod authorization_code;
 mod device_code;
 mod device_codes;
 mod exchange;
@@ -25,7 +26,7 @@ use crate::authority::TokenVersion;
 
 use exchange::{Exchange, Grant};
 
-pub(super) use device_code::{device_code_v1, device_code_v2, device_page};
+pub(super) use device_code::{device_code_v1, device_code_v2, device_page, registered};
 pub(super) use device_codes::DeviceCodes;
 pub use device_codes::{DeviceAnswer, DeviceOrder};
 pub(super) use refresh_tokens::RefreshTokens;
@@ -68,6 +69,7 @@ fn exchange(
         None => return Err(Refusal::ParameterMissing("grant_type")),
         Some("client_credentials") => exchange.client_credentials()?,
         Some("password") => exchange.password()?,
+        Some("authorization_code") => exchange.authorization_code()?,
         Some("device_code" | DEVICE_CODE_GRANT) => exchange.device_code()?,
         Some("refresh_token") => exchange.refresh()?,
         Some(other) => return Err(Refusal::UnsupportedGrant(other.to_owned())),

@@ -1,5 +1,4 @@
-//! Tokens in the name of users: by password, by a device code that they entered, by a refresh
-//! token.
+//! Tokens in the name of users: by password, by a refresh token, and what they have in common with those by a code.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -43,7 +42,7 @@ impl<'a> Exchange<'a> {
             client,
             proof: Proof::PasswordAlone,
         };
-        self.issue_to(signed_in, &scope)
+        self.issue_to(signed_in, &scope, None)
     }
 
     pub(super) fn refresh(&self) -> Result<Issued, Refusal> {
@@ -57,14 +56,15 @@ impl<'a> Exchange<'a> {
             return Err(Unproven::RefreshTokenUnknown.into());
         }
         let scope = self.scope_of_user(None)?;
-        self.issue_to(signed_in, &scope)
+        self.issue_to(signed_in, &scope, None)
     }
 
-    /// Everything that a client gets for a user who signed in.
+    /// Everything that a client gets for a user who signed in. `nonce` is what it wants to find in the ID token.
     pub(super) fn issue_to(
         &self,
         signed_in: SignedIn,
         scope: &UserScope,
+        nonce: Option<&str>,
     ) -> Result<Issued, Refusal> {
         let tenant = tenant_with(self.directory, signed_in.tenant)?;
         let Some(Object::Principal(Identity::User(user))) = tenant.object(signed_in.user) else {
@@ -85,7 +85,7 @@ impl<'a> Exchange<'a> {
         Ok(Issued {
             token: self.mint(tenant, &request)?,
             resource: scope.resource.clone(),
-            beside: self.beside(tenant, user, signed_in, scope)?,
+            beside: self.beside(tenant, user, signed_in, scope, nonce)?,
         })
     }
 
@@ -95,6 +95,7 @@ impl<'a> Exchange<'a> {
         user: &User,
         signed_in: SignedIn,
         scope: &UserScope,
+        nonce: Option<&str>,
     ) -> Result<Map<String, Value>, Refusal> {
         let mut beside = Map::new();
         let mut set = |name: &str, value: Value| beside.insert(name.to_owned(), value);
@@ -106,7 +107,8 @@ impl<'a> Exchange<'a> {
         set("scope", json!(granted));
         if scope.id_token {
             let (keys, authority) = (self.emulator.keys(), &self.emulator.authority);
-            let token = id_token(&keys, authority, (tenant, user), signed_in.client, now())
+            let client = signed_in.client;
+            let token = id_token(&keys, authority, (tenant, user), client, nonce, now())
                 .map_err(|error| Refusal::Internal(error.to_string()))?;
             set("id_token", json!(token));
         }
@@ -132,7 +134,7 @@ impl<'a> Exchange<'a> {
     }
 }
 
-fn tenant_with(directory: &Directory, id: Uuid) -> Result<&Tenant, Refusal> {
+pub(super) fn tenant_with(directory: &Directory, id: Uuid) -> Result<&Tenant, Refusal> {
     let found = directory.tenants.iter().find(|tenant| tenant.id == id);
     found.ok_or_else(|| Refusal::TenantNotFound(id.to_string()))
 }
