@@ -135,6 +135,12 @@ fn code(answer: &Value) -> u64 {
     code
 }
 
+fn lines(der: &[u8]) -> String {
+    let mut text = STANDARD.encode(der);
+    text.insert(64, '\n');
+    text
+}
+
 #[test]
 fn certificates_prove_an_application() {
     let (first, second) = (Identity::new(|_| ()), Identity::new(|_| ()));
@@ -155,7 +161,8 @@ fn certificates_prove_an_application() {
         ),
         (
             &second,
-            value!({ "alg": "PS256", "x5t#S256": sha256, "x5c": STANDARD.encode(&second.der) }),
+            // With the line breaks of the PEM text, as Python's library sends it.
+            value!({ "alg": "PS256", "x5t#S256": sha256, "x5c": lines(&second.der) }),
         ),
     ] {
         let answer = ask(&emulator, SIGNER, &identity.sign(&header, &claims));

@@ -170,6 +170,8 @@ fn signing_certificate<'a>(
         Some(Value::Array(chain)) => chain.first().and_then(Value::as_str),
         Some(single) => single.as_str(),
     };
+    // Python's library keeps the line breaks of the PEM text.
+    let carried = carried.map(|text| text.split_ascii_whitespace().collect::<String>());
     match carried.and_then(|text| STANDARD.decode(text).ok()) {
         Some(der) if der == certificate.der => Ok(certificate),
         _ => Err(Unproven::AssertionSignature(
