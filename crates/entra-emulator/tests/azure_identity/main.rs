@@ -1,5 +1,5 @@
-//! Microsoft's own client libraries, unmodified, get tokens from the emulator by every credential
-//! that needs no browser. `.ci/prerequisites test` installs them.
+//! Microsoft's own client libraries, unmodified, get tokens from the emulator by every credential, those of Node by
+//! every one that needs no browser. `.ci/prerequisites test` installs them.
 //!
 //! The emulator listens on port 443, for which the tests need root: Python's library keeps the host
 //! of an authority and forgets its port when it asks for a user's realm. Each test has a loopback
@@ -145,7 +145,8 @@ fn node_program() -> PathBuf {
 fn with_signer() -> String {
     let application = format!(
         "  [[tenant.application]]\n  name = \"signer\"\n  client_id = \"{SIGNER}\"\n  \
-         oid = \"51640000-0000-4000-8000-000000000091\"\n  certificates = [\"signer.pem\"]\n\n"
+         oid = \"51640000-0000-4000-8000-000000000091\"\n  certificates = [\"signer.pem\"]\n  \
+         redirect_uris = [\"http://localhost/signed-in\"]\n\n"
     );
     let marker = "  [[tenant.application]]\n";
     entra_emulator::directory::BUILT_IN.replacen(marker, &(application + marker), 1)
@@ -181,6 +182,17 @@ fn python() {
             checks,
             "{credential}\n{printed}"
         );
+    }
+}
+
+/// By authorization codes, for which the libraries open a browser.
+#[test]
+fn python_with_a_browser() {
+    let rig = Rig::start(2);
+    let python = target().join("venv/bin/python");
+    let printed = rig.run(&python, "authorization_code.py", &[]);
+    for (way, checks) in [("msal", 6), ("interactive browser", 2)] {
+        assert_eq!(count(&printed, way), checks, "{way}\n{printed}");
     }
 }
 
