@@ -21,7 +21,12 @@ pub const TESTS: &[Test] = &[
         "azure_identity_as_a_managed_identity",
         azure_identity_managed,
     ),
-    ("the_azure_cli", azure_cli),
+    ("the_azure_cli", |rig| azure_cli(rig, "")),
+    ("the_azure_cli_with_a_browser", |rig| {
+        let browser = clients().join("browser");
+        // Python splits it as a shell does, and waits for no program that ends in &.
+        azure_cli(rig, &format!("sh {} %s &", browser.display()))
+    }),
     ("a_token_of_12_kilobytes", a_token_of_12_kilobytes),
     ("a_token_as_large_as_the_setting_allows", largest_token),
     ("a_v2_token", v2_token),
@@ -116,8 +121,8 @@ fn azure_identity(rig: &Rig, role: &str, credential: &[(&str, &OsStr)]) -> Resul
     )
 }
 
-/// With tokens of version 1, which name the application by its URI, and of version 2, which name it by its id.
-fn azure_cli(rig: &Rig) -> Result<()> {
+/// With the program `browser`, or by a device code without one; with tokens of version 1, which name the application by its URI, and of version 2, which name it by its id.
+fn azure_cli(rig: &Rig, browser: &str) -> Result<()> {
     let authority = rig.emulator.authority();
     let authorities = rig.emulator.authorities();
     let psql = Path::new(&pg_config_says("--bindir")?).join("psql");
@@ -128,6 +133,7 @@ fn azure_cli(rig: &Rig) -> Result<()> {
         &clients().join("azure_cli_signs_in"),
         &[
             ("AZ", azure_cli_program().as_os_str()),
+            ("BROWSER", OsStr::new(browser)),
             ("AUTHORITY", OsStr::new(&authority)),
             ("TENANT", OsStr::new(TENANT)),
             ("REQUESTS_CA_BUNDLE", authorities.as_os_str()),
