@@ -46,6 +46,7 @@ fn names(mistakes: &mut Mistakes<'_>) -> Result<()> {
     let carol = rig.person(server, CAROL)?;
     let (alice, carol) = (rig.alice()?, rig.token_of(&carol)?);
     mistakes.made("7", "app", &alice)?;
+    mistakes.server.sql("DROP ROLE app")?;
     mistakes.made("8", "Carol@contoso.com", &carol)?;
     mistakes.made("17", "alice@contoso.com", &alice)
 }
