@@ -24,9 +24,11 @@ pub unsafe extern "C" fn pam_sm_authenticate(
 ) -> c_int {
     caught(|| {
         // SAFETY: libpam's own handle, in the thread that libpam is called in, and its array of `count` strings.
-        let client = unsafe { Client::new(handle, count, arguments) }?;
+        let mut client = unsafe { Client::new(handle, count, arguments) }?;
         client.remember(false)?;
-        Ok(match login::authenticate(&client) {
+        let outcome = login::authenticate(&client);
+        client.forget_host_name();
+        Ok(match outcome {
             Outcome::Accepted => {
                 client.remember(true)?;
                 PAM_SUCCESS

@@ -1,6 +1,7 @@
 //! A login as libpam hands it to a module.
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::net::IpAddr;
 use std::panic::catch_unwind;
 use std::path::{Path, PathBuf};
 use std::ptr;
@@ -51,6 +52,7 @@ type Cleanup = unsafe extern "C" fn(*mut Handle, *mut c_void, c_int);
 
 unsafe extern "C" {
     fn pam_get_item(handle: *const Handle, item: c_int, value: *mut *const c_void) -> c_int;
+    fn pam_set_item(handle: *mut Handle, item: c_int, value: *const c_void) -> c_int;
     fn pam_set_data(
         handle: *mut Handle,
         name: *const c_char,
@@ -125,6 +127,16 @@ impl Client {
         String::from_utf8_lossy(address).into_owned()
     }
 
+    /// Removes an address that is none, such as `unix`: libpam has a name server asked for it, twice in each login
+    /// (`_resolve_addr` in libaudit's audit_logging.c), and PgBouncer has one thread for all logins.
+    pub fn forget_host_name(&mut self) {
+        if self.address().parse::<IpAddr>().is_err() {
+            // SAFETY: libpam's handle, in a call of libpam's, and nobody refers to the item: `self` is borrowed mutably.
+            // NULL removes it.
+            let _ = unsafe { pam_set_item(self.handle, PAM_RHOST, ptr::null()) };
+        }
+    }
+
     /// Asks PgBouncer for the client's password, and wipes PgBouncer's copy for us.
     pub fn credential(&self) -> Option<Zeroizing<Vec<u8>>> {
         let answer = self.converse(PAM_PROMPT_ECHO_OFF, c"Password: ")?;
@@ -190,8 +202,7 @@ impl Client {
 
     fn text(&self, item: c_int) -> Option<&[u8]> {
         let text: *const c_char = self.item(item)?.cast();
-        // SAFETY: these items are NUL-terminated strings (pam_get_item(3)), and nobody sets them while the client
-        // exists.
+        // SAFETY: these items are NUL-terminated strings (pam_get_item(3)), and nobody sets them while `self` is borrowed.
         Some(unsafe { CStr::from_ptr(text) }.to_bytes())
     }
 
