@@ -84,6 +84,7 @@ fn passwords(mistakes: &mut Mistakes<'_>) -> Result<()> {
          CREATE ROLE old LOGIN PASSWORD 'right'; RESET password_encryption",
     )?;
     mistakes.made("24", "old", "right")?;
+    mistakes.server.sql("DROP ROLE old")?;
     let allows = |methods| [("aadauth.authentication", Some(methods))];
     mistakes.server.configure(&allows("entra"))?;
     mistakes.made("23", "local", "right")?;
