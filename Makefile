@@ -131,7 +131,7 @@ install: ## install what was built: library, SQL and PAM service file (as root; 
 	    '' \
 	    "    shared_preload_libraries = 'aadauth'" \
 	    "    aadauth.tenant_id = '<the id of your tenant>'" \
-	    "    aadauth.audience = '<the application ID URI of your app registration>'" \
+	    "    aadauth.audience = 'api://<application id>,<application id>'" \
 	    '' \
 	    "$${lines[@]}" \
 	    '' \

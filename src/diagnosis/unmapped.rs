@@ -10,8 +10,9 @@ use super::recorded::Recorded;
 use super::statement::{call, update, user};
 
 /// What is wrong with a sign-in of a local role that is meant to be one.
-const PASSWORD: &str = "If a password was sent, it was wrong; or it is stored as an MD5 hash (azure_roles_authtype() shows it), \
-     which the line of aadauth does not take: then set it again with password_encryption = 'scram-sha-256'.";
+const PASSWORD: &str = "If a password was sent, it was wrong, or the role has none, or it is stored as an MD5 hash \
+     (azure_roles_authtype() shows which), which an aadauth record does not accept: then set it again with \
+     password_encryption = 'scram-sha-256'.";
 
 /// A role that is not mapped, or that does not exist.
 pub fn role(event: &Recorded, known: &Known) -> Compared {

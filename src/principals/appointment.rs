@@ -76,11 +76,24 @@ fn administer(role: pg_sys::Oid, name: &str) -> Result<(), PrincipalError> {
     }
     match admin::admins() {
         Some(admins) if !privileges::is_admin_of(admins, role) => {
-            let options = "ADMIN TRUE, INHERIT FALSE, SET FALSE";
-            run_as_superuser(&format!("GRANT {name} TO {AZURE_PG_ADMIN} WITH {options}"))
+            run_as_superuser(&administration(role, name, admins))
         }
         _ => Ok(()),
     }
+}
+
+/// The statement that lets all admins administer a role, by its quoted name, since PostgreSQL 16. What a membership confers
+/// that is there already stays.
+pub(super) fn administration(role: pg_sys::Oid, name: &str, admins: pg_sys::Oid) -> String {
+    let is_member = privileges::members_of(role)
+        .iter()
+        .any(|membership| membership.member == admins);
+    let options = if is_member {
+        "ADMIN TRUE"
+    } else {
+        "ADMIN TRUE, INHERIT FALSE, SET FALSE"
+    };
+    format!("GRANT {name} TO {AZURE_PG_ADMIN} WITH {options}")
 }
 
 /// Revokes `member`'s membership in `granted`, by all grantors.

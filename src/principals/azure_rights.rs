@@ -5,11 +5,12 @@ use pgrx::prelude::*;
 use pgrx::spi::quote_identifier;
 
 use super::admin::{self, AZURE_PG_ADMIN, OWN_ROLES};
+use super::appointment::administration;
 use super::error::PrincipalError;
 use super::statement::{self, run};
 use crate::pg::privileges::{self, CREATEROLE_IS_BROAD};
-use crate::pg::query;
 use crate::pg::text::SqlText;
+use crate::pg::{query, server};
 
 /// Predefined roles that confer no right which makes a role privileged.
 const PREDEFINED: [&str; 2] = ["pg_monitor", "pg_signal_backend"];
@@ -17,13 +18,16 @@ const PREDEFINED: [&str; 2] = ["pg_monitor", "pg_signal_backend"];
 /// Grants `azure_pg_admin` what Azure's server administrator has (Microsoft, *Create users in Azure Database for PostgreSQL*)
 /// and no privileged role needs: monitoring, ending others' sessions, the schema public of this database and, since
 /// PostgreSQL 16, administration of each role that is not privileged. Returns the statements that were run: none if nothing
-/// was missing. Roles and databases that are created later need another call.
+/// was missing. Other databases, and roles that are created later, need another call.
 #[pg_extern(schema = "aadauth", volatile, parallel_unsafe)]
 #[search_path(pg_catalog, pg_temp)]
 fn grant_azure_rights() -> SetOfIterator<'static, SqlText> {
     let grant = || {
         if !privileges::is_superuser(privileges::current_user()) {
             return Err(PrincipalError::SuperuserOnly);
+        }
+        if server::is_in_recovery() {
+            return Err(PrincipalError::Standby("grant_azure_rights"));
         }
         let admins =
             admin::admins().ok_or_else(|| PrincipalError::NoSuchRole(AZURE_PG_ADMIN.into()))?;
@@ -57,16 +61,12 @@ fn missing(admins: pg_sys::Oid) -> Result<Vec<String>, PrincipalError> {
     }
     // On 15, CREATEROLE is enough.
     if !CREATEROLE_IS_BROAD {
-        let roles = ordinary_roles()?.into_iter();
+        let unadministered = ordinary_roles()?
+            .into_iter()
+            .filter(|(role, _)| !privileges::is_admin_of(admins, *role));
         statements.extend(
-            roles
-                .filter(|(role, _)| !privileges::is_admin_of(admins, *role))
-                .map(|(_, name)| {
-                    let name = quote_identifier(name);
-                    format!(
-                        "GRANT {name} TO {AZURE_PG_ADMIN} WITH ADMIN TRUE, INHERIT FALSE, SET FALSE"
-                    )
-                }),
+            unadministered
+                .map(|(role, name)| administration(role, &quote_identifier(name), admins)),
         );
     }
     Ok(statements)

@@ -1,6 +1,10 @@
 //! The package on a machine that has nothing but it.
 
+use std::collections::BTreeSet;
+use std::fs;
+
 use pg_test::Result;
+use pg_test::place::source;
 use pg_test::rig::ensure;
 
 use crate::Test;
@@ -11,6 +15,7 @@ pub const TESTS: &[Test] = &[
     ("people_sign_in", people_sign_in),
     ("an_upgrade_leaves_the_running_server_alone", upgrade),
     ("a_bad_upgrade_is_undone_as_documented", bad_upgrade),
+    ("the_files_that_the_documents_name", documented_files),
     ("a_token_is_judged_without_the_server", check_token),
     ("checksums_find_a_changed_package", checksums),
 ];
@@ -120,6 +125,35 @@ fn bad_upgrade(prepared: &Prepared) -> Result<()> {
     server.await_keys()?;
     server.lets_in(alice, &server.token(alice)?)?;
     server.refuses(alice, "forgotten")
+}
+
+/// The files of the package that the documents name, and the picture in them.
+fn documented_files(prepared: &Prepared) -> Result<()> {
+    let server = prepared.server("documented-files")?;
+    let mut files = BTreeSet::from([format!(
+        "/usr/share/doc/postgresql-{}-aadauth/docs/overview/overview.svg",
+        prepared.major
+    )]);
+    for page in [
+        "README.md",
+        "docs/install.md",
+        "docs/entra.md",
+        "docs/troubleshooting.md",
+    ] {
+        let text = fs::read_to_string(source().join(page))?;
+        let words = text.split(|c: char| c.is_whitespace() || "`,;:()".contains(c));
+        let own = words.filter(|word| {
+            (word.starts_with("/usr/share/") || word.starts_with("/usr/lib/"))
+                && word.contains("aadauth")
+        });
+        files.extend(own.map(|file| file.trim_end_matches('.').replace("15", &prepared.major)));
+    }
+    ensure(files.len() > 2, || format!("{files:?}"))?;
+    let listed: Vec<&str> = files.iter().map(String::as_str).collect();
+    server
+        .machine
+        .run(&format!("ls {}", listed.join(" ")))
+        .map(drop)
 }
 
 fn check_token(prepared: &Prepared) -> Result<()> {

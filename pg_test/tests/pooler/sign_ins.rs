@@ -44,10 +44,17 @@ fn good(rig: &Rig) -> Result<()> {
 fn unix_socket(rig: &Rig) -> Result<()> {
     let pooled = Pooled::start(rig, "pooled-unix", |plan| plan)?;
     let module = pooled.module();
-    let host = r#"auth required pam_exec.so quiet /bin/sh -c [test -z "$PAM_RHOST"]"#;
-    pooled.set_service(&format!("{module}\n{host}"), &module)?;
+    let host = |is: &str| {
+        let test =
+            format!(r#"auth required pam_exec.so quiet /bin/sh -c [test "$PAM_RHOST" = "{is}"]"#);
+        pooled.set_service(&format!("{module}\n{test}"), &module)
+    };
     let person = rig.person(&pooled.server, "pooled_person")?;
     let token = rig.token_of(&person)?;
+    // The address of others stays, for modules such as pam_access.
+    host("127.0.0.1")?;
+    pooled.query(SESSION, &person.role, &token, "SELECT 1")?;
+    host("")?;
     for (secret, is_good) in [(token.as_str(), true), ("password", false)] {
         let mut connection = pooled.connect_locally(SESSION, &person.role)?;
         connection.request()?;

@@ -134,26 +134,30 @@ impl Rule {
             && self.address.as_deref().is_none_or(|from| from == "all")
     }
 
-    /// Whether it leaves nothing to another record, of the connections that arrive as both records say.
+    /// Whether it leaves no connection to another record.
     pub fn takes_all_places_of(&self, other: &Rule) -> bool {
-        self.is_for_all_places() && self.overlaps(other)
+        self.is_for_all_places() && other.arrivals() & !self.arrivals() == 0
     }
 
     /// Whether some connections arrive as both records say.
     pub fn overlaps(&self, other: &Rule) -> bool {
+        self.arrivals() & other.arrivals() != 0
+    }
+
+    /// How its connections arrive, as a set of bits.
+    fn arrivals(&self) -> u8 {
         const LOCAL: u8 = 1;
         const TLS: u8 = 2;
         const PLAIN: u8 = 4;
         const GSS: u8 = 8;
-        let kinds = |rule: &Rule| match rule.kind.as_deref() {
+        match self.kind.as_deref() {
             Some("local") => LOCAL,
             Some("hostssl") => TLS,
             Some("hostnossl") => PLAIN | GSS,
             Some("hostgssenc") => GSS,
             Some("hostnogssenc") => TLS | PLAIN,
             _ => TLS | PLAIN | GSS,
-        };
-        kinds(self) & kinds(other) != 0
+        }
     }
 
     /// Whether it is for replication connections, and no others.

@@ -183,6 +183,8 @@ mod tests {
             ("host all /^x all md5", [None; 2]),
             // It refuses them, too, and is the first.
             ("host app all 10.0.0.0/8 scram-sha-256", [None; 2]),
+            ("hostgssenc app all 10.0.0.0/8 scram-sha-256", both(1)),
+            ("hostnogssenc app all 10.0.0.0/8 scram-sha-256", [None; 2]),
             ("local all all scram-sha-256", both(1)),
             ("host replication all all md5", both(1)),
             ("hostssl all another all cert", both(1)),
@@ -191,7 +193,17 @@ mod tests {
             assert_eq!(refused(&[before, own]), expected, "{before}");
         }
         for (records, expected) in [
-            (&[own, "host all all all md5"][..], both(0)),
+            // Without TLS, the second record takes them.
+            (&[own, "host all all all md5"][..], [None, Some(0)]),
+            (&[own, "hostssl all all all md5"], both(0)),
+            (&[own, "hostgssenc all all all md5"], [None, Some(0)]),
+            (
+                &[
+                    "hostnogssenc all all all ours",
+                    "hostgssenc all all all scram-sha-256",
+                ],
+                both(0),
+            ),
             (&[own, "local all all md5"], [None, Some(0)]),
             (
                 &["hostssl app all all ours", "hostssl all all all md5"],

@@ -31,7 +31,7 @@ codes! {
             "Write auth_type = pam in [pgbouncer]."
         ForcedUser "forced-user"
             "A database has user=, so each client becomes that role."
-            "Remove user= and restart PgBouncer: after a reload alone, it keeps the role."
+            "Remove user= and restart PgBouncer: after only a reload, it keeps the role."
         PamServiceMissing "pam-service-missing"
             "The PAM service file cannot be read, so /etc/pam.d/other decides, which may let everybody in."
             "Write auth required pam_aadauth.so and account required pam_aadauth.so."

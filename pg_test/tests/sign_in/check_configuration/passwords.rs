@@ -42,7 +42,7 @@ pub fn mistakes(rig: &Rig) -> Result<()> {
     signs_in(rig, &server, "old", "old password", false)?;
     for (lines, found, gets_in) in [
         (["host all +users all md5", OURS], 1, true),
-        ([OURS, "host all all all md5"], 2, false),
+        ([OURS, "hostssl all all all md5"], 2, false),
         (["hostnossl all all all reject", OURS], 2, false),
         (["local all users,old md5", OURS], 1, false),
     ] {

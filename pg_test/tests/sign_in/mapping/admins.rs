@@ -225,11 +225,19 @@ fn azure_rights(rig: &Rig) -> Result<()> {
     let (server, chief) = with_admin(rig, "azure-rights")?;
     server.sql(
         "CREATE ROLE app; CREATE ROLE \"Odd role\"; CREATE ROLE files IN ROLE pg_read_server_files;
-         CREATE ROLE boss SUPERUSER; CREATE ROLE copier REPLICATION; CREATE TABLE public.old (); ALTER TABLE public.old OWNER TO app",
+         CREATE ROLE boss SUPERUSER; CREATE ROLE copier REPLICATION; CREATE TABLE public.old ();
+         ALTER TABLE public.old OWNER TO app; CREATE ROLE member; GRANT member TO azure_pg_admin",
     )?;
     let create = "CREATE TABLE public.made ()";
-    denied(&run(rig, &server, &chief, CALL)?, CALL)?;
     denied(&run(rig, &server, &chief, create)?, create)?;
+    denied(&run(rig, &server, &chief, CALL)?, CALL)?;
+    // Nor with what a superuser may grant by mistake.
+    server.sql("GRANT EXECUTE ON FUNCTION aadauth.grant_azure_rights() TO chief")?;
+    let refused = run(rig, &server, &chief, CALL)?;
+    denied(&refused, CALL)?;
+    ensure(refused.error.contains("must be superuser to call"), || {
+        refused.error
+    })?;
     let statements = server.sql(CALL)?;
     let mut expected = vec![
         "GRANT pg_monitor TO azure_pg_admin",
@@ -240,16 +248,26 @@ fn azure_rights(rig: &Rig) -> Result<()> {
         expected.extend([
             "GRANT \"Odd role\" TO azure_pg_admin WITH ADMIN TRUE, INHERIT FALSE, SET FALSE",
             "GRANT app TO azure_pg_admin WITH ADMIN TRUE, INHERIT FALSE, SET FALSE",
+            // It keeps INHERIT and SET.
+            "GRANT member TO azure_pg_admin WITH ADMIN TRUE",
         ]);
     }
     let said: Vec<&str> = statements.lines().collect();
     ensure(said == expected, || statements.clone())?;
     let again = server.sql(CALL)?;
     ensure(again.is_empty(), || again)?;
-    let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'none'; SHOW data_directory";
+    let inherits = server.sql("SELECT pg_has_role('azure_pg_admin', 'member', 'USAGE')")?;
+    ensure(inherits == "t", || inherits)?;
+    let plain = rig.person(&server, "plain")?;
+    let token = rig.token_of(&plain)?;
+    let mut session = rig.session(&server, &plain.role, &token)?;
+    let end =
+        "SELECT pg_terminate_backend((SELECT pid FROM pg_stat_activity WHERE usename = 'plain'))";
+    allowed(&run(rig, &server, &chief, end)?, end)?;
+    ensure(session.rows("SELECT 1").is_err(), || "goes on".into())?;
     for sql in [
         create,
-        end,
+        "SHOW data_directory",
         "GRANT app TO chief; REASSIGN OWNED BY app TO chief",
     ] {
         allowed(&run(rig, &server, &chief, sql)?, sql)?;
