@@ -82,12 +82,12 @@ fn administer(role: pg_sys::Oid, name: &str) -> Result<(), PrincipalError> {
     }
 }
 
-/// The statement that lets all admins administer a role, by its quoted name, since PostgreSQL 16. What a membership confers
-/// that is there already stays.
+/// The statement that lets all admins administer a role, by its quoted name, since PostgreSQL 16. What a superuser's
+/// grant that is there already confers stays; another grantor's is another.
 pub(super) fn administration(role: pg_sys::Oid, name: &str, admins: pg_sys::Oid) -> String {
     let is_member = privileges::members_of(role)
         .iter()
-        .any(|membership| membership.member == admins);
+        .any(|own| own.member == admins && own.grantor == privileges::BOOTSTRAP_SUPERUSER);
     let options = if is_member {
         "ADMIN TRUE"
     } else {

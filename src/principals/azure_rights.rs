@@ -8,6 +8,7 @@ use super::admin::{self, AZURE_PG_ADMIN, OWN_ROLES};
 use super::appointment::administration;
 use super::error::PrincipalError;
 use super::statement::{self, run};
+use crate::pg::lock_holder::{self, Lock};
 use crate::pg::privileges::{self, CREATEROLE_IS_BROAD};
 use crate::pg::text::SqlText;
 use crate::pg::{query, server};
@@ -44,7 +45,10 @@ fn grant_azure_rights() -> SetOfIterator<'static, SqlText> {
 fn missing(admins: pg_sys::Oid) -> Result<Vec<String>, PrincipalError> {
     let lacks = |name| {
         privileges::role_named(name)
-            .is_some_and(|role| !privileges::has_privileges_of(admins, role))
+            // A superuser may have granted it a privileged role.
+            .is_some_and(|role| {
+                !privileges::has_privileges_of(admins, role) && admin::privilege(role).is_none()
+            })
     };
     let mut statements: Vec<String> = PREDEFINED
         .into_iter()
@@ -90,6 +94,8 @@ fn ordinary_roles() -> Result<Vec<(pg_sys::Oid, String)>, PrincipalError> {
     Ok(roles
         .into_iter()
         .filter(|(role, name)| {
+            // Nobody makes it privileged until the transaction ends.
+            lock_holder::lock(Lock::Members(*role));
             !OWN_ROLES.contains(&name.as_str()) && admin::privilege(*role).is_none()
         })
         .collect())

@@ -1,9 +1,12 @@
 //! What an Entra admin may do, and nobody else, by a client that signs in for each statement.
 
+use std::thread;
+
 use pg_test::Result;
 use pg_test::client::Printed;
 use pg_test::place::major;
 use pg_test::server::Server;
+use pg_test::wait::until;
 use uuid::Uuid;
 
 use crate::Test;
@@ -19,6 +22,14 @@ pub const TESTS: &[Test] = &[
     ("an_admin_reads_and_writes_no_audit", no_audit),
     ("an_admins_role_is_no_superuser", admin_rights),
     ("azures_rights_are_given_on_request", azure_rights),
+    (
+        "azures_rights_take_and_add_nothing_else",
+        azure_rights_beside,
+    ),
+    (
+        "nor_a_role_that_becomes_privileged_meanwhile",
+        azure_rights_meanwhile,
+    ),
 ];
 
 /// A server with an admin, who signs in with a token.
@@ -280,4 +291,49 @@ fn azure_rights(rig: &Rig) -> Result<()> {
     server.sql("ALTER ROLE app REPLICATION")?;
     let sql = "GRANT app TO chief WITH ADMIN OPTION";
     denied(&run(rig, &server, &chief, sql)?, sql)
+}
+
+/// What a superuser has granted for use stays, and a predefined role that has become privileged is left out.
+fn azure_rights_beside(rig: &Rig) -> Result<()> {
+    let (server, chief) = with_admin(rig, "azure-rights-beside")?;
+    server.sql(
+        "CREATE ROLE used; GRANT used TO azure_pg_admin; GRANT pg_read_all_data TO pg_monitor;
+         CREATE TABLE public.secret ()",
+    )?;
+    let statements = server.sql("SELECT aadauth.grant_azure_rights()")?;
+    ensure(!statements.contains("pg_monitor"), || statements.clone())?;
+    let sql = "SELECT FROM public.secret";
+    denied(&run(rig, &server, &chief, sql)?, sql)?;
+    let sql = "SET ROLE used";
+    allowed(&run(rig, &server, &chief, sql)?, sql)
+}
+
+fn azure_rights_meanwhile(rig: &Rig) -> Result<()> {
+    let (server, _) = with_admin(rig, "azure-rights-meanwhile")?;
+    server.sql("CREATE ROLE app; CREATE ROLE used; GRANT used TO azure_pg_admin")?;
+    let (mut other, mut caller) = (server.superuser()?, server.superuser()?);
+    other.query("BEGIN")?;
+    other.query("ALTER ROLE app REPLICATION")?;
+    other.query("ALTER ROLE used REPLICATION")?;
+    thread::scope(|scope| {
+        let call = scope.spawn(move || {
+            caller
+                .query("SELECT aadauth.grant_azure_rights()")
+                .map_err(|error| error.to_string())
+        });
+        until("the call waits, or has ended", || {
+            let waits = server.sql(
+                "SELECT count(*) > 0 FROM pg_stat_activity
+                 WHERE query = 'SELECT aadauth.grant_azure_rights()' AND wait_event_type = 'Lock'",
+            )?;
+            Ok((waits == "t" || call.is_finished()).then_some(()))
+        })?;
+        other.query("COMMIT")?;
+        call.join().map_err(|_| "the call")??;
+        let held = server.sql(
+            "SELECT count(*) FROM pg_auth_members
+             WHERE member = 'azure_pg_admin'::regrole AND roleid IN ('app'::regrole, 'used'::regrole)",
+        )?;
+        ensure(held == "0", || held)
+    })
 }
