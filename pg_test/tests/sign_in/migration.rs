@@ -19,6 +19,8 @@ pub const TESTS: &[Test] = &[
     ("who_still_uses_passwords", password_users),
     ("two_hundred_roles_from_a_file", from_file),
     ("a_wrong_line_in_the_file_changes_nothing", wrong_lines),
+    ("the_file_has_no_commands", no_commands),
+    ("nor_does_the_schema_public", no_functions),
 ];
 
 const ALICE: &str = "alice@contoso.com";
@@ -263,4 +265,37 @@ fn wrong_lines(rig: &Rig) -> Result<()> {
         })?;
     }
     gets_in(rig, &server, "p, 1", "a password", true)
+}
+
+/// What psql takes for the end of the data would make commands of the lines that follow it.
+fn no_commands(rig: &Rig) -> Result<()> {
+    let server = server(rig, "migration-commands")?;
+    for end in ["\\.", "\\.\r"] {
+        let lines = [
+            line(1),
+            end.to_owned(),
+            "COMMIT; CREATE ROLE intruder SUPERUSER;".to_owned(),
+        ];
+        let printed = run_with(rig, &server, &lines)?;
+        ensure(printed.error.contains("line 2"), || format!("{printed:?}"))?;
+        let counts = server.sql(COUNTS)?;
+        ensure(counts == "0|0|0", || counts)?;
+        let made = server.sql("SELECT count(*) FROM pg_roles WHERE rolname = 'intruder'")?;
+        ensure(made == "0", || format!("{printed:?}"))?;
+    }
+    Ok(())
+}
+
+/// Somebody who may create functions in `public` has one that suits the script's calls better than PostgreSQL's.
+fn no_functions(rig: &Rig) -> Result<()> {
+    let server = server(rig, "migration-functions")?;
+    server.sql(
+        "GRANT CREATE ON SCHEMA public TO clerk; SET ROLE clerk;
+         CREATE FUNCTION public.format(text, text, text, text, text) RETURNS text LANGUAGE plpgsql AS $$
+         BEGIN ALTER ROLE clerk SUPERUSER; RETURN 'SELECT'; END $$; RESET ROLE",
+    )?;
+    let printed = run_with(rig, &server, &[line(1)])?;
+    ensure(printed.success, || format!("{printed:?}"))?;
+    let seen = server.sql("SELECT rolsuper FROM pg_roles WHERE rolname = 'clerk'")?;
+    ensure(seen == "f", || format!("{printed:?}"))
 }
