@@ -113,8 +113,8 @@ fn audience(event: &Recorded, known: &Known) -> Compared {
             "add it to aadauth.audience:".to_owned()
         } else {
             format!(
-                "if {application} is that of this server's own app registration, add it to aadauth.audience (with another's, \
-                 tokens for that application could be used here):"
+                "if {application} is that of the app registration of this server, add it to aadauth.audience (with that of \
+                 another, tokens for that application could be used here):"
             )
         };
         let list = literal(&format!("{},{application}", known.audience_setting));
@@ -125,7 +125,7 @@ fn audience(event: &Recorded, known: &Known) -> Compared {
     }
     match accepted.first() {
         Some(audience) => compared.remedy(format!(
-            "If aadauth.audience is not what this server's tokens are issued for, correct it. Otherwise ask for a token for \
+            "If aadauth.audience is not what tokens for this server are issued for, correct it. Otherwise ask for a token for \
              this server:\naz account get-access-token --resource {}",
             shell_word(audience)
         )),
@@ -190,7 +190,7 @@ fn principal(event: &Recorded, known: &Known) -> Compared {
             update(&event.role, &id.to_string(), kind, Some(mapping))
         )),
         (Some(id), Some(kind)) => compared.remedy(format!(
-            "Only if the role is to be this principal's from now on, for example because the account was created again:\n{}",
+            "Only if this principal is to have the role from now on, for example because the account was created again:\n{}",
             update(&event.role, &id.to_string(), kind, Some(mapping))
         )),
         _ => compared,

@@ -33,8 +33,18 @@ pub fn user(name: &str) -> String {
     if name.chars().all(is_plain) {
         return format!("user={name}");
     }
-    let quoted = name.replace('\\', r"\\").replace('\'', r"\'");
-    format!("user='{quoted}'")
+    // It is pasted into psql as well, where a backslash quotes nothing.
+    if name.contains(|c: char| c == '\'' || c == '\\' || c.is_control()) {
+        let bytes = name.bytes().map(|byte| {
+            if byte.is_ascii_alphanumeric() {
+                char::from(byte).to_string()
+            } else {
+                format!("%{byte:02X}")
+            }
+        });
+        return format!("postgresql:///?user={}", bytes.collect::<String>());
+    }
+    format!("user='{name}'")
 }
 
 /// A string constant. Not PostgreSQL's own function, so that this can be tested without a server.
@@ -65,6 +75,8 @@ mod tests {
         assert_eq!(literal(r"a\'b"), r"E'a\\''b'");
         assert_eq!(identifier("a\"; x"), "\"a\"\"; x\"");
         assert_eq!(shell_word("a'$(x)"), r"'a'\''$(x)'");
-        assert_eq!(user(r"a' host=x \"), r"user='a\' host=x \\'");
+        assert_eq!(user("a host=x; b"), "user='a host=x; b'");
+        assert_eq!(user(r"a'; b"), "postgresql:///?user=a%27%3B%20b");
+        assert_eq!(user("a\n\\! b"), "postgresql:///?user=a%0A%5C%21%20b");
     }
 }

@@ -90,7 +90,7 @@ fn unmapped(
     let suggest = |(own, likeness): (&str, Likeness)| {
         let why = match likeness {
             Likeness::Case => "Upper and lower case matter in names of roles",
-            Likeness::Guest => "A guest's name has another form here than in the home tenant",
+            Likeness::Guest => "The name of a guest has another form here than in the home tenant",
             Likeness::Spelling => "The most similar name that is mapped is another",
         };
         format!("{why}: connect with {}", user(own))

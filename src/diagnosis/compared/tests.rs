@@ -54,6 +54,10 @@ fn expect(compared: &Compared, expected: &str, got: &str, remedy: &str) {
         let text = text.as_deref().unwrap_or_default();
         assert!(text.contains(part), "{part:?} is not in {text:?}");
     }
+    // With an apostrophe before a statement, psql would take the names in it for commands.
+    let remedy = compared.remedy.as_deref().unwrap_or_default();
+    let (advice, _) = remedy.split_once('\n').unwrap_or_default();
+    assert!(!advice.contains('\''), "{advice}");
 }
 
 fn with_audience(version: &str, audience: &str) -> Recorded {
@@ -83,7 +87,7 @@ fn a_v2_token_is_answered_with_its_application_id() {
         &compared,
         "",
         "",
-        &format!("if {APPLICATION} is that of this server's own"),
+        &format!("if {APPLICATION} is that of the app registration of this server"),
     );
     // Unless the URI has it.
     known.audiences = vec![Audience::Uri(format!("api://{APPLICATION}"))];
