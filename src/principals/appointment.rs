@@ -82,8 +82,8 @@ fn administer(role: pg_sys::Oid, name: &str) -> Result<(), PrincipalError> {
     }
 }
 
-/// The statement that lets all admins administer a role, by its quoted name, since PostgreSQL 16. What a superuser's
-/// grant that is there already confers stays; another grantor's is another.
+/// The statement that lets all admins administer a role, by its quoted name, since PostgreSQL 16. It changes the membership
+/// that the bootstrap superuser has granted, if there is one, whose other options stay.
 pub(super) fn administration(role: pg_sys::Oid, name: &str, admins: pg_sys::Oid) -> String {
     let is_member = privileges::members_of(role)
         .iter()

@@ -136,7 +136,7 @@ fn principals(rig: &Rig) -> Result<()> {
                 ("expected", &expected),
                 ("got", &got),
                 ("got", "user mallory@contoso.com"),
-                ("remedy", "Only if the role is to be this principal's"),
+                ("remedy", "Only if this principal is to have the role"),
             ],
         )?;
         let explained = server.sql(&format!(

@@ -5,7 +5,7 @@ use pg_test::server::Server;
 use pg_test::wire::Connection;
 
 use super::{expect, expect_silence, good_server};
-use crate::rig::{OUR_LINES, Rig};
+use crate::rig::{OUR_LINES, Rig, ensure};
 
 const NAMED: &str = "pgb1=cn:pgb1.example.com";
 const MODULE: &str = concat!("pam_aadauth ", env!("CARGO_PKG_VERSION"));
@@ -13,7 +13,7 @@ const MODULE: &str = concat!("pam_aadauth ", env!("CARGO_PKG_VERSION"));
 pub fn mistakes(rig: &Rig) -> Result<()> {
     let [ours, of_replication] = OUR_LINES;
     let mut server = good_server(rig, "check-poolers", |plan| {
-        plan.hba(&["local all pgb1 trust", ours, of_replication])
+        plan.hba(&["local all pgb1 scram-sha-256", ours, of_replication])
     })?;
     let one = rig.emulator.authorities();
     let two = rig.run().path().join("two-authorities.pem");
@@ -27,7 +27,7 @@ pub fn mistakes(rig: &Rig) -> Result<()> {
     );
     let invisible = ("pooler-without-authority", &["\"pgb1\"", "ssl_ca_file"][..]);
     expect(&server, "no role", &[invisible, unknown])?;
-    server.sql("CREATE ROLE pgb1 LOGIN")?;
+    server.sql("CREATE ROLE pgb1 LOGIN PASSWORD 'its own'")?;
     expect(&server, "no member", &[invisible, unknown])?;
     server.sql("GRANT aadauth_pooler TO pgb1")?;
     let silent = ("pooler-silent", &["\"pgb1\" is not connected"][..]);
@@ -52,7 +52,9 @@ pub fn mistakes(rig: &Rig) -> Result<()> {
             ("application_name", name),
         ];
         let mut session = Connection::open_local(&socket, &parameters)?;
-        session.outcome()?;
+        session.request()?;
+        let outcome = session.scram(b"its own", || Ok(()))?;
+        ensure(outcome.is_in(), || format!("{outcome:?}"))?;
         Ok(session)
     };
     let older = connect("pam_aadauth 0.9")?;
