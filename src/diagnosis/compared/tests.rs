@@ -184,8 +184,8 @@ fn a_service_is_not_told_to_use_a_second_factor() {
     expect(&of(&service("job")), "\"mfa\"", "amr absent", &statement);
     expect(
         &of(&service("jobs")),
-        "",
-        "",
+        "\"mfa\"",
+        "amr absent",
         "a role of its own, without mfa",
     );
     assert_eq!(of(&event("alice@contoso.com")).remedy, None);
