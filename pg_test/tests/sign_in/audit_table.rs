@@ -45,6 +45,13 @@ const WEEKS: &str =
     "SELECT string_agg(inhrelid::regclass::text, ' ' ORDER BY inhrelid::regclass::text)
     FROM pg_inherits WHERE inhparent = 'aadauth.sign_in_audit'::regclass";
 
+/// Waits until the worker has prepared the tables of this week and the next.
+pub fn await_weeks(server: &Server) -> Result<()> {
+    until("the tables of this week and the next are there", || {
+        Ok((server.sql(WEEKS)?.split(' ').count() == 2).then_some(()))
+    })
+}
+
 /// Leaves events of roles, each so many days old, for the worker to find in the spool.
 pub fn plant(server: &Server, events: &[(&str, i64)]) -> Result<()> {
     let now: i64 = server

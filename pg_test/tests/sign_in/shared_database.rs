@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::Test;
 use crate::audit::full_disk::Disk;
-use crate::audit_table::{await_roles, plant};
+use crate::audit_table::{await_roles, await_weeks, plant};
 use crate::rig::{Person, Rig, answer, ensure};
 
 pub const TESTS: &[Test] = &[
@@ -146,10 +146,7 @@ fn replicated(rig: &Rig) -> Result<()> {
         |server: &Server, id: Uuid| server.sql(&format!("SELECT aadauth.restore('{id}')"));
     for server in [&publisher, &subscriber] {
         server.sql("CREATE TABLE notes (id integer PRIMARY KEY)")?;
-        until("the tables of this week and the next are there", || {
-            let weeks = "SELECT count(*) FROM pg_inherits WHERE inhparent = 'aadauth.sign_in_audit'::regclass";
-            Ok((server.sql(weeks)? == "2").then_some(()))
-        })?;
+        await_weeks(server)?;
     }
     // One that is copied, one that is there already, and one that comes later.
     let sign_in = rig.accepted(&publisher, "someone", &rig.token_of(&person)?)?;

@@ -8,6 +8,7 @@ use super::{
     no_public, public, signed_in, signed_in_for, start, update,
 };
 use crate::Test;
+use crate::audit_table::await_weeks;
 use crate::rig::Rig;
 
 pub const TESTS: &[Test] = &[
@@ -352,9 +353,9 @@ fn audit(rig: &Rig) -> Result<()> {
     let mut superuser = Session(server.superuser()?);
     superuser.run(
         "CREATE ROLE clerk CREATEROLE; CREATE ROLE auditor IN ROLE aadauth_auditor;
-         CREATE ROLE somebody; GRANT pg_read_all_data, pg_write_all_data TO clerk;
-         CREATE TABLE weeks PARTITION OF aadauth.sign_in_audit DEFAULT",
+         CREATE ROLE somebody; GRANT pg_read_all_data, pg_write_all_data TO clerk",
     )?;
+    await_weeks(&server)?;
     superuser.run(INSERT)?;
     superuser.run("INSERT INTO aadauth.audit_spool VALUES (gen_random_uuid(), 1, 0)")?;
     superuser.as_session_of("clerk", |clerk| {
