@@ -59,6 +59,7 @@ const MODULES: &[(&str, &[Test])] = &[
     ("alternate_hba_file", alternate_hba_file::sign_ins::TESTS),
     ("audit", audit::TESTS),
     ("audit_table", audit_table::TESTS),
+    ("audit_table", audit_table::dumps::TESTS),
     ("by_name", by_name::TESTS),
     ("check_configuration", check_configuration::TESTS),
     ("clients", clients::TESTS),

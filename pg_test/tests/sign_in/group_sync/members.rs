@@ -199,7 +199,7 @@ fn cache(rig: &Rig) -> Result<()> {
         .text()?;
     rig.accepted(&synced.server, "dba", &silent)?;
     synced.emulator.change_members("dba", &[], &[ALICE])?;
-    // It is remembered that she is a member.
+    // The directory is not asked again about the membership.
     rig.accepted(&synced.server, "dba", &silent)?;
     synced.sync_and_expect(&[(CAROL, "created")])?;
     rig.refused(&synced.server, "dba", &silent, "not-a-group-member")

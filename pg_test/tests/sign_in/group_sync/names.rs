@@ -51,7 +51,7 @@ fn local_role(rig: &Rig) -> Result<()> {
     let synced = Synced::start(rig, "sync-name-local", "")?;
     synced.map(&[super::DBA])?;
     synced.server.sql(&format!(
-        "CREATE ROLE \"{ALICE}\" LOGIN PASSWORD 'her own' CONNECTION LIMIT 3"
+        "CREATE ROLE \"{ALICE}\" LOGIN PASSWORD 'own' CONNECTION LIMIT 3"
     ))?;
     let role = format!(
         "SELECT row::text FROM ({}) AS row",
@@ -69,10 +69,10 @@ fn local_role(rig: &Rig) -> Result<()> {
     synced.expect_members("dba", CAROL)?;
     let (mut connection, _) = rig.connect(&synced.server, ALICE)?;
     connection.request()?;
-    ensure(connection.scram(b"her own", || Ok(()))?.is_in(), || {
-        "her password is of no use".to_owned()
+    ensure(connection.scram(b"own", || Ok(()))?.is_in(), || {
+        "the password is of no use".to_owned()
     })?;
-    // The report names the principal; that the role belongs to her is for an administrator to decide.
+    // The report names the principal; that the role belongs to it is for an administrator to decide.
     ensure(advice.contains(ALICE_ID), || advice.clone())?;
     synced.server.sql(&format!(
         "SELECT pgaadauth_update_principal_with_oid('{ALICE}', '{ALICE_ID}', 'user', false, false)"
@@ -82,7 +82,7 @@ fn local_role(rig: &Rig) -> Result<()> {
         .map(drop)
 }
 
-/// Her account was deleted and created again: the role is mapped to another principal.
+/// The account was deleted and created again: the role is mapped to another principal.
 fn other_principal(rig: &Rig) -> Result<()> {
     let synced = Synced::start(rig, "sync-name-other", "")?;
     synced.map(&[super::DBA])?;

@@ -122,7 +122,7 @@ fn role_renamed(rig: &Rig) -> Result<()> {
     let synced = start(rig, "sync-role-renamed")?;
     synced.map(&[DBA])?;
     rig.map(&synced.server, "ally", ALICE_ID, "user")?;
-    // Carol's role can't be made before this has ended; alice comes before her.
+    // Carol's role can't be made before this has ended; alice comes first.
     let mut other = transaction(&synced, &[&format!("CREATE ROLE \"{CAROL}\"")])?;
     let rows = sync_with(&synced, || {
         synced

@@ -239,6 +239,11 @@ fn azure_rights(rig: &Rig) -> Result<()> {
          CREATE ROLE boss SUPERUSER; CREATE ROLE copier REPLICATION; CREATE TABLE public.old ();
          ALTER TABLE public.old OWNER TO app; CREATE ROLE member; GRANT member TO azure_pg_admin",
     )?;
+    if major()? != "15" {
+        server.sql(
+            "CREATE ROLE lent; GRANT lent TO app WITH ADMIN OPTION; GRANT lent TO azure_pg_admin GRANTED BY app",
+        )?;
+    }
     let create = "CREATE TABLE public.made ()";
     denied(&run(rig, &server, &chief, create)?, create)?;
     denied(&run(rig, &server, &chief, CALL)?, CALL)?;
@@ -259,6 +264,8 @@ fn azure_rights(rig: &Rig) -> Result<()> {
         expected.extend([
             "GRANT \"Odd role\" TO azure_pg_admin WITH ADMIN TRUE, INHERIT FALSE, SET FALSE",
             "GRANT app TO azure_pg_admin WITH ADMIN TRUE, INHERIT FALSE, SET FALSE",
+            // What another role has granted goes with that role's own grant.
+            "GRANT lent TO azure_pg_admin WITH ADMIN TRUE, INHERIT FALSE, SET FALSE",
             // It keeps INHERIT and SET.
             "GRANT member TO azure_pg_admin WITH ADMIN TRUE",
         ]);

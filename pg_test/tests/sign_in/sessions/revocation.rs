@@ -82,17 +82,17 @@ fn group(rig: &Rig) -> Result<()> {
     )?;
     let token = rig.alice()?;
     let mut member = rig.session(&server, "dba", &token)?;
-    let mut herself = rig.session(&server, "alice", &token)?;
+    let mut own = rig.session(&server, "alice", &token)?;
     server.sql(&revoke(dba))?;
     expect_end(&mut member, REVOKED)?;
     rig.refused(&server, "dba", &token, "revoked")?;
-    // The role of her own has nothing to do with the group.
-    expect_rows(&mut herself, "SELECT 1", &["1"])?;
+    // The own role has nothing to do with the group.
+    expect_rows(&mut own, "SELECT 1", &["1"])?;
     rig.accepted(&server, "alice", &token)?;
     // And revoking a member does not affect the others.
     server.sql(&restore(dba))?;
     server.sql(&revoke("a11ce000-0000-4000-8000-000000000001"))?;
-    expect_end(&mut herself, REVOKED)?;
+    expect_end(&mut own, REVOKED)?;
     rig.refused(&server, "dba", &token, "revoked")?;
     let other = rig
         .user("alice@contoso.com")
