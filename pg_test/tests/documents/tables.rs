@@ -15,11 +15,8 @@ use crate::documents;
 /// The rows of the tables of a document, cells without backticks. Headings are among them.
 fn rows(name: &str) -> Result<Vec<Vec<String>>> {
     let text = fs::read_to_string(source().join(name))?;
-    Ok(rows_of(&text))
-}
-
-fn rows_of(text: &str) -> Vec<Vec<String>> {
-    text.lines()
+    Ok(text
+        .lines()
         .filter(|line| line.starts_with('|') && !line.starts_with("|-") && !line.starts_with("| -"))
         .map(|line| {
             line.trim_matches('|')
@@ -27,7 +24,7 @@ fn rows_of(text: &str) -> Vec<Vec<String>> {
                 .map(|cell| cell.trim().replace('`', ""))
                 .collect()
         })
-        .collect()
+        .collect())
 }
 
 fn expect(condition: bool, otherwise: String) -> Result<()> {
@@ -41,12 +38,7 @@ fn expect(condition: bool, otherwise: String) -> Result<()> {
 /// docs/reasons.md has a row for each reason: its code, what it means and what to do, in the program's
 /// own words.
 pub fn reasons() -> Result<()> {
-    let text = fs::read_to_string(source().join("docs/reasons.md"))?;
-    // The mistakes below are compared by `sign_in`, in `mistakes::`.
-    let (text, _) = text
-        .split_once("\n## Twenty-four mistakes\n")
-        .ok_or("docs/reasons.md has no mistakes")?;
-    let rows = rows_of(text);
+    let rows = rows("docs/reasons.md")?;
     let mut codes = BTreeSet::new();
     for reason in Reason::ALL {
         let row = rows

@@ -1,5 +1,5 @@
 //! What administrators and users get wrong at first, on a real server: what the client reads, and what `aadauth.why` and
-//! `aadauth.check_configuration` say. What is expected of each is in the table at the end of docs/reasons.md.
+//! `aadauth.check_configuration` say. What is expected of each is in mistakes/table.md.
 
 mod configuration;
 mod principals;
@@ -120,7 +120,7 @@ impl<'a> Mistakes<'a> {
 
     fn made_with(&mut self, number: &str, role: &str, secret: &str, tls: bool) -> Result<()> {
         let row = self.rows.iter().find(|row| row.number == number).cloned();
-        let row = row.ok_or_else(|| format!("docs/reasons.md has no mistake {number}"))?;
+        let row = row.ok_or_else(|| format!("mistakes/table.md has no mistake {number}"))?;
         self.made.insert(number.to_owned());
         let (read, mark) = self.client_reads(role, secret, tls)?;
         let cells = [

@@ -1,11 +1,11 @@
-//! The table at the end of docs/reasons.md.
+//! The table of table.md.
 
 use pg_test::Result;
 use pg_test::place::source;
 
 use crate::rig::ensure;
 
-const HEADING: &str = "\n## Twenty-four mistakes\n";
+const TABLE: &str = "pg_test/tests/sign_in/mistakes/table.md";
 
 /// What is said of one mistake: texts that must be there, none if nothing may be said.
 #[derive(Clone)]
@@ -28,9 +28,8 @@ impl Row {
 }
 
 pub fn read() -> Result<Vec<Row>> {
-    let text = std::fs::read_to_string(source().join("docs/reasons.md"))?;
-    let (_, section) = text.split_once(HEADING).ok_or("there is no such section")?;
-    let lines = section.lines().filter(|line| line.starts_with('|'));
+    let text = std::fs::read_to_string(source().join(TABLE))?;
+    let lines = text.lines().filter(|line| line.starts_with('|'));
     // Below the heading of the table.
     lines.skip(2).map(row).collect()
 }
