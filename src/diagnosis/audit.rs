@@ -26,46 +26,6 @@ struct Known {
     version: Option<String>,
 }
 
-/// What DROP OWNED BY aadauth_auditor takes away, as statements that give it back.
-#[derive(Deserialize)]
-struct Access {
-    missing: String,
-}
-
-/// Auditors may read each table and view of the extension, and call what these views call.
-const ACCESS: &str = "
-WITH members AS (
-    SELECT d.classid, d.objid FROM pg_catalog.pg_depend AS d
-    JOIN pg_catalog.pg_extension AS e ON e.oid = d.refobjid AND e.extname = 'aadauth'
-    WHERE d.refclassid = 'pg_catalog.pg_extension'::regclass AND d.deptype = 'e'
-), relations AS (
-    SELECT c.oid, c.relrowsecurity FROM members AS m
-    JOIN pg_catalog.pg_class AS c ON m.classid = 'pg_catalog.pg_class'::regclass AND c.oid = m.objid
-    WHERE c.relkind IN ('r', 'p', 'v')
-), functions AS (
-    SELECT m.objid AS oid FROM relations AS v
-    JOIN pg_catalog.pg_rewrite AS w ON w.ev_class = v.oid
-    JOIN pg_catalog.pg_depend AS d ON d.classid = 'pg_catalog.pg_rewrite'::regclass AND d.objid = w.oid
-    JOIN members AS m ON m.classid = 'pg_catalog.pg_proc'::regclass AND d.refclassid = m.classid AND d.refobjid = m.objid
-    UNION SELECT 'aadauth.explain_sign_in(uuid)'::regprocedure
-    UNION SELECT 'aadauth.why(text)'::regprocedure
-)
-SELECT s.statement AS missing
-FROM pg_catalog.pg_roles AS r
-CROSS JOIN LATERAL (
-    SELECT pg_catalog.format('GRANT SELECT ON %s TO aadauth_auditor', t.oid::regclass) AS statement
-    FROM relations AS t WHERE NOT pg_catalog.has_table_privilege(r.oid, t.oid, 'SELECT')
-    UNION ALL
-    SELECT pg_catalog.format('CREATE POLICY auditors ON %s FOR SELECT TO aadauth_auditor USING (true)', t.oid::regclass)
-    FROM relations AS t WHERE t.relrowsecurity
-        AND NOT EXISTS (SELECT FROM pg_catalog.pg_policy AS p WHERE p.polrelid = t.oid AND r.oid = ANY (p.polroles))
-    UNION ALL
-    SELECT pg_catalog.format('GRANT EXECUTE ON FUNCTION %s TO aadauth_auditor', f.oid::regprocedure)
-    FROM functions AS f WHERE NOT pg_catalog.has_function_privilege(r.oid, f.oid, 'EXECUTE')
-) AS s
-WHERE r.rolname = 'aadauth_auditor'
-ORDER BY missing";
-
 /// What others have in the database of the audit.
 #[derive(Deserialize)]
 struct Shared {
@@ -103,7 +63,6 @@ pub fn check() -> Result<Vec<Finding>, Box<dyn Error>> {
     let known = known.into_iter().next().ok_or("no answer")?;
     let mut findings: Vec<Finding> = version(known.version.as_deref()).into_iter().collect();
     findings.extend(recording(&name, known.is_owned, known.is_standby));
-    findings.extend(access(&query::rows::<Access>(ACCESS)?));
     if server::is_current_database(&name) {
         findings.extend(query::rows::<Shared>(SHARED)?.iter().find_map(shared));
     }
@@ -120,18 +79,6 @@ fn shared(database: &Shared) -> Option<Finding> {
             format!("The database of the audit also has {with} of others."),
             "Consider moving the audit to a database of its own (docs/audit.md says how); what others do there can keep \
              sign-ins from being recorded.",
-        )
-    })
-}
-
-fn access(missing: &[Access]) -> Option<Finding> {
-    let statements: Vec<&str> = missing.iter().map(|one| one.missing.as_str()).collect();
-    (!statements.is_empty()).then(|| {
-        Finding::new(
-            Code::AuditorsWithoutAccess,
-            "aadauth_auditor",
-            "Members of aadauth_auditor cannot read all of what auditors are given, as after DROP OWNED BY aadauth_auditor.",
-            format!("Run {}.", statements.join("; ")),
         )
     })
 }

@@ -15,6 +15,7 @@ mod hba;
 mod keys;
 mod known;
 mod nearest;
+mod own_privileges;
 mod pam;
 mod poolers;
 mod query;
@@ -35,6 +36,7 @@ use crate::pg::text::SqlText;
 use crate::pg::{log, privileges};
 use finding::Finding;
 use roles::Roles;
+
 
 extension_sql!(
     r#"
@@ -102,6 +104,7 @@ fn findings() -> Result<Vec<Finding>, Box<dyn Error>> {
     findings.extend(keys::check());
     findings.extend(directory::check());
     findings.extend(audit::check()?);
+    findings.extend(own_privileges::check()?);
     findings.extend(sessions::check());
     findings.extend(poolers::check()?);
     Ok(findings)

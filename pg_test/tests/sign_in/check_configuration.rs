@@ -59,6 +59,7 @@ pub const TESTS: &[Test] = &[
     ("what_a_database_exposes", roles::exposed),
     ("roles_that_admins_cannot_administer", roles::unadministered),
     ("the_database_of_the_audit", audit::mistakes),
+    ("what_drop_owned_takes_from_our_roles", audit::drop_owned),
     ("an_extension_that_was_just_created", audit::just_created),
     ("a_spool_that_fills", audit::spool),
     ("workers_that_are_not_running", audit::workers),

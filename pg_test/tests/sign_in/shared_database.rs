@@ -110,7 +110,7 @@ fn hostile(rig: &Rig) -> Result<()> {
     ensure(owners == "postgres", || owners)?;
     let found = server.sql(
         "SELECT string_agg(remedy, ' ') FROM aadauth.check_configuration()
-         WHERE code = 'auditors-without-access'",
+         WHERE code = 'own-role-without-privileges'",
     )?;
     // It says what to run.
     server.sql("DROP EVENT TRIGGER refuse; DROP EVENT TRIGGER give")?;

@@ -1,8 +1,9 @@
 use pg_test::Result;
 use pg_test::place::give_to_server;
+use pg_test::server::Server;
 use uuid::Uuid;
 
-use super::{BySql, expect, expect_silence, good, good_server, plant_by_sql};
+use super::{BySql, expect, expect_silence, findings, good, good_server, plant_by_sql};
 use crate::rig::{Rig, ensure, installed_library};
 
 const MISTAKES: &[BySql] = &[
@@ -15,19 +16,19 @@ const MISTAKES: &[BySql] = &[
     BySql {
         plant: "REVOKE SELECT ON aadauth.sign_ins FROM aadauth_auditor",
         undo: "GRANT SELECT ON aadauth.sign_ins TO aadauth_auditor",
-        code: "auditors-without-access",
+        code: "own-role-without-privileges",
         says: &["Run GRANT SELECT ON aadauth.sign_ins TO aadauth_auditor."],
     },
     BySql {
         plant: "REVOKE EXECUTE ON FUNCTION aadauth.explain_sign_in(uuid) FROM aadauth_auditor",
         undo: "GRANT EXECUTE ON FUNCTION aadauth.explain_sign_in(uuid) TO aadauth_auditor",
-        code: "auditors-without-access",
+        code: "own-role-without-privileges",
         says: &["Run GRANT EXECUTE ON FUNCTION aadauth.explain_sign_in(uuid) TO"],
     },
     BySql {
         plant: "REVOKE EXECUTE ON FUNCTION aadauth.why(text) FROM aadauth_auditor",
         undo: "GRANT EXECUTE ON FUNCTION aadauth.why(text) TO aadauth_auditor",
-        code: "auditors-without-access",
+        code: "own-role-without-privileges",
         says: &["Run GRANT EXECUTE ON FUNCTION aadauth.why(text) TO"],
     },
     BySql {
@@ -164,4 +165,76 @@ pub fn just_created(rig: &Rig) -> Result<()> {
         "CREATE EXTENSION aadauth; SELECT string_agg(code, ' ') FROM aadauth.check_configuration()",
     )?;
     ensure(!codes.contains("audit-extension-missing"), || codes)
+}
+
+/// Privileges and policies of roles other than the objects' owners.
+const GRANTED: &str = "
+    SELECT string_agg(line, E'\n' ORDER BY line) FROM (
+        SELECT format('%s %s %s %s', o.object, a.privilege_type, a.grantee::regrole, a.is_grantable)
+        FROM (
+            SELECT oid::regclass::text AS object, relacl AS acl, relowner AS owner FROM pg_class WHERE relnamespace = 'aadauth'::regnamespace
+            UNION ALL
+            SELECT oid::regprocedure::text, proacl, proowner FROM pg_proc
+            WHERE pronamespace = 'aadauth'::regnamespace OR proname = 'azure_roles_authtype'
+        ) AS o CROSS JOIN aclexplode(o.acl) AS a WHERE a.grantee NOT IN (0, o.owner)
+        UNION ALL
+        SELECT format('%s %s %s %s', polrelid::regclass, polname, pg_get_expr(polqual, polrelid),
+            (SELECT array_agg(r::regrole ORDER BY r) FROM unnest(polroles) AS r)) FROM pg_policy
+    ) AS lines (line)";
+
+/// The finding has the statements that give back what DROP OWNED BY takes from the roles of the extension.
+pub fn drop_owned(rig: &Rig) -> Result<()> {
+    let server = good_server(rig, "check-drop-owned", |plan| plan)?;
+    let before = server.sql(GRANTED)?;
+    let code = "own-role-without-privileges";
+    for (roles, says) in [
+        (
+            "aadauth_auditor",
+            &[
+                "role \"aadauth_auditor\"",
+                "ALTER POLICY readers ON aadauth.revoked_principals TO aadauth_auditor, azure_pg_admin",
+            ][..],
+        ),
+        (
+            "azure_pg_admin",
+            &["role \"azure_pg_admin\"", "azure_roles_authtype()"],
+        ),
+        (
+            "aadauth_pooler",
+            &["role \"aadauth_pooler\"", "aadauth.pooler_check("],
+        ),
+        (
+            "aadauth_auditor, azure_pg_admin, aadauth_pooler",
+            &[
+                "roles \"aadauth_auditor\", \"aadauth_pooler\", \"azure_pg_admin\"",
+                "CREATE POLICY readers ON aadauth.revoked_principals",
+            ],
+        ),
+    ] {
+        server.sql(&format!("DROP OWNED BY {roles}"))?;
+        expect(&server, roles, &[(code, says)])?;
+        restore(&server)?;
+        expect_silence(&server, "after the statements that it says")?;
+        let after = server.sql(GRANTED)?;
+        ensure(before == after, || {
+            format!("{before}\n\nafter {roles}:\n{after}")
+        })?;
+    }
+    // Another database has no tables, and grants of its own.
+    server.sql("CREATE DATABASE other")?;
+    server.sql_in("other", "CREATE EXTENSION aadauth")?;
+    let count = format!("SELECT count(*) FROM aadauth.check_configuration() WHERE code = '{code}'");
+    let whole = server.sql_in("other", &count)?;
+    server.sql_in("other", "DROP OWNED BY aadauth_auditor")?;
+    let found = [whole, server.sql_in("other", &count)?, server.sql(&count)?];
+    ensure(found == ["0", "1", "0"], || format!("{found:?}"))
+}
+
+fn restore(server: &Server) -> Result<()> {
+    let found = findings(server)?;
+    let text = found.first().map(|finding| finding.text.as_str());
+    let statements = text
+        .and_then(|text| text.split_once(" | Run "))
+        .and_then(|(_, rest)| rest.strip_suffix('.'));
+    server.sql(statements.ok_or("no statements")?).map(drop)
 }
