@@ -141,6 +141,10 @@ codes! {
     Notice {
         AuditDatabaseShared "audit-database-shared"
             "The audit's database is used for other things, too."
+        AdminWithoutRights "admin-without-rights"
+            "An Entra admin lacks CREATEROLE, CREATEDB or the membership in azure_pg_admin that the label gave."
+        GroupWithoutDirectory "group-without-directory"
+            "A role is mapped to a group, and no directory is configured that could say who is a member."
         DatabaseReachesPrivileges "database-reaches-privileges"
             "In this database, others can run something as a superuser or reach the server's files, or the owner is not a superuser."
         PoolerSilent "pooler-silent"

@@ -37,6 +37,7 @@ use crate::pg::{log, privileges};
 use finding::Finding;
 use roles::Roles;
 
+pub use directory::group_sync_problem;
 
 extension_sql!(
     r#"

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::error::Error;
 
-use entra_token::Mapping;
+use entra_token::{Mapping, PrincipalKind};
 use pgrx::pg_sys;
 use pgrx::spi::quote_identifier;
 use serde::Deserialize;
@@ -25,6 +25,8 @@ struct Attributes {
     has_password: bool,
     has_scram: bool,
     is_for_replication: bool,
+    /// CREATEROLE and CREATEDB.
+    creates: bool,
     /// LOGIN or an attribute that a group role does not have.
     has_attributes: bool,
 }
@@ -65,6 +67,7 @@ impl Roles {
             "SELECT rolname AS name, rolsuper AS is_superuser, rolcanlogin AS may_log_in,
                  rolpassword IS NOT NULL AS has_password,
                  coalesce(starts_with(rolpassword, 'SCRAM-SHA-256$'), false) AS has_scram, rolreplication AS is_for_replication,
+                 rolcreaterole AND rolcreatedb AS creates,
                  rolcanlogin OR rolsuper OR rolcreaterole OR rolcreatedb OR rolreplication OR rolbypassrls AS has_attributes
              FROM pg_authid ORDER BY rolname",
         )?;
@@ -146,7 +149,9 @@ impl Roles {
             self.of_another_tenant(),
             self.with_superuser(),
             self.with_password(),
+            self.admin_without_rights(),
             self.without_administrator(),
+            self.group_without_directory(),
         ];
         own.chain(mapped.into_iter().flatten()).collect()
     }
@@ -224,6 +229,43 @@ impl Roles {
             "It has a password. The password is not accepted now, but it is if the role is no longer mapped or the library is \
              not loaded.",
             "Run ALTER ROLE ... PASSWORD NULL.",
+        )
+    }
+
+    /// A superuser has taken what the label gave. (What `azure_pg_admin` or its rights give to others is among the ways to
+    /// privileges, [`super::reach`].)
+    fn admin_without_rights(&self) -> Option<Finding> {
+        let admins = admin::admins()?;
+        self.for_roles(
+            Code::AdminWithoutRights,
+            |role| {
+                matches!(&role.mapping, Ok(Some(mapping)) if mapping.admin)
+                    && !role.attributes.is_superuser
+                    && !(role.attributes.creates && privileges::is_admin_of(role.oid, admins))
+            },
+            "The label says admin, but the role lacks CREATEROLE, CREATEDB, or membership in azure_pg_admin with ADMIN OPTION.",
+            "Run ALTER ROLE ... CREATEROLE CREATEDB and GRANT azure_pg_admin TO ... WITH ADMIN OPTION, or take admin from the \
+             label with pgaadauth_update_principal_with_oid.",
+        )
+    }
+
+    /// Of one that is configured in part, and of group sync without one, there is a finding already.
+    fn group_without_directory(&self) -> Option<Finding> {
+        let has_other_finding =
+            settings::missing_for_directory().is_some() || settings::group_sync_is_enabled();
+        if has_other_finding
+            || settings::directory().is_some()
+            || settings::groups_claim_is_complete()
+        {
+            return None;
+        }
+        self.for_roles(
+            Code::GroupWithoutDirectory,
+            |role| matches!(&role.mapping, Ok(Some(mapping)) if mapping.kind == PrincipalKind::Group),
+            "Members sign in only if their tokens name the group in the groups claim, since no directory can be asked.",
+            "Let the app registration emit the claim (Token configuration, Add groups claim, Security groups) and set \
+             aadauth.groups_claim_is_complete to on; or set aadauth.credential and what it requires, so that the server asks \
+             the directory.",
         )
     }
 

@@ -61,6 +61,11 @@ pub fn check(rig: &Rig, server: &Server) -> Result<()> {
     rig.refused(server, "carol@contoso.com", &unproved, "mfa-unprovable")?;
     rig.refused(server, "alice@contoso.com", &carol, "object-id-mismatch")?;
     revoked(rig, server)?;
+    let lost = server.sql(
+        "SELECT code, remedy FROM aadauth.check_configuration()
+         WHERE code IN ('own-role-without-privileges', 'admin-without-rights')",
+    )?;
+    ensure(lost.is_empty(), || lost)?;
 
     let printed = psql("local", "local password", "SELECT session_user")?;
     ensure(printed.output == "local", || format!("{printed:?}"))?;

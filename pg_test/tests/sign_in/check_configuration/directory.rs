@@ -11,6 +11,7 @@ pub fn mistakes(rig: &Rig) -> Result<()> {
     let mut own = rig.directory_server("check-directory")?;
     let secret = rig.run().path().join("check-directory.secret");
     let path = secret.display().to_string();
+    // A group is mapped, and nothing is to be said of that beside these findings.
     expect(&own.server, "a good directory", &[EMULATED])?;
 
     for (mode, content, says) in [

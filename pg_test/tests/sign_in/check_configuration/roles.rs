@@ -5,6 +5,19 @@ use crate::rig::{Rig, ensure};
 
 const MISTAKES: &[BySql] = &[
     BySql {
+        plant: "SELECT pgaadauth_create_principal_with_oid('boss', gen_random_uuid()::text, 'user', true, false);
+                ALTER ROLE boss NOCREATEDB",
+        undo: "ALTER ROLE boss CREATEDB",
+        code: "admin-without-rights",
+        says: &["role \"boss\"", "CREATEROLE CREATEDB"],
+    },
+    BySql {
+        plant: "REVOKE azure_pg_admin FROM boss",
+        undo: "DROP ROLE boss",
+        code: "admin-without-rights",
+        says: &["role \"boss\"", "GRANT azure_pg_admin TO"],
+    },
+    BySql {
         plant: "SET allow_system_table_mods = on;
                 UPDATE pg_shseclabel SET label = label || ',x' WHERE objoid = 'someone'::regrole",
         undo: "SELECT pgaadauth_update_principal_with_oid('someone',
@@ -74,6 +87,24 @@ const MISTAKES: &[BySql] = &[
         undo: "DROP ROLE friend",
         code: "role-reaches-privileges",
         says: &["role \"friend\"", "REVOKE azure_pg_admin FROM friend"],
+    },
+    BySql {
+        plant: "CREATE ROLE team; CREATE ROLE friend; GRANT azure_pg_admin TO team; GRANT team TO friend",
+        undo: "DROP ROLE team, friend",
+        code: "role-reaches-privileges",
+        says: &["REVOKE azure_pg_admin FROM team", "REVOKE team FROM friend"],
+    },
+    BySql {
+        plant: "GRANT azure_pg_admin TO someone",
+        undo: "REVOKE azure_pg_admin FROM someone",
+        code: "role-reaches-privileges",
+        says: &["role \"someone\"", "REVOKE azure_pg_admin FROM someone"],
+    },
+    BySql {
+        plant: "SELECT pgaadauth_create_principal_with_oid('team', gen_random_uuid()::text, 'group', false, false)",
+        undo: "ALTER SYSTEM SET aadauth.groups_claim_is_complete = on",
+        code: "group-without-directory",
+        says: &["role \"team\"", "Add groups claim", "aadauth.credential"],
     },
     BySql {
         plant: "UPDATE pg_extension SET extversion = '0.0' WHERE extname = 'aadauth'",

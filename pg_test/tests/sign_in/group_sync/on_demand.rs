@@ -88,6 +88,13 @@ fn missing(rig: &Rig) -> Result<()> {
         .server
         .configure(&[("aadauth.credential", Some("none"))])?;
     refused(&synced, "postgres", CALL, "no directory is configured")?;
+    synced.map(&[DBA])?;
+    let status = synced.status("dba")?;
+    ensure(
+        status["state"] == "failed" && status["problem"] == problem_found(&synced)?,
+        || status.to_string(),
+    )?;
+    synced.server.sql("DROP ROLE dba")?;
     synced
         .server
         .configure(&[("aadauth.credential", Some("client_secret"))])?;
@@ -410,4 +417,11 @@ fn interval(rig: &Rig) -> Result<()> {
     until("groups are synchronized unasked", || {
         Ok((synced.members_of("dba")? == [ALICE, CAROL].join(",")).then_some(()))
     })
+}
+
+/// What `aadauth.check_configuration` says of it.
+fn problem_found(synced: &Synced<'_>) -> Result<String> {
+    synced.server.sql(
+        "SELECT problem FROM aadauth.check_configuration() WHERE code = 'directory-incomplete'",
+    )
 }

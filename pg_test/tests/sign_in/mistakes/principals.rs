@@ -62,7 +62,8 @@ fn members(mistakes: &mut Mistakes<'_>) -> Result<()> {
     mistakes.made("10", "dba", &stranger)?;
     mistakes
         .server
-        .configure(&[("aadauth.credential", Some("none"))])
+        .configure(&[("aadauth.credential", Some("none"))])?;
+    mistakes.server.sql("DROP ROLE dba").map(drop)
 }
 
 fn services(mistakes: &mut Mistakes<'_>) -> Result<()> {
