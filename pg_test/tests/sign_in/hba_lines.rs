@@ -5,6 +5,7 @@ use std::net::{TcpListener, TcpStream};
 
 use pg_test::client::psql;
 use pg_test::route::Route;
+use pg_test::wait::until;
 use pg_test::wire::Request;
 use pg_test::{Result, pam};
 use uuid::Uuid;
@@ -42,6 +43,20 @@ fn connection_without_tls(rig: &Rig) -> Result<()> {
             format!("the token was asked for without TLS: {:?}", sign_in.request)
         })?;
         rig.expect_refused(&server, "someone", &sign_in, "tls-required")
+    })?;
+    // libpq tries both, if it is let.
+    let mark = format!("prefer-{}", Uuid::new_v4().simple());
+    let prefer = format!("sslmode=prefer application_name={mark}");
+    let printed = rig
+        .attempt(&server, "someone", "not a token")
+        .psql(&prefer, "SELECT 1")?;
+    ensure(!printed.success, || format!("{printed:?}"))?;
+    let reasons = format!(
+        "SELECT string_agg(reason, ' ' ORDER BY occurred_at) FROM aadauth.sign_in_audit
+         WHERE aadauth.await_sign_ins() AND application_name = '{mark}'"
+    );
+    until("both tries are recorded", || {
+        Ok((server.sql(&reasons)? == "token-malformed tls-required").then_some(()))
     })
 }
 

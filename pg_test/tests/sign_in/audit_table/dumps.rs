@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use pg_test::Result;
+use pg_test::place::major;
 use pg_test::process::checked;
 use pg_test::server::Server;
 use pg_test::wait::until;
@@ -37,6 +38,20 @@ fn dumped_by_others(rig: &Rig) -> Result<()> {
     let dumped = fs::read_to_string(pg_dump(&server, &["--role=owner", "-N", "aadauth"])?)?;
     ensure(
         dumped.contains("4711") && dumped.contains("EXTENSION IF NOT EXISTS aadauth"),
+        || dumped.clone(),
+    )?;
+    if major()?.parse::<u32>()? < 17 {
+        return Ok(());
+    }
+    let arguments = [
+        "--role=owner",
+        "-N",
+        "aadauth",
+        "--exclude-extension=aadauth",
+    ];
+    let dumped = fs::read_to_string(pg_dump(&server, &arguments)?)?;
+    ensure(
+        dumped.contains("4711") && !dumped.contains("aadauth"),
         || dumped.clone(),
     )
 }

@@ -28,8 +28,9 @@ const MISTAKES: &[BySql] = &[
     BySql {
         plant: "SECURITY LABEL FOR \"pgaadauth-int\" ON ROLE someone IS
                     'type=user,oid=e15e0000-0000-4000-8000-0000000000e1,tenant_id=fab41ca0-0000-4000-8000-00000000000f'",
-        undo: "SELECT pgaadauth_update_principal_with_oid('someone',
-                   'e15e0000-0000-4000-8000-0000000000e1', 'user', false, false)",
+        // As docs/people.md has it.
+        undo: "SELECT pgaadauth_update_principal_with_oid(rolname, objectid, principaltype, isadmin::int::bool, ismfa::int::bool)
+               FROM pgaadauth_list_principals(false)",
         code: "role-of-another-tenant",
         says: &["role \"someone\"", "aadauth.tenant_id"],
     },

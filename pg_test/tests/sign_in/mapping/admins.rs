@@ -21,6 +21,7 @@ pub const TESTS: &[Test] = &[
     ),
     ("an_admin_reads_and_writes_no_audit", no_audit),
     ("an_admins_role_is_no_superuser", admin_rights),
+    ("an_admin_gives_an_application_its_database", application),
     ("azures_rights_are_given_on_request", azure_rights),
     (
         "azures_rights_take_and_add_nothing_else",
@@ -298,6 +299,38 @@ fn azure_rights(rig: &Rig) -> Result<()> {
     server.sql("ALTER ROLE app REPLICATION")?;
     let sql = "GRANT app TO chief WITH ADMIN OPTION";
     denied(&run(rig, &server, &chief, sql)?, sql)
+}
+
+/// As docs/rights.md has it.
+fn application(rig: &Rig) -> Result<()> {
+    let (server, chief) = with_admin(rig, "admins-application")?;
+    server.sql("GRANT pg_monitor TO azure_pg_admin WITH ADMIN OPTION")?;
+    let run_in = |database: &str, sql: &str| -> Result<()> {
+        let mut attempt = rig.attempt(&server, &chief.role, &rig.token_of(&chief)?);
+        attempt.database = database.to_owned();
+        allowed(&attempt.psql("", sql)?, sql)
+    };
+    run_in(
+        "postgres",
+        "CREATE ROLE readers; CREATE ROLE app LOGIN; GRANT pg_monitor TO app",
+    )?;
+    let owned = "CREATE DATABASE appdb OWNER app";
+    denied(&run(rig, &server, &chief, owned)?, owned)?;
+    run_in("postgres", "GRANT app TO CURRENT_USER")?;
+    run_in("postgres", owned)?;
+    run_in(
+        "appdb",
+        "ALTER DEFAULT PRIVILEGES FOR ROLE app GRANT SELECT ON TABLES TO readers",
+    )?;
+    let granted = server.sql_in(
+        "appdb",
+        "SET ROLE app; CREATE SCHEMA own; CREATE TABLE own.notes ();
+         SELECT has_table_privilege('readers', 'own.notes', 'SELECT')",
+    )?;
+    ensure(granted == "t", || granted)?;
+    run_in("appdb", "DROP OWNED BY app")?;
+    run_in("postgres", "DROP DATABASE appdb")?;
+    run_in("postgres", "DROP ROLE app")
 }
 
 /// What a superuser has granted for use stays, and a predefined role that has become privileged is left out.
