@@ -56,6 +56,25 @@ pub fn switch(setting: &'static GucSetting<bool>, name: &'static CStr, summary: 
     GucRegistry::define_bool_guc(name, summary, c"", setting, context, flags);
 }
 
+/// A switch of another product's, which has no effect here and everybody may set. ALTER SYSTEM and files must not have it:
+/// the server reads them before it loads libraries, and does not start with an unknown name that has no prefix (guc-file.l).
+pub fn switch_without_effect(
+    setting: &'static GucSetting<bool>,
+    name: &'static CStr,
+    summary: &'static CStr,
+    detail: &'static CStr,
+) {
+    RULES.with_borrow_mut(|rules| rules.push((name, |_| Err(IN_FILE.to_owned()))));
+    let (context, flags) = (GucContext::Userset, GucFlags::DISALLOW_IN_FILE);
+    let hook = Some(refuse_file as _);
+    // SAFETY: the check hook lets no panic out, as define_bool_guc_with_hooks demands.
+    unsafe {
+        GucRegistry::define_bool_guc_with_hooks(
+            name, summary, detail, setting, context, flags, hook, None, None,
+        );
+    }
+}
+
 pub fn choice<T: GucEnum>(
     setting: &'static GucSetting<T>,
     name: &'static CStr,
@@ -182,6 +201,18 @@ unsafe extern "C-unwind" fn refuse_zero(
         0 => refuse(DAYS),
         _ => true,
     }
+}
+
+const IN_FILE: &str = "Remove it from the file, with which the server does not start again.";
+
+/// At a start, the file is read before there is this hook; here, it is a reload.
+#[pgrx::pg_guard]
+unsafe extern "C-unwind" fn refuse_file(
+    _new_value: *mut bool,
+    _extra: *mut *mut c_void,
+    source: pg_sys::GucSource::Type,
+) -> bool {
+    source != pg_sys::GucSource::PGC_S_FILE || refuse(IN_FILE)
 }
 
 const DAYS: &str = "The value must be a number of days, 1 or more, or -1 for no limit.";

@@ -4,6 +4,7 @@
 //! locking users out later.
 
 mod audit;
+mod azure;
 mod directory;
 mod general;
 mod log;
@@ -36,6 +37,7 @@ pub use general::{
 pub fn init() {
     general::init();
     audit::init();
+    azure::init();
     directory::init();
     log::init();
     poolers::init();

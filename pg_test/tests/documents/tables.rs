@@ -162,8 +162,8 @@ pub fn settings() -> Result<()> {
         .start(&run)?;
     let listed = server.sql(
         "SELECT name, boot_val, unit,
-                CASE context WHEN 'sighup' THEN 'reload' WHEN 'postmaster' THEN 'restart' ELSE context END
-         FROM pg_settings WHERE name LIKE 'aadauth.%' OR name LIKE 'pgaadauth.%'",
+                CASE context WHEN 'sighup' THEN 'reload' WHEN 'postmaster' THEN 'restart' WHEN 'user' THEN 'session' ELSE context END
+         FROM pg_settings WHERE name LIKE 'aad\\_%' OR name LIKE 'aadauth.%' OR name LIKE 'pgaadauth.%'",
     )?;
     let settings: Vec<Vec<&str>> = listed
         .lines()
@@ -180,10 +180,13 @@ pub fn settings() -> Result<()> {
     let rows = rows("docs/configuration.md")?;
     let documented: BTreeMap<&str, (String, &str)> = rows
         .iter()
-        .filter(|row| row.first().is_some_and(|name| name.contains("aadauth.")) && row.len() >= 3)
+        .filter(|row| row.len() >= 3)
+        .filter(|row| row[0].contains("aadauth.") || row[0].starts_with("aad_"))
         .map(|row| {
             let change = if row[2].contains("requires a restart") {
                 "restart"
+            } else if row[2].contains("Only with SET") {
+                "session"
             } else {
                 "reload"
             };
