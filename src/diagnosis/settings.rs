@@ -39,7 +39,7 @@ fn invalid() -> Result<Vec<Finding>, Box<dyn Error>> {
         "SELECT sourcefile AS file, sourceline AS line, name, setting, error,
              lower(name) IN (SELECT lower(name) FROM pg_settings) AS exists
          FROM pg_file_settings
-         WHERE error IS NOT NULL AND (name ILIKE 'aadauth.%' OR name ILIKE 'pgaadauth.%')
+         WHERE error IS NOT NULL AND (name ILIKE 'aadauth.%' OR name ILIKE 'pgaadauth.%' OR lower(name) = 'aad_validate_oids_in_tenant')
              AND lower(name) NOT IN (SELECT name FROM pg_settings WHERE pending_restart)
          ORDER BY seqno",
     )?;

@@ -14,8 +14,10 @@ struct Guards {
     granting: unsafe extern "C-unwind" fn(pg_sys::Oid),
     altering: unsafe extern "C-unwind" fn(pg_sys::Oid),
     naming: unsafe extern "C-unwind" fn(*const c_char),
+    labeling: unsafe extern "C-unwind" fn(pg_sys::Oid),
     is_privileged: unsafe extern "C-unwind" fn(pg_sys::Oid) -> bool,
     changed: unsafe extern "C-unwind" fn(pg_sys::Oid),
+    password_given: unsafe extern "C-unwind" fn(pg_sys::Oid),
     dropping: unsafe extern "C-unwind" fn(),
     dropping_owned: unsafe extern "C-unwind" fn(pg_sys::Oid),
     losing_database: unsafe extern "C-unwind" fn(),
@@ -32,8 +34,10 @@ pub fn init() {
         granting,
         altering,
         naming,
+        labeling,
         is_privileged,
         changed,
+        password_given,
         dropping,
         dropping_owned,
         losing_database,
@@ -60,6 +64,11 @@ unsafe extern "C-unwind" fn naming(name: *const c_char) {
 }
 
 #[pgrx::pg_guard]
+unsafe extern "C-unwind" fn labeling(role: pg_sys::Oid) {
+    principals::guard::labeling(role);
+}
+
+#[pgrx::pg_guard]
 unsafe extern "C-unwind" fn is_privileged(role: pg_sys::Oid) -> bool {
     principals::guard::is_privileged(role)
 }
@@ -67,6 +76,11 @@ unsafe extern "C-unwind" fn is_privileged(role: pg_sys::Oid) -> bool {
 #[pgrx::pg_guard]
 unsafe extern "C-unwind" fn changed(role: pg_sys::Oid) {
     principals::guard::changed(role);
+}
+
+#[pgrx::pg_guard]
+unsafe extern "C-unwind" fn password_given(role: pg_sys::Oid) {
+    principals::guard::password_given(role);
 }
 
 #[pgrx::pg_guard]

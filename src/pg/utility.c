@@ -12,6 +12,7 @@
 #include "access/htup_details.h"
 #include "access/xact.h"
 #include "access/xlog.h"
+#include "catalog/pg_authid.h"
 #include "catalog/pg_database.h"
 #include "commands/dbcommands.h"
 #include "miscadmin.h"
@@ -33,6 +34,7 @@ static void process_utility(PlannedStmt *pstmt, const char *queryString, bool re
 							QueryCompletion *qc);
 static List *made_privileged(Node *statement);
 static void others_statement(Node *statement);
+static void check_label(SecLabelStmt *label);
 static void check_drop(DropStmt *statement);
 static void check_drop_owned(DropOwnedStmt *statement);
 static bool is_about_roles(Node *statement);
@@ -48,6 +50,7 @@ static List *ordinary(List *specs);
 static bool grants_privileged(GrantRoleStmt *statement);
 static bool gives_privileges(GrantStmt *grant);
 static bool gives_attributes(List *options);
+static Oid	given_password(Node *statement);
 
 /* Installs the hook. */
 void
@@ -69,6 +72,7 @@ process_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 	ListCell   *cell;
 	ListCell   *before;
 	const char *database = NULL;
+	Oid			role;
 
 	if (IsA(statement, DropStmt))
 		check_drop((DropStmt *) statement);
@@ -105,6 +109,9 @@ process_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 	forboth(cell, candidates, before, privileges)
 		if ((aad_reached_privileges(lfirst_oid(cell)) & ~lfirst_int(before)) != 0)
 			guards.changed(lfirst_oid(cell));
+	role = given_password(statement);
+	if (OidIsValid(role))
+		guards.password_given(role);
 }
 
 static bool
@@ -121,6 +128,8 @@ is_about_roles(Node *statement)
 			return true;
 		case T_RenameStmt:
 			return ((RenameStmt *) statement)->renameType == OBJECT_ROLE;
+		case T_SecLabelStmt:
+			return ((SecLabelStmt *) statement)->objtype == OBJECT_ROLE;
 		default:
 			return false;
 	}
@@ -230,9 +239,21 @@ others_statement(Node *statement)
 				check_spec(guards.altering, lfirst_node(RoleSpec, cell));
 			break;
 
+		case T_SecLabelStmt:
+			check_label((SecLabelStmt *) statement);
+			break;
+
 		default:
 			break;
 	}
+}
+
+static void
+check_label(SecLabelStmt *label)
+{
+	if (label->provider && (strcmp(label->provider, "pgaadauth") == 0 ||
+							strcmp(label->provider, "pgaadauth-int") == 0))
+		check_name(guards.labeling, strVal(label->object));
 }
 
 static void
@@ -431,4 +452,31 @@ gives_attributes(List *options)
 			return true;
 	}
 	return false;
+}
+
+/* The role that ALTER ROLE has given a password, other than NULL and what PostgreSQL takes for it. */
+static Oid
+given_password(Node *statement)
+{
+	ListCell   *cell;
+	bool		is_set = false;
+	Oid			role;
+	HeapTuple	tuple;
+	bool		is_null;
+
+	if (!IsA(statement, AlterRoleStmt))
+		return InvalidOid;
+	foreach(cell, ((AlterRoleStmt *) statement)->options)
+		if (strcmp(lfirst_node(DefElem, cell)->defname, "password") == 0)
+			is_set = true;
+	role = is_set ? role_of(((AlterRoleStmt *) statement)->role) : InvalidOid;
+	if (!OidIsValid(role))
+		return InvalidOid;
+	CommandCounterIncrement();
+	tuple = SearchSysCache1(AUTHOID, ObjectIdGetDatum(role));
+	if (!HeapTupleIsValid(tuple))
+		return InvalidOid;
+	SysCacheGetAttr(AUTHOID, tuple, Anum_pg_authid_rolpassword, &is_null);
+	ReleaseSysCache(tuple);
+	return is_null ? InvalidOid : role;
 }

@@ -16,10 +16,14 @@ typedef struct AadGuards
 	void		(*altering) (Oid role);
 	/* or to give a role that name. */
 	void		(*naming) (const char *name);
+	/* It is about to set one of our labels on the role, or to clear it. */
+	void		(*labeling) (Oid role);
 	/* Whether who is granted the role becomes privileged by that. */
 	bool		(*is_privileged) (Oid role);
 	/* A statement may have made the role privileged. */
 	void		(*changed) (Oid role);
+	/* A statement has given the role a password. */
+	void		(*password_given) (Oid role);
 	/* The extension is about to be dropped without CASCADE. */
 	void		(*dropping) (void);
 	/* What the role owns is about to be dropped without CASCADE. */

@@ -2,7 +2,7 @@
 
 use pgrx::pg_sys;
 
-use super::error::{PrincipalError, Privilege};
+use super::error::{PrincipalError, Privilege, Session};
 use crate::identity;
 use crate::pg::label::{self, Labels};
 use crate::pg::privileges::{self, BOOTSTRAP_SUPERUSER, OwnPrivileges};
@@ -34,6 +34,18 @@ pub fn may_map() -> bool {
         && is_labeled_admin(current)
 }
 
+/// What a session that may not map roles lacks.
+pub fn denied_session() -> Session {
+    let (session, current) = (privileges::session_user(), privileges::current_user());
+    let is_admin = || identity::admin_role() == Some(session) && is_labeled_admin(session);
+    let is_set = session != current && !privileges::is_user_switched();
+    if is_set && (privileges::is_superuser(session) || is_admin()) {
+        Session::OfAnotherRole
+    } else {
+        Session::OfOthers
+    }
+}
+
 /// Refuses a change of the role's mapping that this session must not make.
 ///
 /// `sets` is false when the labels are to be removed. A session that may map roles may also remove the
@@ -41,7 +53,10 @@ pub fn may_map() -> bool {
 pub fn check(role: pg_sys::Oid, labels: &Labels, sets: bool) -> Result<(), PrincipalError> {
     let name = || privileges::name_of(role).unwrap_or_else(|| role.to_string());
     if !may_map() {
-        return Err(PrincipalError::MappingDenied(name()));
+        return Err(PrincipalError::MappingDenied {
+            role: name(),
+            session: denied_session(),
+        });
     }
     if sets && is_unmappable(role, &name()) {
         return Err(PrincipalError::Unmappable(name()));

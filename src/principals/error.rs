@@ -9,23 +9,29 @@ use uuid::Uuid;
 
 use crate::pg::label::Provider;
 use crate::pg::lock_holder::LockHolder;
-use crate::pg::log;
 use crate::pg::privileges::CREATEROLE_IS_BROAD;
+use crate::pg::{log, text};
 use crate::shared::directory::lookup_error::LookupError;
 
 /// Display is the primary message.
 #[derive(Debug, Error)]
 pub enum PrincipalError {
     /// Azure's text.
-    #[error("permission denied for function {0}")]
-    FunctionDenied(&'static str),
-    #[error("permission denied to change the Entra mapping of role \"{0}\"")]
-    MappingDenied(String),
+    #[error("permission denied for function {function}")]
+    FunctionDenied {
+        function: &'static str,
+        session: Session,
+    },
+    #[error("permission denied to change the Entra mapping of role \"{role}\"")]
+    MappingDenied { role: String, session: Session },
     /// One of the roles that nobody may map.
     #[error("role \"{0}\" cannot be mapped to a principal")]
     Unmappable(String),
     #[error("must be superuser to change the Entra mapping of role \"{role}\"")]
     Privileged { role: String, reason: Privilege },
+    /// The statement that lets all admins administer the role.
+    #[error("must have ADMIN OPTION on role \"{role}\" to change its Entra mapping")]
+    NotAdministered { role: String, grant: String },
     #[error("must be superuser to call grant_azure_rights()")]
     SuperuserOnly,
     #[error("must be superuser to change the Entra mapping of admin \"{0}\"")]
@@ -83,9 +89,9 @@ pub enum PrincipalError {
     },
     #[error("role \"{0}\" was renamed during the directory lookup")]
     Renamed(String),
-    /// PostgreSQL's text.
-    #[error("role \"{0}\" already exists")]
-    RoleExists(String),
+    /// PostgreSQL's text; and the statement that maps the role.
+    #[error("role \"{role}\" already exists")]
+    RoleExists { role: String, statement: String },
     #[error("no Entra tenant is configured")]
     NoTenant,
     #[error("{0} must not be null")]
@@ -103,8 +109,8 @@ pub enum PrincipalError {
     NoSuchRole(String),
     #[error("invalid object id")]
     ObjectId,
-    #[error("invalid object type")]
-    ObjectType,
+    #[error("invalid object type \"{0}\"")]
+    ObjectType(String),
     #[error("cannot change security labels because another transaction is changing them")]
     Locked(LockHolder),
     #[error(
@@ -119,6 +125,15 @@ pub enum PrincipalError {
     },
     #[error("statement failed: {0}")]
     Statement(#[from] SpiError),
+}
+
+/// A session that may not map roles.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Session {
+    /// It may after SET ROLE NONE.
+    OfAnotherRole,
+    /// Of somebody else.
+    OfOthers,
 }
 
 /// Why only a superuser may grant a role.
@@ -144,10 +159,11 @@ impl PrincipalError {
     fn code(&self) -> PgSqlErrorCode {
         use PgSqlErrorCode::*;
         match self {
-            Self::FunctionDenied(_)
-            | Self::MappingDenied(_)
+            Self::FunctionDenied { .. }
+            | Self::MappingDenied { .. }
             | Self::Unmappable(_)
             | Self::Privileged { .. }
+            | Self::NotAdministered { .. }
             | Self::AdminOnly(_)
             | Self::SuperuserOnly
             | Self::GrantDenied { .. }
@@ -155,7 +171,7 @@ impl PrincipalError {
             | Self::SharedRole(_) => ERRCODE_INSUFFICIENT_PRIVILEGE,
             Self::ReservedName(_) => ERRCODE_RESERVED_NAME,
             Self::NotARole => ERRCODE_WRONG_OBJECT_TYPE,
-            Self::Label { .. } | Self::ObjectId | Self::ObjectType => {
+            Self::Label { .. } | Self::ObjectId | Self::ObjectType(_) => {
                 ERRCODE_INVALID_PARAMETER_VALUE
             }
             Self::Taken { .. } => ERRCODE_UNIQUE_VIOLATION,
@@ -168,7 +184,7 @@ impl PrincipalError {
             Self::Unanswered { lookup_error, .. } => unanswered(lookup_error),
             Self::NameMismatch { .. } => ERRCODE_PROTOCOL_VIOLATION,
             Self::PassesForUser { .. } => ERRCODE_WRONG_OBJECT_TYPE,
-            Self::RoleExists(_) => ERRCODE_DUPLICATE_OBJECT,
+            Self::RoleExists { .. } => ERRCODE_DUPLICATE_OBJECT,
             Self::NullArgument(_) => ERRCODE_NULL_VALUE_NOT_ALLOWED,
             Self::Standby(_) => ERRCODE_READ_ONLY_SQL_TRANSACTION,
             Self::EmptyName => ERRCODE_INVALID_NAME,
@@ -205,11 +221,21 @@ impl PrincipalError {
 
     fn hint(&self) -> Option<String> {
         let hint = match self {
-            Self::FunctionDenied(_) | Self::MappingDenied(_) => {
+            Self::FunctionDenied { session: Session::OfAnotherRole, .. }
+            | Self::MappingDenied { session: Session::OfAnotherRole, .. } => {
+                "Run SET ROLE NONE first: the current role is not the one that signed in. RESET ROLE is not enough where \
+                 ALTER ROLE ... SET role or ALTER DATABASE ... SET role has chosen it."
+                    .into()
+            }
+            Self::FunctionDenied { .. } | Self::MappingDenied { .. } => {
                 "Sign in as a superuser, or with an Entra token as a role whose label has \"admin\", \
                  and do not use SET ROLE."
                     .into()
             }
+            Self::NotAdministered { grant, .. } => with_statement(
+                "A superuser, or a role that has ADMIN OPTION on it, can let all Entra admins administer it",
+                grant,
+            ),
             Self::AdminOnly(_) => "Admins cannot change their own mapping or that of another admin.".into(),
             Self::GrantDenied { .. } | Self::AlterDenied { .. } if CREATEROLE_IS_BROAD => {
                 "In this version of PostgreSQL, CREATEROLE would be sufficient, so aadauth requires a superuser."
@@ -261,10 +287,27 @@ impl PrincipalError {
                 "pgaadauth_create_principal_with_oid creates a role and maps it.".into()
             }
             Self::ObjectId => "Use a GUID such as 6f1c2d3e-4a5b-4c6d-8e7f-a0b1c2d3e4f5.".into(),
-            Self::ObjectType => "Use user, group or service; managed identities are service.".into(),
+            Self::RoleExists { statement, .. } => with_statement(
+                "pgaadauth_update_principal_with_oid or a label gives that role, with all that it owns and may do, to \
+                 this principal",
+                statement,
+            ),
+            Self::ObjectType(_) => {
+                "Use user, group or service; applications (service principals) and managed identities are service."
+                    .into()
+            }
             _ => return None,
         };
         Some(hint)
+    }
+}
+
+/// A statement to paste, unless names in it cannot be shown as they are: it could name another role.
+fn with_statement(advice: &str, statement: &str) -> String {
+    if text::escape_error(statement) == statement {
+        format!("{advice}:\n{statement};")
+    } else {
+        format!("{advice}.")
     }
 }
 

@@ -54,7 +54,7 @@ mod pg_catalog {
         let call = || {
             ensure_may_change("pgaadauth_create_principal_with_oid")?;
             let request = Request::read(rolename, objectid, objecttype, isadmin, ismfa)?;
-            request.name.ensure_free()?;
+            request.name.ensure_free(|name| request.update(name))?;
             create(&request.name, &request.find()?)
         };
         call().unwrap_or_else(|error| error.raise()).into()
@@ -142,15 +142,32 @@ impl Request {
         admin: Option<bool>,
         mfa: Option<bool>,
     ) -> Result<Self, PrincipalError> {
-        let kind = given("objecttype", object_type)?.0.parse();
+        // Scripts for Azure have it in letters of either case; labels are stored as they are typed, and compared.
+        let object_type = given("objecttype", object_type)?.0;
+        let kind = object_type.to_ascii_lowercase().parse();
         Ok(Request {
             name: RoleName::read(&given("rolename", name)?.0)?,
             object_id: guid::parse(&given("objectid", object_id)?.0)
                 .ok_or(PrincipalError::ObjectId)?,
-            kind: kind.map_err(|_| PrincipalError::ObjectType)?,
+            kind: kind.map_err(|_| PrincipalError::ObjectType(object_type))?,
             admin: given("isadmin", admin)?,
             mfa: given("ismfa", mfa)?,
         })
+    }
+
+    /// The call that gives an existing role of that name to the principal.
+    fn update(&self, name: &str) -> String {
+        let Request {
+            kind,
+            object_id,
+            admin,
+            mfa,
+            ..
+        } = self;
+        let name = quote_literal(name);
+        format!(
+            "SELECT pgaadauth_update_principal_with_oid({name}, '{object_id}', '{kind}', {admin}, {mfa})"
+        )
     }
 
     /// Looks the principal up in the directory, if one is configured.
@@ -201,12 +218,15 @@ impl RoleName {
         }
     }
 
-    /// As CREATE ROLE would check, but before the directory lookup.
-    fn ensure_free(&self) -> Result<(), PrincipalError> {
-        match self.role() {
-            Ok(_) => Err(PrincipalError::RoleExists(self.0.clone())),
-            Err(_) => Ok(()),
+    /// As CREATE ROLE would check, but before the directory lookup. `statement` gives a role of that name to the principal.
+    fn ensure_free(&self, statement: impl FnOnce(&str) -> String) -> Result<(), PrincipalError> {
+        if self.role().is_err() {
+            return Ok(());
         }
+        Err(PrincipalError::RoleExists {
+            role: self.0.clone(),
+            statement: statement(&self.0),
+        })
     }
 
     /// The name of the role that had this name before, which it now keeps until the transaction ends.
@@ -235,7 +255,10 @@ pub fn ensure_may_map(function: &'static str) -> Result<(), PrincipalError> {
     if admin::may_map() {
         Ok(())
     } else {
-        Err(PrincipalError::FunctionDenied(function))
+        Err(PrincipalError::FunctionDenied {
+            function,
+            session: admin::denied_session(),
+        })
     }
 }
 
@@ -256,11 +279,12 @@ fn create_by_name(
     ensure_may_change("pgaadauth_create_principal")?;
     let name = RoleName::read(&given("rolename", name)?.0)?;
     let (admin, mfa) = (given("isadmin", admin)?, given("ismfa", mfa)?);
-    name.ensure_free()?;
+    // As on Azure, where this label shows how the role was created.
+    let public = PublicLabel::ByName { admin, mfa };
+    name.ensure_free(|name| label_statement(name, &public))?;
     let labels = Labels {
         found: lookup::by_name(&name.0, admin)?,
-        // As on Azure, where this label shows how the role was created.
-        public: PublicLabel::ByName { admin, mfa },
+        public,
     };
     create(&name, &labels)
 }
@@ -289,12 +313,16 @@ fn update(name: &RoleName, labels: &Labels) -> Result<String, PrincipalError> {
 
 /// Labels the role, without another directory lookup.
 fn map(name: &RoleName, labels: &Labels) -> Result<(), PrincipalError> {
-    let text = quote_literal(labels.public.to_string());
-    let relabel = format!(
-        "SECURITY LABEL FOR pgaadauth ON ROLE {} IS {text}",
-        name.quoted()
-    );
+    let relabel = label_statement(&name.0, &labels.public);
     super::label::with_found(&labels.found, || statement::run(&relabel))
+}
+
+fn label_statement(name: &str, label: &PublicLabel) -> String {
+    format!(
+        "SECURITY LABEL FOR pgaadauth ON ROLE {} IS {}",
+        quote_identifier(name),
+        quote_literal(label.to_string())
+    )
 }
 
 /// Name and mapping of every role with a valid mapping, ordered by name; a warning for each invalid one.

@@ -18,12 +18,15 @@
 
 use entra_token::PrincipalKind;
 use pgrx::pg_sys;
+use pgrx::spi::quote_identifier;
 
 use super::admin::{self, OWN_ROLES};
+use super::appointment::administration;
 use super::error::{PrincipalError, Privilege};
 use super::{statement, withdrawal};
-use crate::pg::label;
+use crate::pg::label::{self, Labels};
 use crate::pg::lock_holder::{self, Lock};
+use crate::pg::log::{self, Level};
 use crate::pg::privileges::{self, CREATEROLE_IS_BROAD, OwnPrivileges};
 use crate::pg::query;
 
@@ -66,6 +69,49 @@ pub fn altering(role: pg_sys::Oid) {
 pub fn naming(role: &str) {
     if OWN_ROLES.contains(&role) {
         PrincipalError::ReservedName(role.to_owned()).raise()
+    }
+}
+
+/// Called before a role without superuser labels `role`.
+///
+/// Since PostgreSQL 16 its own refusal, of a role without ADMIN OPTION, does not say what an Entra admin lacks.
+///
+/// # Panics
+/// With PostgreSQL's ERROR, if an Entra admin must not do that.
+pub fn labeling(role: pg_sys::Oid) {
+    let user = privileges::current_user();
+    if CREATEROLE_IS_BROAD || !admin::may_map() || privileges::is_admin_of(user, role) {
+        return;
+    }
+    admin::check(role, &label::read(role), true).unwrap_or_else(|error| error.raise());
+    if let Some(admins) = admin::admins() {
+        let role_name = name(role);
+        let grant = administration(role, &quote_identifier(&role_name), admins);
+        PrincipalError::NotAdministered {
+            role: role_name,
+            grant,
+        }
+        .raise()
+    }
+}
+
+/// Called after a statement that has given `role` a password.
+pub fn password_given(role: pg_sys::Oid) {
+    if label::read(role) != Labels::default() {
+        log::line(
+            Level::Notice,
+            &format!(
+                "role \"{}\" cannot sign in to this server with a password",
+                name(role)
+            ),
+            Some(
+                "It is mapped to a principal, and passwords of mapped roles are refused, whatever the HBA record.",
+            ),
+            Some(
+                "ALTER ROLE ... PASSWORD NULL removes the password; SECURITY LABEL FOR pgaadauth ON ROLE ... IS NULL ends \
+                 the mapping.",
+            ),
+        );
     }
 }
 

@@ -77,6 +77,7 @@ const MODULES: &[(&str, &[Test])] = &[
     ("keys", keys::TESTS),
     ("local_roles", local_roles::TESTS),
     ("mapping", mapping::admins::TESTS),
+    ("mapping", mapping::advice::TESTS),
     ("mapping", mapping::concurrent::TESTS),
     ("mapping", mapping::functions::TESTS),
     ("mapping", mapping::guard::TESTS),

@@ -1,6 +1,7 @@
 //! Mapping roles to principals: the labels, the SQL functions, and who may use them.
 
 pub mod admins;
+pub mod advice;
 pub mod concurrent;
 pub mod functions;
 pub mod guard;

@@ -243,7 +243,7 @@ fn arguments(rig: &Rig) -> Result<()> {
         failure.expect_in_message("object id")?;
         failure.expect_in_hint("GUID")?;
     }
-    for kind in ["User", "user,admin", "x", ""] {
+    for kind in ["user,admin", "x", ""] {
         let failure = superuser.refused(&create("r", ALICE, kind, false, false), "22023")?;
         failure.expect_in_message("object type")?;
         failure.expect_in_hint("user, group or service")?;

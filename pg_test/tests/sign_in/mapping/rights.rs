@@ -71,9 +71,12 @@ fn changes() -> [String; 8] {
 }
 
 fn all_denied(session: &mut Session) -> Result<()> {
+    all_denied_with(session, "Entra")
+}
+
+fn all_denied_with(session: &mut Session, hint: &str) -> Result<()> {
     for change in changes() {
-        let failure = session.refused(&change, DENIED)?;
-        failure.expect_in_hint("Entra")?;
+        session.refused(&change, DENIED)?.expect_in_hint(hint)?;
     }
     Ok(())
 }
@@ -123,7 +126,7 @@ fn set_role(rig: &Rig) -> Result<()> {
         "CREATE ROLE carol; CREATE ROLE clerk CREATEROLE; GRANT carol TO clerk WITH ADMIN OPTION",
     )?;
     superuser.run("SET ROLE clerk")?;
-    all_denied(&mut superuser)?;
+    all_denied_with(&mut superuser, "SET ROLE NONE")?;
     superuser.run("RESET ROLE")?;
     superuser.run(&public("carol", &format!("aadauth,oid={ALICE},type=user")))
 }
@@ -187,7 +190,7 @@ fn as_another(rig: &Rig) -> Result<()> {
     ))?;
     let mut admin = signed_in(rig, &server)?;
     admin.run("SET ROLE other")?;
-    all_denied(&mut admin)
+    all_denied_with(&mut admin, "SET ROLE NONE")
 }
 
 fn lent_by_admins(rig: &Rig) -> Result<()> {
