@@ -14,6 +14,10 @@ pub const TESTS: &[Test] = &[
     ("a_guest", guest),
     ("update_rebinds_and_keeps_grants", update),
     ("the_shim_extension", shim),
+    (
+        "other_databases_have_the_functions_with_the_extension",
+        other_database,
+    ),
     ("a_dump_of_roles_can_be_replayed", dump),
     ("a_removed_label_takes_effect_at_once", label_removed),
 ];
@@ -108,6 +112,37 @@ fn shim(rig: &Rig) -> Result<()> {
     server
         .sql("DROP EXTENSION pgaadauth; DROP EXTENSION aadauth CASCADE; CREATE EXTENSION aadauth")
         .map(drop)
+}
+
+/// What docs/differences-from-azure.md says of the functions in other databases.
+fn other_database(rig: &Rig) -> Result<()> {
+    const EXTENSION: &str = "CREATE EXTENSION IF NOT EXISTS pgaadauth";
+    let server = rig.server("other-database", |plan| plan)?;
+    server.sql("CREATE DATABASE other")?;
+    server.sql("CREATE ROLE maker")?;
+    let create = format!(
+        "SELECT pgaadauth_create_principal_with_oid('elsewhere', '{}', 'user', false, false)",
+        Uuid::new_v4()
+    );
+    for (statement, expected) in [
+        (create.as_str(), "does not exist"),
+        (EXTENSION, "required extension \"aadauth\" is not installed"),
+        (
+            &format!(
+                "GRANT CREATE ON DATABASE other TO maker; SET ROLE maker; {EXTENSION} CASCADE"
+            ),
+            "Must be superuser to create this extension",
+        ),
+    ] {
+        let error = server.sql_in("other", statement).err();
+        let error = error.map(|error| error.to_string()).unwrap_or_default();
+        ensure(error.contains(expected), || format!("{statement}: {error}"))?;
+    }
+    server.sql_in("other", &format!("RESET ROLE; {EXTENSION} CASCADE"))?;
+    server.sql_in("other", &create)?;
+    let listed =
+        server.sql("SELECT string_agg(rolname, ',') FROM pgaadauth_list_principals(false)")?;
+    ensure(listed == "elsewhere", || listed)
 }
 
 fn dump(rig: &Rig) -> Result<()> {
