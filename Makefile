@@ -9,8 +9,8 @@ PG_CONFIG ?= $(shell command -v pg_config || echo /usr/bin/pg_config)
 DESTDIR ?=
 CARGO_TARGET_DIR ?= $(CURDIR)/target
 
-# What to build. The features of shared dependencies depend on it: for the demo and the tests, --workspace
-# ensures that they are compiled only once.
+# What to build. The features of shared dependencies depend on it: for the tests, --workspace ensures that they are
+# compiled only once.
 PACKAGES ?= -p aadauth
 
 # Where the server has its files. To package for another machine, give pkglibdir= and sharedir=, and
