@@ -6,41 +6,17 @@ use super::finding::{Code, Finding};
 use crate::shared::directory::lookup_error::LookupError;
 use crate::{directory, settings};
 
-const TENANT: &str = "aadauth.tenant_id";
-
-/// Why groups are not synchronized although group sync is on, if no directory is configured.
-pub fn group_sync_problem() -> Option<String> {
-    let finding = settings::group_sync_is_enabled().then(incomplete)??;
-    Some(finding.problem)
-}
-
-/// What lacks for the use of a directory that the settings ask for.
-fn incomplete() -> Option<Finding> {
-    if let Some(missing) = settings::missing_for_directory() {
-        return Some(Finding::new(
-            Code::DirectoryIncomplete,
-            missing,
-            format!(
-                "aadauth.credential is set, but {missing} is not, so the directory is not used."
-            ),
-            format!("Set {missing}, or set aadauth.credential to none, and reload."),
-        ));
-    }
-    let is_missing = settings::group_sync_is_enabled() && settings::directory().is_none();
-    is_missing.then(|| {
-        Finding::new(
-            Code::DirectoryIncomplete,
-            "pgaadauth.enable_group_sync",
-            "Group sync is enabled, but no directory is configured that lists the members of groups.",
-            "Set aadauth.credential and the settings that it requires, or set pgaadauth.enable_group_sync to off, and reload.",
-        )
-    })
-}
-
 pub fn check() -> Option<Finding> {
-    if let Some(finding) = incomplete() {
+    if let Some((place, problem)) = settings::directory_problem() {
+        let remedy = match place {
+            settings::GROUP_SYNC => {
+                "Set aadauth.credential and the settings that it requires, or set pgaadauth.enable_group_sync to off, and reload.".to_owned()
+            }
+            missing => format!("Set {missing}, or set aadauth.credential to none, and reload."),
+        };
         // A missing tenant has a finding of its own.
-        return (finding.place != TENANT).then_some(finding);
+        return (place != "aadauth.tenant_id")
+            .then(|| Finding::new(Code::DirectoryIncomplete, place, problem, remedy));
     }
     let settings = settings::directory()?;
     if let Err(error) = settings.credential.check() {

@@ -37,8 +37,6 @@ use crate::pg::{log, privileges};
 use finding::Finding;
 use roles::Roles;
 
-pub use directory::group_sync_problem;
-
 extension_sql!(
     r#"
 COMMENT ON FUNCTION aadauth.check_configuration() IS

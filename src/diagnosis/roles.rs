@@ -251,9 +251,7 @@ impl Roles {
 
     /// Of one that is configured in part, and of group sync without one, there is a finding already.
     fn group_without_directory(&self) -> Option<Finding> {
-        let has_other_finding =
-            settings::missing_for_directory().is_some() || settings::group_sync_is_enabled();
-        if has_other_finding
+        if settings::directory_problem().is_some()
             || settings::directory().is_some()
             || settings::groups_claim_is_complete()
         {

@@ -14,7 +14,7 @@ use crate::shared::group_sync::{Reply, SyncState};
 use crate::shared::shmem;
 use crate::shared::workers::Worker;
 use crate::text::escapes;
-use crate::{clock, diagnosis, principals, settings};
+use crate::{clock, principals, settings};
 
 /// How long a worker may take to become ready after its start, or after group sync is turned on.
 const START_TIMEOUT: Duration = Duration::from_secs(15);
@@ -54,7 +54,8 @@ fn group_sync_worker() -> TableIterator<
 > {
     let (run, next_run, problem) = shmem::sync(|state| state.runs());
     // Without a directory, the worker waits and has nothing to say.
-    let problem = diagnosis::group_sync_problem().or(problem);
+    let unconfigured = settings::directory_problem().filter(|_| settings::group_sync_is_enabled());
+    let problem = unconfigured.map(|(_, problem)| problem).or(problem);
     TableIterator::once((
         run,
         next_run.and_then(clock::timestamp),

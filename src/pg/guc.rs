@@ -203,7 +203,7 @@ unsafe extern "C-unwind" fn refuse_zero(
     }
 }
 
-const IN_FILE: &str = "Remove it from the file, with which the server does not start again.";
+const IN_FILE: &str = "Remove it from the file: the server does not start with it.";
 
 /// At a start, the file is read before there is this hook; here, it is a reload.
 #[pgrx::pg_guard]

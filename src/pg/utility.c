@@ -109,7 +109,7 @@ process_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 	forboth(cell, candidates, before, privileges)
 		if ((aad_reached_privileges(lfirst_oid(cell)) & ~lfirst_int(before)) != 0)
 			guards.changed(lfirst_oid(cell));
-	role = given_password(statement);
+	role = RecoveryInProgress() || IsBinaryUpgrade ? InvalidOid : given_password(statement);
 	if (OidIsValid(role))
 		guards.password_given(role);
 }
@@ -454,7 +454,7 @@ gives_attributes(List *options)
 	return false;
 }
 
-/* The role that ALTER ROLE has given a password, other than NULL and what PostgreSQL takes for it. */
+/* The role to which ALTER ROLE has given a password; none if that is NULL, or empty, which PostgreSQL stores as NULL. */
 static Oid
 given_password(Node *statement)
 {

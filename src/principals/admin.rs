@@ -2,7 +2,7 @@
 
 use pgrx::pg_sys;
 
-use super::error::{PrincipalError, Privilege, Session};
+use super::error::{Denied, PrincipalError, Privilege};
 use crate::identity;
 use crate::pg::label::{self, Labels};
 use crate::pg::privileges::{self, BOOTSTRAP_SUPERUSER, OwnPrivileges};
@@ -34,15 +34,15 @@ pub fn may_map() -> bool {
         && is_labeled_admin(current)
 }
 
-/// What a session that may not map roles lacks.
-pub fn denied_session() -> Session {
+/// Why the session may not map roles, if it may not.
+pub fn denied() -> Denied {
     let (session, current) = (privileges::session_user(), privileges::current_user());
     let is_admin = || identity::admin_role() == Some(session) && is_labeled_admin(session);
     let is_set = session != current && !privileges::is_user_switched();
     if is_set && (privileges::is_superuser(session) || is_admin()) {
-        Session::OfAnotherRole
+        Denied::RoleIsSet
     } else {
-        Session::OfOthers
+        Denied::NotAdmin
     }
 }
 
@@ -55,7 +55,7 @@ pub fn check(role: pg_sys::Oid, labels: &Labels, sets: bool) -> Result<(), Princ
     if !may_map() {
         return Err(PrincipalError::MappingDenied {
             role: name(),
-            session: denied_session(),
+            denied: denied(),
         });
     }
     if sets && is_unmappable(role, &name()) {

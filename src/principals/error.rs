@@ -20,10 +20,10 @@ pub enum PrincipalError {
     #[error("permission denied for function {function}")]
     FunctionDenied {
         function: &'static str,
-        session: Session,
+        denied: Denied,
     },
     #[error("permission denied to change the Entra mapping of role \"{role}\"")]
-    MappingDenied { role: String, session: Session },
+    MappingDenied { role: String, denied: Denied },
     /// One of the roles that nobody may map.
     #[error("role \"{0}\" cannot be mapped to a principal")]
     Unmappable(String),
@@ -127,13 +127,13 @@ pub enum PrincipalError {
     Statement(#[from] SpiError),
 }
 
-/// A session that may not map roles.
+/// Why a session may not map roles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Session {
-    /// It may after SET ROLE NONE.
-    OfAnotherRole,
-    /// Of somebody else.
-    OfOthers,
+pub enum Denied {
+    /// Another role is set: it may after SET ROLE NONE.
+    RoleIsSet,
+    /// It is neither a superuser's nor an Entra admin's.
+    NotAdmin,
 }
 
 /// Why only a superuser may grant a role.
@@ -221,8 +221,8 @@ impl PrincipalError {
 
     fn hint(&self) -> Option<String> {
         let hint = match self {
-            Self::FunctionDenied { session: Session::OfAnotherRole, .. }
-            | Self::MappingDenied { session: Session::OfAnotherRole, .. } => {
+            Self::FunctionDenied { denied: Denied::RoleIsSet, .. }
+            | Self::MappingDenied { denied: Denied::RoleIsSet, .. } => {
                 "Run SET ROLE NONE first: the current role is not the one that signed in. RESET ROLE is not enough where \
                  ALTER ROLE ... SET role or ALTER DATABASE ... SET role has chosen it."
                     .into()

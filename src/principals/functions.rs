@@ -257,7 +257,7 @@ pub fn ensure_may_map(function: &'static str) -> Result<(), PrincipalError> {
     } else {
         Err(PrincipalError::FunctionDenied {
             function,
-            session: admin::denied_session(),
+            denied: admin::denied(),
         })
     }
 }

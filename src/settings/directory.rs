@@ -10,6 +10,9 @@ use pgrx::guc::PostgresGucEnum;
 use super::general::{AbsolutePath, authority, ca_file, duration, tenant, value};
 use crate::pg::guc::{Rule, Text, define_settings};
 
+/// The setting that turns group sync on.
+pub const GROUP_SYNC: &str = "pgaadauth.enable_group_sync";
+
 /// The maximum of `aadauth.directory_timeout`.
 pub const DIRECTORY_TIMEOUT_MAX: Duration = Duration::from_secs(30);
 
@@ -122,6 +125,20 @@ pub fn missing_for_directory() -> Option<&'static str> {
         Ok(Some(_)) if tenant().is_none() => Some("aadauth.tenant_id"),
         Ok(_) => None,
     }
+}
+
+/// Why the directory that the settings ask for is not used: the setting to look at, and the problem, a sentence.
+pub fn directory_problem() -> Option<(&'static str, String)> {
+    if let Some(missing) = missing_for_directory() {
+        let problem = format!(
+            "aadauth.credential is set, but {missing} is not, so the directory is not used."
+        );
+        return Some((missing, problem));
+    }
+    (group_sync_is_enabled() && directory().is_none()).then(|| {
+        let problem = "Group sync is enabled, but no directory is configured that lists the members of groups.";
+        (GROUP_SYNC, problem.to_owned())
+    })
 }
 
 /// How to make HTTPS requests, for the directory and the signing keys.

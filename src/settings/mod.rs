@@ -23,9 +23,9 @@ pub use poolers::{
 pub use sessions::{SessionExpiry, session_expiry};
 
 pub use directory::{
-    DIRECTORY_TIMEOUT_MAX, credential_file, directory, directory_timeout, group_cache_ttl,
-    group_sync_interval, group_sync_is_enabled, groups_claim_is_complete, http,
-    missing_for_directory,
+    DIRECTORY_TIMEOUT_MAX, GROUP_SYNC, credential_file, directory, directory_problem,
+    directory_timeout, group_cache_ttl, group_sync_interval, group_sync_is_enabled,
+    groups_claim_is_complete, http, missing_for_directory,
 };
 pub use general::{
     Authentication, audience_setting, audiences, authentication, authority, clock_skew, database,

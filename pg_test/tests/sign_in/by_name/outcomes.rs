@@ -95,7 +95,7 @@ pub fn table(rig: &Rig) -> Result<()> {
     let mut text = "# Supported principal types\n\n\
         Written by the test `by_name::every_principal_by_every_way`, from a server and an emulated directory. In the\n\
         column of the group role the principal is a member of a mapped group, and its token says nothing of groups;\n\
-        an administrator also maps somebody else by name.\n\n\
+        an Entra admin also maps somebody else by name.\n\n\
         | Principal | Mapped | Role of its own | Group role | Administrator |\n|---|---|---|---|---|\n"
         .to_owned();
     for kind in &KINDS {

@@ -288,7 +288,7 @@ fn azures_setting(rig: &Rig) -> Result<()> {
     failure.expect_in_message("cannot be changed")?;
     server.configure(&[("aad_validate_oids_in_tenant", Some("off"))])?;
     Session(server.superuser()?).expect(SHOW, "on")?;
-    let refused = "Remove it from the file, with which the server does not start again.";
+    let refused = "Remove it from the file: the server does not start with it.";
     expect_logged(&server, refused)?;
     let finding = server.sql(
         "SELECT code, remedy FROM aadauth.check_configuration() WHERE problem ~ 'aad_validate_oids_in_tenant'",
