@@ -54,7 +54,7 @@ fn missing_or_old() -> Option<Finding> {
         None => String::new(),
     };
     let remedy = "Fix the cause of the last failure: check the network between this machine and the authority, \
-                  aadauth.ca_file and aadauth.jwks_file. The keys are fetched again every few minutes, and on reload.";
+                  the system's certificate authorities (Debian's package ca-certificates), aadauth.ca_file and aadauth.jwks_file. The keys are fetched again every few minutes, and on reload.";
     let oldest = sets
         .iter()
         .flatten()

@@ -276,7 +276,7 @@ pub fn bare(major: &str) -> Result<Image> {
     let version = version_of(&pg_config())?;
     Image::debian(
         release(major)?,
-        &[&server, "ssl-cert", "pgbouncer"],
+        &[&server, "ssl-cert", "pgbouncer", "ca-certificates"],
         &version,
     )
 }

@@ -119,7 +119,12 @@ fn documented(prepared: &Prepared) -> Result<()> {
         "grep -rlE '^[^#]*aadauth' /etc/postgresql/{0}/main/pg_hba.conf /etc/pam.d || true",
         prepared.major
     ))?;
-    ensure(left.is_empty(), || format!("left: {left}"))
+    ensure(left.is_empty(), || format!("left: {left}"))?;
+    let left = server.sql(
+        "SELECT (SELECT count(*) FROM pg_shseclabel), rolcreaterole, pg_has_role('alice@contoso.com', 'azure_pg_admin', 'MEMBER')
+         FROM pg_roles WHERE rolname = 'alice@contoso.com'",
+    )?;
+    ensure(left == "0|f|f", || format!("left: {left}"))
 }
 
 fn service_file(prepared: &Prepared) -> String {

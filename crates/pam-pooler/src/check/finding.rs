@@ -85,7 +85,7 @@ codes! {
             "The setting is for other methods, and not used with PAM."
             "Remove it."
         MaxClientConn "max-client-conn"
-            "With fewer than 40 places for clients, the module's own connections to PgBouncer are noticed."
+            "With fewer than 40 places for clients, the module's own connections to PgBouncer take places that clients need."
             "Set max_client_conn a few places higher than the number of clients."
     }
 }
