@@ -74,7 +74,7 @@ pub fn in_field(text: &impl fmt::Display) -> String {
 /// Control characters (Unicode category Cc), line and paragraph separators, and the format characters
 /// that change the direction or the visibility of their neighbors (UTS #55, section 2); and those that
 /// show nothing (Default_Ignorable_Code_Point of UAX #44, and the empty Braille pattern).
-fn is_hidden(c: char) -> bool {
+pub fn is_hidden(c: char) -> bool {
     c.is_control()
         || matches!(
             c,

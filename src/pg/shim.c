@@ -390,12 +390,21 @@ aad_leave_out_refusal(void)
 void
 aad_log(int level, const char *message, const char *detail, const char *hint)
 {
+	ErrorContextCallback *context = error_context_stack;
+
 	Assert(level < ERROR);
 	HOLD_INTERRUPTS();
+	/*
+	 * The statement may have a password. A function's statement is in the
+	 * context, which clients get as well.
+	 */
+	error_context_stack = NULL;
 	ereport(level,
 			(errmsg_internal("%s", message),
 			 detail ? errdetail_internal("%s", detail) : 0,
-			 hint ? errhint("%s", hint) : 0));
+			 hint ? errhint("%s", hint) : 0,
+			 errhidestmt(true)));
+	error_context_stack = context;
 	RESUME_INTERRUPTS();
 }
 

@@ -83,12 +83,13 @@ fn administer(role: pg_sys::Oid, name: &str) -> Result<(), PrincipalError> {
 }
 
 /// The statement that lets all admins administer a role, by its quoted name, since PostgreSQL 16. It changes the membership
-/// that the bootstrap superuser has granted, if there is one, whose other options stay.
+/// that the bootstrap superuser has granted, if there is one. If that gives the role's rights, they stay; if not, the
+/// statement gives none, also if another grantor makes a membership beside it.
 pub(super) fn administration(role: pg_sys::Oid, name: &str, admins: pg_sys::Oid) -> String {
-    let is_member = privileges::members_of(role)
-        .iter()
-        .any(|own| own.member == admins && own.grantor == privileges::BOOTSTRAP_SUPERUSER);
-    let options = if is_member {
+    let has_rights = privileges::members_of(role).iter().any(|own| {
+        own.member == admins && own.grantor == privileges::BOOTSTRAP_SUPERUSER && own.is_used
+    });
+    let options = if has_rights {
         "ADMIN TRUE"
     } else {
         "ADMIN TRUE, INHERIT FALSE, SET FALSE"

@@ -12,6 +12,7 @@ use crate::pg::lock_holder::LockHolder;
 use crate::pg::privileges::CREATEROLE_IS_BROAD;
 use crate::pg::{log, text};
 use crate::shared::directory::lookup_error::LookupError;
+use crate::text::is_hidden;
 
 /// Display is the primary message.
 #[derive(Debug, Error)]
@@ -302,9 +303,9 @@ impl PrincipalError {
     }
 }
 
-/// A statement to paste, unless names in it cannot be shown as they are: it could name another role.
+/// A statement to paste, unless names in it cannot be shown as they are: what is copied could be another statement.
 fn with_statement(advice: &str, statement: &str) -> String {
-    if text::escape_error(statement) == statement {
+    if text::escape_error(statement) == statement && !statement.contains(is_hidden) {
         format!("{advice}:\n{statement};")
     } else {
         format!("{advice}.")

@@ -9,7 +9,7 @@ use pg_test::place::{major, source};
 use uuid::Uuid;
 
 use super::{
-    ALICE, BOB, DENIED, Failure, Session, TENANT, call, create, expect_logged, literal,
+    ALICE, BOB, DENIED, Failure, ROOT_ADMIN, Session, TENANT, call, create, expect_logged, literal,
     no_internal, no_public, public, signed_in, start, update,
 };
 use crate::Test;
@@ -109,18 +109,26 @@ fn existing_role(rig: &Rig) -> Result<()> {
         })?;
     }
     superuser.run("SELECT FROM kept")?;
-    // A name that is not shown as it is would be another role's.
-    let name = r"back\u30ED";
-    superuser.run(&create(name, BOB, "user", false, false))?;
-    let failure = superuser.refused(&create(name, BOB, "user", false, false), "42710")?;
-    failure.expect_in_hint("pgaadauth_update_principal_with_oid")?;
-    ensure(advised(&failure).is_err(), || {
-        format!("{:?}", failure.refusal)
-    })
+    // A name that is not shown as it is would be another role's, or another statement.
+    for (name, object_id) in [
+        (r"back\u30ED", BOB),
+        ("x\x1b[2K\rDROP TABLE kept; --", ALICE),
+        ("in\u{200b}visible", ROOT_ADMIN),
+    ] {
+        let create = create(name, object_id, "user", false, false);
+        superuser.run(&create)?;
+        let failure = superuser.refused(&create, "42710")?;
+        failure.expect_in_hint("pgaadauth_update_principal_with_oid")?;
+        ensure(advised(&failure).is_err(), || {
+            format!("{:?}", failure.refusal)
+        })?;
+    }
+    Ok(())
 }
 
 fn password(rig: &Rig) -> Result<()> {
     const SECRET: &str = "not to be shown";
+    const HIDDEN: &str = "not even logged";
     let person = rig.person(&rig.server, "given_password")?;
     rig.server.sql("CREATE ROLE keeps_password LOGIN")?;
     let as_superuser = |sql: &str| -> Result<Printed> {
@@ -177,7 +185,32 @@ fn password(rig: &Rig) -> Result<()> {
     let count = rig.server.sql(
         "SELECT count(rolpassword) FROM pg_authid WHERE rolname IN ('given_password', 'keeps_password')",
     )?;
-    ensure(count == "1", || count)
+    ensure(count == "1", || count)?;
+    // Nor as a function's statement, or in the log.
+    let function =
+        format!("DO $$ BEGIN EXECUTE 'ALTER ROLE given_password PASSWORD ''{HIDDEN}'''; END $$");
+    let mut psql = rig.server.client("psql")?;
+    let printed: Printed = psql
+        .args(["-X", "-v", "SHOW_CONTEXT=always"])
+        .args([
+            "-c",
+            "SET log_min_messages = notice; SET log_min_error_statement = notice",
+        ])
+        .args(["-c", &function])
+        .args([
+            "-c",
+            &format!("ALTER ROLE given_password PASSWORD '{HIDDEN}'"),
+        ])
+        .output()?
+        .into();
+    ensure(printed.error.matches(notice).count() == 2, || {
+        format!("{printed:?}")
+    })?;
+    ensure(!printed.error.contains(HIDDEN), || printed.error)?;
+    let log = rig.server.log()?;
+    ensure(log.contains(notice) && !log.contains(HIDDEN), || {
+        "the log has the password".to_owned()
+    })
 }
 
 fn set_role(rig: &Rig) -> Result<()> {
@@ -225,6 +258,13 @@ fn administered(rig: &Rig) -> Result<()> {
          CREATE ROLE reader IN ROLE pg_read_all_data",
     )?;
     superuser.as_session_of("deploy", |deploy| deploy.run("CREATE ROLE app"))?;
+    if major()? != "15" {
+        // It leaves a membership without any right.
+        superuser.run(
+            "GRANT app TO azure_pg_admin WITH ADMIN TRUE, INHERIT FALSE, SET FALSE;
+             REVOKE ADMIN OPTION FOR app FROM azure_pg_admin",
+        )?;
+    }
     let mut admin = signed_in(rig, &server)?;
     let label = |role: &str| public(role, &format!("aadauth,oid={ALICE},type=user"));
     let refused = "must be superuser to change the Entra mapping of role \"reader\"";
