@@ -84,7 +84,7 @@ reasons! {
             "Map it with pgaadauth_update_principal_with_oid."
         LabelInvalid "label-invalid"
             "A security label of the role is not well-formed."
-            "Map the role again with pgaadauth_update_principal_with_oid."
+            "The catalog pg_shseclabel was changed directly: find out by whom. Then map the role again with pgaadauth_update_principal_with_oid."
         LabelConflict "label-conflict"
             "The role's two security labels disagree, or one is missing."
             "Set either label again; that rewrites the other."
