@@ -52,6 +52,11 @@ impl Prepared {
         let pooler = build_pooler()?;
         let run = RunDirectory::create()?;
         let machine = bare(&major)?.start(run.path().join("prepared"), Network::Own)?;
+        // Nobody is there who could answer.
+        fs::write(
+            machine.path("/etc/apt/apt.conf.d/yes"),
+            "APT::Get::Assume-Yes \"true\";\n",
+        )?;
         fs::create_dir_all(machine.path(PACKAGES))?;
         let place = |built: &Path| -> Result<String> {
             let name = built.file_name().ok_or("no package")?.to_string_lossy();
