@@ -35,7 +35,7 @@ pamdir ?= $(patsubst %/,%,$(dir $(firstword $(wildcard $(addsuffix /security/pam
 # Where PgBouncer's checker is installed.
 bindir ?= /usr/local/bin
 
-.PHONY: help all build install pooler install-pooler deb deb-pooler demo demo-stop test test-all nightly lint
+.PHONY: help all build install pooler install-pooler token token-path deb deb-pooler deb-token demo demo-stop test test-all nightly lint
 
 help: ## print this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -167,13 +167,24 @@ install-pooler: ## install both, and PgBouncer's PAM service file (as root; DEST
 	    echo "installed $$service"
 	fi
 
-# The package has check-token, too.
-deb: PACKAGES += -p check-token
+# The same program runs on every distribution: nothing of it comes from a library of the system.
+TOKEN_TARGET = $(shell rustc -vV | sed -n 's/^host: //p')
+
+token: ## build aadauth-token, which gets tokens for clients: one static program
+	@RUSTFLAGS='-C target-feature=+crt-static' cargo build --release --locked -p aadauth-token --target $(TOKEN_TARGET)
+	echo "built $$($(MAKE) -s token-path)"
+
+token-path:
+	@echo $(CARGO_TARGET_DIR)/$(TOKEN_TARGET)/release/aadauth-token
+
 deb: build ## make a Debian package of it, for Debian's or PGDG's server of PG_CONFIG's major version
 	@PG_CONFIG="$(PG_CONFIG)" packaging/deb server
 
 deb-pooler: pooler ## make a Debian package for PgBouncer's machine
 	@packaging/deb pooler
+
+deb-token: token ## make a Debian package of aadauth-token
+	@packaging/deb token
 
 demo: ## sign in to a temporary server with tokens of the Entra emulator; installs what is missing
 	@pg_test/demo start

@@ -1,16 +1,22 @@
-//! What the server proves to Entra who it is with.
+//! What an application proves to Entra who it is with.
 
 use std::path::PathBuf;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use entra_api::credential_file::{
     read_certificate, read_federated_token, read_secret, unusable_certificate,
 };
 use entra_api::wiped::Wiped;
-use entra_api::{CredentialSource, DirectoryError, DirectorySettings, ErrorKind, graph_origin};
+use entra_api::{
+    CredentialSource, DirectoryError, DirectorySettings, ErrorKind, HttpSettings, graph_origin,
+};
+use entra_token::Authority;
 use uuid::Uuid;
 
-use crate::http::Request;
+use crate::access_token::{self, AccessToken};
+use crate::entra;
+use crate::failure::Failure;
+use crate::http::{Http, Request};
 use crate::managed_identity::Endpoint;
 
 /// Hosts of Microsoft Graph other than [`graph_origin`]'s.
@@ -18,7 +24,7 @@ use crate::managed_identity::Endpoint;
 const FURTHER_GRAPHS: [&str; 1] = ["https://dod-graph.microsoft.us"];
 const SUFFIX: &str = "/.default";
 
-/// How to ask for a token for Graph. Files are read again for each.
+/// How an application asks for tokens for one resource. Files are read again for each.
 pub(crate) struct Credential {
     proof: Proof,
     token_url: String,
@@ -34,15 +40,32 @@ enum Proof {
 }
 
 impl Credential {
-    pub(crate) fn new(settings: &DirectorySettings) -> Result<Credential, DirectoryError> {
-        let client_id = settings.client_id;
+    /// For Graph, as the settings say.
+    pub(crate) fn for_graph(settings: &DirectorySettings) -> Result<Credential, DirectoryError> {
+        Credential::new(
+            &settings.credential,
+            settings.client_id,
+            settings.tenant,
+            &settings.authority,
+            graph_resource(settings),
+        )
+    }
+
+    /// For `resource`, an application id URI, or an application id.
+    pub(crate) fn new(
+        source: &CredentialSource,
+        client_id: Option<Uuid>,
+        tenant: Uuid,
+        authority: &Authority,
+        resource: &str,
+    ) -> Result<Credential, DirectoryError> {
         let needed = || {
             client_id.ok_or_else(|| {
                 let message = "aadauth.client_id is not set";
                 DirectoryError::new(ErrorKind::CredentialUnusable, message)
             })
         };
-        let proof = match &settings.credential {
+        let proof = match source {
             CredentialSource::ClientSecret(path) => Proof::Secret(needed()?, path.clone()),
             CredentialSource::ClientCertificate(path) => {
                 Proof::Certificate(needed()?, path.clone())
@@ -53,13 +76,13 @@ impl Credential {
                 Proof::Managed(client_id, endpoint)
             }
         };
-        let login = settings.authority.login();
-        let tenant = settings.tenant.as_hyphenated();
+        let login = authority.login();
+        let tenant = tenant.as_hyphenated();
         Ok(Credential {
             proof,
             token_url: format!("{login}/{tenant}/oauth2/v2.0/token"),
             login: login.to_owned(),
-            scope: format!("{}{SUFFIX}", resource(settings)),
+            scope: format!("{resource}{SUFFIX}"),
         })
     }
 
@@ -76,9 +99,37 @@ impl Credential {
         }
     }
 
+    /// Asks for a token.
+    pub(crate) fn token(&self, http: &Http, deadline: Instant) -> Result<AccessToken, Failure> {
+        let issuer = self.issuer();
+        let response = http
+            .send(&self.request()?, deadline)
+            .map_err(|problem| Failure::unanswered(&issuer, &problem))?;
+        if response.status != 200 {
+            return Err(match self.is_local() {
+                true => entra::machine_refusal(&issuer, &response),
+                false => entra::refusal(&issuer, &response),
+            });
+        }
+        access_token::read(&response).map_err(|what| Failure::malformed(&issuer, what))
+    }
+
+    /// The client that reaches the issuer.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unreachable`]: it cannot be set up.
+    pub(crate) fn http(&self, settings: &HttpSettings) -> Result<Http, DirectoryError> {
+        match self.is_local() {
+            true => Http::plain(),
+            false => Http::new(settings),
+        }
+        .map_err(|error| DirectoryError::new(ErrorKind::Unreachable, error.to_string()))
+    }
+
     /// The request for a token.
     /// <https://learn.microsoft.com/entra/identity-platform/v2-oauth2-client-creds-grant-flow>
-    pub(crate) fn request(&self) -> Result<Request, DirectoryError> {
+    fn request(&self) -> Result<Request, DirectoryError> {
         let mut form = Wiped::default();
         form.append_field("grant_type", b"client_credentials");
         form.append_field("scope", self.scope.as_bytes());
@@ -129,7 +180,7 @@ fn append_assertion(form: &mut Wiped, assertion: &[u8]) {
 
 /// What the token is for: Microsoft's Graph at that host, else, where an emulator or a gateway takes
 /// its place, the cloud's.
-fn resource(settings: &DirectorySettings) -> &str {
+fn graph_resource(settings: &DirectorySettings) -> &str {
     let known = entra_token::Cloud::ALL.map(graph_origin);
     if known.contains(&settings.graph.as_str()) || FURTHER_GRAPHS.contains(&settings.graph.as_str())
     {
@@ -189,7 +240,7 @@ mod tests {
                 "https://graph.microsoft.com",
             ),
         ] {
-            assert_eq!(resource(&settings(cloud, graph)), expected, "{graph}");
+            assert_eq!(graph_resource(&settings(cloud, graph)), expected, "{graph}");
         }
     }
 }

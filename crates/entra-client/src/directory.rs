@@ -57,10 +57,10 @@ impl Directory {
         let unreachable = |message: String| DirectoryError::new(ErrorKind::Unreachable, message);
         Authority::check_host(&settings.graph)
             .map_err(|_| unreachable("aadauth.graph_endpoint is not an origin".to_owned()))?;
-        let credential = Credential::new(&settings)?;
+        let credential = Credential::for_graph(&settings)?;
         let http = Http::new(&settings.http).map_err(|error| unreachable(error.to_string()))?;
         let issuer = match credential.is_local() {
-            true => Http::plain().map_err(|error| unreachable(error.to_string()))?,
+            true => credential.http(&settings.http)?,
             false => http.clone(),
         };
         Ok(Directory {

@@ -16,6 +16,12 @@ struct Answer {
     error_description: String,
 }
 
+/// The error code of a token endpoint's answer, if it is one.
+pub(crate) fn error_code(response: &Response) -> Option<String> {
+    let answer: Answer = serde_json::from_slice(&response.body).ok()?;
+    shown_code(&answer.error).map(str::to_owned)
+}
+
 /// The refusal of a token endpoint. Of its text only the number of the error is taken.
 pub(crate) fn refusal(issuer: &str, response: &Response) -> Failure {
     if let Some(failure) = Failure::busy(issuer, response) {
@@ -32,11 +38,11 @@ pub(crate) fn refusal(issuer: &str, response: &Response) -> Failure {
     let message = match number(&answer.error_description) {
         Some(number) => match meaning(number) {
             Some(meaning) => {
-                format!("{issuer} refuses the server's credential: AADSTS{number} ({meaning})")
+                format!("{issuer} refuses the credential: AADSTS{number} ({meaning})")
             }
-            None => format!("{issuer} refuses the server's credential: AADSTS{number} ({error})"),
+            None => format!("{issuer} refuses the credential: AADSTS{number} ({error})"),
         },
-        None => format!("{issuer} refuses the server's credential: {error}"),
+        None => format!("{issuer} refuses the credential: {error}"),
     };
     Failure::new(ErrorKind::CredentialRefused, message)
 }
@@ -79,6 +85,9 @@ fn meaning(number: u32) -> Option<&'static str> {
         7_000_222 => "the client secret has expired",
         700_027 => "the certificate is not registered for the application, or has expired",
         700_024 => "the assertion is not valid now: check this machine's clock",
+        50_173 | 70_008 | 700_082 => "the sign-in has expired or was revoked",
+        65_001 => "the user or an administrator has not consented to the application",
+        500_011 => "the tenant has no application with this audience",
         70_021 | 700_211 | 700_212 | 700_213 => {
             "no federated credential of the application matches the token's issuer, subject and audience"
         }
@@ -107,19 +116,19 @@ mod tests {
                 401,
                 r#"{"error":"invalid_client","error_description":"AADSTS7000215: Invalid client secret provided s3cret. Trace ID: x"}"#,
                 ErrorKind::CredentialRefused,
-                "Entra refuses the server's credential: AADSTS7000215 (the client secret is wrong)",
+                "Entra refuses the credential: AADSTS7000215 (the client secret is wrong)",
             ),
             (
                 400,
                 r#"{"error":"unauthorized_client","error_description":"AADSTS12345: s3cret"}"#,
                 ErrorKind::CredentialRefused,
-                "Entra refuses the server's credential: AADSTS12345 (unauthorized_client)",
+                "Entra refuses the credential: AADSTS12345 (unauthorized_client)",
             ),
             (
                 400,
                 r#"{"error":"invalid_request","error_description":"AADSTSs3cret"}"#,
                 ErrorKind::CredentialRefused,
-                "Entra refuses the server's credential: invalid_request",
+                "Entra refuses the credential: invalid_request",
             ),
             (
                 400,

@@ -1,11 +1,12 @@
-//! What the server asks of Microsoft Entra ID and Microsoft Graph, over HTTPS.
+//! What the server and `aadauth-token` ask of Microsoft Entra ID and Microsoft Graph, over HTTPS.
 //!
 //! 1. [`http`] is the only way out: only `https`, no redirects, bounded in size and time;
 //! 2. `credential` proves to Entra who asks, with a secret, an assertion, a federated token or the
-//!    `managed_identity` of the machine, and `token` keeps what Entra gives in return;
-//! 3. `graph` sends one request until there is an `answer`;
-//! 4. [`directory`] has the requests, `members` the long one;
-//! 5. [`signing_keys`] fetches the keys that tokens are verified with.
+//!    `managed_identity` of the machine, and gets an [`access_token`];
+//! 3. [`application`] and [`user`] get tokens for a resource; `token` keeps the one for Graph;
+//! 4. `graph` sends one request until there is an `answer`;
+//! 5. [`directory`] has the requests, `members` the long one;
+//! 6. [`signing_keys`] fetches the keys that tokens are verified with.
 //!
 //! Settings, principals and errors are those of [`entra_api`].
 //!
@@ -15,7 +16,9 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+pub mod access_token;
 mod answer;
+pub mod application;
 mod credential;
 pub mod directory;
 mod entra;
@@ -26,6 +29,7 @@ mod managed_identity;
 mod members;
 pub mod signing_keys;
 mod token;
+pub mod user;
 
 pub use directory::Directory;
 pub use http::{Http, HttpError, Response};

@@ -2,19 +2,17 @@
 //! expires.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use entra_api::ErrorKind;
 use entra_api::wiped::Wiped;
 use reqwest::header::HeaderValue;
-use serde::de::{self, Visitor};
-use serde::{Deserialize, Deserializer};
 
+use crate::access_token::AccessToken;
 use crate::credential::Credential;
-use crate::entra;
 use crate::failure::{Again, Failure};
-use crate::http::{Http, Response};
+use crate::http::Http;
 
 /// A token is renewed this long before it expires, or after three quarters of a shorter life.
 const MARGIN: Duration = Duration::from_secs(300);
@@ -24,8 +22,6 @@ const RENEWAL_PAUSE: Duration = Duration::from_secs(10);
 const REFUSAL: Duration = Duration::from_secs(10);
 /// The longest that an issuer's wish for a pause is heeded without asking again.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
-/// Microsoft documents no limit; those for Graph have some 2 kB.
-const LARGEST: usize = 32 * 1024;
 
 /// A token as a request carries it.
 #[derive(Clone)]
@@ -144,19 +140,10 @@ impl AppTokens {
     }
 
     fn fetch(&self, deadline: Instant) -> Result<(HeaderValue, Duration), Failure> {
-        let issuer = self.credential.issuer();
-        let request = self.credential.request()?;
-        let response = self
-            .http
-            .send(&request, deadline)
-            .map_err(|problem| Failure::unanswered(&issuer, &problem))?;
-        if response.status != 200 {
-            return Err(match self.credential.is_local() {
-                true => entra::machine_refusal(&issuer, &response),
-                false => entra::refusal(&issuer, &response),
-            });
-        }
-        read(&response).map_err(|what| Failure::malformed(&issuer, what))
+        let token = self.credential.token(&self.http, deadline)?;
+        let authorization = bearer(&token)
+            .ok_or_else(|| Failure::malformed(&self.credential.issuer(), UNSENDABLE))?;
+        Ok((authorization, token.lifetime))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -174,65 +161,14 @@ impl Drop for Attempt<'_> {
     }
 }
 
-/// The answer of a token endpoint, or of a managed identity endpoint, which writes its numbers as
-/// text and App Service only when the token expires.
-#[derive(Deserialize)]
-struct Answer<'a> {
-    /// Borrowed from the body, which is wiped; a token has nothing that JSON would escape.
-    access_token: &'a str,
-    #[serde(default, deserialize_with = "seconds")]
-    expires_in: Option<i64>,
-    #[serde(default, deserialize_with = "seconds")]
-    expires_on: Option<i64>,
-}
+const UNSENDABLE: &str = "has no access token that could be sent";
 
-fn read(response: &Response) -> Result<(HeaderValue, Duration), &'static str> {
-    let answer: Answer<'_> =
-        serde_json::from_slice(&response.body).map_err(|_| "is not one with an access token")?;
-    let token = answer.access_token.as_bytes();
-    if token.is_empty() || token.len() > LARGEST || !token.iter().all(u8::is_ascii_graphic) {
-        return Err("has no access token that could be sent");
-    }
-    let lifetime = answer.expires_in.or_else(|| {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-        Some(answer.expires_on? - i64::try_from(now.ok()?.as_secs()).ok()?)
-    });
-    // A day is what managed identities get.
-    let lifetime = lifetime
-        .and_then(|seconds| u64::try_from(seconds).ok())
-        .filter(|seconds| (1..=7 * 86_400).contains(seconds))
-        .ok_or("does not say how long its token lives")?;
+fn bearer(token: &AccessToken) -> Option<HeaderValue> {
     let mut text = Wiped::default();
     text.append(b"Bearer ");
-    text.append(token);
+    text.append(&token.text);
     let text = Bytes::from_owner(text.into_bytes());
-    let mut authorization = HeaderValue::from_maybe_shared(text)
-        .map_err(|_| "has no access token that could be sent")?;
+    let mut authorization = HeaderValue::from_maybe_shared(text).ok()?;
     authorization.set_sensitive(true);
-    Ok((authorization, Duration::from_secs(lifetime)))
-}
-
-/// A whole number, or one in quotes.
-fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::Error> {
-    struct Seconds;
-    impl Visitor<'_> for Seconds {
-        type Value = Option<i64>;
-
-        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-            f.write_str("seconds")
-        }
-
-        fn visit_u64<E: de::Error>(self, number: u64) -> Result<Self::Value, E> {
-            i64::try_from(number).map(Some).map_err(E::custom)
-        }
-
-        fn visit_i64<E: de::Error>(self, number: i64) -> Result<Self::Value, E> {
-            Ok(Some(number))
-        }
-
-        fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
-            text.parse().map(Some).map_err(E::custom)
-        }
-    }
-    deserializer.deserialize_any(Seconds)
+    Some(authorization)
 }

@@ -30,8 +30,10 @@ pub struct Prepared {
     pub file: String,
     /// That of PgBouncer's package.
     pub pooler_file: String,
-    /// Both packages, on this machine.
-    pub built: [PathBuf; 2],
+    /// That of the package for clients.
+    pub token_file: String,
+    /// All packages, on this machine.
+    pub built: [PathBuf; 3],
     image: Image,
     run: RunDirectory,
 }
@@ -50,6 +52,7 @@ impl Prepared {
         let service = format!("aadauth-{major}");
         let built = build()?;
         let pooler = build_pooler()?;
+        let token = build_token()?;
         let run = RunDirectory::create()?;
         let machine = bare(&major)?.start(run.path().join("prepared"), Network::Own)?;
         // Nobody is there who could answer.
@@ -65,6 +68,7 @@ impl Prepared {
             Ok(file)
         };
         let (file, pooler_file) = (place(&built)?, place(&pooler)?);
+        let token_file = place(&token)?;
         fs::copy(program(), machine.path("/usr/local/bin/entra-emulator"))?;
         machine.run(&format!(
             "apt-get install -y --no-install-recommends postgresql-{major}"
@@ -82,7 +86,8 @@ impl Prepared {
             installing,
             file,
             pooler_file,
-            built: [built, pooler],
+            token_file,
+            built: [built, pooler, token],
             image: server.machine.stop()?,
             run,
         })
@@ -317,6 +322,14 @@ fn build_pooler() -> Result<PathBuf> {
     let mut command = Command::new(source().join("packaging/deb"));
     let said = checked(command.arg("pooler").env("CARGO_TARGET_DIR", target()))?;
     made(&said)
+}
+
+fn build_token() -> Result<PathBuf> {
+    let mut command = Command::new("make");
+    command
+        .args(["--silent", "deb-token"])
+        .current_dir(source());
+    made(&checked(command.env("CARGO_TARGET_DIR", target()))?)
 }
 
 fn made(said: &str) -> Result<PathBuf> {

@@ -6,7 +6,14 @@ use entra_token::Reason;
 use serde_json::{Value, json};
 
 use super::common::*;
-use super::{Options, run};
+use super::{AFTER_HELP, Options, run};
+
+#[derive(Debug, Parser)]
+#[command(after_help = AFTER_HELP)]
+struct Program {
+    #[command(flatten)]
+    options: Options,
+}
 
 /// A key file that goes when the test ends.
 struct KeyFile(std::path::PathBuf);
@@ -15,7 +22,7 @@ impl KeyFile {
     fn new(content: &str) -> KeyFile {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("check-token-{}-{count}.json", std::process::id());
+        let name = format!("inspect-{}-{count}.json", std::process::id());
         let path = std::env::temp_dir().join(name);
         std::fs::write(&path, content).unwrap();
         KeyFile(path)
@@ -34,9 +41,11 @@ fn ours() -> String {
 
 fn check(jwks: &str, args: &[&str], token: &str) -> Result<(Option<Reason>, String), String> {
     let file = KeyFile::new(jwks);
-    let fixed = ["check-token", "--keys", file.0.to_str().unwrap()];
+    let fixed = ["inspect", "--keys", file.0.to_str().unwrap()];
     let args = fixed.iter().chain(args);
-    let options = Options::try_parse_from(args).map_err(|error| error.to_string())?;
+    let options = Program::try_parse_from(args)
+        .map_err(|error| error.to_string())?
+        .options;
     let mut output = Vec::new();
     let refusal = run(&options, &mut token.as_bytes(), &mut output)?;
     Ok((refusal, String::from_utf8(output).unwrap()))
@@ -352,16 +361,16 @@ fn wrong_usage_is_told_apart_from_a_refusal() {
         error.ends_with("of objects, or repeats a member"),
         "{error}"
     );
-    let missing = ["check-token", "--keys", "/nonexistent", "--signature-only"];
-    let options = Options::try_parse_from(missing).unwrap();
+    let missing = ["inspect", "--keys", "/nonexistent", "--signature-only"];
+    let options = Program::try_parse_from(missing).unwrap().options;
     let error = run(&options, &mut &b""[..], &mut Vec::new()).unwrap_err();
     assert!(error.starts_with("/nonexistent: "), "{error}");
-    let help = Options::try_parse_from(["check-token", "--help"]).unwrap_err();
+    let help = Program::try_parse_from(["inspect", "--help"]).unwrap_err();
     assert_eq!(help.kind(), ErrorKind::DisplayHelp);
     assert!(help.to_string().contains("refused: "));
     // clap ends with status 2 on wrong usage and 0 on help.
     assert_eq!(
-        Options::try_parse_from(["check-token"])
+        Program::try_parse_from(["inspect"])
             .unwrap_err()
             .exit_code(),
         2

@@ -1,15 +1,13 @@
-//! Judges an access token offline, as the server would, and says which check it fails.
+//! Judges an access token without a server, as the server would, and says which check it fails.
 //!
 //! Reads the token from standard input and the signing keys from a file. Shows no part of the
 //! token, so that what it prints can go into a support ticket.
-#![forbid(unsafe_code)]
 
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use clap::Parser;
+use clap::Args;
 use entra_token::{
     Audience, Authority, Check, Claims, Cloud, Envelope, Jws, KeySet, KeySetError, Mapping, Policy,
     PrincipalKind, Reason, SigningKey, judge, judge_token,
@@ -17,7 +15,7 @@ use entra_token::{
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-const AFTER_HELP: &str = "\
+pub const AFTER_HELP: &str = "\
 The last line is `accepted`, or `refused: ` and a reason code, and the exit status 0 or 1. Wrong
 usage and unreadable files end with status 2.
 
@@ -25,10 +23,8 @@ One line feed behind the token is ignored. Get the keys with the jwks_uri of
 https://login.microsoftonline.com/TENANT/.well-known/openid-configuration (v1 tokens) or
 https://login.microsoftonline.com/TENANT/v2.0/.well-known/openid-configuration (v2 tokens).";
 
-/// Judge a Microsoft Entra access token offline
-#[derive(Debug, Parser)]
-#[command(name = "check-token", after_help = AFTER_HELP)]
-struct Options {
+#[derive(Debug, Args)]
+pub struct Options {
     /// JWK set with the signing keys of the token's issuer
     #[arg(long, value_name = "FILE")]
     keys: PathBuf,
@@ -90,20 +86,12 @@ struct Options {
     signature_only: bool,
 }
 
-fn main() -> ExitCode {
-    let options = Options::parse();
-    match run(&options, &mut io::stdin().lock(), &mut io::stdout().lock()) {
-        Ok(None) => ExitCode::SUCCESS,
-        Ok(Some(_)) => ExitCode::from(1),
-        Err(problem) => {
-            eprintln!("check-token: {problem}");
-            ExitCode::from(2)
-        }
-    }
-}
-
 /// Judges the token on `input` and reports on `output`; gives the reason of a refusal.
-fn run(
+///
+/// # Errors
+///
+/// A file or standard input cannot be read, or standard output not written.
+pub fn run(
     options: &Options,
     input: &mut impl Read,
     output: &mut impl Write,

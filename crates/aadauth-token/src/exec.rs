@@ -1,0 +1,20 @@
+//! Runs a client with the token as its password.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
+
+use entra_client::access_token::AccessToken;
+
+/// Replaces this process by the program; returns only if that fails, and then why.
+///
+/// The token is in the program's environment, which other users of the machine cannot read.
+/// <https://www.postgresql.org/docs/current/libpq-envars.html>
+pub fn run(program: &str, arguments: &[String], token: &AccessToken) -> String {
+    let error = Command::new(program)
+        .args(arguments)
+        .env("PGPASSWORD", OsStr::from_bytes(&token.text))
+        .exec();
+    format!("{program}: {error}")
+}
