@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use entra_client::access_token::AccessToken;
 use serde::Deserialize;
+use uuid::Uuid;
 use zeroize::Zeroizing;
 
 /// How long a token is taken to live if an old `az` does not say.
@@ -25,17 +26,15 @@ struct Answer<'a> {
 ///
 /// # Errors
 ///
-/// `az` is not there or fails, or its answer is none.
-pub fn token(resource: &str) -> Result<AccessToken, String> {
-    let output = Command::new("az")
-        .args([
-            "account",
-            "get-access-token",
-            "--output",
-            "json",
-            "--resource",
-        ])
-        .arg(resource)
+/// `az` is not there or fails, or its answer has no token that is good.
+pub fn token(resource: &str, tenant: Option<Uuid>) -> Result<AccessToken, String> {
+    let mut az = Command::new("az");
+    az.args(["account", "get-access-token", "--output", "json"]);
+    az.args(["--resource", resource]);
+    if let Some(tenant) = tenant {
+        az.args(["--tenant", &tenant.to_string()]);
+    }
+    let output = az
         .stdin(Stdio::null())
         .stderr(Stdio::inherit())
         .output()
@@ -50,18 +49,12 @@ pub fn token(resource: &str) -> Result<AccessToken, String> {
             output.status
         ));
     }
-    let answer: Answer<'_> = serde_json::from_slice(&answer)
-        .map_err(|_| "the answer of az is not one with an access token".to_owned())?;
-    let text = answer.access_token.as_bytes();
-    if text.is_empty() || !text.iter().all(u8::is_ascii_graphic) {
-        return Err("the answer of az has no access token that could be sent".to_owned());
-    }
+    let answer: Answer<'_> =
+        serde_json::from_slice(&answer).map_err(|_| "az: its answer has no token".to_owned())?;
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     let lifetime = answer.expires_on.map_or(UNKNOWN, |at| {
         Duration::from_secs(at).saturating_sub(now.unwrap_or_default())
     });
-    Ok(AccessToken {
-        text: Zeroizing::new(text.to_vec()),
-        lifetime,
-    })
+    AccessToken::new(answer.access_token, lifetime)
+        .map_err(|problem| format!("az: its answer {problem}"))
 }

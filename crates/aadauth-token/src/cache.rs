@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::PathBuf;
 
-use entra_api::credential_file::read_secret;
+use entra_api::secret_file::read_line;
 use sha2::{Digest as _, Sha256};
 use tempfile::NamedTempFile;
 use zeroize::Zeroizing;
@@ -14,42 +14,35 @@ use zeroize::Zeroizing;
 pub struct Cache(PathBuf);
 
 impl Cache {
-    /// The file for what `parts` name: authority, tenant, client and resource.
-    ///
-    /// # Errors
-    ///
-    /// Neither `XDG_CACHE_HOME` nor `HOME` is set.
-    pub fn of(parts: &[&str]) -> Result<Cache, String> {
+    /// The file for what `parts` name: authority, tenant, client and resource; `None` where neither
+    /// `XDG_CACHE_HOME` nor `HOME` is set.
+    pub fn of(parts: &[&str]) -> Option<Cache> {
         let directory = |name: &str| {
             std::env::var_os(name)
                 .map(PathBuf::from)
                 .filter(|path| path.is_absolute())
         };
-        let place = directory("XDG_CACHE_HOME")
-            .or_else(|| Some(directory("HOME")?.join(".cache")))
-            .ok_or(
-                "neither XDG_CACHE_HOME nor HOME is set: there is no place for the refresh token",
-            )?;
+        let place =
+            directory("XDG_CACHE_HOME").or_else(|| Some(directory("HOME")?.join(".cache")))?;
         let name = Sha256::digest(parts.join("\n"))
             .iter()
             .take(16)
             .map(|byte| format!("{byte:02x}"))
             .collect::<String>();
-        Ok(Cache(place.join("aadauth-token").join(name)))
+        Some(Cache(place.join("aadauth-token").join(name)))
     }
 
-    /// The refresh token, if one is kept.
+    /// The refresh token, if one is kept where it can be reached.
     ///
     /// # Errors
     ///
     /// The file can be read by others, or does not hold a token.
     pub fn read(&self) -> Result<Option<Zeroizing<Vec<u8>>>, String> {
         match self.0.try_exists() {
-            Ok(false) => Ok(None),
-            Ok(true) => read_secret(&self.0)
+            Ok(true) => read_line(&self.0, "refresh token")
                 .map(Some)
                 .map_err(|error| format!("{}: delete it to sign in again", error.message)),
-            Err(error) => Err(format!("{}: {error}", self.0.display())),
+            Ok(false) | Err(_) => Ok(None),
         }
     }
 

@@ -12,23 +12,36 @@ use crate::cache::Cache;
 /// For one answer of Entra.
 pub const TIME_LIMIT: Duration = Duration::from_secs(30);
 
-/// A token by the refresh token at hand; else the user is asked to sign in.
+/// A token by the refresh token at hand; else, if `may_ask`, the user is asked to sign in.
 ///
 /// # Errors
 ///
 /// Entra does not answer, or the user does not sign in.
-pub fn token(sign_in: &UserSignIn, cache: &Cache) -> Result<AccessToken, String> {
-    if let Some(refresh_token) = cache.read()? {
+pub fn token(
+    sign_in: &UserSignIn,
+    cache: Option<&Cache>,
+    may_ask: bool,
+) -> Result<AccessToken, String> {
+    let mut reason = "no refresh token is kept".to_owned();
+    if let Some(refresh_token) = cache.map_or(Ok(None), Cache::read)? {
         match sign_in.refresh(&refresh_token, Instant::now() + TIME_LIMIT) {
-            Ok(tokens) => return keep(cache, tokens),
+            Ok(tokens) => return Ok(keep(cache, tokens)),
             // It has expired, or was revoked.
             Err(error) if error.kind == ErrorKind::CredentialRefused => {
-                eprintln!("aadauth-token: {}; sign in again", error.message);
+                reason = error.message;
+                if may_ask {
+                    eprintln!("aadauth-token: {reason}; sign in again");
+                }
             }
             Err(error) => return Err(error.message),
         }
     }
-    keep(cache, ask(sign_in)?)
+    if !may_ask {
+        return Err(format!(
+            "{reason}; run aadauth-token --from device-code in a terminal to sign in again"
+        ));
+    }
+    Ok(keep(cache, ask(sign_in)?))
 }
 
 fn ask(sign_in: &UserSignIn) -> Result<UserTokens, String> {
@@ -41,20 +54,35 @@ fn ask(sign_in: &UserSignIn) -> Result<UserTokens, String> {
     );
     loop {
         // RFC 8628 section 3.5: the authorization server sets the pace.
-        thread::sleep(code.interval);
+        let left = code.expires_at.saturating_duration_since(Instant::now());
+        thread::sleep(code.interval.min(left));
         if Instant::now() >= code.expires_at {
             return Err("nobody has signed in before the code expired".to_owned());
         }
-        let asked = sign_in.poll(&mut code, Instant::now() + TIME_LIMIT);
-        if let Some(tokens) = asked.map_err(|error| error.message)? {
-            return Ok(tokens);
+        let deadline = Instant::now() + TIME_LIMIT;
+        match sign_in.poll(&mut code, deadline) {
+            Ok(Some(tokens)) => return Ok(tokens),
+            Ok(None) => {}
+            // The same section: after a failure to connect, it asks half as often.
+            Err(error) if is_passing(error.kind) => code.interval *= 2,
+            Err(error) => return Err(error.message),
         }
     }
 }
 
-fn keep(cache: &Cache, tokens: UserTokens) -> Result<AccessToken, String> {
-    if let Some(refresh_token) = &tokens.refresh {
-        cache.write(refresh_token)?;
+fn is_passing(kind: ErrorKind) -> bool {
+    matches!(
+        kind,
+        ErrorKind::TimedOut | ErrorKind::Unreachable | ErrorKind::Throttled
+    )
+}
+
+/// A token that cannot be kept is good all the same.
+fn keep(cache: Option<&Cache>, tokens: UserTokens) -> AccessToken {
+    if let (Some(cache), Some(refresh_token)) = (cache, &tokens.refresh)
+        && let Err(problem) = cache.write(refresh_token)
+    {
+        eprintln!("aadauth-token: {problem}");
     }
-    Ok(tokens.access)
+    tokens.access
 }

@@ -30,12 +30,18 @@ pub struct Options {
     keys: PathBuf,
 
     /// The tenant that the server trusts
-    #[arg(long, value_name = "GUID", value_parser = guid, required_unless_present = "signature_only")]
+    #[arg(long, value_name = "GUID", env = "AZURE_TENANT_ID", value_parser = guid,
+        required_unless_present = "signature_only")]
     tenant: Option<Uuid>,
 
     /// Resource that the token must be meant for: application id URI, application id, or `ossrdbms`
     /// for Azure's database resource; may be repeated
-    #[arg(long, value_name = "URI", required_unless_present = "signature_only")]
+    #[arg(
+        long,
+        value_name = "URI",
+        env = "AADAUTH_AUDIENCE",
+        required_unless_present = "signature_only"
+    )]
     audience: Vec<String>,
 
     /// Judge as of this moment instead of now, such as 2026-01-31T12:00:00Z

@@ -2,7 +2,7 @@
 //!
 //! `source` gets a token, from `az` or with the refresh token that `cache` keeps, for instance;
 //! `main` prints it, `exec` gives it to a program, `passfile` to clients that run for longer than a token
-//! lives. `inspect` gets none.
+//! lives. `inspect` gets none. A `problem` ends the program.
 #![forbid(unsafe_code)]
 
 mod az;
@@ -11,8 +11,10 @@ mod device_code;
 mod exec;
 mod inspect;
 mod passfile;
+mod problem;
 mod source;
 
+use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -21,6 +23,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 use crate::passfile::Entry;
+use crate::problem::Problem;
 use crate::source::Request;
 
 const AFTER_HELP: &str = "\
@@ -31,7 +34,8 @@ Examples:
       --passfile /run/standby/pgpass --for 'db:5432:*:standby' --every
 
 Messages go to standard error, and never have a token in them. The exit status is 0, 1 if there is no
-token, 2 on wrong usage; with --exec, that of the program.";
+token, 2 on wrong usage; with --exec, that of the program, 127 if it is not found, 126 if it cannot be
+started.";
 
 /// Get a Microsoft Entra access token for PostgreSQL, and print it or give it to a client
 #[derive(Debug, Parser)]
@@ -64,7 +68,7 @@ struct Get {
 
     /// Run this program with the token as PGPASSWORD; what follows are its arguments
     #[arg(long, value_name = "PROGRAM", num_args = 1.., allow_hyphen_values = true, conflicts_with = "passfile")]
-    exec: Vec<String>,
+    exec: Vec<OsString>,
 
     /// Write the token to a password file of libpq, which belongs to this program
     #[arg(long, value_name = "FILE", requires = "entry")]
@@ -79,7 +83,7 @@ struct Get {
     )]
     entry: Option<Entry>,
 
-    /// Go on, and renew the token when three quarters of its life are over, or after so many seconds
+    /// Keep running, and renew the token when three quarters of its life are over, or after so many seconds
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "86400", requires = "passfile",
         value_parser = clap::value_parser!(u32).range(1..))]
     every: Option<u32>,
@@ -87,43 +91,41 @@ struct Get {
 
 fn main() -> ExitCode {
     let program = Program::parse();
-    let (outcome, failure) = match program.command {
+    let outcome = match program.command {
         Some(Command::Inspect(options)) => {
             let judged = inspect::run(&options, &mut io::stdin().lock(), &mut io::stdout().lock());
-            let status = judged.map(|refusal| ExitCode::from(u8::from(refusal.is_some())));
-            (status, ExitCode::from(2))
+            judged
+                .map(|refusal| ExitCode::from(u8::from(refusal.is_some())))
+                .map_err(Problem::usage)
         }
-        None => (
-            program.get.run().map(|()| ExitCode::SUCCESS),
-            ExitCode::FAILURE,
-        ),
+        None => program.get.run().map(|()| ExitCode::SUCCESS),
     };
     outcome.unwrap_or_else(|problem| {
-        eprintln!("aadauth-token: {problem}");
-        failure
+        eprintln!("aadauth-token: {}", problem.text);
+        ExitCode::from(problem.status)
     })
 }
 
 impl Get {
-    fn run(self) -> Result<(), String> {
-        let source = self.request.source()?;
+    fn run(self) -> Result<(), Problem> {
+        let source = self.request.source().map_err(Problem::usage)?;
         match (self.exec.split_first(), self.passfile, self.entry) {
             (Some((program, arguments)), ..) => {
-                Err(exec::run(program, arguments, &source.token()?))
+                Err(exec::run(program, arguments, &source.first_token()?))
             }
             (None, Some(path), Some(entry)) => {
                 let every = self
                     .every
                     .map(|seconds| Duration::from_secs(seconds.into()));
-                passfile::keep(&path, &entry, every, &source)
+                Ok(passfile::keep(&path, &entry, every, &source)?)
             }
             _ => {
-                let token = source.token()?;
+                let token = source.first_token()?;
                 let mut output = io::stdout().lock();
                 let written = output
-                    .write_all(&token.text)
+                    .write_all(token.text())
                     .and_then(|()| output.write_all(b"\n"));
-                written.map_err(|error| format!("standard output: {error}"))
+                Ok(written.map_err(|error| format!("standard output: {error}"))?)
             }
         }
     }

@@ -2,15 +2,19 @@
 //! clients that run for longer than a token lives, and read the file whenever they connect.
 //! <https://www.postgresql.org/docs/current/libpq-pgpass.html>
 
-use std::fs;
-use std::io::{self, Write as _};
+use std::fmt::Display;
+use std::fs::OpenOptions;
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::str::FromStr;
 use std::thread;
 use std::time::Duration;
 
 use entra_client::access_token::AccessToken;
+use rustix::fs::OFlags;
 use tempfile::NamedTempFile;
+use zeroize::Zeroizing;
 
 use crate::source::Source;
 
@@ -29,6 +33,9 @@ impl FromStr for Entry {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Entry, String> {
+        if text.starts_with('#') {
+            return Err("libpq takes a line that begins with # for a comment".to_owned());
+        }
         let mut fields = vec![0_usize];
         let mut characters = text.chars();
         while let Some(character) = characters.next() {
@@ -51,12 +58,12 @@ impl FromStr for Entry {
     }
 }
 
-/// Writes the file; with `every`, goes on and replaces it before the token expires.
+/// Writes the file; with `every`, keeps running and replaces it before the token expires.
 ///
 /// # Errors
 ///
-/// There is no first token, or the file is another program's or cannot be written. Later failures are reported, and
-/// tried again.
+/// The file is another program's. Without `every`, also: there is no token, or the file cannot be written; with it,
+/// that is reported and tried again.
 pub fn keep(
     path: &Path,
     entry: &Entry,
@@ -64,79 +71,107 @@ pub fn keep(
     source: &Source,
 ) -> Result<(), String> {
     check_ours(path)?;
-    let mut pause = renew(path, entry, source)?;
-    let Some(every) = every else { return Ok(()) };
-    let mut retry = FIRST_RETRY;
+    let Some(every) = every else {
+        return renew(path, entry, source.first_token()?).map(drop);
+    };
+    let (mut signed_in, mut retry) = (false, FIRST_RETRY);
     loop {
-        thread::sleep(pause.min(every));
-        pause = match renew(path, entry, source) {
+        let token = match signed_in {
+            true => source.next_token(),
+            false => source.first_token(),
+        };
+        signed_in |= token.is_ok();
+        match token.and_then(|token| renew(path, entry, token)) {
             Ok(pause) => {
                 retry = FIRST_RETRY;
-                pause
+                thread::sleep(pause.min(every));
             }
             Err(problem) => {
                 eprintln!(
                     "aadauth-token: {problem}; trying again in {} s",
                     retry.as_secs()
                 );
-                let pause = retry;
+                thread::sleep(retry);
                 retry = (retry * 2).min(LONGEST_RETRY);
-                pause
             }
-        };
+        }
     }
 }
 
 /// Returns after how long the token is to be renewed.
-fn renew(path: &Path, entry: &Entry, source: &Source) -> Result<Duration, String> {
-    let token = source.token()?;
-    write(path, entry, &token).map_err(|error| format!("{}: {error}", path.display()))?;
+fn renew(path: &Path, entry: &Entry, token: AccessToken) -> Result<Duration, String> {
+    write(path, entry, &token)?;
     eprintln!(
         "aadauth-token: {} has a token that expires in {} s",
         path.display(),
-        token.lifetime.as_secs()
+        token.lifetime().as_secs()
     );
-    Ok((token.lifetime / 4 * 3).max(SHORTEST))
+    Ok((token.lifetime() / 4 * 3).max(SHORTEST))
 }
 
-/// A file with other passwords in it must not be lost.
-fn check_ours(path: &Path) -> Result<(), String> {
-    let problem = match fs::symlink_metadata(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => error.to_string(),
-        Ok(metadata) if !metadata.is_file() => "it is not a regular file".to_owned(),
-        Ok(metadata) if metadata.len() == 0 => return Ok(()),
-        Ok(_) => match fs::read(path) {
-            Ok(content) if content.starts_with(FIRST_LINE) => return Ok(()),
-            Ok(_) => {
-                "it was not written by aadauth-token, which would replace it: choose another file"
-                    .to_owned()
-            }
-            Err(error) => error.to_string(),
-        },
+/// Whether there is a file. One with other passwords in it must not be lost.
+fn check_ours(path: &Path) -> Result<bool, String> {
+    let named = |problem: &dyn Display| format!("{}: {problem}", path.display());
+    // Opening a pipe would wait for a writer.
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let opened = OpenOptions::new()
+        .read(true)
+        .custom_flags(flags.bits() as i32)
+        .open(path);
+    let file = match opened {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(named(&error)),
     };
-    Err(format!("{}: {problem}", path.display()))
+    let metadata = file.metadata().map_err(|error| named(&error))?;
+    if !metadata.is_file() {
+        return Err(named(&"it is not a regular file"));
+    }
+    let mut beginning = Vec::new();
+    file.take(FIRST_LINE.len() as u64)
+        .read_to_end(&mut beginning)
+        .map_err(|error| named(&error))?;
+    match beginning.is_empty() || beginning == FIRST_LINE {
+        true => Ok(true),
+        false => Err(named(
+            &"it was not written by aadauth-token, which would replace it: choose another file",
+        )),
+    }
 }
 
 /// Readers see the file before or after, never a part of it. Its mode is 0600, which libpq demands.
-fn write(path: &Path, entry: &Entry, token: &AccessToken) -> io::Result<()> {
+fn write(path: &Path, entry: &Entry, token: &AccessToken) -> Result<(), String> {
+    let named = |error: io::Error| format!("{}: {error}", path.display());
     let directory = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
-    let mut file = NamedTempFile::new_in(directory)?;
-    file.write_all(FIRST_LINE)?;
-    file.write_all(entry.0.as_bytes())?;
-    file.write_all(b":")?;
-    for byte in token.text.iter() {
-        if matches!(byte, b':' | b'\\') {
-            file.write_all(b"\\")?;
-        }
-        file.write_all(&[*byte])?;
+    let mut file = NamedTempFile::new_in(directory).map_err(named)?;
+    file.write_all(&content(entry, token)).map_err(named)?;
+    // Not earlier: another program may have written it meanwhile.
+    match check_ours(path)? {
+        true => file.persist(path),
+        false => file.persist_noclobber(path),
     }
-    file.write_all(b"\n")?;
-    file.persist(path)?;
-    Ok(())
+    .map(drop)
+    .map_err(|error| named(error.error))
+}
+
+fn content(entry: &Entry, token: &AccessToken) -> Zeroizing<Vec<u8>> {
+    // Room for all of it at once: a buffer that grows leaves copies.
+    let room = FIRST_LINE.len() + entry.0.len() + 2 * token.text().len() + 2;
+    let mut content = Zeroizing::new(Vec::with_capacity(room));
+    content.extend_from_slice(FIRST_LINE);
+    content.extend_from_slice(entry.0.as_bytes());
+    content.push(b':');
+    for byte in token.text() {
+        if matches!(byte, b':' | b'\\') {
+            content.push(b'\\');
+        }
+        content.push(*byte);
+    }
+    content.push(b'\n');
+    content
 }
 
 #[cfg(test)]
@@ -154,6 +189,7 @@ mod tests {
         }
         for bad in [
             "",
+            "#db:5432:*:a",
             "db",
             "db:5432:*",
             "db:5432:*:a:b",

@@ -1,5 +1,6 @@
 //! Where a token comes from.
 
+use std::io::{self, IsTerminal as _};
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -19,7 +20,7 @@ use crate::device_code::{self, TIME_LIMIT};
 const AZURE_CLI: Uuid = Uuid::from_u128(0x04b07795_8ddb_461a_bbee_02f9e1bf7b46);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum From {
+enum SourceKind {
     /// The identity that Azure gives this machine, container or App Service application
     ManagedIdentity,
     /// A pod's service account token (AZURE_FEDERATED_TOKEN_FILE)
@@ -35,7 +36,7 @@ enum From {
 pub struct Request {
     /// Where the token comes from
     #[arg(long, value_name = "SOURCE", required = true)]
-    from: Option<From>,
+    from: Option<SourceKind>,
 
     /// What the token is for: the server's application id URI or application id, or `ossrdbms` for
     /// Azure's database resource
@@ -46,9 +47,9 @@ pub struct Request {
     #[arg(long, value_name = "GUID", env = "AZURE_TENANT_ID", value_parser = guid)]
     tenant: Option<Uuid>,
 
-    /// The application or managed identity; for users, the application that they sign in with [default:
-    /// the Azure CLI's]
-    #[arg(long, value_name = "GUID", env = "AZURE_CLIENT_ID", value_parser = guid)]
+    /// The managed or workload identity [env: AZURE_CLIENT_ID]; for users, the application that they sign in
+    /// with [default: the Azure CLI's]
+    #[arg(long, value_name = "GUID", value_parser = guid)]
     client_id: Option<Uuid>,
 
     /// The token of a workload identity
@@ -75,8 +76,8 @@ pub struct Request {
 /// Where tokens for one resource come from.
 pub enum Source {
     Application(Application),
-    Az(String),
-    User(UserSignIn, Cache),
+    Az(String, Option<Uuid>),
+    User(UserSignIn, Option<Cache>),
 }
 
 impl Request {
@@ -96,38 +97,48 @@ impl Request {
             ca_file: self.ca_file.clone(),
             proxy: self.https_proxy.clone(),
         };
-        let application = |credential, tenant| {
-            Application::new(
-                &credential,
-                self.client_id,
-                tenant,
-                &authority,
-                &resource,
-                &http,
-            )
-            .map(Source::Application)
-            .map_err(|error| error.message)
+        let application = |credential, client_id, tenant| {
+            Application::new(&credential, client_id, tenant, &authority, &resource, &http)
+                .map(Source::Application)
+                .map_err(|error| error.message)
         };
         match self.from.ok_or("--from is missing")? {
-            From::ManagedIdentity => application(CredentialSource::ManagedIdentity, Uuid::nil()),
-            From::WorkloadIdentity => {
+            SourceKind::ManagedIdentity => application(
+                CredentialSource::ManagedIdentity,
+                self.identity()?,
+                Uuid::nil(),
+            ),
+            SourceKind::WorkloadIdentity => {
                 let path = self.token_file.clone().ok_or(
                     "a workload identity needs --token-file, or AZURE_FEDERATED_TOKEN_FILE",
                 )?;
-                self.client_id
+                let client = self
+                    .identity()?
                     .ok_or("a workload identity needs --client-id, or AZURE_CLIENT_ID")?;
-                application(CredentialSource::WorkloadIdentity(path), self.tenant()?)
+                let credential = CredentialSource::WorkloadIdentity(path);
+                application(credential, Some(client), self.tenant()?)
             }
-            From::Az => Ok(Source::Az(resource)),
-            From::DeviceCode => {
+            SourceKind::Az => Ok(Source::Az(resource, self.tenant)),
+            SourceKind::DeviceCode => {
                 let (client, tenant) = (self.client_id.unwrap_or(AZURE_CLI), self.tenant()?);
                 let sign_in = UserSignIn::new(client, tenant, &authority, &resource, &http)
                     .map_err(|error| error.message)?;
                 let client = client.to_string();
                 let cache =
-                    Cache::of(&[authority.login(), &tenant.to_string(), &client, &resource])?;
+                    Cache::of(&[authority.login(), &tenant.to_string(), &client, &resource]);
                 Ok(Source::User(sign_in, cache))
             }
+        }
+    }
+
+    /// Azure sets the variable for the identity of a machine or a pod; users do not sign in with that.
+    fn identity(&self) -> Result<Option<Uuid>, String> {
+        let variable = std::env::var("AZURE_CLIENT_ID").unwrap_or_default();
+        match self.client_id {
+            None if !variable.is_empty() => guid(&variable)
+                .map(Some)
+                .map_err(|problem| format!("AZURE_CLIENT_ID: {problem}")),
+            given => Ok(given),
         }
     }
 
@@ -149,18 +160,31 @@ impl Request {
 }
 
 impl Source {
-    /// A new token.
+    /// The first token of a run.
     ///
     /// # Errors
     ///
     /// Why there is none, and what to do, without any part of a token.
-    pub fn token(&self) -> Result<AccessToken, String> {
+    pub fn first_token(&self) -> Result<AccessToken, String> {
+        self.token(true)
+    }
+
+    /// A later one: asks nobody to sign in where nobody may be there to read it.
+    ///
+    /// # Errors
+    ///
+    /// As for the first.
+    pub fn next_token(&self) -> Result<AccessToken, String> {
+        self.token(io::stderr().is_terminal())
+    }
+
+    fn token(&self, may_ask: bool) -> Result<AccessToken, String> {
         match self {
             Source::Application(application) => application
                 .token(Instant::now() + TIME_LIMIT)
                 .map_err(|error| error.message),
-            Source::Az(resource) => az::token(resource),
-            Source::User(sign_in, cache) => device_code::token(sign_in, cache),
+            Source::Az(resource, tenant) => az::token(resource, *tenant),
+            Source::User(sign_in, cache) => device_code::token(sign_in, cache.as_ref(), may_ask),
         }
     }
 }

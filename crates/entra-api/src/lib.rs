@@ -18,7 +18,7 @@ pub mod credential_file;
 pub mod error;
 mod pem;
 pub mod principal;
-mod secret_file;
+pub mod secret_file;
 pub mod settings;
 pub mod wiped;
 

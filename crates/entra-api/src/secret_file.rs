@@ -49,8 +49,13 @@ pub(crate) fn read(path: &Path, what: &str) -> Result<Zeroizing<Vec<u8>>, Direct
     }
 }
 
-/// Reads a file that holds one line, a secret or a token, and returns the line.
-pub(crate) fn read_line(path: &Path, what: &str) -> Result<Zeroizing<Vec<u8>>, DirectoryError> {
+/// Reads a file that only its owner may read, and that holds one line; returns the line. `what` is what it
+/// should hold, for the error.
+///
+/// # Errors
+///
+/// [`ErrorKind::CredentialUnusable`]: the file cannot be read, may be read by others, or does not hold that.
+pub fn read_line(path: &Path, what: &str) -> Result<Zeroizing<Vec<u8>>, DirectoryError> {
     let content = read(path, what)?;
     let line = Zeroizing::new(content.trim_ascii().to_vec());
     let problem = if line.is_empty() {
@@ -69,14 +74,14 @@ fn permission_problem(owner: u32, own: u32, mode: u32) -> Option<&'static str> {
     const GROUP_AND_OTHERS: u32 = 0o077;
     const GROUP_BEYOND_READ_AND_OTHERS: u32 = 0o037;
     if owner != own && owner != 0 {
-        return Some("it must be owned by the server's user or root");
+        return Some("it must be owned by the user that reads it, or by root");
     }
     if (owner == own && mode & GROUP_AND_OTHERS != 0)
         || (owner == 0 && mode & GROUP_BEYOND_READ_AND_OTHERS != 0)
     {
         return Some(
-            "it has group or world access; it may have mode 0600 or less if owned by the server's \
-             user, 0640 or less if owned by root",
+            "it has group or world access; it may have mode 0600 or less if owned by the user that reads \
+             it, 0640 or less if owned by root",
         );
     }
     None

@@ -11,13 +11,43 @@ use crate::http::Response;
 
 /// Microsoft documents no limit; tokens with all the groups that fit have some 12 kB.
 const LARGEST: usize = 64 * 1024;
+/// In seconds. A day is what managed identities get.
+const LONGEST_LIFE: u64 = 7 * 86_400;
 
 /// An access token, which is wiped when dropped.
 pub struct AccessToken {
+    text: Zeroizing<Vec<u8>>,
+    lifetime: Duration,
+}
+
+impl AccessToken {
+    /// # Errors
+    ///
+    /// What is wrong with it, as in "an answer that …".
+    pub fn new(text: &str, lifetime: Duration) -> Result<AccessToken, &'static str> {
+        let text = text.as_bytes();
+        if text.is_empty() || text.len() > LARGEST || !text.iter().all(u8::is_ascii_graphic) {
+            return Err("has no access token that could be sent");
+        }
+        match lifetime.as_secs() {
+            0 => Err("has a token that has expired already"),
+            1..=LONGEST_LIFE => Ok(AccessToken {
+                text: Zeroizing::new(text.to_vec()),
+                lifetime,
+            }),
+            _ => Err("has a token that lives for more than a week"),
+        }
+    }
+
     /// Printable ASCII without spaces.
-    pub text: Zeroizing<Vec<u8>>,
+    pub fn text(&self) -> &[u8] {
+        &self.text
+    }
+
     /// From when it was asked for.
-    pub lifetime: Duration,
+    pub fn lifetime(&self) -> Duration {
+        self.lifetime
+    }
 }
 
 /// Shows no part of the token.
@@ -45,23 +75,13 @@ struct Answer<'a> {
 pub(crate) fn read(response: &Response) -> Result<AccessToken, &'static str> {
     let answer: Answer<'_> =
         serde_json::from_slice(&response.body).map_err(|_| "is not one with an access token")?;
-    let token = answer.access_token.as_bytes();
-    if token.is_empty() || token.len() > LARGEST || !token.iter().all(u8::is_ascii_graphic) {
-        return Err("has no access token that could be sent");
-    }
     let lifetime = answer.expires_in.or_else(|| {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         Some(answer.expires_on? - i64::try_from(now.ok()?.as_secs()).ok()?)
     });
-    // A day is what managed identities get.
-    let lifetime = lifetime
-        .and_then(|seconds| u64::try_from(seconds).ok())
-        .filter(|seconds| (1..=7 * 86_400).contains(seconds))
-        .ok_or("does not say how long its token lives")?;
-    Ok(AccessToken {
-        text: Zeroizing::new(token.to_vec()),
-        lifetime: Duration::from_secs(lifetime),
-    })
+    let lifetime = lifetime.ok_or("does not say how long its token lives")?;
+    let lifetime = Duration::from_secs(u64::try_from(lifetime).unwrap_or_default());
+    AccessToken::new(answer.access_token, lifetime)
 }
 
 /// A whole number, or one in quotes.
@@ -87,4 +107,22 @@ fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D:
         }
     }
     deserializer.deserialize_any(Seconds)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_can_be_sent_and_is_good_for_a_while() {
+        let new = |text: &str, seconds| AccessToken::new(text, Duration::from_secs(seconds)).err();
+        for (text, seconds) in [("a.b.c", 1), (&"x".repeat(LARGEST), LONGEST_LIFE)] {
+            assert_eq!(new(text, seconds), None);
+        }
+        for text in ["", "a b", "a\nb", "é", &"x".repeat(LARGEST + 1)] {
+            assert_eq!(new(text, 1), Some("has no access token that could be sent"));
+        }
+        assert!(new("a", 0).is_some_and(|what| what.contains("expired")));
+        assert!(new("a", LONGEST_LIFE + 1).is_some_and(|what| what.contains("more than a week")));
+    }
 }

@@ -108,7 +108,7 @@ impl Credential {
         if response.status != 200 {
             return Err(match self.is_local() {
                 true => entra::machine_refusal(&issuer, &response),
-                false => entra::refusal(&issuer, &response),
+                false => entra::refusal(&issuer, "credential", &response),
             });
         }
         access_token::read(&response).map_err(|what| Failure::malformed(&issuer, what))

@@ -22,27 +22,28 @@ pub(crate) fn error_code(response: &Response) -> Option<String> {
     shown_code(&answer.error).map(str::to_owned)
 }
 
-/// The refusal of a token endpoint. Of its text only the number of the error is taken.
-pub(crate) fn refusal(issuer: &str, response: &Response) -> Failure {
+/// The refusal of a token endpoint of `what`, such as "credential". Of its text only the number of the error
+/// is taken.
+pub(crate) fn refusal(issuer: &str, what: &str, response: &Response) -> Failure {
     if let Some(failure) = Failure::busy(issuer, response) {
         return failure;
     }
     let answer: Answer = serde_json::from_slice(&response.body).unwrap_or_default();
     let Some(error) = shown_code(&answer.error) else {
-        let what = format!(
+        let problem = format!(
             "is neither a token nor a refusal (status {})",
             response.status
         );
-        return Failure::malformed(issuer, &what);
+        return Failure::malformed(issuer, &problem);
     };
     let message = match number(&answer.error_description) {
         Some(number) => match meaning(number) {
             Some(meaning) => {
-                format!("{issuer} refuses the credential: AADSTS{number} ({meaning})")
+                format!("{issuer} refuses the {what}: AADSTS{number} ({meaning})")
             }
-            None => format!("{issuer} refuses the credential: AADSTS{number} ({error})"),
+            None => format!("{issuer} refuses the {what}: AADSTS{number} ({error})"),
         },
-        None => format!("{issuer} refuses the credential: {error}"),
+        None => format!("{issuer} refuses the {what}: {error}"),
     };
     Failure::new(ErrorKind::CredentialRefused, message)
 }
@@ -91,7 +92,7 @@ fn meaning(number: u32) -> Option<&'static str> {
         70_021 | 700_211 | 700_212 | 700_213 => {
             "no federated credential of the application matches the token's issuer, subject and audience"
         }
-        53_003 => "a Conditional Access policy blocks the application",
+        53_003 => "a Conditional Access policy blocks the sign-in",
         _ => return None,
     })
 }
@@ -155,7 +156,7 @@ mod tests {
                 "Entra answered with status 429",
             ),
         ] {
-            let failure = refusal("Entra", &response(status, body));
+            let failure = refusal("Entra", "credential", &response(status, body));
             assert_eq!(failure.error.kind, kind, "{body}");
             assert_eq!(failure.error.message, expected);
         }

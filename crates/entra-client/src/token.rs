@@ -143,7 +143,7 @@ impl AppTokens {
         let token = self.credential.token(&self.http, deadline)?;
         let authorization = bearer(&token)
             .ok_or_else(|| Failure::malformed(&self.credential.issuer(), UNSENDABLE))?;
-        Ok((authorization, token.lifetime))
+        Ok((authorization, token.lifetime()))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -166,7 +166,7 @@ const UNSENDABLE: &str = "has no access token that could be sent";
 fn bearer(token: &AccessToken) -> Option<HeaderValue> {
     let mut text = Wiped::default();
     text.append(b"Bearer ");
-    text.append(&token.text);
+    text.append(token.text());
     let text = Bytes::from_owner(text.into_bytes());
     let mut authorization = HeaderValue::from_maybe_shared(text).ok()?;
     authorization.set_sensitive(true);

@@ -55,7 +55,7 @@ impl UserSignIn {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Unreachable`]: the file of certificate authorities or the proxy is none.
+    /// [`ErrorKind::Unreachable`]: the file of certificate authorities or the proxy cannot be used.
     pub fn new(
         client_id: Uuid,
         tenant: Uuid,
@@ -94,7 +94,7 @@ impl UserSignIn {
         }
         let response = self.post("devicecode", &[("scope", self.scope.as_bytes())], deadline)?;
         if response.status != 200 {
-            return Err(entra::refusal(&self.issuer, &response).into());
+            return Err(entra::refusal(&self.issuer, "request", &response).into());
         }
         let answer: Answer<'_> = serde_json::from_slice(&response.body)
             .map_err(|_| Failure::malformed(&self.issuer, "is not one with a device code"))?;
@@ -138,7 +138,7 @@ impl UserSignIn {
             Some("expired_token" | "code_expired") => {
                 Err(refused("nobody has signed in before the code expired"))
             }
-            _ => Err(entra::refusal(&self.issuer, &response).into()),
+            _ => Err(entra::refusal(&self.issuer, "request", &response).into()),
         }
     }
 
@@ -156,7 +156,7 @@ impl UserSignIn {
         let response = self.post("token", &fields, deadline)?;
         match response.status {
             200 => self.tokens(&response),
-            _ => Err(entra::refusal(&self.issuer, &response).into()),
+            _ => Err(entra::refusal(&self.issuer, "credential", &response).into()),
         }
     }
 
