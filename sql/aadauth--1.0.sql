@@ -27,7 +27,7 @@ DECLARE
     membership record;
     admin name;
 BEGIN
-    FOREACH wanted IN ARRAY ARRAY['azure_pg_admin', 'aadauth_auditor', 'aadauth_pooler'] LOOP
+    FOREACH wanted IN ARRAY ARRAY['azure_pg_admin', 'aadauth_auditor', 'aadauth_monitor', 'aadauth_pooler'] LOOP
         SELECT * INTO existing FROM pg_catalog.pg_roles WHERE rolname OPERATOR(pg_catalog.=) wanted;
         IF NOT FOUND THEN
             EXECUTE pg_catalog.format('CREATE ROLE %I NOLOGIN', wanted);
@@ -80,6 +80,7 @@ END
 $$;
 COMMENT ON ROLE azure_pg_admin IS 'Entra admins: may administer mapped roles, and read group sync and revocations';
 COMMENT ON ROLE aadauth_auditor IS 'May read the sign-in audit (aadauth.sign_ins)';
+COMMENT ON ROLE aadauth_monitor IS 'May read counters and states, and how many problems the configuration has (aadauth.statistics, aadauth.configuration_findings)';
 COMMENT ON ROLE aadauth_pooler IS 'May ask whether a credential signs in to a role (aadauth.pooler_check)';
 /* </end connected objects> */
 
@@ -165,9 +166,9 @@ AS 'MODULE_PATHNAME', 'sessions_wrapper';
 -- src/statistics/view.rs:37
 -- aadauth::statistics::view::statistics
 CREATE  FUNCTION aadauth."statistics"() RETURNS TABLE (
-	"statistic" TEXT,  /* SqlText */
-	"label" TEXT,  /* SqlText */
-	"value" bigint  /* Option < i64 > */
+	"metric" TEXT,  /* SqlText */
+	"labels" jsonb,  /* JsonB */
+	"value" double precision  /* Option < f64 > */
 )
 STRICT PARALLEL RESTRICTED 
 LANGUAGE c /* Rust */
@@ -182,14 +183,14 @@ AS 'MODULE_PATHNAME', 'statistics_wrapper';
 
 
 REVOKE ALL ON FUNCTION aadauth.statistics(), aadauth.reset_statistics() FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION aadauth.statistics() TO aadauth_auditor, pg_monitor;
+GRANT EXECUTE ON FUNCTION aadauth.statistics() TO aadauth_monitor, aadauth_auditor;
 CREATE VIEW aadauth.statistics AS SELECT * FROM aadauth.statistics();
 COMMENT ON VIEW aadauth.statistics IS
-    'Counts of attempts to sign in by outcome, method and reason, the duration of decisions, and the state of audit, workers, signing keys and directory. Counted since counted_since.';
+    'Metrics with the names, labels and units of Prometheus: attempts to sign in, the duration of decisions, and the state of audit, workers, signing keys and directory';
 COMMENT ON FUNCTION aadauth.reset_statistics() IS
     'sets the counters of aadauth.statistics to zero';
 REVOKE ALL ON aadauth.statistics FROM PUBLIC;
-GRANT SELECT ON aadauth.statistics TO aadauth_auditor, pg_monitor;
+GRANT SELECT ON aadauth.statistics TO aadauth_monitor, aadauth_auditor;
 /* </end connected objects> */
 
 /* <begin connected objects> */
@@ -237,6 +238,19 @@ AS 'MODULE_PATHNAME', 'check_configuration_wrapper';
 COMMENT ON FUNCTION aadauth.check_configuration() IS
     'problems of the configuration, most serious first, and how to correct them; no rows if there are none';
 REVOKE ALL ON FUNCTION aadauth.check_configuration() FROM PUBLIC;
+-- With the rights of the extension's owner, a superuser; it tells numbers only.
+CREATE FUNCTION aadauth.configuration_findings() RETURNS TABLE (severity text, findings bigint)
+PARALLEL RESTRICTED ROWS 3 SECURITY DEFINER SET search_path TO pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT s.name, pg_catalog.count(f.code)
+    FROM (VALUES ('error'), ('warning'), ('notice')) AS s (name)
+    LEFT JOIN aadauth.check_configuration() AS f ON f.severity OPERATOR(pg_catalog.=) s.name
+    GROUP BY s.name;
+END;
+COMMENT ON FUNCTION aadauth.configuration_findings() IS
+    'how many problems check_configuration() finds, by severity';
+REVOKE ALL ON FUNCTION aadauth.configuration_findings() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION aadauth.configuration_findings() TO aadauth_monitor, aadauth_auditor;
 /* </end connected objects> */
 
 /* <begin connected objects> */
@@ -899,7 +913,7 @@ BEGIN
         JOIN pg_catalog.pg_roles AS r ON r.oid = a.grantee
         WHERE c.relnamespace = 'aadauth'::regnamespace AND c.relkind IN ('r', 'p', 'v')
             AND a.grantee <> c.relowner
-            AND r.rolname NOT IN ('aadauth_auditor', 'aadauth_pooler', 'azure_pg_admin', 'pg_monitor')
+            AND r.rolname NOT IN ('aadauth_auditor', 'aadauth_monitor', 'aadauth_pooler', 'azure_pg_admin')
         UNION
         SELECT pg_catalog.format('REVOKE ALL ON FUNCTION %s FROM %I', p.oid::regprocedure, r.rolname)
         FROM pg_catalog.pg_proc AS p
@@ -907,7 +921,7 @@ BEGIN
         JOIN pg_catalog.pg_roles AS r ON r.oid = a.grantee
         WHERE (p.pronamespace = 'aadauth'::regnamespace OR p.oid = 'pg_catalog.azure_roles_authtype()'::regprocedure)
             AND a.grantee <> p.proowner
-            AND r.rolname NOT IN ('aadauth_auditor', 'aadauth_pooler', 'azure_pg_admin', 'pg_monitor')
+            AND r.rolname NOT IN ('aadauth_auditor', 'aadauth_monitor', 'aadauth_pooler', 'azure_pg_admin')
         UNION
         SELECT pg_catalog.format('REVOKE ALL ON SCHEMA aadauth FROM %I', r.rolname)
         FROM pg_catalog.pg_namespace AS n

@@ -16,7 +16,7 @@ DECLARE
     membership record;
     admin name;
 BEGIN
-    FOREACH wanted IN ARRAY ARRAY['azure_pg_admin', 'aadauth_auditor', 'aadauth_pooler'] LOOP
+    FOREACH wanted IN ARRAY ARRAY['azure_pg_admin', 'aadauth_auditor', 'aadauth_monitor', 'aadauth_pooler'] LOOP
         SELECT * INTO existing FROM pg_catalog.pg_roles WHERE rolname OPERATOR(pg_catalog.=) wanted;
         IF NOT FOUND THEN
             EXECUTE pg_catalog.format('CREATE ROLE %I NOLOGIN', wanted);
@@ -69,4 +69,5 @@ END
 $$;
 COMMENT ON ROLE azure_pg_admin IS 'Entra admins: may administer mapped roles, and read group sync and revocations';
 COMMENT ON ROLE aadauth_auditor IS 'May read the sign-in audit (aadauth.sign_ins)';
+COMMENT ON ROLE aadauth_monitor IS 'May read counters and states, and how many problems the configuration has (aadauth.statistics, aadauth.configuration_findings)';
 COMMENT ON ROLE aadauth_pooler IS 'May ask whether a credential signs in to a role (aadauth.pooler_check)';

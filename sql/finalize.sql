@@ -47,7 +47,7 @@ BEGIN
         JOIN pg_catalog.pg_roles AS r ON r.oid = a.grantee
         WHERE c.relnamespace = 'aadauth'::regnamespace AND c.relkind IN ('r', 'p', 'v')
             AND a.grantee <> c.relowner
-            AND r.rolname NOT IN ('aadauth_auditor', 'aadauth_pooler', 'azure_pg_admin', 'pg_monitor')
+            AND r.rolname NOT IN ('aadauth_auditor', 'aadauth_monitor', 'aadauth_pooler', 'azure_pg_admin')
         UNION
         SELECT pg_catalog.format('REVOKE ALL ON FUNCTION %s FROM %I', p.oid::regprocedure, r.rolname)
         FROM pg_catalog.pg_proc AS p
@@ -55,7 +55,7 @@ BEGIN
         JOIN pg_catalog.pg_roles AS r ON r.oid = a.grantee
         WHERE (p.pronamespace = 'aadauth'::regnamespace OR p.oid = 'pg_catalog.azure_roles_authtype()'::regprocedure)
             AND a.grantee <> p.proowner
-            AND r.rolname NOT IN ('aadauth_auditor', 'aadauth_pooler', 'azure_pg_admin', 'pg_monitor')
+            AND r.rolname NOT IN ('aadauth_auditor', 'aadauth_monitor', 'aadauth_pooler', 'azure_pg_admin')
         UNION
         SELECT pg_catalog.format('REVOKE ALL ON SCHEMA aadauth FROM %I', r.rolname)
         FROM pg_catalog.pg_namespace AS n

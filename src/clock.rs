@@ -19,6 +19,11 @@ pub fn micros_in(duration: Duration) -> i64 {
     duration.as_micros().try_into().unwrap_or(i64::MAX)
 }
 
+/// Microseconds as seconds; 0 for what is negative.
+pub fn seconds(micros: i64) -> f64 {
+    Duration::from_micros(micros.try_into().unwrap_or_default()).as_secs_f64()
+}
+
 /// An SQL timestamp from microseconds since the Unix epoch, to the whole second.
 pub fn timestamp(micros: i64) -> Option<TimestampWithTimeZone> {
     // PostgreSQL counts from 1 January 2000 (datatype/timestamp.h, POSTGRES_EPOCH_JDATE).

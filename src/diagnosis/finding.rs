@@ -100,7 +100,7 @@ codes! {
         RoleOfAnotherTenant "role-of-another-tenant"
             "A role is mapped to a principal of another tenant."
         OwnRoleChanged "own-role-changed"
-            "azure_pg_admin, aadauth_auditor or aadauth_pooler is missing or was changed."
+            "azure_pg_admin, aadauth_auditor, aadauth_monitor or aadauth_pooler is missing or was changed."
     }
     Warning {
         AuthorityNotMicrosoft "authority-not-microsoft"
@@ -120,7 +120,7 @@ codes! {
         RevocationsNotRenewed "revocations-not-renewed"
             "The list of revoked principals is not kept up to date."
         OwnRoleWithoutPrivileges "own-role-without-privileges"
-            "azure_pg_admin, aadauth_auditor or aadauth_pooler lacks what CREATE EXTENSION granted to it, as after DROP OWNED BY."
+            "azure_pg_admin, aadauth_auditor, aadauth_monitor or aadauth_pooler lacks what CREATE EXTENSION granted to it, as after DROP OWNED BY."
         PoolerWithoutAuthority "pooler-without-authority"
             "A pooler is named by its certificate, but the server asks for no client certificates."
         PoolerNameNotUnique "pooler-name-not-unique"

@@ -42,6 +42,19 @@ extension_sql!(
 COMMENT ON FUNCTION aadauth.check_configuration() IS
     'problems of the configuration, most serious first, and how to correct them; no rows if there are none';
 REVOKE ALL ON FUNCTION aadauth.check_configuration() FROM PUBLIC;
+-- With the rights of the extension's owner, a superuser; it tells numbers only.
+CREATE FUNCTION aadauth.configuration_findings() RETURNS TABLE (severity text, findings bigint)
+PARALLEL RESTRICTED ROWS 3 SECURITY DEFINER SET search_path TO pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT s.name, pg_catalog.count(f.code)
+    FROM (VALUES ('error'), ('warning'), ('notice')) AS s (name)
+    LEFT JOIN aadauth.check_configuration() AS f ON f.severity OPERATOR(pg_catalog.=) s.name
+    GROUP BY s.name;
+END;
+COMMENT ON FUNCTION aadauth.configuration_findings() IS
+    'how many problems check_configuration() finds, by severity';
+REVOKE ALL ON FUNCTION aadauth.configuration_findings() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION aadauth.configuration_findings() TO aadauth_monitor, aadauth_auditor;
 "#,
     name = "check_configuration_rights",
     requires = [check_configuration]

@@ -11,10 +11,17 @@ use crate::pg::privileges::{self, BOOTSTRAP_SUPERUSER, OwnPrivileges};
 pub const AZURE_PG_ADMIN: &str = "azure_pg_admin";
 /// The role whose members may read the audit.
 pub const AADAUTH_AUDITOR: &str = "aadauth_auditor";
+/// The role whose members may read counters and states.
+pub const AADAUTH_MONITOR: &str = "aadauth_monitor";
 /// The role whose members may ask whether a credential signs in to a role.
 pub const AADAUTH_POOLER: &str = "aadauth_pooler";
 /// The roles that the extension creates.
-pub const OWN_ROLES: [&str; 3] = [AZURE_PG_ADMIN, AADAUTH_AUDITOR, AADAUTH_POOLER];
+pub const OWN_ROLES: [&str; 4] = [
+    AZURE_PG_ADMIN,
+    AADAUTH_AUDITOR,
+    AADAUTH_MONITOR,
+    AADAUTH_POOLER,
+];
 
 /// Whether this session may map roles to principals.
 ///

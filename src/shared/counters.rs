@@ -5,17 +5,12 @@ use std::time::Duration;
 
 use entra_api::ErrorKind;
 use entra_token::Reason;
+use serde_json::{Value, json};
 
 use super::outcome::Outcome;
 
 /// The audit's methods; the last is any method that is not aadauth's.
 const METHODS: [&str; 4] = ["entra-token", "password", "pooler", "other"];
-
-const OUTCOMES: [Outcome; 3] = [
-    Outcome::Authenticated,
-    Outcome::Refused,
-    Outcome::Interrupted,
-];
 
 /// The upper bound of the first bucket of decision times, in microseconds; each further one is twice the one
 /// before, and the last has none.
@@ -26,7 +21,7 @@ const BUCKETS: usize = 16;
 pub struct Counters {
     /// Microseconds since the Unix epoch.
     since: AtomicI64,
-    attempts: [[AtomicU64; METHODS.len()]; OUTCOMES.len()],
+    attempts: [[AtomicU64; METHODS.len()]; Outcome::COUNT],
     reasons: [AtomicU64; Reason::ALL.len()],
     decisions: [AtomicU64; BUCKETS],
     decision_micros: AtomicU64,
@@ -35,8 +30,8 @@ pub struct Counters {
     directory_errors: [AtomicU64; ErrorKind::ALL.len()],
 }
 
-/// One row of the view: the statistic, its label and its value.
-pub type Row = (&'static str, String, u64);
+/// A metric, as Prometheus names it, its labels and its value.
+pub type Row = (&'static str, Value, f64);
 
 impl Counters {
     /// Sets when counting began.
@@ -52,7 +47,7 @@ impl Counters {
         took: Option<Duration>,
     ) {
         let method = METHODS.iter().position(|name| *name == method);
-        let by_method = self.attempts.get(place(outcome));
+        let by_method = self.attempts.get(outcome.number());
         add(
             by_method.and_then(|by_method| by_method.get(method.unwrap_or(METHODS.len() - 1))),
             1,
@@ -108,50 +103,46 @@ impl Counters {
     /// All numbers, zeros included, in the order of the view.
     pub fn rows(&self) -> Vec<Row> {
         let mut rows = Vec::new();
-        for (outcome, by_method) in OUTCOMES.into_iter().zip(&self.attempts) {
+        for (outcome, by_method) in Outcome::ALL.into_iter().zip(&self.attempts) {
+            let outcome = outcome.as_str();
             for (method, number) in METHODS.iter().zip(by_method) {
-                rows.push((statistic(outcome), (*method).to_owned(), read(number)));
+                let labels = json!({ "outcome": outcome, "method": method });
+                rows.push(("aadauth_sign_in_attempts_total", labels, count(number)));
             }
         }
         for (reason, number) in Reason::ALL.iter().zip(&self.reasons) {
-            rows.push(("reasons", reason.code().to_owned(), read(number)));
+            let labels = json!({ "reason": reason.code() });
+            rows.push(("aadauth_sign_in_failures_total", labels, count(number)));
         }
         let mut bound = FIRST_BOUND;
-        let mut decisions = 0;
+        let mut decisions = 0.0;
         for (number, place) in self.decisions.iter().zip(1..) {
-            decisions += read(number);
-            let label = match place < BUCKETS {
-                true => bound.to_string(),
+            decisions += count(number);
+            let bound_in_seconds = match place < BUCKETS {
+                true => seconds(bound).to_string(),
                 false => "+Inf".to_owned(),
             };
-            rows.push(("decision_microseconds_bucket", label, decisions));
+            let labels = json!({ "le": bound_in_seconds });
+            rows.push(("aadauth_decision_seconds_bucket", labels, decisions));
             bound *= 2;
         }
-        let plain = |name, number: &AtomicU64| (name, String::new(), read(number));
-        rows.push(plain("decision_microseconds_sum", &self.decision_micros));
-        rows.push(("decision_microseconds_count", String::new(), decisions));
-        rows.push(plain("events_not_recorded", &self.not_recorded));
-        rows.push(plain("directory_calls", &self.directory_calls));
+        let took = seconds(self.decision_micros.load(Ordering::Relaxed));
+        rows.push(("aadauth_decision_seconds_sum", json!({}), took));
+        rows.push(("aadauth_decision_seconds_count", json!({}), decisions));
+        let plain = |name, number| (name, json!({}), count(number));
+        rows.push(plain(
+            "aadauth_events_not_recorded_total",
+            &self.not_recorded,
+        ));
+        rows.push(plain(
+            "aadauth_directory_requests_total",
+            &self.directory_calls,
+        ));
         for (kind, number) in ErrorKind::ALL.iter().zip(&self.directory_errors) {
-            rows.push(("directory_errors", kind.code().to_owned(), read(number)));
+            let labels = json!({ "kind": kind.code() });
+            rows.push(("aadauth_directory_errors_total", labels, count(number)));
         }
         rows
-    }
-}
-
-fn place(outcome: Outcome) -> usize {
-    match outcome {
-        Outcome::Authenticated => 0,
-        Outcome::Refused => 1,
-        Outcome::Interrupted => 2,
-    }
-}
-
-fn statistic(outcome: Outcome) -> &'static str {
-    match outcome {
-        Outcome::Authenticated => "attempts_authenticated",
-        Outcome::Refused => "attempts_refused",
-        Outcome::Interrupted => "attempts_interrupted",
     }
 }
 
@@ -168,8 +159,21 @@ fn add(number: Option<&AtomicU64>, how_many: u64) {
     }
 }
 
-fn read(number: &AtomicU64) -> u64 {
-    number.load(Ordering::Relaxed)
+fn count(number: &AtomicU64) -> f64 {
+    float(number.load(Ordering::Relaxed))
+}
+
+/// As SQL's double precision.
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "exact up to 2^53, more than is ever counted"
+)]
+pub fn float(number: u64) -> f64 {
+    number as f64
+}
+
+fn seconds(micros: u64) -> f64 {
+    Duration::from_micros(micros).as_secs_f64()
 }
 
 #[cfg(test)]
@@ -189,11 +193,11 @@ mod tests {
         }
     }
 
-    fn value(counters: &Counters, statistic: &str, label: &str) -> u64 {
+    fn value(counters: &Counters, metric: &str, labels: &Value) -> f64 {
         let rows = counters.rows();
         let mut found = rows
             .iter()
-            .filter(|row| row.0 == statistic && row.1 == label);
+            .filter(|row| row.0 == metric && row.1 == *labels);
         let value = found.next().unwrap().2;
         assert_eq!(found.next(), None);
         value
@@ -215,13 +219,17 @@ mod tests {
             assert_eq!(*reason as usize, place);
             let counters = empty();
             counters.attempt(Outcome::Refused, "entra-token", Some(*reason), None);
-            assert_eq!(value(&counters, "reasons", reason.code()), 1);
+            let labels = json!({ "reason": reason.code() });
+            assert_eq!(
+                value(&counters, "aadauth_sign_in_failures_total", &labels),
+                1.0
+            );
         }
     }
 
     #[test]
     fn each_outcome_and_method_has_a_place_of_its_own() {
-        for outcome in OUTCOMES {
+        for outcome in Outcome::ALL {
             for (method, label) in [
                 ("entra-token", "entra-token"),
                 ("password", "password"),
@@ -229,9 +237,13 @@ mod tests {
             ] {
                 let counters = empty();
                 counters.attempt(outcome, method, None, None);
-                assert_eq!(value(&counters, statistic(outcome), label), 1);
-                let sum: u64 = counters.rows().iter().map(|row| row.2).sum();
-                assert_eq!(sum, 1);
+                let labels = json!({ "outcome": outcome.as_str(), "method": label });
+                assert_eq!(
+                    value(&counters, "aadauth_sign_in_attempts_total", &labels),
+                    1.0
+                );
+                let sum: f64 = counters.rows().iter().map(|row| row.2).sum();
+                assert_eq!(sum, 1.0);
             }
         }
     }
@@ -243,12 +255,20 @@ mod tests {
             let took = Duration::from_micros(micros);
             counters.attempt(Outcome::Authenticated, "entra-token", None, Some(took));
         }
-        let of = |label: &str| value(&counters, "decision_microseconds_bucket", label);
+        let of = |bound: &str| {
+            value(
+                &counters,
+                "aadauth_decision_seconds_bucket",
+                &json!({ "le": bound }),
+            )
+        };
         assert_eq!(
-            ["250", "500", "1000", "4096000", "+Inf"].map(of),
-            [1, 3, 3, 3, 4]
+            ["0.00025", "0.0005", "0.001", "4.096", "+Inf"].map(of),
+            [1.0, 3.0, 3.0, 3.0, 4.0]
         );
-        assert_eq!(value(&counters, "decision_microseconds_sum", ""), 9_000_700);
+        let plain = |metric| value(&counters, metric, &json!({}));
+        assert_eq!(plain("aadauth_decision_seconds_sum"), 9.0007);
+        assert_eq!(plain("aadauth_decision_seconds_count"), 4.0);
     }
 
     #[test]
@@ -259,7 +279,7 @@ mod tests {
         counters.not_recorded();
         counters.directory_call(Some(ErrorKind::TimedOut));
         counters.reset(5);
-        assert!(counters.rows().iter().all(|row| row.2 == 0));
+        assert!(counters.rows().iter().all(|row| row.2 == 0.0));
         assert_eq!(counters.since(), 5);
     }
 }

@@ -311,8 +311,8 @@ fn judges(rig: &Rig) -> Result<()> {
         server.sql("SELECT sum(count) FROM aadauth.sign_in_audit WHERE method = 'pooler'")?;
     ensure(total == "19", || format!("{total} events"))?;
     let counted = server.sql(
-        "SELECT string_agg(value::text, ' ' ORDER BY statistic) FROM aadauth.statistics
-         WHERE label = 'pooler' AND statistic IN ('attempts_authenticated', 'attempts_refused')",
+        "SELECT string_agg(value::text, ' ' ORDER BY labels ->> 'outcome') FROM aadauth.statistics
+         WHERE labels ->> 'method' = 'pooler' AND labels ->> 'outcome' IN ('authenticated', 'refused')",
     )?;
     ensure(counted == "10 9", || counted)?;
     let explained = server.sql(&format!(

@@ -180,6 +180,7 @@ pub fn creates_role_that_is_there(line: &str) -> bool {
         "postgres",
         "azure_pg_admin",
         "aadauth_auditor",
+        "aadauth_monitor",
         "aadauth_pooler",
     ];
     there

@@ -20,13 +20,16 @@ pub const TESTS: &[Test] = &[
     ("the_backlog_and_who_works_at_it", backlog),
     ("an_event_that_is_not_recorded", not_recorded),
     ("for_auditors_and_monitors", readers),
+    ("findings_are_counted_for_monitors", findings),
 ];
 
-type Statistics = BTreeMap<String, Option<i64>>;
+type Statistics = BTreeMap<String, Option<f64>>;
 
-/// All of them, by `statistic` or `statistic/label`.
+/// All of them, by name and the values of the labels.
 const QUERY: &str = "\
-SELECT json_object_agg(concat_ws('/', statistic, nullif(label, '')), value) FROM aadauth.statistics";
+SELECT json_object_agg(concat_ws('/', substr(metric, length('aadauth_') + 1), (
+    SELECT string_agg(value, '/' ORDER BY key DESC) FROM jsonb_each_text(labels))), value)
+FROM aadauth.statistics";
 
 fn read(server: &Server) -> Result<Statistics> {
     Ok(serde_json::from_str(&server.sql(QUERY)?)?)
@@ -39,11 +42,11 @@ fn read_over(connection: &mut Connection) -> Result<Statistics> {
 }
 
 /// Expects these numbers, and no others among the statistics whose names begin so.
-fn expect(found: &Statistics, prefix: &str, expected: &[(&str, i64)]) -> Result<()> {
-    let nonzero: Vec<(&str, i64)> = found
+fn expect(found: &Statistics, prefix: &str, expected: &[(&str, f64)]) -> Result<()> {
+    let nonzero: Vec<(&str, f64)> = found
         .iter()
-        .filter(|(name, value)| name.starts_with(prefix) && **value != Some(0))
-        .map(|(name, value)| (name.as_str(), value.unwrap_or(-1)))
+        .filter(|(name, value)| name.starts_with(prefix) && **value != Some(0.0))
+        .map(|(name, value)| (name.as_str(), value.unwrap_or(-1.0)))
         .collect();
     ensure(nonzero == expected, || {
         format!("{prefix}: {nonzero:?}, not {expected:?}")
@@ -53,7 +56,7 @@ fn expect(found: &Statistics, prefix: &str, expected: &[(&str, i64)]) -> Result<
 fn attempts(rig: &Rig) -> Result<()> {
     let server = rig.server("statistics", |plan| plan)?;
     let (person, other) = (rig.person(&server, "a")?, rig.person(&server, "b")?);
-    server.sql("GRANT pg_monitor TO a; CREATE ROLE local LOGIN PASSWORD 'local password'")?;
+    server.sql("GRANT aadauth_monitor TO a; CREATE ROLE local LOGIN PASSWORD 'local password'")?;
     let token = rig.token_of(&person)?;
     let (mut reader, _) = rig.connect(&server, "a")?;
     ensure(reader.request()? == Request::Password, || {
@@ -65,8 +68,8 @@ fn attempts(rig: &Rig) -> Result<()> {
     })?;
     server.sql("SELECT aadauth.reset_statistics()")?;
     let found = read_over(&mut reader)?;
-    expect(&found, "attempts", &[])?;
-    expect(&found, "reasons", &[])?;
+    expect(&found, "sign_in_attempts", &[])?;
+    expect(&found, "sign_in_failures", &[])?;
     expect(&found, "decision", &[])?;
 
     for _ in 0..3 {
@@ -100,60 +103,67 @@ fn attempts(rig: &Rig) -> Result<()> {
 
     let found = until("the one who left is counted", || {
         let found = read_over(&mut reader)?;
-        let left = found.get("attempts_interrupted/entra-token");
-        Ok((left != Some(&Some(0))).then_some(found))
+        let left = found.get("sign_in_attempts_total/interrupted/entra-token");
+        Ok((left != Some(&Some(0.0))).then_some(found))
     })?;
     expect(
         &found,
-        "attempts",
+        "sign_in_attempts",
         &[
-            ("attempts_authenticated/entra-token", 3),
-            ("attempts_authenticated/password", 2),
-            ("attempts_interrupted/entra-token", 1),
-            ("attempts_refused/entra-token", 3),
-            ("attempts_refused/password", 1),
+            ("sign_in_attempts_total/authenticated/entra-token", 3.0),
+            ("sign_in_attempts_total/authenticated/password", 2.0),
+            ("sign_in_attempts_total/interrupted/entra-token", 1.0),
+            ("sign_in_attempts_total/refused/entra-token", 3.0),
+            ("sign_in_attempts_total/refused/password", 1.0),
         ],
     )?;
     expect(
         &found,
-        "reasons",
+        "sign_in_failures",
         &[
-            ("reasons/no-password", 1),
-            ("reasons/object-id-mismatch", 1),
-            ("reasons/password-failed", 1),
-            ("reasons/signature-invalid", 2),
+            ("sign_in_failures_total/no-password", 1.0),
+            ("sign_in_failures_total/object-id-mismatch", 1.0),
+            ("sign_in_failures_total/password-failed", 1.0),
+            ("sign_in_failures_total/signature-invalid", 2.0),
         ],
     )?;
     // Decisions about tokens: three good ones and three bad ones.
     expect(
         &found,
-        "decision_microseconds_count",
-        &[("decision_microseconds_count", 6)],
+        "decision_seconds_count",
+        &[("decision_seconds_count", 6.0)],
     )?;
     expect(
         &found,
-        "decision_microseconds_bucket/+Inf",
-        &[("decision_microseconds_bucket/+Inf", 6)],
+        "decision_seconds_bucket/+Inf",
+        &[("decision_seconds_bucket/+Inf", 6.0)],
     )?;
-    let sum = found.get("decision_microseconds_sum").copied().flatten();
-    ensure(sum.is_some_and(|sum| (6..6_000_000).contains(&sum)), || {
-        format!("{sum:?} microseconds for six decisions")
+    let sum = found.get("decision_seconds_sum").copied().flatten();
+    ensure(sum.is_some_and(|sum| (6e-6..6.0).contains(&sum)), || {
+        format!("{sum:?} seconds for six decisions")
     })?;
     // A method that is not aadauth's, such as that of the superuser's own connection.
     server.sql_in_new_session("SELECT")?;
     expect(
         &read_over(&mut reader)?,
-        "attempts_authenticated/other",
-        &[("attempts_authenticated/other", 1)],
+        "sign_in_attempts_total/authenticated/other",
+        &[("sign_in_attempts_total/authenticated/other", 1.0)],
     )?;
 
-    let before = found.get("counted_since").copied().flatten();
+    let before = found
+        .get("counted_since_timestamp_seconds")
+        .copied()
+        .flatten();
     server.sql("SELECT pg_sleep(1.1); SELECT aadauth.reset_statistics()")?;
     let found = read_over(&mut reader)?;
-    expect(&found, "attempts", &[])?;
+    expect(&found, "sign_in_attempts", &[])?;
     expect(&found, "decision", &[])?;
     ensure(
-        found.get("counted_since").copied().flatten() > before,
+        found
+            .get("counted_since_timestamp_seconds")
+            .copied()
+            .flatten()
+            > before,
         || format!("still since {before:?}"),
     )
 }
@@ -163,7 +173,11 @@ fn directory(rig: &Rig) -> Result<()> {
     let (alice, guest) = (own.silent_user(ALICE)?, own.silent_user(GUEST)?);
     own.server.sql("SELECT aadauth.reset_statistics()")?;
     own.accepted("analysts", &alice)?;
-    expect(&read(&own.server)?, "directory", &[("directory_calls", 1)])?;
+    expect(
+        &read(&own.server)?,
+        "directory",
+        &[("directory_requests_total", 1.0)],
+    )?;
     // From the cache.
     own.accepted("analysts", &alice)?;
     own.emulator
@@ -172,7 +186,10 @@ fn directory(rig: &Rig) -> Result<()> {
     expect(
         &read(&own.server)?,
         "directory",
-        &[("directory_calls", 2), ("directory_errors/bad-answer", 1)],
+        &[
+            ("directory_errors_total/bad-answer", 1.0),
+            ("directory_requests_total", 2.0),
+        ],
     )?;
     own.emulator.behave()?;
     // Group sync asks as well: one list per group.
@@ -184,7 +201,10 @@ fn directory(rig: &Rig) -> Result<()> {
         "SELECT count(*) FROM pgaadauth_list_principals(false) WHERE principaltype = 'group'",
     )?;
     until("each group has been listed", || {
-        let calls = read(&own.server)?.get("directory_calls").copied().flatten();
+        let calls = read(&own.server)?
+            .get("directory_requests_total")
+            .copied()
+            .flatten();
         Ok((calls == Some(groups.parse()?)).then_some(()))
     })
 }
@@ -197,17 +217,17 @@ fn backlog(rig: &Rig) -> Result<()> {
     server.configure(&[("aadauth.database", Some("not_there"))])?;
     until("the audit worker has no database", || {
         let found = read(&server)?;
-        Ok((found.get("worker_running/audit") == Some(&Some(0))).then_some(()))
+        Ok((found.get("worker_running/audit") == Some(&Some(0.0))).then_some(()))
     })?;
     server.wait_for_log(0, "could not connect to database \"not_there\"")?;
     rig.accepted(&server, "someone", &rig.token_of(&person)?)?;
     let found = read(&server)?;
     let waiting = found.get("spool_backlog_bytes").copied().flatten();
     // An event has some hundred bytes.
-    ensure(waiting.is_some_and(|bytes| bytes > 200), || {
+    ensure(waiting.is_some_and(|bytes| bytes > 200.0), || {
         format!("{waiting:?} bytes wait")
     })?;
-    for (worker, runs) in [("audit", 0), ("network", 1)] {
+    for (worker, runs) in [("audit", 0.0), ("network", 1.0)] {
         let found = found.get(&format!("worker_running/{worker}"));
         ensure(found == Some(&Some(runs)), || {
             format!("{worker}: {found:?}")
@@ -218,7 +238,7 @@ fn backlog(rig: &Rig) -> Result<()> {
             .get(&format!("signing_keys_age_seconds/{version}"))
             .copied()
             .flatten();
-        ensure(age.is_some_and(|age| (0..600).contains(&age)), || {
+        ensure(age.is_some_and(|age| (0.0..600.0).contains(&age)), || {
             format!("keys of {version} are {age:?} s old")
         })?;
     }
@@ -226,12 +246,12 @@ fn backlog(rig: &Rig) -> Result<()> {
     until("all work again, and nothing waits", || {
         let found = read(&server)?;
         let is = |name: &str, value| found.get(name) == Some(&Some(value));
-        Ok((is("worker_running/audit", 1)
-            && is("worker_running/group-sync", 1)
-            && is("worker_running/network", 1)
-            && is("worker_running/session", 1)
-            && is("audit_trouble", 0)
-            && is("spool_backlog_bytes", 0))
+        Ok((is("worker_running/audit", 1.0)
+            && is("worker_running/group-sync", 1.0)
+            && is("worker_running/network", 1.0)
+            && is("worker_running/session", 1.0)
+            && is("audit_write_failed", 0.0)
+            && is("spool_backlog_bytes", 0.0))
         .then_some(()))
     })
 }
@@ -253,29 +273,64 @@ fn not_recorded(rig: &Rig) -> Result<()> {
     expect(
         &read(&server)?,
         "events_not_recorded",
-        &[("events_not_recorded", 2)],
+        &[("events_not_recorded_total", 2.0)],
     )
 }
 
 fn readers(rig: &Rig) -> Result<()> {
-    rig.server.sql(
-        "CREATE ROLE statistics_auditor IN ROLE aadauth_auditor; CREATE ROLE statistics_monitor IN ROLE pg_monitor; \
-         CREATE ROLE statistics_nobody IN ROLE pg_read_all_data",
+    let server = &rig.server;
+    server.sql(
+        "CREATE ROLE statistics_auditor IN ROLE aadauth_auditor; CREATE ROLE statistics_monitor IN ROLE aadauth_monitor; \
+         CREATE ROLE statistics_nobody IN ROLE pg_read_all_data, pg_monitor",
     )?;
     let read = "SELECT count(*) > 50 FROM aadauth.statistics";
+    let numbers = "SELECT string_agg(severity || ' ' || findings, ', ' ORDER BY severity) FROM aadauth.configuration_findings()";
     for reader in ["statistics_auditor", "statistics_monitor"] {
-        let answer = rig.server.sql(&format!("SET ROLE {reader}; {read}"))?;
+        let answer = server.sql(&format!("SET ROLE {reader}; {read}"))?;
         ensure(answer == "t", || format!("{reader}: {answer}"))?;
     }
-    for forbidden in [
-        format!("SET ROLE statistics_nobody; {read}"),
-        "SET ROLE statistics_auditor; SELECT aadauth.reset_statistics()".to_owned(),
-        "SET ROLE statistics_monitor; SELECT aadauth.reset_statistics()".to_owned(),
-    ] {
-        match rig.server.sql(&forbidden) {
+    let mut forbidden =
+        vec!["SET ROLE statistics_monitor; SELECT * FROM aadauth.check_configuration()".to_owned()];
+    for reader in ["statistics_auditor", "statistics_monitor"] {
+        forbidden.push(format!(
+            "SET ROLE {reader}; SELECT aadauth.reset_statistics()"
+        ));
+    }
+    for statement in [read, numbers] {
+        forbidden.push(format!("SET ROLE statistics_nobody; {statement}"));
+    }
+    for forbidden in forbidden {
+        match server.sql(&forbidden) {
             Ok(_) => return Err(format!("allowed: {forbidden}").into()),
             Err(error) => ensure(error.to_string().contains("42501"), || error.to_string())?,
         }
     }
     Ok(())
+}
+
+/// As many as a superuser sees, of each severity, none included, whatever the caller's search path.
+fn findings(rig: &Rig) -> Result<()> {
+    let server = rig.server("statistics-findings", |plan| plan)?;
+    server.sql(
+        "CREATE ROLE watcher IN ROLE aadauth_monitor;
+         CREATE FUNCTION public.count(text) RETURNS int8 LANGUAGE sql RETURN 7",
+    )?;
+    let agree = || {
+        let counted = server.sql(
+            "SET ROLE watcher; SET search_path = public, pg_catalog;
+             SELECT string_agg(severity || ' ' || findings, ', ' ORDER BY severity)
+             FROM aadauth.configuration_findings()",
+        )?;
+        let found =
+            server.sql("SELECT string_agg(severity, ' ') FROM aadauth.check_configuration()")?;
+        let expected = ["error", "notice", "warning"]
+            .map(|severity| format!("{severity} {}", found.matches(severity).count()))
+            .join(", ");
+        ensure(counted == expected, || format!("{counted}, not {expected}"))?;
+        Ok::<_, Box<dyn std::error::Error + Send + Sync>>(counted)
+    };
+    let before = agree()?;
+    server.sql("DROP OWNED BY aadauth_pooler")?;
+    let after = agree()?;
+    ensure(before != after, || format!("still {after}"))
 }

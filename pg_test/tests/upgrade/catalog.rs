@@ -17,7 +17,7 @@ const BESIDE_THE_DUMP: &str = "
     FROM pg_init_privs AS i WHERE i.privtype = 'e' ORDER BY 2;
     SELECT 'role', rolname, rolcanlogin, rolsuper, rolcreaterole, shobj_description(oid, 'pg_authid'),
         array(SELECT roleid::regrole || ' ' || admin_option FROM pg_auth_members WHERE member = r.oid ORDER BY 1)
-    FROM pg_roles AS r WHERE rolname IN ('azure_pg_admin', 'aadauth_auditor', 'aadauth_pooler') ORDER BY 2";
+    FROM pg_roles AS r WHERE rolname IN ('azure_pg_admin', 'aadauth_auditor', 'aadauth_monitor', 'aadauth_pooler') ORDER BY 2";
 
 /// Everything of the extension in the database `postgres` but for the audit's weeks, which are not its members.
 ///

@@ -200,6 +200,13 @@ pub fn drop_owned(rig: &Rig) -> Result<()> {
             &["role \"azure_pg_admin\"", "azure_roles_authtype()"],
         ),
         (
+            "aadauth_monitor",
+            &[
+                "role \"aadauth_monitor\"",
+                "aadauth.configuration_findings()",
+            ],
+        ),
+        (
             "aadauth_pooler",
             &["role \"aadauth_pooler\"", "aadauth.pooler_check("],
         ),

@@ -18,7 +18,7 @@ use crate::rig::{Rig, ensure};
 fn counted(server: &Server, outcome: &str) -> Result<u64> {
     Ok(server
         .sql(&format!(
-            "SELECT coalesce(sum(value), 0) FROM aadauth.statistics WHERE statistic = 'attempts_{outcome}'"
+            "SELECT coalesce(sum(value), 0) FROM aadauth.statistics WHERE labels ->> 'outcome' = '{outcome}'"
         ))?
         .parse()?)
 }

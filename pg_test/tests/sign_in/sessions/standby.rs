@@ -99,6 +99,10 @@ fn follows(rig: &Rig) -> Result<()> {
 pub const FUNCTIONS: &[(&str, Option<&str>)] = &[
     ("SELECT count(*) FROM aadauth.check_configuration()", None),
     (
+        "SELECT count(*) FROM aadauth.configuration_findings()",
+        None,
+    ),
+    (
         "SELECT * FROM aadauth.explain_sign_in('a11ce000-0000-4000-8000-000000000001')",
         Some("P0002"),
     ),
