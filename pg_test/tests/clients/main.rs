@@ -1,0 +1,61 @@
+//! The clients of docs/clients.md sign in with the code that it shows: a real server, an emulated Entra ID.
+//!
+//! `cargo test --release --workspace --test clients -- python::` runs a part. Run as root, after
+//! `.ci/prerequisites all`.
+
+mod page;
+mod python;
+mod surroundings;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use libtest_mimic::{Arguments, Trial};
+use pg_test::Result;
+use pg_test::rig::Rig;
+use pg_test::timing::{conclude, trial};
+
+use crate::surroundings::map_people;
+
+/// One test: a name that says what must hold, and what tries it.
+type Test = (&'static str, fn(&Rig) -> Result<()>);
+
+/// A client as the page's table names it, and its version, which it reports itself.
+type Installed = (&'static str, fn() -> Result<String>);
+
+const MODULES: &[(&str, &[Test])] = &[("page", page::TESTS), ("python", python::TESTS)];
+
+const INSTALLED: &[&[Installed]] = &[python::INSTALLED];
+
+fn main() -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads.get_or_insert(3);
+    if arguments.list {
+        libtest_mimic::run(&arguments, trials(&None)).exit();
+    }
+    let rig = match Rig::start().and_then(|rig| map_people(&rig).map(|()| rig)) {
+        Ok(rig) => Some(Arc::new(rig)),
+        Err(error) => {
+            eprintln!("the tests could not be set up: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let conclusion = libtest_mimic::run(&arguments, trials(&rig));
+    // `exit` would leave servers behind: everything is dropped first.
+    drop(rig);
+    conclude("clients", &conclusion)
+}
+
+/// Every test as libtest-mimic wants it; without a rig they can be listed, not run.
+fn trials(rig: &Option<Arc<Rig>>) -> Vec<Trial> {
+    let mut trials = Vec::new();
+    for (module, tests) in MODULES {
+        for (name, test) in *tests {
+            let rig = rig.clone();
+            trials.push(trial(format!("{module}::{name}"), move || {
+                test(rig.as_deref().ok_or("there is no rig")?)
+            }));
+        }
+    }
+    trials
+}

@@ -1,0 +1,78 @@
+//! docs/clients.md: the code that the tests run, and the table of versions.
+
+use std::fs;
+
+use pg_test::Result;
+use pg_test::document::blocks;
+use pg_test::place::source;
+use pg_test::rig::{Rig, ensure};
+
+use crate::{INSTALLED, Test};
+
+pub const TESTS: &[Test] = &[("versions", versions)];
+
+/// The text of the page's block with this info string.
+///
+/// # Errors
+/// The page has none, or several.
+pub fn block(info: &str) -> Result<String> {
+    let mut found = blocks(&text()?)
+        .into_iter()
+        .filter(|block| block.kind == info)
+        .map(|block| block.text);
+    match (found.next(), found.next()) {
+        (Some(block), None) => Ok(block),
+        (found, _) => {
+            let many = if found.is_some() { "several" } else { "no" };
+            Err(format!("docs/clients.md has {many} blocks {info:?}").into())
+        }
+    }
+}
+
+/// The table has a row for each client, with the version that is installed.
+fn versions(_: &Rig) -> Result<()> {
+    let text = text()?;
+    let rows: Vec<Vec<&str>> = text
+        .lines()
+        .skip_while(|line| !line.starts_with("| Client |"))
+        .skip(2)
+        .take_while(|line| line.starts_with('|'))
+        .map(|line| line.trim_matches('|').split(" | ").map(str::trim).collect())
+        .collect();
+    let mut wrong = Vec::new();
+    for (client, version) in INSTALLED.iter().copied().flatten() {
+        let version = version()?;
+        let row = rows.iter().find(|row| plain(row) == *client);
+        let there = row.and_then(|row| row.get(1).copied()).unwrap_or_default();
+        if there != version {
+            let rest = row.and_then(|row| row.get(2..)).unwrap_or_default();
+            let name = row.and_then(|row| row.first()).unwrap_or(client);
+            wrong.push(format!("| {name} | {version} | {} |", rest.join(" | ")));
+        }
+    }
+    ensure(wrong.is_empty(), || {
+        format!(
+            "docs/clients.md should have these rows:\n{}",
+            wrong.join("\n")
+        )
+    })?;
+    let untested = rows.iter().find(|row| {
+        let is_this = |(client, _): &(&str, _)| *client == plain(row);
+        !INSTALLED.iter().copied().flatten().any(is_this)
+    });
+    ensure(untested.is_none(), || {
+        format!("docs/clients.md has a row without a test: {untested:?}")
+    })
+}
+
+/// The client that a row is about: its name may be a link to its section.
+fn plain<'a>(row: &[&'a str]) -> &'a str {
+    let cell = row.first().copied().unwrap_or_default();
+    cell.strip_prefix('[')
+        .and_then(|cell| cell.split(']').next())
+        .unwrap_or(cell)
+}
+
+fn text() -> Result<String> {
+    Ok(fs::read_to_string(source().join("docs/clients.md"))?)
+}

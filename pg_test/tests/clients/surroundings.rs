@@ -1,0 +1,129 @@
+//! What a client's program finds where it runs: in its environment, where to sign in and as whom; on its PATH, `az`,
+//! in which that user is signed in. The code itself is what runs on Azure.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use pg_test::Result;
+use pg_test::client::{Printed, without_pg_variables};
+use pg_test::place::{source, target};
+use pg_test::rig::{Rig, ensure};
+
+/// Who signs in, under a role of the same name.
+#[derive(Clone, Copy, Debug)]
+pub enum Who {
+    /// A user, by `az`.
+    User(&'static str),
+    /// A user whose token has expired when `az` hands it out.
+    Late(&'static str),
+    /// A managed identity of the machine, the system-assigned one.
+    Identity(&'static str),
+}
+
+pub const ALICE: &str = "alice@contoso.com";
+pub const GUEST: &str = "bob_fabrikam.com#EXT#@contoso.onmicrosoft.com";
+pub const IDENTITY: &str = "vm-app";
+
+/// What an expired token is answered with.
+pub const EXPIRED: &str = "access token has expired";
+
+/// What a run printed, and how often it has run `az`.
+#[derive(Debug)]
+pub struct Ran {
+    pub printed: Printed,
+    pub az_calls: usize,
+}
+
+/// The rig has mapped the others.
+pub fn map_people(rig: &Rig) -> Result<()> {
+    let object_id = "b0b00000-0000-4000-8000-000000000002";
+    rig.map(&rig.server, GUEST, object_id, "user")
+}
+
+/// The program signs in as a user and as a guest, and prints as whom; with an expired token it fails, and prints what
+/// the server says.
+pub fn signs_in(rig: &Rig, program: impl Fn() -> Result<Command>) -> Result<()> {
+    for who in [ALICE, GUEST] {
+        prints(rig, program()?, Who::User(who), who)?;
+    }
+    let late = run(rig, program()?, Who::Late(ALICE))?;
+    let said = format!("{}{}", late.printed.output, late.printed.error);
+    ensure(!late.printed.success && said.contains(EXPIRED), || {
+        format!("{late:?}")
+    })
+}
+
+/// The program runs as this principal, and prints this.
+pub fn prints(rig: &Rig, program: Command, who: Who, expected: &str) -> Result<Ran> {
+    let ran = run(rig, program, who)?;
+    ensure(
+        ran.printed.success && ran.printed.output == expected,
+        || format!("{who:?}: {ran:?}"),
+    )?;
+    Ok(ran)
+}
+
+/// Runs a program.
+pub fn run(rig: &Rig, mut program: Command, who: Who) -> Result<Ran> {
+    static RUNS: AtomicU32 = AtomicU32::new(0);
+    let (role, credential) = match who {
+        Who::User(role) | Who::Late(role) => (role, "AzureCliCredential"),
+        Who::Identity(role) => (role, "ManagedIdentityCredential"),
+    };
+    let run = RUNS.fetch_add(1, Ordering::Relaxed);
+    let calls = rig.run().path().join(format!("az-calls-{run}"));
+    fs::write(&calls, "")?;
+    without_pg_variables(&mut program);
+    program
+        .env("DATABASE_URL", url(rig, role))
+        .env("PGHOST", "localhost")
+        .env("PGPORT", rig.server.port().to_string())
+        .env("PGUSER", role)
+        .env("PGDATABASE", "postgres")
+        .env("PGSSLMODE", "verify-full")
+        .env("PGSSLROOTCERT", rig.emulator.authorities())
+        .env("REQUESTS_CA_BUNDLE", rig.emulator.authorities())
+        .env("NODE_EXTRA_CA_CERTS", rig.emulator.authorities())
+        .env("AZURE_TOKEN_CREDENTIALS", credential)
+        .env(
+            "AZURE_POD_IDENTITY_AUTHORITY_HOST",
+            rig.emulator.managed_identity_host(),
+        )
+        .env("EMULATOR_STATE", rig.emulator.state())
+        .env("EMULATOR_USER", role)
+        .env("AZ_CALLS", &calls)
+        .env("PATH", path()?)
+        .stdin(Stdio::null());
+    if matches!(who, Who::Late(_)) {
+        program.env("AZ_EXPIRED", "1");
+    }
+    let name = program.get_program().to_string_lossy().into_owned();
+    let output = program
+        .output()
+        .map_err(|error| format!("{name}: {error}"))?;
+    Ok(Ran {
+        printed: output.into(),
+        az_calls: fs::read_to_string(&calls)?.lines().count(),
+    })
+}
+
+/// `@` and `#` of the role are escaped, as the page says.
+fn url(rig: &Rig, role: &str) -> String {
+    let role = role.replace('@', "%40").replace('#', "%23");
+    let port = rig.server.port();
+    format!("postgresql://{role}@localhost:{port}/postgres?sslmode=verify-full")
+}
+
+/// The tests' `az`, and `entra-emulator` and `aadauth-token` as cargo built them.
+fn path() -> Result<std::ffi::OsString> {
+    let mut path: Vec<PathBuf> = vec![
+        source().join("pg_test/clients/bin"),
+        target().join("release"),
+    ];
+    path.extend(std::env::split_paths(
+        &std::env::var_os("PATH").ok_or("no PATH")?,
+    ));
+    Ok(std::env::join_paths(path)?)
+}
