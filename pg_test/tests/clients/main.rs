@@ -15,7 +15,7 @@ use pg_test::Result;
 use pg_test::rig::Rig;
 use pg_test::timing::{conclude, trial};
 
-use crate::surroundings::map_people;
+use crate::surroundings::prepare;
 
 /// One test: a name that says what must hold, and what tries it.
 type Test = (&'static str, fn(&Rig) -> Result<()>);
@@ -33,7 +33,7 @@ fn main() -> ExitCode {
     if arguments.list {
         libtest_mimic::run(&arguments, trials(&None)).exit();
     }
-    let rig = match Rig::start().and_then(|rig| map_people(&rig).map(|()| rig)) {
+    let rig = match Rig::start().and_then(prepare) {
         Ok(rig) => Some(Arc::new(rig)),
         Err(error) => {
             eprintln!("the tests could not be set up: {error}");

@@ -1,46 +1,157 @@
 //! Python's clients.
 
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use pg_test::Result;
+use pg_test::emulator::AUDIENCE;
 use pg_test::place::target;
 use pg_test::process::checked;
 use pg_test::rig::{Rig, ensure};
 
 use crate::page::block;
-use crate::surroundings::{ALICE, IDENTITY, Who, prints, run, signs_in};
+use crate::surroundings::{ALICE, IDENTITY, OSSRDBMS, USER_ASSIGNED, Who, prints, signs_in};
 use crate::{Installed, Test};
 
-pub const TESTS: &[Test] = &[("psycopg", |rig| client(rig, "psycopg", PSYCOPG_POOL))];
+pub const TESTS: &[Test] = &[
+    ("psycopg", |rig| client(rig, "psycopg", PSYCOPG)),
+    ("psycopg2", |rig| client(rig, "psycopg2", PSYCOPG2)),
+    ("asyncpg", |rig| client(rig, "asyncpg", TEN_AT_ONCE)),
+    ("sqlalchemy", |rig| client(rig, "sqlalchemy", SQLALCHEMY)),
+    ("pg8000", |rig| client(rig, "pg8000", PG8000)),
+    ("django", django),
+    ("django_with_a_pool", django_pool),
+    ("azure_postgresql_auth", azure_postgresql_auth),
+];
 
-pub const INSTALLED: &[Installed] = &[("psycopg", || version("psycopg"))];
+pub const INSTALLED: &[Installed] = &[
+    ("psycopg", || version("psycopg")),
+    ("psycopg2", || version("psycopg2-binary")),
+    ("asyncpg", || version("asyncpg")),
+    ("SQLAlchemy", || version("SQLAlchemy")),
+    ("Django", || version("Django")),
+    ("pg8000", || version("pg8000")),
+    ("azure-postgresql-auth", || version("azure-postgresql-auth")),
+];
 
-/// Prints how many connections the pool can have at once.
-const PSYCOPG_POOL: &str = "
+/// After the page's code: the pool opens a second connection.
+const PSYCOPG: &str = "
 with pool.connection() as one, pool.connection() as two:
-    print(len({connection.info.backend_pid for connection in (one, two)}))
+    assert one.info.backend_pid != two.info.backend_pid
 ";
+const PSYCOPG2: &str = "
+assert pool.getconn().info.backend_pid != pool.getconn().info.backend_pid
+";
+const SQLALCHEMY: &str = "
+pid = text('SELECT pg_backend_pid()')
+with engine.connect() as one, engine.connect() as two:
+    assert one.scalar(pid) != two.scalar(pid)
+";
+const PG8000: &str = "
+assert pool.connect().dbapi_connection is not connection.dbapi_connection
+";
+/// It opens ten connections from the beginning.
+const TEN_AT_ONCE: &str = "";
 
 /// The page's code signs in; with `pool` after it, a second connection gets a token of its own.
 fn client(rig: &Rig, name: &str, pool: &str) -> Result<()> {
     let code = block(&format!("python {name}"))?;
-    signs_in(rig, || python(&code))?;
-    prints(rig, python(&code)?, Who::Identity(IDENTITY), IDENTITY)?;
-    let two = run(rig, python(&format!("{code}{pool}"))?, Who::User(ALICE))?;
-    ensure(
-        two.printed.output == format!("{ALICE}\n2") && two.az_calls >= 2,
-        || format!("{two:?}"),
-    )
+    signs_in(rig, || Ok(python(&code)))?;
+    prints(rig, python(&code), Who::Identity(IDENTITY), IDENTITY)?;
+    renews(rig, python(&format!("{code}{pool}")), AUDIENCE)
 }
 
-fn python(code: &str) -> Result<Command> {
-    let mut command = Command::new(target().join("venv/bin/python"));
+/// Unmodified, with tokens of Azure's database resource; and with a credential for another audience.
+fn azure_postgresql_auth(rig: &Rig) -> Result<()> {
+    let code = block("python azure-postgresql-auth")?;
+    signs_in(rig, || Ok(python(&code)))?;
+    let mut managed = python(&code);
+    managed.env("AZURE_CLIENT_ID", "ba7c0000-0000-4000-8000-000000000040");
+    prints(rig, managed, Who::Identity(USER_ASSIGNED), USER_ASSIGNED)?;
+    renews(rig, python(&format!("{code}{PSYCOPG}")), OSSRDBMS)?;
+
+    let credential = block("python azure-postgresql-auth own audience")?;
+    let code = code.replace("DefaultAzureCredential()", "OwnAudience()");
+    let code = format!("{credential}{code}{PSYCOPG}");
+    signs_in(rig, || Ok(python(&code)))?;
+    renews(rig, python(&code), AUDIENCE)
+}
+
+/// A program that opens two connections gets two tokens, for this resource.
+fn renews(rig: &Rig, program: Command, resource: &str) -> Result<()> {
+    let ran = prints(rig, program, Who::User(ALICE), ALICE)?;
+    let mut calls = ran.az_arguments.lines();
+    let is_right = |call: &str| call.contains(&format!("--resource {resource}"));
+    ensure(ran.az_calls >= 2 && calls.all(is_right), || {
+        format!("{ran:?}")
+    })
+}
+
+fn django(rig: &Rig) -> Result<()> {
+    let project = rig.run().path().join("django");
+    fs::create_dir_all(project.join("entra"))?;
+    fs::write(project.join("entra/base.py"), block("python django")?)?;
+    fs::write(
+        project.join("settings.py"),
+        "import os
+DATABASES = {'default': {'ENGINE': 'entra', 'NAME': os.environ['PGDATABASE']}}
+",
+    )?;
+    signs_in(rig, || Ok(django_shell(&project, WHO)))?;
+    prints(
+        rig,
+        django_shell(&project, WHO),
+        Who::Identity(IDENTITY),
+        IDENTITY,
+    )?;
+    let again = format!("{WHO}connection.close()\nconnection.ensure_connection()\n");
+    renews(rig, django_shell(&project, &again), AUDIENCE)
+}
+
+fn django_pool(rig: &Rig) -> Result<()> {
+    let project = rig.run().path().join("django-pool");
+    fs::create_dir(&project)?;
+    fs::write(project.join("settings.py"), block("python django pool")?)?;
+    signs_in(rig, || Ok(django_shell(&project, WHO)))?;
+    prints(
+        rig,
+        django_shell(&project, WHO),
+        Who::Identity(IDENTITY),
+        IDENTITY,
+    )?;
+    // It opens four connections from the beginning.
+    renews(rig, django_shell(&project, WHO), AUDIENCE)
+}
+
+const WHO: &str = "
+from django.db import connection
+with connection.cursor() as cursor:
+    cursor.execute('SELECT current_user')
+    print(cursor.fetchone()[0])
+";
+
+/// Django's shell in a project.
+fn django_shell(project: &Path, code: &str) -> Command {
+    let mut command = Command::new(interpreter());
+    command
+        .args(["-m", "django", "shell", "--no-imports", "-c", code])
+        .current_dir(project)
+        .env("DJANGO_SETTINGS_MODULE", "settings");
+    command
+}
+
+fn python(code: &str) -> Command {
+    let mut command = Command::new(interpreter());
     command.args(["-c", code]);
-    Ok(command)
+    command
 }
 
 fn version(package: &str) -> Result<String> {
     let code = format!("import importlib.metadata as m; print(m.version('{package}'))");
-    let mut python = Command::new(target().join("venv/bin/python"));
-    Ok(checked(python.args(["-c", &code]))?.trim().to_owned())
+    Ok(checked(&mut python(&code))?.trim().to_owned())
+}
+
+fn interpreter() -> PathBuf {
+    target().join("venv/bin/python")
 }

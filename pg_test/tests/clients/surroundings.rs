@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use pg_test::Result;
 use pg_test::client::{Printed, without_pg_variables};
+use pg_test::emulator::{AUDIENCE, AUDIENCE_V2_ID};
 use pg_test::place::{source, target};
 use pg_test::rig::{Rig, ensure};
 
@@ -18,28 +19,47 @@ pub enum Who {
     User(&'static str),
     /// A user whose token has expired when `az` hands it out.
     Late(&'static str),
-    /// A managed identity of the machine, the system-assigned one.
+    /// A managed identity of the machine: the system-assigned one, or that of AZURE_CLIENT_ID.
     Identity(&'static str),
 }
 
 pub const ALICE: &str = "alice@contoso.com";
 pub const GUEST: &str = "bob_fabrikam.com#EXT#@contoso.onmicrosoft.com";
 pub const IDENTITY: &str = "vm-app";
+pub const USER_ASSIGNED: &str = "batch";
+
+/// Azure's database resource.
+pub const OSSRDBMS: &str = "https://ossrdbms-aad.database.windows.net";
 
 /// What an expired token is answered with.
 pub const EXPIRED: &str = "access token has expired";
 
-/// What a run printed, and how often it has run `az`.
+/// What a run printed, how often it has run `az`, and with which arguments.
 #[derive(Debug)]
 pub struct Ran {
     pub printed: Printed,
     pub az_calls: usize,
+    pub az_arguments: String,
 }
 
-/// The rig has mapped the others.
-pub fn map_people(rig: &Rig) -> Result<()> {
-    let object_id = "b0b00000-0000-4000-8000-000000000002";
-    rig.map(&rig.server, GUEST, object_id, "user")
+/// Those that the rig has not mapped. The server takes tokens of Azure's database resource, too.
+pub fn prepare(mut rig: Rig) -> Result<Rig> {
+    let audiences = format!("{AUDIENCE}, {AUDIENCE_V2_ID}, ossrdbms");
+    rig.server
+        .configure(&[("aadauth.audience", Some(&audiences))])?;
+    rig.map(
+        &rig.server,
+        GUEST,
+        "b0b00000-0000-4000-8000-000000000002",
+        "user",
+    )?;
+    rig.map(
+        &rig.server,
+        USER_ASSIGNED,
+        "ba7c0000-0000-4000-8000-000000000041",
+        "service",
+    )?;
+    Ok(rig)
 }
 
 /// The program signs in as a user and as a guest, and prints as whom; with an expired token it fails, and prints what
@@ -103,9 +123,11 @@ pub fn run(rig: &Rig, mut program: Command, who: Who) -> Result<Ran> {
     let output = program
         .output()
         .map_err(|error| format!("{name}: {error}"))?;
+    let az_arguments = fs::read_to_string(&calls)?;
     Ok(Ran {
         printed: output.into(),
-        az_calls: fs::read_to_string(&calls)?.lines().count(),
+        az_calls: az_arguments.lines().count(),
+        az_arguments,
     })
 }
 
