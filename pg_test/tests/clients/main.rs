@@ -1,8 +1,10 @@
-//! The clients of docs/clients.md sign in with the code that it shows: a real server, an emulated Entra ID.
+//! The clients of docs/clients.md sign in with the code that it shows, and Prometheus's exporter reads the statistics: a
+//! real server, an emulated Entra ID.
 //!
 //! `cargo test --release --workspace --test clients -- python::` runs a part. Run as root, after
 //! `.ci/prerequisites all`.
 
+mod monitoring;
 mod page;
 mod python;
 mod surroundings;
@@ -23,7 +25,11 @@ type Test = (&'static str, fn(&Rig) -> Result<()>);
 /// A client as the page's table names it, and its version, which it reports itself.
 type Installed = (&'static str, fn() -> Result<String>);
 
-const MODULES: &[(&str, &[Test])] = &[("page", page::TESTS), ("python", python::TESTS)];
+const MODULES: &[(&str, &[Test])] = &[
+    ("page", page::TESTS),
+    ("python", python::TESTS),
+    ("monitoring", monitoring::TESTS),
+];
 
 const INSTALLED: &[&[Installed]] = &[python::INSTALLED];
 
