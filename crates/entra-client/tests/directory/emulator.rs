@@ -56,6 +56,7 @@ impl Emulator {
             beyond_loopback: false,
             host: "localhost".to_owned(),
             device_user: None,
+            identity_header: None,
         };
         thread::spawn(move || {
             server::serve(options, |running| sender.send(running.clone()).unwrap()).unwrap();

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde_json::Value;
 
+use super::az::AzArguments;
 use super::help;
 use crate::authority::{Authority, TokenVersion};
 use crate::directory::{Change, Subject, TOKEN_EXCHANGE};
@@ -35,6 +36,8 @@ pub(super) enum Command {
     /// Rotate the keys of a running server, set faults, count requests.
     #[command(after_help = help::CONTROL)]
     Control(ControlArguments),
+    /// The emulator's replacement for the Azure CLI: some of its commands, for a user of a running server.
+    Az(AzArguments),
     /// List the invalid-token cases that `token --with` knows, and why aadauth refuses each.
     Deviations {
         #[arg(long, value_enum, default_value_t)]
@@ -70,6 +73,9 @@ pub(super) struct ServeArguments {
     /// sign in where a browser is sent without a login_hint.
     #[arg(long, value_name = "USER")]
     pub approve_device_codes: Option<String>,
+    /// The secret that requests to the endpoint of App Service carry; without it, a random one.
+    #[arg(long, value_name = "TEXT")]
+    pub identity_header: Option<String>,
 }
 
 #[derive(Args)]

@@ -1,6 +1,7 @@
 //! The command line.
 
 mod arguments;
+mod az;
 mod control;
 mod error;
 mod help;
@@ -32,6 +33,7 @@ pub fn run() -> Result<(), CommandError> {
         Command::Certificate(arguments) => certificate(&arguments),
         Command::Keys(arguments) => keys(&arguments),
         Command::Control(arguments) => control::run(&arguments),
+        Command::Az(arguments) => az::run(&arguments),
         Command::Deviations { output } => deviations(output),
     }
 }
@@ -46,6 +48,7 @@ fn serve(arguments: ServeArguments) -> Result<(), CommandError> {
         beyond_loopback: arguments.beyond_loopback,
         host: arguments.host,
         device_user: arguments.approve_device_codes,
+        identity_header: arguments.identity_header,
     };
     server::serve(options, |running| {
         // Nobody may be reading; the server serves all the same.

@@ -1,6 +1,6 @@
 //! `entra-emulator token`.
 
-use serde_json::json;
+use serde_json::{Value, json};
 use time::OffsetDateTime;
 
 use super::arguments::{FederatedTokenArguments, Output, TokenArguments};
@@ -46,16 +46,21 @@ pub(super) fn run(arguments: &TokenArguments) -> Result<(), CommandError> {
         Output::Plain => print(&token.text),
         Output::Json => print(&format!(
             "{:#}",
-            json!({
-                "accessToken": token.text,
-                "expiresOn": local_time(token.expires_on),
-                "expires_on": token.expires_on,
-                "subscription": SUBSCRIPTION,
-                "tenant": token.tenant,
-                "tokenType": "Bearer",
-            })
+            described(&token.text, token.expires_on, &token.tenant.to_string())
         )),
     }
+}
+
+/// As `az account get-access-token` describes a token.
+pub(super) fn described(text: &str, expires_on: i64, tenant: &str) -> Value {
+    json!({
+        "accessToken": text,
+        "expiresOn": local_time(expires_on),
+        "expires_on": expires_on,
+        "subscription": SUBSCRIPTION,
+        "tenant": tenant,
+        "tokenType": "Bearer",
+    })
 }
 
 /// `entra-emulator federated-token`.

@@ -96,6 +96,8 @@ pub struct Options {
     pub host: String,
     /// The user who enters every device code at once, and signs in wherever a browser is sent.
     pub device_user: Option<String>,
+    /// The secret of App Service's endpoint; without it, a random one.
+    pub identity_header: Option<String>,
 }
 
 /// What `emulator.json` says while a server runs.
@@ -180,7 +182,7 @@ async fn run(options: Options, ready: impl FnOnce(&Running)) -> Result<(), Serve
         authority: address,
         identity_endpoint: format!("{imds}{}", endpoint::APP_SERVICE),
         imds,
-        identity_header: opaque_value()?,
+        identity_header: options.identity_header.map_or_else(opaque_value, Ok)?,
         ca_file: state.file(CA_CERTIFICATE),
         control: format!("http://{}", control_listener.local_addr()?),
         pid: std::process::id(),

@@ -7,7 +7,7 @@ main.rs beside this file starts the emulator and says where everything is:
   EMULATOR_CERTIFICATE  a PEM file, the key and the certificate of the application "signer"
   EMULATOR_FEDERATED    a file with a token of an issuer whom the application "aadauth-server" trusts
 
-and has put the stand-in for the Azure CLI on the PATH. Exits 0 when all is as it should be.
+and has put the replacement for the Azure CLI on the PATH. Exits 0 when all is as it should be.
 """
 
 import base64

@@ -82,10 +82,6 @@ impl Rig {
             .arg(here.join("tests/azure_identity").join(script))
             .env("PATH", path)
             .env("EMULATOR_STATE", self.emulator.state.path())
-            .env(
-                "EMULATOR_DIRECTORY",
-                self.files.path().join("directory.toml"),
-            )
             .env("EMULATOR_CERTIFICATE", self.files.path().join("signer.pem"))
             .env("EMULATOR_FEDERATED", self.files.path().join("federated"))
             .env("NODE_PATH", target().join("node/node_modules"))

@@ -9,6 +9,7 @@
 
 mod assertion;
 mod authorization_code;
+mod azure_cli;
 mod command_line;
 mod control;
 mod device_code;
