@@ -149,6 +149,15 @@ impl Emulator {
         format!("http://127.0.0.1:{}", self.imds_port)
     }
 
+    /// Where App Service's variables IDENTITY_ENDPOINT and IDENTITY_HEADER lead.
+    ///
+    /// # Errors
+    /// The emulator isn't running.
+    pub fn identity_endpoint(&self) -> Result<(String, String)> {
+        let running = self.running()?.ok_or("the emulator is not running")?;
+        Ok((running.identity_endpoint, running.identity_header))
+    }
+
     /// Certificates of the authority that vouches for it, and for the servers under test.
     pub fn authorities(&self) -> PathBuf {
         self.state.join(CA_CERTIFICATE)

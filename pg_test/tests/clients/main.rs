@@ -4,10 +4,15 @@
 //! `cargo test --release --workspace --test clients -- python::` runs a part. Run as root, after
 //! `.ci/prerequisites all`.
 
+mod go;
+mod java;
 mod monitoring;
+mod odbc;
 mod page;
 mod python;
+mod rust;
 mod surroundings;
+mod versions;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -28,10 +33,20 @@ type Installed = (&'static str, fn() -> Result<String>);
 const MODULES: &[(&str, &[Test])] = &[
     ("page", page::TESTS),
     ("python", python::TESTS),
+    ("java", java::TESTS),
+    ("go", go::TESTS),
+    ("odbc", odbc::TESTS),
+    ("rust", rust::TESTS),
     ("monitoring", monitoring::TESTS),
 ];
 
-const INSTALLED: &[&[Installed]] = &[python::INSTALLED];
+const INSTALLED: &[&[Installed]] = &[
+    python::INSTALLED,
+    java::INSTALLED,
+    go::INSTALLED,
+    odbc::INSTALLED,
+    rust::INSTALLED,
+];
 
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();

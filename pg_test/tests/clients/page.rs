@@ -29,6 +29,18 @@ pub fn block(info: &str) -> Result<String> {
     }
 }
 
+/// What the page gives an environment variable.
+///
+/// # Errors
+/// The page has no line with it.
+pub fn variable(name: &str) -> Result<String> {
+    text()?
+        .lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix('='))
+        .map(str::to_owned)
+        .ok_or_else(|| format!("docs/clients.md gives {name} no value").into())
+}
+
 /// The table has a row for each client, with the version that is installed.
 fn versions(_: &Rig) -> Result<()> {
     let text = text()?;

@@ -141,7 +141,7 @@ fn django_shell(project: &Path, code: &str) -> Command {
     command
 }
 
-fn python(code: &str) -> Command {
+pub fn python(code: &str) -> Command {
     let mut command = Command::new(interpreter());
     command.args(["-c", code]);
     command

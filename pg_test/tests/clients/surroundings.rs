@@ -12,6 +12,8 @@ use pg_test::emulator::{AUDIENCE, AUDIENCE_V2_ID};
 use pg_test::place::{source, target};
 use pg_test::rig::{Rig, ensure};
 
+use crate::page::variable;
+
 /// Who signs in, under a role of the same name.
 #[derive(Clone, Copy, Debug)]
 pub enum Who {
@@ -98,6 +100,9 @@ pub fn run(rig: &Rig, mut program: Command, who: Who) -> Result<Ran> {
     without_pg_variables(&mut program);
     program
         .env("DATABASE_URL", url(rig, role))
+        .env("JDBC_URL", documented(rig, "JDBC_URL", role)?)
+        .env("ODBC_CONNECTION", documented(rig, "ODBC_CONNECTION", role)?)
+        .env("AADAUTH_AUDIENCE", AUDIENCE)
         .env("PGHOST", "localhost")
         .env("PGPORT", rig.server.port().to_string())
         .env("PGUSER", role)
@@ -117,7 +122,7 @@ pub fn run(rig: &Rig, mut program: Command, who: Who) -> Result<Ran> {
         .env("PATH", path()?)
         .stdin(Stdio::null());
     if matches!(who, Who::Late(_)) {
-        program.env("AZ_EXPIRED", "1");
+        program.env("AZ_EXPIRED", "always");
     }
     let name = program.get_program().to_string_lossy().into_owned();
     let output = program
@@ -133,9 +138,24 @@ pub fn run(rig: &Rig, mut program: Command, who: Who) -> Result<Ran> {
 
 /// `@` and `#` of the role are escaped, as the page says.
 fn url(rig: &Rig, role: &str) -> String {
-    let role = role.replace('@', "%40").replace('#', "%23");
+    let role = escaped(role);
     let port = rig.server.port();
     format!("postgresql://{role}@localhost:{port}/postgres?sslmode=verify-full")
+}
+
+/// What the page has for a variable, for this server and role.
+fn documented(rig: &Rig, name: &str, role: &str) -> Result<String> {
+    let authorities = rig.emulator.authorities().display().to_string();
+    Ok(variable(name)?
+        .replace("alice%40contoso.com", &escaped(role))
+        .replace("alice@contoso.com", role)
+        .replace("db.example.com", "localhost")
+        .replace("5432", &rig.server.port().to_string())
+        .replace("/etc/ssl/certs/ca-certificates.crt", &authorities))
+}
+
+fn escaped(role: &str) -> String {
+    role.replace('@', "%40").replace('#', "%23")
 }
 
 /// The tests' `az`, and `entra-emulator` and `aadauth-token` as cargo built them.
