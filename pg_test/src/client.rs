@@ -1,7 +1,6 @@
 //! Signing in with the clients that people use.
 
-use std::ffi::OsStr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 
@@ -61,31 +60,6 @@ impl Attempt {
             self.authorities.display(),
         );
         psql(&string, &self.secret, sql)
-    }
-
-    /// Runs one of the scripts in `pg_test/clients`, which print one line per connection they made.
-    ///
-    /// # Errors
-    /// The interpreter isn't there.
-    pub fn script(
-        &self,
-        interpreter: &Path,
-        script: &Path,
-        more: &[(&str, &OsStr)],
-    ) -> Result<Printed> {
-        let mut command = Command::new(interpreter);
-        command
-            .arg(script)
-            .env("PGHOST", "localhost")
-            .env("PGPORT", self.port.to_string())
-            .env("PGUSER", &self.role)
-            .env("PGDATABASE", &self.database)
-            .env("PGSSLMODE", "verify-full")
-            .env("PGSSLROOTCERT", &self.authorities)
-            .env("TOKEN", &self.secret)
-            .envs(more.iter().copied())
-            .stdin(Stdio::null());
-        Ok(command.output()?.into())
     }
 
     /// Signs in with tokio-postgres; what `sql` returns.

@@ -6,7 +6,9 @@
 
 mod go;
 mod java;
+mod libpq;
 mod monitoring;
+mod node;
 mod odbc;
 mod page;
 mod python;
@@ -32,6 +34,8 @@ type Installed = (&'static str, fn() -> Result<String>);
 
 const MODULES: &[(&str, &[Test])] = &[
     ("page", page::TESTS),
+    ("libpq", libpq::TESTS),
+    ("node", node::TESTS),
     ("python", python::TESTS),
     ("java", java::TESTS),
     ("go", go::TESTS),
@@ -41,6 +45,8 @@ const MODULES: &[(&str, &[Test])] = &[
 ];
 
 const INSTALLED: &[&[Installed]] = &[
+    libpq::INSTALLED,
+    node::INSTALLED,
     python::INSTALLED,
     java::INSTALLED,
     go::INSTALLED,

@@ -5,13 +5,15 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use pg_test::Result;
-use pg_test::emulator::AUDIENCE;
+use pg_test::emulator::{AUDIENCE, TENANT};
 use pg_test::place::target;
 use pg_test::process::checked;
 use pg_test::rig::{Rig, ensure};
 
 use crate::page::block;
-use crate::surroundings::{ALICE, IDENTITY, OSSRDBMS, USER_ASSIGNED, Who, prints, signs_in};
+use crate::surroundings::{
+    ALICE, IDENTITY, OSSRDBMS, USER_ASSIGNED, Who, prints, renews, signs_in,
+};
 use crate::{Installed, Test};
 
 pub const TESTS: &[Test] = &[
@@ -23,6 +25,7 @@ pub const TESTS: &[Test] = &[
     ("django", django),
     ("django_with_a_pool", django_pool),
     ("azure_postgresql_auth", azure_postgresql_auth),
+    ("an_application_with_a_secret", application),
 ];
 
 pub const INSTALLED: &[Installed] = &[
@@ -78,14 +81,19 @@ fn azure_postgresql_auth(rig: &Rig) -> Result<()> {
     renews(rig, python(&code), AUDIENCE)
 }
 
-/// A program that opens two connections gets two tokens, for this resource.
-fn renews(rig: &Rig, program: Command, resource: &str) -> Result<()> {
-    let ran = prints(rig, program, Who::User(ALICE), ALICE)?;
-    let mut calls = ran.az_arguments.lines();
-    let is_right = |call: &str| call.contains(&format!("--resource {resource}"));
-    ensure(ran.az_calls >= 2 && calls.all(is_right), || {
-        format!("{ran:?}")
-    })
+/// The page's code with another credential.
+fn application(rig: &Rig) -> Result<()> {
+    let credential = format!(
+        "ClientSecretCredential(
+            '{TENANT}', '4e904700-0000-4000-8000-000000000020', 'reporting-secret',
+            # Elsewhere than at Microsoft's own hosts, there is nobody to ask.
+            authority='{}', disable_instance_discovery=True)",
+        rig.emulator.authority(),
+    );
+    let code = block("python psycopg")?
+        .replace("DefaultAzureCredential()", &credential)
+        .replace("DefaultAzureCredential", "ClientSecretCredential");
+    prints(rig, python(&code), Who::Identity("reporting"), "reporting").map(drop)
 }
 
 fn django(rig: &Rig) -> Result<()> {
@@ -121,7 +129,17 @@ fn django_pool(rig: &Rig) -> Result<()> {
         IDENTITY,
     )?;
     // It opens four connections from the beginning.
-    renews(rig, django_shell(&project, WHO), AUDIENCE)
+    renews(rig, django_shell(&project, WHO), AUDIENCE)?;
+
+    // With the other engine, all would have the same token.
+    fs::create_dir(project.join("entra"))?;
+    fs::write(project.join("entra/base.py"), block("python django")?)?;
+    let settings = block("python django pool")?
+        .replace("\"django.db.backends.postgresql\"", "\"entra\"")
+        .replace("\"connection_class\": Connection, ", "");
+    fs::write(project.join("settings.py"), settings)?;
+    let ran = prints(rig, django_shell(&project, WHO), Who::User(ALICE), ALICE)?;
+    ensure(ran.az_calls < 4, || format!("{ran:?}"))
 }
 
 const WHO: &str = "
@@ -148,8 +166,14 @@ pub fn python(code: &str) -> Command {
 }
 
 fn version(package: &str) -> Result<String> {
+    package_version(&interpreter(), package)
+}
+
+/// The version of a package, as the Python says that has it.
+pub fn package_version(interpreter: &Path, package: &str) -> Result<String> {
     let code = format!("import importlib.metadata as m; print(m.version('{package}'))");
-    Ok(checked(&mut python(&code))?.trim().to_owned())
+    let version = checked(Command::new(interpreter).args(["-c", &code]))?;
+    Ok(version.trim().to_owned())
 }
 
 fn interpreter() -> PathBuf {

@@ -36,7 +36,7 @@ pub const OSSRDBMS: &str = "https://ossrdbms-aad.database.windows.net";
 /// What an expired token is answered with.
 pub const EXPIRED: &str = "access token has expired";
 
-/// What a run printed, how often it has run `az`, and with which arguments.
+/// What a program printed, how often it has run `az`, and with which arguments.
 #[derive(Debug)]
 pub struct Ran {
     pub printed: Printed,
@@ -70,10 +70,25 @@ pub fn signs_in(rig: &Rig, program: impl Fn() -> Result<Command>) -> Result<()> 
     for who in [ALICE, GUEST] {
         prints(rig, program()?, Who::User(who), who)?;
     }
-    let late = run(rig, program()?, Who::Late(ALICE))?;
+    refused_as_expired(rig, program()?)
+}
+
+/// With an expired token the program fails, and prints what the server says.
+pub fn refused_as_expired(rig: &Rig, program: Command) -> Result<()> {
+    let late = run(rig, program, Who::Late(ALICE))?;
     let said = format!("{}{}", late.printed.output, late.printed.error);
     ensure(!late.printed.success && said.contains(EXPIRED), || {
         format!("{late:?}")
+    })
+}
+
+/// A program that opens two connections gets two tokens, for this resource.
+pub fn renews(rig: &Rig, program: Command, resource: &str) -> Result<()> {
+    let ran = prints(rig, program, Who::User(ALICE), ALICE)?;
+    let mut calls = ran.az_arguments.lines();
+    let is_right = |call: &str| call.contains(&format!("--resource {resource}"));
+    ensure(ran.az_calls >= 2 && calls.all(is_right), || {
+        format!("{ran:?}")
     })
 }
 
@@ -95,10 +110,13 @@ pub fn run(rig: &Rig, mut program: Command, who: Who) -> Result<Ran> {
         Who::Identity(role) => (role, "ManagedIdentityCredential"),
     };
     let run = RUNS.fetch_add(1, Ordering::Relaxed);
-    let calls = rig.run().path().join(format!("az-calls-{run}"));
+    let home = rig.run().path().join(format!("home-{run}"));
+    fs::create_dir(&home)?;
+    let calls = home.join("az-calls");
     fs::write(&calls, "")?;
     without_pg_variables(&mut program);
     program
+        .env("HOME", &home)
         .env("DATABASE_URL", url(rig, role))
         .env("JDBC_URL", documented(rig, "JDBC_URL", role)?)
         .env("ODBC_CONNECTION", documented(rig, "ODBC_CONNECTION", role)?)

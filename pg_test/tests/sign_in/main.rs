@@ -180,11 +180,6 @@ fn lacks(module: &str, name: &str) -> Option<&'static str> {
         "audit" if name == "a_flood_is_counted_by_network" && !audit::flood::has_ipv6() => {
             Some("the machine has no IPv6")
         }
-        "clients"
-            if name.starts_with("the_azure_cli") && !clients::azure_cli_program().exists() =>
-        {
-            Some("the Azure CLI is not installed, which .ci/prerequisites all does")
-        }
         "hba_lines" if name.starts_with("ldap_") && !is_built_with("--with-ldap") => {
             Some("PostgreSQL is built without LDAP")
         }
