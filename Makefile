@@ -35,7 +35,7 @@ pamdir ?= $(patsubst %/,%,$(dir $(firstword $(wildcard $(addsuffix /security/pam
 # Where PgBouncer's checker is installed.
 bindir ?= /usr/local/bin
 
-.PHONY: help all build install pooler install-pooler token token-path deb deb-pooler deb-token demo demo-stop test test-all nightly lint
+.PHONY: help all build install pooler install-pooler token token-path emulator deb deb-pooler deb-token demo demo-stop test test-all nightly lint
 
 help: ## print this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -167,7 +167,7 @@ install-pooler: ## install both, and PgBouncer's PAM service file (as root; DEST
 	    echo "installed $$service"
 	fi
 
-# The same program runs on every distribution: nothing of it comes from a library of the system.
+# The same programs run on every distribution: nothing of them comes from a library of the system.
 TOKEN_TARGET = $(shell rustc -vV | sed -n 's/^host: //p')
 
 token: ## build aadauth-token, which gets tokens for clients: one static program
@@ -176,6 +176,11 @@ token: ## build aadauth-token, which gets tokens for clients: one static program
 
 token-path:
 	@echo $(CARGO_TARGET_DIR)/$(TOKEN_TARGET)/release/aadauth-token
+
+emulator: ## build the Entra emulator, one static program, and put its replacement for az beside it
+	@RUSTFLAGS='-C target-feature=+crt-static' cargo build --release --locked -p entra-emulator --target $(TOKEN_TARGET)
+	install -D -t "$(CARGO_TARGET_DIR)/emulator" "$(CARGO_TARGET_DIR)/$(TOKEN_TARGET)/release/entra-emulator" \
+	    crates/entra-emulator/bin/az
 
 deb: build ## make a Debian package of it, for Debian's or PGDG's server of PG_CONFIG's major version
 	@PG_CONFIG="$(PG_CONFIG)" packaging/deb server

@@ -202,6 +202,13 @@ impl Machine {
         }
     }
 
+    /// nsenter, waiting for a program of this machine's that is to be in the other's network.
+    pub fn in_network(&self) -> Command {
+        let mut command = Command::new("nsenter");
+        command.args(["--target", &self.first.to_string(), "--net", "--"]);
+        command
+    }
+
     /// Makes a directory of this machine's one of the machine's as well, at the same place or another.
     ///
     /// # Errors

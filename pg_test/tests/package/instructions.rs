@@ -22,6 +22,13 @@ pub enum Instruction {
         caches: Vec<String>,
         script: String,
     },
+    /// Says something about the image.
+    Label(String),
+    /// Whose the container's processes are.
+    User(String),
+    /// A command of the shell's.
+    HealthCheck(String),
+    EntryPoint(Vec<String>),
 }
 
 /// Reads a Dockerfile.
@@ -63,6 +70,14 @@ fn instruction(line: &str) -> Result<Instruction> {
         ("FROM", [image, "AS", stage]) => {
             Instruction::From((*image).to_owned(), Some((*stage).to_owned()))
         }
+        ("LABEL", _) => Instruction::Label(rest.to_owned()),
+        ("USER", [name]) => Instruction::User((*name).to_owned()),
+        ("HEALTHCHECK", _) => {
+            // How often, and how long it may take, is Docker's business.
+            let (_, command) = rest.split_once(" CMD ").ok_or_else(unknown)?;
+            Instruction::HealthCheck(command.trim().to_owned())
+        }
+        ("ENTRYPOINT", _) => Instruction::EntryPoint(serde_json::from_str(rest)?),
         ("WORKDIR", [path]) => Instruction::WorkingDirectory((*path).to_owned()),
         ("COPY", [from, to]) => Instruction::Copy {
             stage: None,

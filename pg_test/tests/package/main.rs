@@ -13,9 +13,14 @@
 //! 5. A service file that was changed stays as it is, and one that was deleted comes back.
 //! 6. PgBouncer's package: logins through PgBouncer, the checker, the service file, removing.
 //! 7. lintian finds nothing in the packages, and a newer release of Debian has newer ones.
-//! 8. `META.json` is what PGXN asks for and agrees with the rest; the Dockerfile's steps lead to a
+//! 8. The image for tests of applications, by the last steps of the Dockerfile: applications for Azure sign in.
+//! 9. `META.json` is what PGXN asks for and agrees with the rest; the Dockerfile's steps lead to a
 //!    server that people sign in to (on request: it builds the library from nothing).
 
+mod build;
+mod ci;
+mod compose;
+mod container;
 mod dockerfile;
 mod installed;
 mod instructions;
@@ -44,6 +49,7 @@ const MODULES: &[(&str, &[Test])] = &[
     ("service_file", service_file::TESTS),
     ("pooler", pooler::TESTS),
     ("lintian", lintian::TESTS),
+    ("ci", ci::TESTS),
 ];
 
 fn main() -> ExitCode {

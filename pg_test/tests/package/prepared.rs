@@ -93,11 +93,15 @@ impl Prepared {
         })
     }
 
+    /// A machine at that place, on which nothing runs yet.
+    pub fn machine(&self, root: PathBuf) -> Result<Machine> {
+        self.image.start(root, Network::Own)
+    }
+
     /// A machine of that name, with the server running and Alice an administrator.
     pub fn server(&self, name: &str) -> Result<Server> {
-        let machine = self.image.start(self.run.path().join(name), Network::Own)?;
         let server = Server {
-            machine,
+            machine: self.machine(self.run.path().join(name))?,
             major: self.major.clone(),
         };
         server.start_emulator()?;
