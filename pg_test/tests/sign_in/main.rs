@@ -16,6 +16,7 @@ mod fail_closed;
 mod group_sync;
 mod hba_lines;
 mod keys;
+mod libpq_options;
 mod local_roles;
 mod mapping;
 mod migration;
@@ -75,6 +76,7 @@ const MODULES: &[(&str, &[Test])] = &[
     ("group_sync", group_sync::large::TESTS),
     ("hba_lines", hba_lines::TESTS),
     ("keys", keys::TESTS),
+    ("libpq_options", libpq_options::TESTS),
     ("local_roles", local_roles::TESTS),
     ("mapping", mapping::admins::TESTS),
     ("mapping", mapping::advice::TESTS),
@@ -160,6 +162,8 @@ fn applies(module: &str, test: &str) -> bool {
     let is_alternate_hba_file = matches!(Route::of_environment(), Ok(Route::HbaFile));
     match module {
         "oauth" => is_of_version(|major| major >= 18),
+        // sslnegotiation is the newest of them.
+        "libpq_options" => is_of_version(|major| major >= 17),
         // They start servers of that method whatever the run's.
         "alternate_hba_file" => is_alternate_hba_file,
         // A server of that version, beside the one under test.

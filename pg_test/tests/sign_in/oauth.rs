@@ -53,6 +53,7 @@ pub const TESTS: &[Test] = &[
     ("no_tenant_and_no_keys", fail_closed::unconfigured),
     ("a_panic_and_an_error_in_the_decision", fail_closed::faults),
     ("psql_with_a_device_code", psql::device_code),
+    ("psql_with_options", psql::options),
 ];
 
 /// A line that asks the users (the field of pg_hba.conf) for a token by OAUTHBEARER.
