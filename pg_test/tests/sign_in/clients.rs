@@ -7,7 +7,6 @@ use crate::Test;
 use crate::rig::{Rig, ensure};
 
 pub const TESTS: &[Test] = &[
-    ("tokio_postgres", tokio_postgres),
     ("a_token_of_12_kilobytes", a_token_of_12_kilobytes),
     ("a_token_as_large_as_the_setting_allows", largest_token),
     ("a_v2_token", v2_token),
@@ -17,12 +16,6 @@ pub const TESTS: &[Test] = &[
 
 const WHO: &str =
     "SELECT session_user || ' ' || (SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid())";
-
-fn tokio_postgres(rig: &Rig) -> Result<()> {
-    let attempt = rig.attempt(&rig.server, "alice@contoso.com", &rig.alice()?);
-    let answer = attempt.tokio_postgres(&rig.tls, WHO)?;
-    ensure(answer == "alice@contoso.com true", || answer)
-}
 
 fn a_token_of_12_kilobytes(rig: &Rig) -> Result<()> {
     let token = rig.user("alice@contoso.com").size(12 * 1024).text()?;
