@@ -86,6 +86,7 @@ const MODULES: &[(&str, &[Test])] = &[
     ("mapping", mapping::labels::TESTS),
     ("mapping", mapping::privileged::TESTS),
     ("mapping", mapping::rights::TESTS),
+    ("mapping", mapping::terraform::TESTS),
     ("mistakes", mistakes::TESTS),
     ("migration", migration::TESTS),
     ("oauth", oauth::TESTS),

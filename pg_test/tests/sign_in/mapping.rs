@@ -8,6 +8,7 @@ pub mod guard;
 pub mod labels;
 pub mod privileged;
 pub mod rights;
+pub mod terraform;
 
 use pg_test::Result;
 use pg_test::emulator::TENANT;
