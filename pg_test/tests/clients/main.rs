@@ -11,6 +11,7 @@ mod monitoring;
 mod node;
 mod odbc;
 mod page;
+mod pgadmin;
 mod python;
 mod rust;
 mod surroundings;
@@ -41,6 +42,7 @@ const MODULES: &[(&str, &[Test])] = &[
     ("go", go::TESTS),
     ("odbc", odbc::TESTS),
     ("rust", rust::TESTS),
+    ("pgadmin", pgadmin::TESTS),
     ("monitoring", monitoring::TESTS),
 ];
 
@@ -52,6 +54,7 @@ const INSTALLED: &[&[Installed]] = &[
     go::INSTALLED,
     odbc::INSTALLED,
     rust::INSTALLED,
+    pgadmin::INSTALLED,
 ];
 
 fn main() -> ExitCode {

@@ -177,7 +177,7 @@ fn escaped(role: &str) -> String {
 }
 
 /// The tests' `az`, and `entra-emulator` and `aadauth-token` as cargo built them.
-fn path() -> Result<std::ffi::OsString> {
+pub fn path() -> Result<std::ffi::OsString> {
     let mut path: Vec<PathBuf> = vec![
         source().join("pg_test/clients/bin"),
         target().join("release"),
