@@ -12,7 +12,7 @@ use pg_test::rig::{Rig, ensure};
 
 use crate::page::block;
 use crate::surroundings::{
-    ALICE, IDENTITY, OSSRDBMS, USER_ASSIGNED, Who, prints, renews, signs_in,
+    ALICE, GUEST, IDENTITY, OSSRDBMS, USER_ASSIGNED, Who, prints, renews, run, signs_in,
 };
 use crate::{Installed, Test};
 
@@ -73,6 +73,24 @@ fn azure_postgresql_auth(rig: &Rig) -> Result<()> {
     managed.env("AZURE_CLIENT_ID", "ba7c0000-0000-4000-8000-000000000040");
     prints(rig, managed, Who::Identity(USER_ASSIGNED), USER_ASSIGNED)?;
     renews(rig, python(&format!("{code}{PSYCOPG}")), OSSRDBMS)?;
+
+    let quick = code.replace("timeout=10", "timeout=3");
+    let nameless = quick.replace(", \"user\": os.environ[\"PGUSER\"]", "");
+    prints(rig, python(&nameless), Who::User(ALICE), ALICE)?;
+    for (who, code, says) in [
+        (Who::User(GUEST), &nameless, "user \"bob@fabrikam.com\""),
+        (
+            Who::Identity(IDENTITY),
+            &quick,
+            "retrieve Entra credentials",
+        ),
+    ] {
+        let ran = run(rig, python(code), who)?;
+        ensure(
+            !ran.printed.success && ran.printed.error.contains(says),
+            || format!("{ran:?}"),
+        )?;
+    }
 
     let credential = block("python azure-postgresql-auth own audience")?;
     let code = code.replace("DefaultAzureCredential()", "OwnAudience()");
