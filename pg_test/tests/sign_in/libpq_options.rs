@@ -10,7 +10,7 @@ use crate::rig::{OUR_LINES, Rig, ensure};
 
 pub const TESTS: &[Test] = &[
     ("with_a_token", |rig| {
-        each(rig, "Token", "alice@contoso.com", &rig.alice()?)
+        each(rig, "Token as password", "alice@contoso.com", &rig.alice()?)
     }),
     ("with_a_local_roles_password", |rig| {
         each(rig, "Local role's password", "local", "local password")
