@@ -293,6 +293,7 @@ impl<'a> Check<'a> {
             version,
             groups: resource.groups,
             idtyp: resource.idtyp,
+            token_lifetime: resource.token_lifetime,
         })
     }
 

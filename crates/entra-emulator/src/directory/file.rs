@@ -1,5 +1,7 @@
 //! The directory file: TOML, as `directory.toml` beside this crate's manifest explains it.
 
+use std::num::NonZeroU32;
+
 use serde::Deserialize;
 use toml::Spanned;
 use uuid::Uuid;
@@ -112,6 +114,7 @@ pub(super) struct FileResource {
     pub groups: bool,
     #[serde(default = "yes")]
     pub idtyp: bool,
+    pub token_lifetime: Option<NonZeroU32>,
 }
 
 fn yes() -> bool {

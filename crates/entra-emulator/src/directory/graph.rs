@@ -43,6 +43,7 @@ impl Resource {
             version: TokenVersion::V1,
             groups: false,
             idtyp: true,
+            token_lifetime: None,
         }
     }
 

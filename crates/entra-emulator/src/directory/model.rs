@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::num::NonZeroU32;
 
 use serde::Deserialize;
 use uuid::Uuid;
@@ -136,6 +137,8 @@ pub struct Resource {
     pub groups: bool,
     /// Tokens carry the optional claim `idtyp`.
     pub idtyp: bool,
+    /// In seconds, in place of what Entra gives by default.
+    pub token_lifetime: Option<NonZeroU32>,
 }
 
 /// How a caller names the principal that a token shall be about. An object id is understood too.

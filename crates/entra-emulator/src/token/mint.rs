@@ -58,9 +58,10 @@ pub fn mint(
                 .join(", "),
         })?;
     let version = request.version.unwrap_or(resource.version);
-    let lifetime = match request.expires_in {
-        Some(seconds) => seconds,
-        None => lifetime(&principal)?,
+    let lifetime = match (request.expires_in, resource.token_lifetime) {
+        (Some(seconds), _) => seconds,
+        (None, Some(seconds)) => seconds.get().into(),
+        (None, None) => lifetime(&principal)?,
     };
     let (not_before, expires_on) = validity(request.now, lifetime);
     let current = keys.current()?;

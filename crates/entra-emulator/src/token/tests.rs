@@ -77,6 +77,23 @@ fn users_have_names_scopes_and_groups() {
 }
 
 #[test]
+fn a_resource_may_have_a_lifetime_of_its_own() {
+    let world = World::built_in();
+    for subject in [user("alice@contoso.com"), managed("vm-app")] {
+        let short = TokenRequest {
+            audience: "api://aada0000-0000-4000-8000-000000000052".into(),
+            ..request(subject)
+        };
+        assert_eq!(world.mint(&short).1["exp"], NOW + 60);
+        let given = TokenRequest {
+            expires_in: Some(5),
+            ..short
+        };
+        assert_eq!(world.mint(&given).1["exp"], NOW + 5);
+    }
+}
+
+#[test]
 fn guests_have_no_upn_in_v1() {
     let world = World::built_in();
     let (_, claims) = world.mint(&request(user("bob@fabrikam.com")));
