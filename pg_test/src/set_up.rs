@@ -70,7 +70,11 @@ impl Plan {
         self.start_with(run, |data| base_backup(&backup, &connection, data))
     }
 
-    fn start_with(
+    /// [`Plan::start`] with the data directory that `make_data` makes.
+    ///
+    /// # Errors
+    /// As [`Plan::start`], and those of `make_data`.
+    pub fn start_with(
         self,
         run: &RunDirectory,
         make_data: impl FnOnce(&Path) -> Result<()>,
