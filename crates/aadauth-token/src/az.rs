@@ -1,16 +1,22 @@
 //! Tokens of the Azure CLI.
 
 use std::io;
-use std::process::{Command, Stdio};
+use std::os::unix::process::CommandExt as _;
+use std::process::{Command, Output, Stdio};
+use std::sync::mpsc;
+use std::thread;
 use std::time::{Duration, SystemTime};
 
 use entra_client::access_token::AccessToken;
+use rustix::process::{Pid, Signal, kill_process_group};
 use serde::Deserialize;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
 /// How long a token is taken to live if an old `az` does not say.
 const UNKNOWN: Duration = Duration::from_secs(300);
+/// It answers within a few seconds, also where it has to ask Entra.
+const TIME_LIMIT: Duration = Duration::from_secs(60);
 
 /// <https://learn.microsoft.com/cli/azure/account#az-account-get-access-token>
 #[derive(Deserialize)]
@@ -34,14 +40,7 @@ pub fn token(resource: &str, tenant: Option<Uuid>) -> Result<AccessToken, String
     if let Some(tenant) = tenant {
         az.args(["--tenant", &tenant.to_string()]);
     }
-    let output = az
-        .stdin(Stdio::null())
-        .stderr(Stdio::inherit())
-        .output()
-        .map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => "az is not on the PATH: install the Azure CLI".to_owned(),
-            _ => format!("az: {error}"),
-        })?;
+    let output = output(&mut az, TIME_LIMIT)?;
     let answer = Zeroizing::new(output.stdout);
     if !output.status.success() {
         return Err(format!(
@@ -57,4 +56,56 @@ pub fn token(resource: &str, tenant: Option<Uuid>) -> Result<AccessToken, String
     });
     AccessToken::new(answer.access_token, lifetime)
         .map_err(|problem| format!("az: its answer {problem}"))
+}
+
+/// What it prints, unless that takes too long. Then it is ended with all that it has started: `az` is a script.
+fn output(az: &mut Command, limit: Duration) -> Result<Output, String> {
+    let child = az
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .process_group(0)
+        .spawn()
+        .map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => "az is not on the PATH: install the Azure CLI".to_owned(),
+            _ => format!("az: {error}"),
+        })?;
+    let group = Pid::from_child(&child);
+    let (sender, receiver) = mpsc::channel();
+    thread::spawn(move || sender.send(child.wait_with_output()));
+    match receiver.recv_timeout(limit) {
+        Ok(output) => output.map_err(|error| format!("az: {error}")),
+        Err(_) => {
+            // It may have ended meanwhile.
+            let _ = kill_process_group(group, Signal::KILL);
+            Err(format!(
+                "az has given no token for {} s: see what `az account get-access-token` waits for",
+                limit.as_secs()
+            ))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read as _;
+    use std::process::Command;
+    use std::sync::mpsc;
+    use std::thread;
+    use std::time::Duration;
+
+    use super::output;
+
+    #[test]
+    fn what_does_not_answer_is_ended() {
+        // The pipe is open for as long as one of its processes runs.
+        let (mut pipe, end) = std::io::pipe().unwrap();
+        let mut az = Command::new("sh");
+        az.args(["-c", "sleep 3600; echo"]).stderr(end);
+        let problem = output(&mut az, Duration::from_millis(50)).unwrap_err();
+        assert!(problem.contains("no token for 0 s"), "{problem}");
+        drop(az);
+        let (sender, receiver) = mpsc::channel();
+        thread::spawn(move || sender.send(pipe.read(&mut [0]).unwrap()));
+        assert_eq!(receiver.recv_timeout(Duration::from_secs(60)), Ok(0));
+    }
 }
