@@ -56,9 +56,9 @@ pub struct Request {
     #[arg(long, value_name = "FILE", env = "AZURE_FEDERATED_TOKEN_FILE")]
     token_file: Option<PathBuf>,
 
-    /// Cloud of the tenant: public, usgov or china
-    #[arg(long, default_value = "public")]
-    cloud: Cloud,
+    /// Cloud of the tenant: public, usgov or china [default: that of --authority-host, or public]
+    #[arg(long)]
+    cloud: Option<Cloud>,
 
     /// Entra's address, if not the cloud's: https://host[:port]
     #[arg(long, value_name = "URL", env = "AZURE_AUTHORITY_HOST")]
@@ -85,14 +85,8 @@ impl Request {
     ///
     /// What is missing or malformed, in one sentence.
     pub fn source(&self) -> Result<Source, String> {
-        // Microsoft's libraries write it with a slash at the end.
-        let host = self
-            .authority_host
-            .as_deref()
-            .map(|host| host.trim_end_matches('/'));
-        let authority = Authority::new(self.cloud, host)
-            .map_err(|error| format!("--authority-host: {error}"))?;
-        let resource = self.resource()?;
+        let authority = self.authority()?;
+        let resource = self.resource(authority.cloud)?;
         let http = HttpSettings {
             ca_file: self.ca_file.clone(),
             proxy: self.https_proxy.clone(),
@@ -131,6 +125,22 @@ impl Request {
         }
     }
 
+    /// Azure sets the variable of the host in a pod, and none of the cloud.
+    fn authority(&self) -> Result<Authority, String> {
+        // Microsoft's libraries write it with a slash at the end.
+        let host = self.authority_host.as_deref();
+        let host = host.map(|host| host.trim_end_matches('/'));
+        let cloud = match (self.cloud, host.and_then(Cloud::of_login)) {
+            (Some(given), Some(other)) if given != other => {
+                return Err(format!(
+                    "--cloud {given} is not the cloud of --authority-host, or AZURE_AUTHORITY_HOST, which is {other}"
+                ));
+            }
+            (given, of_host) => given.or(of_host).unwrap_or_default(),
+        };
+        Authority::new(cloud, host).map_err(|error| format!("--authority-host: {error}"))
+    }
+
     /// Azure sets the variable for the identity of a machine or a pod; users do not sign in with that.
     fn identity(&self) -> Result<Option<Uuid>, String> {
         let variable = std::env::var("AZURE_CLIENT_ID").unwrap_or_default();
@@ -148,9 +158,9 @@ impl Request {
         })
     }
 
-    fn resource(&self) -> Result<String, String> {
+    fn resource(&self, cloud: Cloud) -> Result<String, String> {
         let audience = self.audience.as_deref().ok_or("--audience is missing")?;
-        let audiences = Audience::parse_list(audience, self.cloud)
+        let audiences = Audience::parse_list(audience, cloud)
             .map_err(|error| format!("--audience: {error}"))?;
         match (audiences.as_slice(), audience.contains(',')) {
             ([first, ..], false) => Ok(first.to_string()),

@@ -76,6 +76,16 @@ impl Cloud {
         }
     }
 
+    /// The cloud whose sign-in endpoints this origin has.
+    pub fn of_login(origin: &str) -> Option<Cloud> {
+        // What Microsoft's libraries still call China's.
+        const CHINA: &str = "https://login.chinacloudapi.cn";
+        match origin {
+            CHINA => Some(Cloud::China),
+            _ => Self::ALL.into_iter().find(|cloud| cloud.login() == origin),
+        }
+    }
+
     /// Origin in the issuer of v1 tokens. US Gov shares the worldwide cloud's.
     const fn v1_issuer_origin(self) -> &'static str {
         match self {

@@ -26,6 +26,28 @@ fn a_managed_identity() {
     assert_eq!(azure["aud"], "https://ossrdbms-aad.database.windows.net");
 }
 
+/// Whose cloud the environment says, as in a pod.
+#[test]
+fn a_managed_identity_of_another_cloud() {
+    let emulator = Emulator::start();
+    for (host, expected) in [
+        (
+            "https://login.microsoftonline.us/",
+            "https://ossrdbms-aad.database.usgovcloudapi.net",
+        ),
+        (
+            "https://login.chinacloudapi.cn/",
+            "https://ossrdbms-aad.database.chinacloudapi.cn",
+        ),
+    ] {
+        let arguments = ["--from", "managed-identity", "--audience", "ossrdbms"];
+        let mut program = emulator.program(&arguments);
+        let output = program.env("AZURE_AUTHORITY_HOST", host).output().unwrap();
+        let token = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(claims(token.trim_end())["aud"], expected);
+    }
+}
+
 #[test]
 fn a_workload_identity() {
     let emulator = Emulator::start();

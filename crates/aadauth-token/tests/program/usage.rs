@@ -78,6 +78,18 @@ fn wrong_usage_says_what_is_right() {
             2,
             "--authority-host",
         ),
+        (
+            vec![
+                "--from",
+                "device-code",
+                "--cloud",
+                "china",
+                "--authority-host",
+                "https://login.microsoftonline.us",
+            ],
+            2,
+            "which is usgov",
+        ),
     ] {
         let said = emulator.refused(&arguments, status);
         assert!(said.contains(expected), "{arguments:?}: {said}");
