@@ -99,7 +99,7 @@ fn version(package: &str) -> Result<String> {
 }
 
 /// The node that the packages need, where the system's is too old, or else the system's.
-fn program() -> PathBuf {
+pub fn program() -> PathBuf {
     let own = target().join("node/runtime/node_modules/.bin/node");
     if own.exists() {
         own
@@ -108,6 +108,6 @@ fn program() -> PathBuf {
     }
 }
 
-fn packages() -> PathBuf {
+pub fn packages() -> PathBuf {
     target().join("node/node_modules")
 }

@@ -15,22 +15,26 @@ use pg_test::wait::{until, until_within};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
+use crate::node::{packages, program};
 use crate::page::block;
+use crate::python::package_version;
 use crate::surroundings::{ALICE, EXPIRED, GUEST, path};
 use crate::{Installed, Test};
 
 pub const TESTS: &[Test] = &[("signs_in_from_its_page", signs_in)];
 
-pub const INSTALLED: &[Installed] = &[("pgAdmin 4", version)];
+pub const INSTALLED: &[Installed] = &[("pgAdmin 4", || {
+    package_version(&installed("python"), "pgadmin4")
+})];
 
 /// With the page's command; with a command that gets an expired token; with tokens pasted for the password, the first
 /// of which has expired.
 fn signs_in(rig: &Rig) -> Result<()> {
     let pgadmin = PgAdmin::start(rig)?;
     let printed = checked(
-        Command::new(node())
+        Command::new(program())
             .arg(source().join("pg_test/clients/pgadmin.js"))
-            .env("NODE_PATH", target().join("node/node_modules"))
+            .env("NODE_PATH", packages())
             .env("PGADMIN", format!("http://127.0.0.1:{}", pgadmin.port))
             .env("EXPIRED", rig.user(GUEST).expires_in(-3600).text()?)
             .env("TOKEN", rig.user(GUEST).text()?),
@@ -81,17 +85,17 @@ impl PgAdmin {
         let port = free_port()?;
         fs::write(home.join("configuration.py"), configuration(&home, port))?;
         fs::write(home.join("servers.json"), servers(rig)?)?;
-        checked(program(&home, "pgadmin4-cli").arg("setup-db"))?;
+        checked(command(&home, "pgadmin4-cli").arg("setup-db"))?;
         let servers = home.join("servers.json");
         checked(
-            program(&home, "pgadmin4-cli")
+            command(&home, "pgadmin4-cli")
                 .arg("load-servers")
                 .arg(servers),
         )?;
         let log = fs::File::create(home.join("log"))?;
         let mut process = Owned::start(
             "pgAdmin",
-            program(&home, "pgadmin4")
+            command(&home, "pgadmin4")
                 .env("PATH", path()?)
                 .env("EMULATOR_STATE", rig.emulator.state())
                 .env("EMULATOR_USER", ALICE)
@@ -151,7 +155,7 @@ fn servers(rig: &Rig) -> Result<String> {
 }
 
 /// One of pgAdmin's programs, with this directory as its home.
-fn program(home: &Path, name: &str) -> Command {
+fn command(home: &Path, name: &str) -> Command {
     let mut command = Command::new(installed(name));
     command
         .env("HOME", home)
@@ -159,26 +163,7 @@ fn program(home: &Path, name: &str) -> Command {
     command
 }
 
-fn version() -> Result<String> {
-    let code = "import importlib.metadata as m; print(m.version('pgadmin4'))";
-    Ok(
-        checked(Command::new(installed("python")).args(["-c", code]))?
-            .trim()
-            .to_owned(),
-    )
-}
-
 /// Where `.ci/prerequisites all` installs pgAdmin.
 fn installed(program: &str) -> PathBuf {
     target().join("tools/pgadmin/bin").join(program)
-}
-
-/// The node that Playwright needs, where the system's is too old, or else the system's.
-fn node() -> PathBuf {
-    let own = target().join("node/runtime/node_modules/.bin/node");
-    if own.exists() {
-        own
-    } else {
-        PathBuf::from("node")
-    }
 }
