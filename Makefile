@@ -11,7 +11,7 @@ CARGO_TARGET_DIR ?= $(CURDIR)/target
 
 # What to build. The features of shared dependencies depend on it: for the tests, --workspace ensures that they are
 # compiled only once.
-PACKAGES ?= -p aadauth
+PACKAGES ?= -p aadauth -p aadauth-network
 
 # Where the server has its files. To package for another machine, give pkglibdir= and sharedir=, and
 # PAM=yes if the server there is built with PAM.
@@ -97,6 +97,8 @@ install: ## install what was built: library, SQL and PAM service file (as root; 
 	for script in sql/aadauth--*.sql sql/pgaadauth--*.sql; do
 	    put 0644 "$$script" "$(DESTDIR)$$extensions/$$(basename "$$script")"
 	done
+	# The second one first: the first one loads it, and none of another version.
+	put 0755 "$(AADAUTH_BUILD_DIR)/release/libaadauth_network.so" "$(DESTDIR)$$pkglibdir/aadauth_network.so"
 	put 0755 "$(AADAUTH_BUILD_DIR)/release/libaadauth.so" "$(DESTDIR)$$pkglibdir/aadauth.so"
 	if [[ "$(PAM)" == yes ]]; then
 	    # The path must be exactly this one: by its name, libpam finds the library that the server

@@ -9,11 +9,12 @@ use std::sync::mpsc::{self, Receiver, Sender, TryRecvError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use entra_api::call::{Question, Reply};
 use entra_api::{DirectoryError, DirectorySettings, ErrorKind};
-use entra_client::Directory;
 use once_cell::unsync::OnceCell;
 
 use super::log::DirectoryLog;
+use crate::background::network::Directory;
 use crate::background::notifier::{Delivery, Notifier};
 use crate::pg::latch::Process;
 use crate::pg::worker;
@@ -276,7 +277,7 @@ fn serve(settings: &DirectorySettings, jobs: &Receiver<Job>) {
     // Creating it can fail, and is tried again for the next job.
     let client = OnceCell::new();
     for job in jobs {
-        let created = client.get_or_try_init(|| Directory::new(settings.clone()).map(Arc::new));
+        let created = client.get_or_try_init(|| Directory::new(settings).map(Arc::new));
         let directory = match created {
             Ok(directory) => Arc::clone(directory),
             Err(error) => {
@@ -296,23 +297,30 @@ fn serve(settings: &DirectorySettings, jobs: &Receiver<Job>) {
 }
 
 fn lookup(directory: &Directory, query: &Query, deadline: Instant) -> Outcome {
-    match query {
-        Query::ByName(name) => directory
-            .find_by_name(name.as_str(), deadline)
-            .map(|principal| Answer::Found((&principal).into())),
-        Query::ByObjectId(object_id) => directory
-            .find_by_object_id(*object_id, deadline)
-            .map(|principal| Answer::Found((&principal).into())),
-        Query::ByAppId(app_id) => directory
-            .find_by_app_id(*app_id, deadline)
-            .map(|principal| Answer::Found((&principal).into())),
+    let question = match query {
+        Query::ByName(name) => Question::Name(name.as_str().to_owned()),
+        Query::ByObjectId(object_id) => Question::ObjectId(*object_id),
+        Query::ByAppId(app_id) => Question::AppId(*app_id),
         Query::Membership {
             kind,
             member,
             group,
-        } => directory
-            .is_member(*kind, *member, *group, deadline)
-            .map(Answer::Member),
-        Query::Probe => directory.probe(deadline).map(|()| Answer::Ready),
+        } => Question::Membership {
+            kind: *kind,
+            member: *member,
+            group: *group,
+        },
+        Query::Probe => Question::Probe,
+    };
+    match (query, directory.ask(question, deadline)?) {
+        (Query::Membership { .. }, Reply::Member(is_member)) => Ok(Answer::Member(is_member)),
+        (Query::Probe, Reply::Done) => Ok(Answer::Ready),
+        (Query::ByName(_) | Query::ByObjectId(_) | Query::ByAppId(_), Reply::Found(principal)) => {
+            Ok(Answer::Found((&principal).into()))
+        }
+        _ => Err(DirectoryError::new(
+            ErrorKind::BadAnswer,
+            "the library aadauth_network has answered another question",
+        )),
     }
 }

@@ -11,12 +11,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender, SyncSender, TryRecvError};
 use std::time::{Duration, Instant};
 
+use entra_api::call::{Question, Reply};
 use entra_api::{DirectoryError, DirectorySettings, ErrorKind, Principal};
-use entra_client::Directory;
 use entra_token::PrincipalKind;
 use uuid::Uuid;
 
 use super::members;
+use crate::background::network::Directory;
 use crate::background::notifier::{Notification, Notifier};
 use crate::pg::worker;
 use crate::statistics;
@@ -157,7 +158,7 @@ struct Thread {
 
 impl Thread {
     fn run(&self, settings: DirectorySettings, groups: &Receiver<Uuid>) {
-        let directory = Directory::new(settings);
+        let directory = Directory::new(&settings);
         self.answer(groups, |group, page| match &directory {
             Ok(directory) => fetch(directory, group, &self.stop, page),
             Err(error) => {
@@ -217,18 +218,19 @@ fn fetch(
 }
 
 fn find_group(directory: &Directory, group: Uuid) -> Listed {
-    let found = directory.find_by_object_id(group, Instant::now() + LOOKUP_TIMEOUT);
+    let deadline = Instant::now() + LOOKUP_TIMEOUT;
+    let found = directory.ask(Question::ObjectId(group), deadline);
     count(&found);
     match found {
         Err(error) if error.kind == ErrorKind::NotFound => Listed::NoGroup,
         Err(error) => Listed::Failed(error.into()),
-        Ok(principal) if principal.kind == PrincipalKind::Group => Listed::Failed(FetchError::new(
+        Ok(Reply::Found(principal)) if principal.kind != PrincipalKind::Group => {
+            let message = format!("{group} is not a group but a {}", principal.kind);
+            Listed::Failed(FetchError::new(message))
+        }
+        Ok(_) => Listed::Failed(FetchError::new(
             "the directory has the group but does not list its members",
         )),
-        Ok(principal) => Listed::Failed(FetchError::new(format!(
-            "{group} is not a group but a {}",
-            principal.kind
-        ))),
     }
 }
 

@@ -5,11 +5,8 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 
-use base64::Engine;
-use base64::prelude::BASE64_URL_SAFE_NO_PAD as BASE64;
-use entra_token::{Cloud, KeySet, SigningKey, TokenVersion};
+use entra_token::{Cloud, KeySet, TokenVersion};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 use thiserror::Error;
 use uuid::Uuid;
 
@@ -140,20 +137,11 @@ fn read(content: &[u8], scope: &Scope, now: i64) -> Result<Vec<SourcedSet>, Stor
 
 impl SavedSet {
     fn new(sourced: &SourcedSet) -> SavedSet {
-        let jwk = |key: &SigningKey| {
-            json!({
-                "kty": "RSA",
-                "use": "sig",
-                "kid": key.key_id,
-                "n": BASE64.encode(&key.modulus),
-                "e": BASE64.encode(&key.exponent),
-            })
-        };
         SavedSet {
             version: sourced.set.version,
             issuer: sourced.set.issuer.clone(),
             fetched_at: sourced.fetched_at,
-            jwks: json!({ "keys": sourced.set.keys.iter().map(jwk).collect::<Vec<_>>() }),
+            jwks: sourced.set.to_jwks(),
         }
     }
 
@@ -191,7 +179,7 @@ impl TryFrom<u8> for Format {
 
 #[cfg(test)]
 mod tests {
-    use entra_token::Authority;
+    use entra_token::{Authority, SigningKey};
 
     use super::*;
 

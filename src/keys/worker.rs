@@ -6,12 +6,12 @@ use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::{Duration, Instant};
 
 use entra_api::HttpSettings;
-use entra_client::signing_keys::{self, FetchError, Fetched};
 use entra_token::{KeySet, TokenVersion};
 
 use super::age::AgeWarning;
 use super::jwks_file::KeyFile;
 use super::store;
+use crate::background::network::{self, Fetched};
 use crate::background::notifier::Notifier;
 use crate::background::schedule::Schedule;
 use crate::pg::log::{self, Level};
@@ -138,8 +138,8 @@ impl SigningKeys {
                 });
             }
             Err(error) => {
-                let error = FetchError::Thread(error.to_string());
-                self.finish_fetch(now, &scope, request, Fetched::nothing(error));
+                let message = format!("the thread that fetches them cannot start: {error}");
+                self.finish_fetch(now, &scope, request, Fetched::nothing(message));
             }
         }
     }
@@ -156,7 +156,7 @@ impl SigningKeys {
                 return;
             }
             Err(TryRecvError::Disconnected) => {
-                Fetched::nothing(FetchError::Thread("its thread panicked".to_owned()))
+                Fetched::nothing("the thread that fetches them has ended without a result")
             }
         };
         self.finish_fetch(now, &fetching.scope, fetching.request, results);
@@ -178,7 +178,7 @@ impl SigningKeys {
         }
         // After the keys: publishing clears what is known of another authority.
         if let Some(time) = results.clock {
-            let check = ClockCheck::new(clock::micros_of(time.received), time.date);
+            let check = ClockCheck::new(time.received, time.date);
             shmem::change_keys(|table| table.set_clock(check));
         }
         match &problem {
@@ -190,7 +190,7 @@ impl SigningKeys {
         }
         finish(
             request,
-            problem.as_ref().map(ToString::to_string).as_deref(),
+            problem.as_ref().map(|problem| problem.message.as_str()),
         );
         match problem {
             None => {
@@ -198,13 +198,13 @@ impl SigningKeys {
                 self.log(Level::Log, &message, &list(&sets), None);
             }
             Some(error) => {
-                let level = if error.is_ours() {
+                let level = if error.is_ours {
                     Level::Warning
                 } else {
                     Level::Log
                 };
-                let message = format!("could not fetch signing keys: {error}");
-                self.log(level, &message, consequence(), Some(error.hint()));
+                let message = format!("could not fetch signing keys: {}", error.message);
+                self.log(level, &message, consequence(), Some(&error.hint));
             }
         }
     }
@@ -334,7 +334,7 @@ fn start(
     let scope = scope.clone();
     worker::spawn("aadauth-fetch", move || {
         let deliver = move |results| delivery.send(results);
-        signing_keys::fetch(&scope.authority, scope.tenant, &http, deliver);
+        network::fetch_keys(&scope.authority, scope.tenant, &http, deliver);
     })?;
     Ok(results)
 }

@@ -16,6 +16,7 @@ pub mod lock_holder;
 pub mod log;
 pub mod memory;
 pub mod name;
+pub mod network_library;
 pub mod oauth;
 pub mod pam;
 pub mod panics;

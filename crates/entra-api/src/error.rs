@@ -2,8 +2,10 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 /// What kind of thing went wrong. The numbers are fit for shared memory; 0 is none of them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[repr(u8)]
 pub enum ErrorKind {
     /// The directory has no such principal (any more).
@@ -93,7 +95,7 @@ impl ErrorKind {
 }
 
 /// Why the directory has no answer. Displays its message.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DirectoryError {
     /// What kind of thing went wrong.
     pub kind: ErrorKind,

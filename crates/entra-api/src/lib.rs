@@ -8,11 +8,13 @@
 //!    the certificate authorities to trust;
 //! 3. [`principal`] is what the directory answers about;
 //! 4. [`error`] is why there is no answer, in words that may go into a log;
-//! 5. [`wiped`] keeps secrets from staying in memory.
+//! 5. [`call`] is how the server's library calls the one that asks;
+//! 6. [`wiped`] keeps secrets from staying in memory.
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
 pub mod ca_file;
+pub mod call;
 pub mod certificate;
 pub mod credential_file;
 pub mod error;

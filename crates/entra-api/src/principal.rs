@@ -1,10 +1,11 @@
 //! What the directory answers about.
 
 use entra_token::PrincipalKind;
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 /// A principal as the directory knows it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Principal {
     /// User, group or service principal.
     pub kind: PrincipalKind,

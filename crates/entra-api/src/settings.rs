@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use entra_token::{Authority, Cloud};
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 /// With what the server proves to Entra who it is.
@@ -10,7 +11,7 @@ use uuid::Uuid;
 /// A file must be a regular one, owned by the process's user without access for group and others,
 /// or by root with at most 0640: what PostgreSQL demands of a TLS key
 /// (`check_ssl_key_file_permissions` in `be-secure-common.c`).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum CredentialSource {
     /// A file that holds the secret of an app registration, on one line.
     ClientSecret(PathBuf),
@@ -24,7 +25,7 @@ pub enum CredentialSource {
 }
 
 /// Which directory to ask, and as whom.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DirectorySettings {
     /// The tenant whose directory is asked.
     pub tenant: Uuid,
@@ -52,7 +53,7 @@ pub const fn graph_origin(cloud: Cloud) -> &'static str {
 }
 
 /// How requests leave the machine.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HttpSettings {
     /// PEM file of the only certificate authorities to trust; absent: the system's.
     pub ca_file: Option<PathBuf>,

@@ -121,7 +121,7 @@ impl FromStr for Cloud {
 ///
 /// With a host of one's own, that host's issuers are served and Microsoft's are not: the keys of an
 /// emulator must never verify tokens of a real issuer.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Authority {
     /// The cloud; decides the issuers where `host` is absent.
     pub cloud: Cloud,

@@ -2,12 +2,12 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use thiserror::Error;
 use uuid::Uuid;
 
 use crate::authority::TokenVersion;
-use crate::json;
+use crate::json as members;
 use crate::roca;
 
 /// An RSA public key that may sign tokens.
@@ -61,6 +61,20 @@ impl KeySet {
             issuer: issuer.to_owned(),
             keys,
         })
+    }
+
+    /// The keys as a JWK set, which [`KeySet::from_jwks`] reads as this one.
+    pub fn to_jwks(&self) -> Value {
+        let jwk = |key: &SigningKey| {
+            json!({
+                "kty": "RSA",
+                "use": "sig",
+                "kid": key.key_id,
+                "n": URL_SAFE_NO_PAD.encode(&key.modulus),
+                "e": URL_SAFE_NO_PAD.encode(&key.exponent),
+            })
+        };
+        json!({ "keys": self.keys.iter().map(jwk).collect::<Vec<_>>() })
     }
 
     /// The key of this id.
@@ -189,7 +203,7 @@ pub(crate) fn is_key_id(kid: &str) -> bool {
 
 /// Reads the usable keys of a JWK set. `belongs` judges the `issuer` member of keys that have one.
 fn read_jwks(json: &[u8], belongs: impl Fn(&str) -> bool) -> Result<Vec<SigningKey>, KeySetError> {
-    let set: Map<String, Value> = json::object(json).map_err(|_| KeySetError::Malformed)?;
+    let set: Map<String, Value> = members::object(json).map_err(|_| KeySetError::Malformed)?;
     let Some(Value::Array(entries)) = set.get("keys") else {
         return Err(KeySetError::Malformed);
     };

@@ -2,7 +2,7 @@
 //!
 //! | module | what it checks |
 //! |---|---|
-//! | [`imports`] | the direction of imports between rooms, circles of files, unsafe code, HTTP, text that is not converted |
+//! | [`imports`] | the direction of imports between rooms, circles of files, unsafe code, text that is not converted |
 //! | [`words`] | words that are not used here, by the table in `words.txt` |
 //! | [`count`] | lines of code, findings, files and tests |
 #![forbid(unsafe_code)]

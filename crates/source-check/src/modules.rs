@@ -54,13 +54,6 @@ pub struct Edge {
     pub path: String,
 }
 
-/// A path into another crate.
-pub struct Outward {
-    pub file: String,
-    pub line: usize,
-    pub name: String,
-}
-
 /// How deep a chain of re-exports may be; a circle of them ends here.
 const DEEPEST: usize = 16;
 
@@ -225,22 +218,6 @@ impl Crate {
             to: to.file.clone(),
             path: mention.path.join("::"),
         })
-    }
-
-    /// The paths that begin with one of these crates.
-    pub fn outward(&self, crates: &[&str]) -> Vec<Outward> {
-        let mut paths: Vec<Outward> = Vec::new();
-        paths.extend(self.mentions.iter().filter_map(|mention| {
-            let name = mention.path.first()?;
-            crates.contains(&name.as_str()).then_some(())?;
-            Some(Outward {
-                file: self.modules.get(mention.module)?.file.clone(),
-                line: mention.line,
-                name: name.clone(),
-            })
-        }));
-        paths.dedup_by(|a, b| (&a.file, a.line) == (&b.file, b.line));
-        paths
     }
 
     /// `None` is another crate, or nothing that is written in the source.

@@ -245,17 +245,6 @@ fn unsafe_code_stays_in_its_rooms() -> Result<()> {
 }
 
 #[test]
-fn http_stays_in_its_files() -> Result<()> {
-    expect(
-        &[(
-            "src/right.rs",
-            "use crate::pg::call;\nuse entra_client::{Http, Response};",
-        )],
-        &[(Rule::Http, "src/right.rs:2", "imports entra_client")],
-    )
-}
-
-#[test]
 fn text_is_converted_where_it_crosses_the_sql_boundary() -> Result<()> {
     let use_of_pg = "use crate::pg::call;\n";
     for text in [

@@ -10,6 +10,7 @@ use pg_test::wire::Request;
 use pg_test::{Result, pam};
 
 use crate::Test;
+use crate::directory_server::ALICE;
 use crate::rig::{Rig, answer, ensure, installed_library, library_directory, library_place};
 
 pub const TESTS: &[Test] = &[
@@ -53,6 +54,8 @@ pub const TESTS: &[Test] = &[
     ("no_backtrace_reaches_a_client", no_backtrace),
     ("no_workers_during_pg_upgrade", no_workers_in_upgrade),
     ("library_deleted", library_deleted),
+    ("only_workers_load_the_http_client", only_workers_load_it),
+    ("network_library_missing", network_library_missing),
 ];
 
 /// Runs what a test does, and makes sure that the server went through it without a crash.
@@ -431,4 +434,48 @@ fn library_deleted(rig: &Rig) -> Result<()> {
             error.to_string()
         }),
     }
+}
+
+/// What speaks HTTPS, and the libraries that it is made of, are in no session's process.
+fn only_workers_load_it(rig: &Rig) -> Result<()> {
+    let own = rig.directory_server("lean")?;
+    // A question to the directory.
+    own.accepted("analysts", &own.silent_user(ALICE)?)?;
+    let has_it = |process: u32| -> Result<bool> {
+        let maps = fs::read_to_string(format!("/proc/{process}/maps"))?;
+        ensure(maps.contains("/aadauth.so"), || {
+            format!("process {process} has no library")
+        })?;
+        Ok(maps.contains("aadauth_network"))
+    };
+    let network = own.server.child("aadauth network")?.ok_or("no worker")?;
+    ensure(has_it(network)?, || {
+        "the worker does not have it".to_owned()
+    })?;
+    let session = own.server.sql("SELECT pg_backend_pid()")?.parse()?;
+    for process in [own.server.postmaster()?, session] {
+        ensure(!has_it(process)?, || format!("process {process} has it"))?;
+    }
+    Ok(())
+}
+
+/// Sign-ins are refused for want of keys; with a file of keys, nothing is missing.
+fn network_library_missing(rig: &Rig) -> Result<()> {
+    let libraries = library_directory(rig.run(), "lib-lean", &[])?;
+    let place = library_place()?;
+    fs::remove_file(libraries.join("aadauth_network.so"))?;
+    let plan = rig
+        .plan("network-library-missing")?
+        .mount(&libraries, &place);
+    let mut server = rig.start_plan(plan)?;
+    server.wait_for_log(0, "aadauth_network.so\" cannot be used")?;
+    server.sql("CREATE EXTENSION IF NOT EXISTS aadauth")?;
+    let person = rig.person(&server, "someone")?;
+    let token = rig.token_of(&person)?;
+    rig.refused(&server, "someone", &token, "signing-keys-unavailable")?;
+    let keys = rig.run().path().join("keys-for-lean.json");
+    let set = entra_emulator::SigningKeys::open(rig.emulator.state())?.key_set(None);
+    fs::write(&keys, set.to_string())?;
+    server.configure(&[("aadauth.jwks_file", Some(&keys.display().to_string()))])?;
+    rig.accepted(&server, "someone", &token).map(drop)
 }
