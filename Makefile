@@ -97,7 +97,7 @@ install: ## install what was built: library, SQL and PAM service file (as root; 
 	for script in sql/aadauth--*.sql sql/pgaadauth--*.sql; do
 	    put 0644 "$$script" "$(DESTDIR)$$extensions/$$(basename "$$script")"
 	done
-	# The second one first: the first one loads it, and none of another version.
+	# Before aadauth.so, whose workers load it: they never find an older one.
 	put 0755 "$(AADAUTH_BUILD_DIR)/release/libaadauth_network.so" "$(DESTDIR)$$pkglibdir/aadauth_network.so"
 	put 0755 "$(AADAUTH_BUILD_DIR)/release/libaadauth.so" "$(DESTDIR)$$pkglibdir/aadauth.so"
 	if [[ "$(PAM)" == yes ]]; then

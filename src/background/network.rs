@@ -24,34 +24,46 @@ impl Directory {
     /// # Errors
     /// The settings cannot be used, or the library cannot be loaded.
     pub fn new(settings: &DirectorySettings) -> Result<Directory, DirectoryError> {
-        let mut reply = None;
+        let mut refusal = silent();
         let opened = network_library::Directory::open(&json(settings)?, &mut |json| {
-            reply = serde_json::from_slice(json).ok();
+            if let Err(error) = reply(json) {
+                refusal = error;
+            }
             true
         });
-        match (opened.map_err(unreachable)?, reply) {
-            (Some(directory), _) => Ok(Directory(directory)),
-            (None, Some(Reply::Failed(error))) => Err(error),
-            (None, _) => Err(silent()),
+        opened.map_err(unusable)?.map(Directory).ok_or(refusal)
+    }
+
+    /// The principal that a question is about.
+    ///
+    /// # Errors
+    /// There is none, or there is no answer by `deadline`.
+    pub fn find(&self, question: Question, deadline: Instant) -> Result<Principal, DirectoryError> {
+        match self.ask(question, deadline)? {
+            Reply::Found(principal) => Ok(principal),
+            _ => Err(other_question()),
         }
     }
 
-    /// Asks for anything but the members of a group.
+    /// The answer to [`Question::Membership`].
     ///
     /// # Errors
-    /// Why there is no answer by `deadline`.
-    pub fn ask(&self, question: Question, deadline: Instant) -> Result<Reply, DirectoryError> {
-        let time = deadline.saturating_duration_since(Instant::now());
-        let mut reply = None;
-        self.0
-            .ask(&json(&Asked { question, time })?, None, &mut |json| {
-                reply = serde_json::from_slice(json).ok();
-                true
-            });
-        match reply {
-            Some(Reply::Failed(error)) => Err(error),
-            Some(reply) => Ok(reply),
-            None => Err(silent()),
+    /// There is no answer by `deadline`.
+    pub fn is_member(&self, question: Question, deadline: Instant) -> Result<bool, DirectoryError> {
+        match self.ask(question, deadline)? {
+            Reply::Member(is_member) => Ok(is_member),
+            _ => Err(other_question()),
+        }
+    }
+
+    /// Whether the directory answers all questions.
+    ///
+    /// # Errors
+    /// Why it does not, or not by `deadline`.
+    pub fn probe(&self, deadline: Instant) -> Result<(), DirectoryError> {
+        match self.ask(Question::Probe, deadline)? {
+            Reply::Done => Ok(()),
+            _ => Err(other_question()),
         }
     }
 
@@ -72,15 +84,37 @@ impl Directory {
         };
         let mut end = Err(silent());
         self.0.ask(&json(&asked)?, Some(stop), &mut |json| {
-            match serde_json::from_slice(json) {
+            match reply(json) {
                 Ok(Reply::Page(members)) => return page(members),
                 Ok(Reply::Done) => end = Ok(()),
-                Ok(Reply::Failed(error)) => end = Err(error),
-                _ => {}
+                Ok(_) => end = Err(other_question()),
+                Err(error) => end = Err(error),
             }
             false
         });
         end
+    }
+
+    fn ask(&self, question: Question, deadline: Instant) -> Result<Reply, DirectoryError> {
+        let time = deadline.saturating_duration_since(Instant::now());
+        let mut answer = Err(silent());
+        self.0
+            .ask(&json(&Asked { question, time })?, None, &mut |json| {
+                answer = reply(json);
+                true
+            });
+        answer
+    }
+}
+
+/// What the library replies, or why it does not.
+fn reply(json: &[u8]) -> Result<Reply, DirectoryError> {
+    match serde_json::from_slice(json) {
+        Ok(Reply::Failed(error)) => Err(error),
+        Ok(reply) => Ok(reply),
+        Err(error) => Err(unusable(format!(
+            "aadauth_network has replied what cannot be read: {error}"
+        ))),
     }
 }
 
@@ -92,10 +126,10 @@ pub struct Fetched {
 }
 
 impl Fetched {
-    /// There was no fetch.
-    pub fn nothing(message: impl Into<String>) -> Fetched {
+    /// There was no fetch, for a reason of this machine.
+    pub fn nothing(message: impl Into<String>, hint: &str) -> Fetched {
         Fetched {
-            sets: vec![Err(problem(message))],
+            sets: vec![Err(problem(message, hint))],
             clock: None,
         }
     }
@@ -118,7 +152,7 @@ pub fn fetch_keys(
     let loaded = network_library::fetch_keys(&asked, &mut |json| {
         let fetched = match serde_json::from_slice(json) {
             Ok(reply) => read(reply, tenant),
-            Err(error) => Fetched::nothing(error.to_string()),
+            Err(error) => Fetched::nothing(error.to_string(), REINSTALL),
         };
         if let Some(deliver) = deliver.take() {
             deliver(fetched);
@@ -126,7 +160,7 @@ pub fn fetch_keys(
         true
     });
     if let (Err(error), Some(deliver)) = (loaded, deliver) {
-        deliver(Fetched::nothing(error));
+        deliver(Fetched::nothing(error, REINSTALL));
     }
 }
 
@@ -134,7 +168,7 @@ fn read(reply: KeysReply, tenant: Uuid) -> Fetched {
     let set = |keys: Keys| {
         let jwks = keys.jwks.to_string();
         KeySet::from_jwks(keys.version, &keys.issuer, tenant, jwks.as_bytes())
-            .map_err(|error| problem(error.to_string()))
+            .map_err(|error| problem(error.to_string(), REINSTALL))
     };
     Fetched {
         sets: reply
@@ -146,22 +180,29 @@ fn read(reply: KeysReply, tenant: Uuid) -> Fetched {
     }
 }
 
-fn problem(message: impl Into<String>) -> KeysProblem {
+const REINSTALL: &str = ErrorKind::LibraryUnusable.hint();
+
+fn problem(message: impl Into<String>, hint: &str) -> KeysProblem {
     KeysProblem {
         message: message.into(),
-        hint: "The server log has more.".to_owned(),
+        hint: hint.to_owned(),
         is_ours: true,
     }
 }
 
 fn json(value: &impl Serialize) -> Result<Vec<u8>, DirectoryError> {
-    serde_json::to_vec(value).map_err(|error| unreachable(error.to_string()))
+    serde_json::to_vec(value).map_err(|error| unusable(error.to_string()))
 }
 
+/// It has panicked.
 fn silent() -> DirectoryError {
-    unreachable("the library aadauth_network has failed; the server log says why".to_owned())
+    unusable("the library aadauth_network has failed; the server log says where".to_owned())
 }
 
-fn unreachable(message: String) -> DirectoryError {
-    DirectoryError::new(ErrorKind::Unreachable, message)
+fn other_question() -> DirectoryError {
+    unusable("the library aadauth_network has answered another question".to_owned())
+}
+
+fn unusable(message: String) -> DirectoryError {
+    DirectoryError::new(ErrorKind::LibraryUnusable, message)
 }

@@ -42,7 +42,8 @@ extension_sql!(
 COMMENT ON FUNCTION aadauth.check_configuration() IS
     'problems of the configuration, most serious first, and how to correct them; no rows if there are none';
 REVOKE ALL ON FUNCTION aadauth.check_configuration() FROM PUBLIC;
--- With the rights of the extension's owner, a superuser; it tells numbers only.
+-- With the rights of the extension's owner, a superuser. It returns numbers only; each call reads the server's files and asks
+-- the directory.
 CREATE FUNCTION aadauth.configuration_findings() RETURNS TABLE (severity text, findings bigint)
 PARALLEL RESTRICTED ROWS 3 SECURITY DEFINER SET search_path TO pg_catalog, pg_temp
 BEGIN ATOMIC

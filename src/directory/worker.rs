@@ -9,7 +9,7 @@ use std::sync::mpsc::{self, Receiver, Sender, TryRecvError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use entra_api::call::{Question, Reply};
+use entra_api::call::Question;
 use entra_api::{DirectoryError, DirectorySettings, ErrorKind};
 use once_cell::unsync::OnceCell;
 
@@ -297,30 +297,26 @@ fn serve(settings: &DirectorySettings, jobs: &Receiver<Job>) {
 }
 
 fn lookup(directory: &Directory, query: &Query, deadline: Instant) -> Outcome {
-    let question = match query {
-        Query::ByName(name) => Question::Name(name.as_str().to_owned()),
-        Query::ByObjectId(object_id) => Question::ObjectId(*object_id),
-        Query::ByAppId(app_id) => Question::AppId(*app_id),
+    let find = |question| {
+        let found = directory.find(question, deadline);
+        found.map(|principal| Answer::Found((&principal).into()))
+    };
+    match *query {
+        Query::ByName(name) => find(Question::Name(name.as_str().to_owned())),
+        Query::ByObjectId(object_id) => find(Question::ObjectId(object_id)),
+        Query::ByAppId(app_id) => find(Question::AppId(app_id)),
         Query::Membership {
             kind,
             member,
             group,
-        } => Question::Membership {
-            kind: *kind,
-            member: *member,
-            group: *group,
-        },
-        Query::Probe => Question::Probe,
-    };
-    match (query, directory.ask(question, deadline)?) {
-        (Query::Membership { .. }, Reply::Member(is_member)) => Ok(Answer::Member(is_member)),
-        (Query::Probe, Reply::Done) => Ok(Answer::Ready),
-        (Query::ByName(_) | Query::ByObjectId(_) | Query::ByAppId(_), Reply::Found(principal)) => {
-            Ok(Answer::Found((&principal).into()))
+        } => {
+            let question = Question::Membership {
+                kind,
+                member,
+                group,
+            };
+            directory.is_member(question, deadline).map(Answer::Member)
         }
-        _ => Err(DirectoryError::new(
-            ErrorKind::BadAnswer,
-            "the library aadauth_network has answered another question",
-        )),
+        Query::Probe => directory.probe(deadline).map(|()| Answer::Ready),
     }
 }

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender, SyncSender, TryRecvError};
 use std::time::{Duration, Instant};
 
-use entra_api::call::{Question, Reply};
+use entra_api::call::Question;
 use entra_api::{DirectoryError, DirectorySettings, ErrorKind, Principal};
 use entra_token::PrincipalKind;
 use uuid::Uuid;
@@ -63,10 +63,10 @@ impl FetchError {
 
     /// Whether the next group would fail as well.
     pub fn affects_every_group(&self) -> bool {
-        use ErrorKind::{CredentialRefused, CredentialUnusable, Unreachable};
+        use ErrorKind::{CredentialRefused, CredentialUnusable, LibraryUnusable, Unreachable};
         matches!(
             self.kind,
-            Some(CredentialUnusable | CredentialRefused | Unreachable)
+            Some(CredentialUnusable | CredentialRefused | LibraryUnusable | Unreachable)
         )
     }
 
@@ -219,18 +219,18 @@ fn fetch(
 
 fn find_group(directory: &Directory, group: Uuid) -> Listed {
     let deadline = Instant::now() + LOOKUP_TIMEOUT;
-    let found = directory.ask(Question::ObjectId(group), deadline);
+    let found = directory.find(Question::ObjectId(group), deadline);
     count(&found);
     match found {
         Err(error) if error.kind == ErrorKind::NotFound => Listed::NoGroup,
         Err(error) => Listed::Failed(error.into()),
-        Ok(Reply::Found(principal)) if principal.kind != PrincipalKind::Group => {
-            let message = format!("{group} is not a group but a {}", principal.kind);
-            Listed::Failed(FetchError::new(message))
-        }
-        Ok(_) => Listed::Failed(FetchError::new(
+        Ok(principal) if principal.kind == PrincipalKind::Group => Listed::Failed(FetchError::new(
             "the directory has the group but does not list its members",
         )),
+        Ok(principal) => Listed::Failed(FetchError::new(format!(
+            "{group} is not a group but a {}",
+            principal.kind
+        ))),
     }
 }
 

@@ -139,7 +139,15 @@ impl SigningKeys {
             }
             Err(error) => {
                 let message = format!("the thread that fetches them cannot start: {error}");
-                self.finish_fetch(now, &scope, request, Fetched::nothing(message));
+                self.finish_fetch(
+                    now,
+                    &scope,
+                    request,
+                    Fetched::nothing(
+                        message,
+                        "Raise the limits of threads and memory of the server's account.",
+                    ),
+                );
             }
         }
     }
@@ -156,7 +164,7 @@ impl SigningKeys {
                 return;
             }
             Err(TryRecvError::Disconnected) => {
-                Fetched::nothing("the thread that fetches them has ended without a result")
+                Fetched::nothing("their fetch has failed", "The server log says where.")
             }
         };
         self.finish_fetch(now, &fetching.scope, fetching.request, results);

@@ -11,15 +11,10 @@ use std::ptr::{self, NonNull};
 use std::slice;
 use std::sync::atomic::AtomicBool;
 
+use entra_api::call::{Ask, Close, FetchKeys, Open, Receive};
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
 use once_cell::sync::OnceCell;
-
-type Receive = extern "C" fn(*mut c_void, *const u8, usize) -> bool;
-type Open = unsafe extern "C" fn(*const u8, usize, Receive, *mut c_void) -> *const c_void;
-type Ask =
-    unsafe extern "C" fn(*const c_void, *const u8, usize, *const AtomicBool, Receive, *mut c_void);
-type Close = unsafe extern "C" fn(*const c_void);
-type FetchKeys = unsafe extern "C" fn(*const u8, usize, Receive, *mut c_void);
+use pgrx::pg_sys;
 
 #[derive(Clone, Copy)]
 struct Functions {
@@ -38,7 +33,7 @@ pub struct Directory {
     directory: NonNull<c_void>,
 }
 
-// SAFETY: it points to an entra_client::Directory, which is Send and Sync.
+// SAFETY: it points to an entra_client::Directory, which is Send and Sync, as crates/aadauth-network makes sure.
 unsafe impl Send for Directory {}
 // SAFETY: as above.
 unsafe impl Sync for Directory {}
@@ -104,11 +99,19 @@ pub fn fetch_keys(question: &[u8], replies: Replies<'_>) -> Result<(), String> {
 /// Loads the library, unless that has been done.
 fn functions() -> Result<Functions, String> {
     static LOADED: OnceCell<Functions> = OnceCell::new();
+    // SAFETY: set before any of our code runs in the process, and not changed again (bgworker.c).
+    if unsafe { pg_sys::MyBgworkerEntry }.is_null() {
+        return Err("only background workers load the library aadauth_network".to_owned());
+    }
     let path = own_path().with_file_name("aadauth_network.so");
+    // Otherwise it would be looked for in the directories of the system.
+    if !path.is_absolute() {
+        return Err("the directory of the library aadauth is not known".to_owned());
+    }
     let functions = LOADED.get_or_try_init(|| load(&path));
-    functions.copied().map_err(|error| {
-        format!("the library {path:?} cannot be used: {error}; install this version of aadauth again, and restart the server")
-    })
+    functions
+        .copied()
+        .map_err(|error| format!("the library {path:?} cannot be used: {error}"))
 }
 
 /// Where the server has loaded this library from, be it a directory of dynamic_library_path.
@@ -131,7 +134,7 @@ fn own_path() -> PathBuf {
 
 fn load(path: &Path) -> Result<Functions, libloading::Error> {
     // SAFETY: its initializers are those of the Rust and C libraries in it. It stays loaded, since its threads may outlive
-    // every use; each function has the type that crates/aadauth-network gives it under this name.
+    // every use; crates/aadauth-network makes sure that each function has this type.
     unsafe {
         let library = Library::open(Some(path), RTLD_NOW | RTLD_LOCAL)?;
         let functions = Functions {

@@ -329,6 +329,7 @@ fn unanswered(lookup_error: &LookupError) -> PgSqlErrorCode {
             ErrorKind::TimedOut => ERRCODE_CONNECTION_FAILURE,
             ErrorKind::Throttled => ERRCODE_INSUFFICIENT_RESOURCES,
             ErrorKind::BadAnswer => ERRCODE_PROTOCOL_VIOLATION,
+            ErrorKind::LibraryUnusable => ERRCODE_UNDEFINED_FILE,
             ErrorKind::NotFound | ErrorKind::Ambiguous => ERRCODE_UNDEFINED_OBJECT,
         },
     }

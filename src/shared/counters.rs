@@ -104,7 +104,6 @@ impl Counters {
     pub fn rows(&self) -> Vec<Row> {
         let mut rows = Vec::new();
         for (outcome, by_method) in Outcome::ALL.into_iter().zip(&self.attempts) {
-            let outcome = outcome.as_str();
             for (method, number) in METHODS.iter().zip(by_method) {
                 let labels = json!({ "outcome": outcome, "method": method });
                 rows.push(("aadauth_sign_in_attempts_total", labels, count(number)));
@@ -237,7 +236,7 @@ mod tests {
             ] {
                 let counters = empty();
                 counters.attempt(outcome, method, None, None);
-                let labels = json!({ "outcome": outcome.as_str(), "method": label });
+                let labels = json!({ "outcome": outcome, "method": label });
                 assert_eq!(
                     value(&counters, "aadauth_sign_in_attempts_total", &labels),
                     1.0

@@ -25,13 +25,4 @@ impl Outcome {
     pub fn number(self) -> usize {
         self as usize
     }
-
-    /// As the audit's table and the statistics have it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Outcome::Authenticated => "authenticated",
-            Outcome::Refused => "refused",
-            Outcome::Interrupted => "interrupted",
-        }
-    }
 }

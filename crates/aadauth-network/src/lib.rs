@@ -5,7 +5,8 @@
 //! the server's library never calls another one than it was written for. No secret crosses the border: settings name the
 //! files of secrets, and tokens for Graph stay here.
 //!
-//! A reply is handed to a function of the caller while the call lasts. A call that ends without one has panicked.
+//! A reply is handed to a function of the caller while the call lasts. A call that ends without one has
+//! panicked, and standard error says where.
 
 use std::ffi::c_void;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -14,16 +15,26 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Instant, UNIX_EPOCH};
 
 use entra_api::call::{
-    Asked, AuthorityTime, Keys, KeysAsked, KeysProblem, KeysReply, Question, Reply,
+    Ask, Asked, AuthorityTime, Close, FetchKeys, Keys, KeysAsked, KeysProblem, KeysReply, Open,
+    Question, Receive, Reply,
 };
-use entra_api::{DirectoryError, DirectorySettings};
+use entra_api::{DirectoryError, DirectorySettings, ErrorKind};
 use entra_client::Directory;
 use entra_client::signing_keys::{self, FetchError, Fetched};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// Takes JSON, which is the caller's only until it returns; returns whether to go on.
-type Receive = extern "C" fn(context: *mut c_void, json: *const u8, length: usize) -> bool;
+// The types by which the server's library calls them, and by which it shares a directory among threads.
+const _: (Open, Ask, Close, FetchKeys) = (
+    aadauth_network_1_open,
+    aadauth_network_1_ask,
+    aadauth_network_1_close,
+    aadauth_network_1_fetch_keys,
+);
+const _: fn() = || {
+    fn is_shared<T: Send + Sync>() {}
+    is_shared::<Directory>();
+};
 
 /// Where replies go.
 #[derive(Clone, Copy)]
@@ -53,14 +64,11 @@ pub unsafe extern "C" fn aadauth_network_1_open(
     let replies = Receiver { receive, context };
     let open = || {
         // SAFETY: as the caller says.
-        let settings: DirectorySettings = unsafe { read(settings, length) }?;
-        match Directory::new(settings) {
-            Ok(directory) => Some(directory),
-            Err(error) => {
-                replies.send(&Reply::Failed(error));
-                None
-            }
-        }
+        let settings = unsafe { read::<DirectorySettings>(settings, length) };
+        let opened = settings.map_err(unreadable).and_then(Directory::new);
+        opened
+            .map_err(|error| replies.send(&Reply::Failed(error)))
+            .ok()
     };
     let directory = catch_unwind(AssertUnwindSafe(open)).ok().flatten();
     directory.map_or(std::ptr::null(), |directory| {
@@ -87,9 +95,10 @@ pub unsafe extern "C" fn aadauth_network_1_ask(
     let (directory, stop) = unsafe { (&*directory.cast::<Directory>(), stop.as_ref()) };
     let ask = || {
         // SAFETY: as the caller says.
-        if let Some(asked) = unsafe { read(question, length) } {
-            replies.send(&reply(directory, asked, stop, replies));
-        }
+        replies.send(&match unsafe { read(question, length) } {
+            Ok(asked) => reply(directory, asked, stop, replies),
+            Err(error) => Reply::Failed(unreadable(error)),
+        });
     };
     // The panic has been reported by then.
     let _ = catch_unwind(AssertUnwindSafe(ask));
@@ -121,21 +130,32 @@ pub unsafe extern "C" fn aadauth_network_1_fetch_keys(
     let replies = Receiver { receive, context };
     let fetch = || {
         // SAFETY: as the caller says.
-        let Some(asked) = (unsafe { read::<KeysAsked>(asked, length) }) else {
-            return;
-        };
-        signing_keys::fetch(&asked.authority, asked.tenant, &asked.http, |fetched| {
-            replies.send(&keys_reply(fetched));
-        });
+        match unsafe { read::<KeysAsked>(asked, length) } {
+            Ok(asked) => {
+                let deliver = |fetched| {
+                    replies.send(&keys_reply(fetched));
+                };
+                signing_keys::fetch(&asked.authority, asked.tenant, &asked.http, deliver);
+            }
+            Err(error) => {
+                let error = FetchError::Thread(unreadable(error).message);
+                replies.send(&keys_reply(Fetched::nothing(error)));
+            }
+        }
     };
     let _ = catch_unwind(AssertUnwindSafe(fetch));
 }
 
 /// # Safety
 /// `json` has `length` bytes.
-unsafe fn read<T: DeserializeOwned>(json: *const u8, length: usize) -> Option<T> {
+unsafe fn read<T: DeserializeOwned>(json: *const u8, length: usize) -> serde_json::Result<T> {
     // SAFETY: as the caller says.
-    serde_json::from_slice(unsafe { slice::from_raw_parts(json, length) }).ok()
+    serde_json::from_slice(unsafe { slice::from_raw_parts(json, length) })
+}
+
+fn unreadable(error: serde_json::Error) -> DirectoryError {
+    let message = format!("aadauth_network cannot read what it is asked: {error}");
+    DirectoryError::new(ErrorKind::LibraryUnusable, message)
 }
 
 fn reply(

@@ -58,7 +58,8 @@ pub fn token(resource: &str, tenant: Option<Uuid>) -> Result<AccessToken, String
         .map_err(|problem| format!("az: its answer {problem}"))
 }
 
-/// What it prints, unless that takes too long. Then it is ended with all that it has started: `az` is a script.
+/// What it prints, unless that takes too long. Then it is ended with all that it has started: `az` is a script. Its group is
+/// its own for that; a signal from the terminal ends this program, and `az` when it has done its work.
 fn output(az: &mut Command, limit: Duration) -> Result<Output, String> {
     let child = az
         .stdin(Stdio::null())

@@ -8,11 +8,11 @@ use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::str::FromStr;
-use std::thread;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::Duration;
 
 use entra_client::access_token::AccessToken;
 use rustix::fs::OFlags;
+use rustix::thread::{ClockId, NanosleepRelativeResult, Timespec, clock_nanosleep_relative};
 use tempfile::NamedTempFile;
 use zeroize::Zeroizing;
 
@@ -24,8 +24,6 @@ const FIRST_RETRY: Duration = Duration::from_secs(2);
 const LONGEST_RETRY: Duration = Duration::from_secs(60);
 /// Between two renewals, at least.
 const SHORTEST: Duration = Duration::from_secs(1);
-/// Between two looks at the clock.
-const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 
 /// The first four fields of a line: host, port, database and user, as libpq reads them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,48 +84,31 @@ pub fn keep(
         match token.and_then(|token| renew(path, entry, token)) {
             Ok(pause) => {
                 retry = FIRST_RETRY;
-                Pause::new(pause.min(every)).wait();
+                sleep(pause.min(every));
             }
             Err(problem) => {
                 eprintln!(
                     "aadauth-token: {problem}; trying again in {} s",
                     retry.as_secs()
                 );
-                thread::sleep(retry);
+                sleep(retry);
                 retry = (retry * 2).min(LONGEST_RETRY);
             }
         }
     }
 }
 
-/// A time that passes on a suspended machine, too, where a sleeping program's does not.
-struct Pause {
-    length: Duration,
-    since: Instant,
-    by_clock: SystemTime,
-}
-
-impl Pause {
-    fn new(length: Duration) -> Pause {
-        Pause {
-            length,
-            since: Instant::now(),
-            by_clock: SystemTime::now(),
-        }
-    }
-
-    fn wait(&self) {
-        while let Some(left) = self.left(Instant::now(), SystemTime::now()) {
-            thread::sleep(left.min(LONGEST_SLEEP));
-        }
-    }
-
-    /// What is left of it. The clock may have been set meanwhile: whichever says that more has passed is believed.
-    fn left(&self, now: Instant, by_clock: SystemTime) -> Option<Duration> {
-        let passed = now.saturating_duration_since(self.since);
-        let passed = passed.max(by_clock.duration_since(self.by_clock).unwrap_or_default());
-        let left = self.length.saturating_sub(passed);
-        (!left.is_zero()).then_some(left)
+/// Sleeps for that long by a clock that goes on while the machine is suspended, as the token's life does.
+fn sleep(length: Duration) {
+    let seconds = i64::try_from(length.as_secs()).unwrap_or(i64::MAX);
+    let mut left = Timespec {
+        tv_sec: seconds,
+        tv_nsec: length.subsec_nanos().into(),
+    };
+    while let NanosleepRelativeResult::Interrupted(rest) =
+        clock_nanosleep_relative(ClockId::Boottime, &left)
+    {
+        left = rest;
     }
 }
 
@@ -209,27 +190,15 @@ fn content(entry: &Entry, token: &AccessToken) -> Zeroizing<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::time::{Duration, Instant};
 
-    use super::{Entry, Pause};
+    use super::{Entry, sleep};
 
     #[test]
-    fn a_pause_ends_when_the_machine_was_suspended_or_the_clock_set_back() {
-        let pause = Pause::new(Duration::from_secs(3600));
-        let (start, seconds) = (pause.by_clock, Duration::from_secs);
-        for (running, by_clock, left) in [
-            (0, start, Some(3600)),
-            (600, start + seconds(600), Some(3000)),
-            // Suspended.
-            (60, start + seconds(3599), Some(1)),
-            (60, start + seconds(3600), None),
-            // Set back.
-            (600, start - seconds(86_400), Some(3000)),
-            (3600, start - seconds(86_400), None),
-        ] {
-            let is_left = pause.left(pause.since + seconds(running), by_clock);
-            assert_eq!(is_left.map(|left| left.as_secs()), left);
-        }
+    fn a_sleep_is_as_long_as_it_should_be() {
+        let began = Instant::now();
+        sleep(Duration::from_millis(50));
+        assert!(began.elapsed() >= Duration::from_millis(50));
     }
 
     #[test]

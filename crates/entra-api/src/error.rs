@@ -26,11 +26,13 @@ pub enum ErrorKind {
     Throttled,
     /// An answer that can't be one of Entra's or Graph's.
     BadAnswer,
+    /// The library that asks cannot be loaded, or has failed.
+    LibraryUnusable,
 }
 
 impl ErrorKind {
     /// Every kind.
-    pub const ALL: [ErrorKind; 9] = [
+    pub const ALL: [ErrorKind; 10] = [
         ErrorKind::NotFound,
         ErrorKind::Ambiguous,
         ErrorKind::PermissionMissing,
@@ -40,6 +42,7 @@ impl ErrorKind {
         ErrorKind::TimedOut,
         ErrorKind::Throttled,
         ErrorKind::BadAnswer,
+        ErrorKind::LibraryUnusable,
     ];
 
     /// The kind that `kind as u8` gave this number.
@@ -59,6 +62,7 @@ impl ErrorKind {
             ErrorKind::TimedOut => "timed-out",
             ErrorKind::Throttled => "throttled",
             ErrorKind::BadAnswer => "bad-answer",
+            ErrorKind::LibraryUnusable => "library-unusable",
         }
     }
 
@@ -89,6 +93,9 @@ impl ErrorKind {
             ErrorKind::Throttled => "Microsoft Graph asks for a pause; try again in a minute.",
             ErrorKind::BadAnswer => {
                 "Check aadauth.authority_host and aadauth.graph_endpoint, and whether something on the way answers in their place."
+            }
+            ErrorKind::LibraryUnusable => {
+                "Install this version of aadauth again, and restart the server."
             }
         }
     }
@@ -161,7 +168,7 @@ mod tests {
             assert_eq!(alike, 1, "{kind:?}");
         }
         assert_eq!(ErrorKind::from_number(0), None);
-        assert_eq!(ErrorKind::from_number(10), None);
+        assert_eq!(ErrorKind::from_number(11), None);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use thiserror::Error;
 use uuid::Uuid;
 
 use crate::authority::TokenVersion;
-use crate::json as members;
+use crate::json;
 use crate::roca;
 
 /// An RSA public key that may sign tokens.
@@ -203,7 +203,7 @@ pub(crate) fn is_key_id(kid: &str) -> bool {
 
 /// Reads the usable keys of a JWK set. `belongs` judges the `issuer` member of keys that have one.
 fn read_jwks(json: &[u8], belongs: impl Fn(&str) -> bool) -> Result<Vec<SigningKey>, KeySetError> {
-    let set: Map<String, Value> = members::object(json).map_err(|_| KeySetError::Malformed)?;
+    let set: Map<String, Value> = json::object(json).map_err(|_| KeySetError::Malformed)?;
     let Some(Value::Array(entries)) = set.get("keys") else {
         return Err(KeySetError::Malformed);
     };

@@ -439,8 +439,9 @@ fn library_deleted(rig: &Rig) -> Result<()> {
 /// What speaks HTTPS, and the libraries that it is made of, are in no session's process.
 fn only_workers_load_it(rig: &Rig) -> Result<()> {
     let own = rig.directory_server("lean")?;
-    // A question to the directory.
-    own.accepted("analysts", &own.silent_user(ALICE)?)?;
+    // Its sign-in asks the directory.
+    let mut session = rig.session(&own.server, "analysts", &own.silent_user(ALICE)?)?;
+    let process = session.query("SELECT pg_backend_pid()")?.concat().parse()?;
     let has_it = |process: u32| -> Result<bool> {
         let maps = fs::read_to_string(format!("/proc/{process}/maps"))?;
         ensure(maps.contains("/aadauth.so"), || {
@@ -452,8 +453,11 @@ fn only_workers_load_it(rig: &Rig) -> Result<()> {
     ensure(has_it(network)?, || {
         "the worker does not have it".to_owned()
     })?;
-    let session = own.server.sql("SELECT pg_backend_pid()")?.parse()?;
-    for process in [own.server.postmaster()?, session] {
+    // And this as well, as a superuser.
+    own.server
+        .sql("SELECT count(*) FROM aadauth.check_configuration()")?;
+    let superuser = own.server.sql("SELECT pg_backend_pid()")?.parse()?;
+    for process in [own.server.postmaster()?, process, superuser] {
         ensure(!has_it(process)?, || format!("process {process} has it"))?;
     }
     Ok(())
