@@ -27,6 +27,8 @@ pub struct Stage {
     pub name: Option<String>,
     pub place: Place,
     pub settings: Settings,
+    /// Directories of this machine's that it has in place of copies, and where.
+    pub shared: Vec<(PathBuf, String)>,
 }
 
 /// Where a stage's files are.
@@ -122,11 +124,15 @@ impl Build<'_> {
         let debian = &self.arguments["DEBIAN"];
         let place = self.run.path().join(format!("stage-{}", self.stages.len()));
         if let Some(earlier) = self.named(image) {
-            let root = Image::of(earlier.path("/")?);
+            let machine = Image::of(earlier.path("/")?).start(place, Network::Shared)?;
+            for (place, inside) in &earlier.shared {
+                machine.share(place, inside)?;
+            }
             return Ok(Stage {
                 name,
-                place: Place::Machine(root.start(place, Network::Shared)?),
+                place: Place::Machine(machine),
                 settings: earlier.settings.clone(),
+                shared: earlier.shared.clone(),
             });
         }
         if (self.arguments.get("RUST")).is_some_and(|rust| image == format!("rust:{rust}-{debian}"))
@@ -135,6 +141,7 @@ impl Build<'_> {
                 name,
                 place: Place::Rust,
                 settings: Settings::of_debian(),
+                shared: Vec::new(),
             });
         }
         ensure(image == format!("postgres:{major}-{debian}"), || {
@@ -148,6 +155,7 @@ impl Build<'_> {
             name,
             settings: Settings::of_postgresql(&machine, major)?,
             place: Place::Machine(machine),
+            shared: Vec::new(),
         })
     }
 
@@ -162,7 +170,10 @@ impl Build<'_> {
             .ok_or_else(|| format!("there is no stage {name}"))?;
         if matches!(origin.place, Place::Rust) {
             let place = of_rust(from)?;
-            return self.stage()?.machine()?.share(&place, to);
+            let stage = self.stage()?;
+            stage.machine()?.share(&place, to)?;
+            stage.shared.push((place, to.to_owned()));
+            return Ok(());
         }
         let from = origin.path(from)?.join(".");
         let to = self.stage()?.path(to)?;

@@ -67,11 +67,13 @@ impl Container {
             name: Some("server".to_owned()),
             settings: Settings::of_postgresql(&machine, &prepared.major)?,
             place: Place::Machine(machine),
+            shared: Vec::new(),
         });
         build.add(Stage {
             name: Some("emulator".to_owned()),
             settings: Settings::of_debian(),
             place: Place::Files(emulator),
+            shared: Vec::new(),
         });
         let instructions = read(&fs::read_to_string(source().join(DOCKERFILE))?)?;
         let begins =
