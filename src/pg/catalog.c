@@ -214,6 +214,7 @@ aad_privileges_without_grants(Oid role)
 		role == ROLE_PG_MAINTAIN ||
 #endif
 		strcmp(NameStr(form->rolname), "aadauth_auditor") == 0 ||
+		strcmp(NameStr(form->rolname), "aadauth_monitor") == 0 ||
 		strcmp(NameStr(form->rolname), "aadauth_pooler") == 0 ||
 		strcmp(NameStr(form->rolname), "azure_pg_admin") == 0)
 		privileges |= AAD_OTHERS;

@@ -99,8 +99,8 @@ pub fn members_of(role: pg_sys::Oid) -> Vec<Membership> {
 
 /// What a role has, by itself, beyond privileges on databases and their objects: SUPERUSER, REPLICATION or
 /// BYPASSRLS; it is `pg_read_all_data`, `pg_write_all_data`, `pg_read_server_files`, `pg_write_server_files`,
-/// `pg_execute_server_program`, `pg_maintain`, `aadauth_auditor`, `aadauth_pooler` or `azure_pg_admin`; a configuration
-/// parameter was granted to it, or a function that reads or writes the server's files.
+/// `pg_execute_server_program`, `pg_maintain`, `aadauth_auditor`, `aadauth_monitor`, `aadauth_pooler` or `azure_pg_admin`;
+/// a configuration parameter was granted to it, or a function that reads or writes the server's files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OwnPrivileges(c_int);
 

@@ -129,11 +129,17 @@ impl Request {
     fn authority(&self) -> Result<Authority, String> {
         // Microsoft's libraries write it with a slash at the end.
         let host = self.authority_host.as_deref();
-        let host = host.map(|host| host.trim_end_matches('/'));
+        let host = host.map(|host| host.trim_end_matches('/')).filter(|host| !host.is_empty());
         let cloud = match (self.cloud, host.and_then(Cloud::of_login)) {
             (Some(given), Some(other)) if given != other => {
                 return Err(format!(
                     "--cloud {given} is not the cloud of --authority-host, or AZURE_AUTHORITY_HOST, which is {other}"
+                ));
+            }
+            // It would get the secret or the assertion in the cloud's place.
+            (Some(given), None) if host.is_some() => {
+                return Err(format!(
+                    "--cloud {given} is not that of --authority-host, or AZURE_AUTHORITY_HOST: leave one of them out"
                 ));
             }
             (given, of_host) => given.or(of_host).unwrap_or_default(),

@@ -1,5 +1,7 @@
 //! The file of certificate authorities.
 
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use rustls_pki_types::CertificateDer;
@@ -26,13 +28,16 @@ pub enum CaFileError {
     Malformed(PathBuf),
 }
 
+/// More than any list of certificate authorities has; Mozilla's has 230 kB.
+const LARGEST: u64 = 4 * 1024 * 1024;
+
 /// Reads the only certificates to trust.
 ///
 /// # Errors
 ///
 /// The file cannot be read, holds no certificate, or holds something that is not a certificate.
 pub fn read_ca_file(path: &Path) -> Result<Vec<CertificateDer<'static>>, CaFileError> {
-    let content = std::fs::read(path).map_err(|error| CaFileError::Unreadable {
+    let content = read(path).map_err(|error| CaFileError::Unreadable {
         path: path.to_owned(),
         problem: error.to_string(),
     })?;
@@ -43,5 +48,26 @@ pub fn read_ca_file(path: &Path) -> Result<Vec<CertificateDer<'static>>, CaFileE
     match roots.is_empty() {
         true => Err(CaFileError::Empty(path.to_owned())),
         false => Ok(roots),
+    }
+}
+
+/// What has no end, such as a device, must not take all memory.
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut content = Vec::new();
+    let size = File::open(path)?.take(LARGEST + 1).read_to_end(&mut content)?;
+    match size as u64 > LARGEST {
+        true => Err(io::Error::other(format!("it is larger than {LARGEST} bytes"))),
+        false => Ok(content),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_no_end_is_not_read_to_its_end() {
+        let error = read_ca_file(Path::new("/dev/zero")).unwrap_err();
+        assert!(error.to_string().contains("larger than"), "{error}");
     }
 }

@@ -90,6 +90,18 @@ fn wrong_usage_says_what_is_right() {
             2,
             "which is usgov",
         ),
+        (
+            vec![
+                "--from",
+                "device-code",
+                "--cloud",
+                "public",
+                "--authority-host",
+                "https://localhost:8443",
+            ],
+            2,
+            "leave one of them out",
+        ),
     ] {
         let said = emulator.refused(&arguments, status);
         assert!(said.contains(expected), "{arguments:?}: {said}");

@@ -37,11 +37,12 @@ pub const TESTS: &[Test] = &[
 ];
 
 /// What makes a role privileged.
-const PRIVILEGES: [&str; 8] = [
+const PRIVILEGES: [&str; 9] = [
     "GRANT pg_execute_server_program TO app",
     "GRANT pg_write_server_files TO app",
     "GRANT pg_read_all_data TO app",
     "GRANT aadauth_auditor TO app",
+    "GRANT aadauth_monitor TO app",
     "ALTER ROLE app BYPASSRLS",
     "GRANT SET ON PARAMETER log_statement TO app",
     "GRANT ALTER SYSTEM ON PARAMETER work_mem TO app",
