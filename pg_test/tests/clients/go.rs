@@ -6,10 +6,10 @@ use std::process::Command;
 use pg_test::Result;
 use pg_test::place::{source, target};
 use pg_test::process::checked;
-use pg_test::rig::{Rig, ensure};
+use pg_test::rig::Rig;
 
 use crate::page::block;
-use crate::surroundings::{ALICE, Who, run, signs_in};
+use crate::surroundings::{signs_in, signs_in_twice};
 use crate::versions::of_debian;
 use crate::{Installed, Test};
 
@@ -36,9 +36,5 @@ fn pgx(rig: &Rig) -> Result<()> {
     signs_in(rig, || Ok(Command::new(&program)))?;
     let mut twice = Command::new(&program);
     twice.arg("again");
-    let twice = run(rig, twice, Who::User(ALICE))?;
-    ensure(
-        twice.printed.output == format!("{ALICE}\n{ALICE}") && twice.az_calls == 2,
-        || format!("{twice:?}"),
-    )
+    signs_in_twice(rig, twice)
 }

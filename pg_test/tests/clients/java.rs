@@ -7,10 +7,10 @@ use std::process::Command;
 use pg_test::Result;
 use pg_test::place::source;
 use pg_test::process::checked;
-use pg_test::rig::{Rig, ensure};
+use pg_test::rig::Rig;
 
 use crate::page::block;
-use crate::surroundings::{ALICE, Who, run, signs_in};
+use crate::surroundings::{signs_in, signs_in_twice};
 use crate::versions::of_debian;
 use crate::{Installed, Test};
 
@@ -31,11 +31,7 @@ fn jdbc(rig: &Rig) -> Result<()> {
     signs_in(rig, || Ok(java(&classes)))?;
     let mut twice = java(&classes);
     twice.arg("again");
-    let twice = run(rig, twice, Who::User(ALICE))?;
-    ensure(
-        twice.printed.output == format!("{ALICE}\n{ALICE}") && twice.az_calls == 2,
-        || format!("{twice:?}"),
-    )
+    signs_in_twice(rig, twice)
 }
 
 fn java(classes: &Path) -> Command {

@@ -12,7 +12,7 @@ use pg_test::rig::Rig;
 
 use crate::page::block;
 use crate::python::package_version;
-use crate::surroundings::{ALICE, Who, prints, refused_as_expired, signs_in};
+use crate::surroundings::{ALICE, EXPIRED, Who, fails, prints, signs_in, verifies};
 use crate::{Installed, Test};
 
 pub const TESTS: &[Test] = &[
@@ -32,11 +32,14 @@ fn psql(rig: &Rig) -> Result<()> {
     signs_in(rig, || Ok(shell(&code)))
 }
 
-/// The service names the host that the page names: libpq finds its address in PGHOSTADDR.
+/// The service names the host that the page names: libpq finds its address and port in PGHOSTADDR and PGPORT.
 fn service(rig: &Rig) -> Result<()> {
     let file = rig.run().path().join("pg_service.conf");
     fs::write(&file, block("conf psql")?)?;
-    let code = format!("unset PGHOST\n{}", block("sh psql service")?);
+    let code = format!(
+        "unset PGHOST PGDATABASE PGUSER PGSSLMODE\n{}",
+        block("sh psql service")?
+    );
     let program = || {
         let mut shell = shell(&code);
         shell
@@ -45,7 +48,8 @@ fn service(rig: &Rig) -> Result<()> {
         shell
     };
     prints(rig, program(), Who::User(ALICE), ALICE)?;
-    refused_as_expired(rig, program())
+    fails(rig, program(), Who::Late(ALICE), EXPIRED)?;
+    verifies(rig, program())
 }
 
 /// With the program `browser`, or by a device code without one; with tokens of version 1, which name the application by

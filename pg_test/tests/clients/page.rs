@@ -7,9 +7,42 @@ use pg_test::document::blocks;
 use pg_test::place::source;
 use pg_test::rig::{Rig, ensure};
 
+use crate::surroundings::VARIABLES;
 use crate::{INSTALLED, Test};
 
-pub const TESTS: &[Test] = &[("versions", versions)];
+pub const TESTS: &[Test] = &[
+    ("versions", versions),
+    ("every_block_is_run_by_a_test", every_block),
+];
+
+/// The blocks that the tests of clients run.
+const RUN: [&str; 25] = [
+    "sh psql",
+    "conf psql",
+    "sh psql service",
+    "sh az",
+    "python psycopg",
+    "python psycopg2",
+    "python asyncpg",
+    "python sqlalchemy",
+    "python django",
+    "python django settings",
+    "python django pool",
+    "python pg8000",
+    "python azure-postgresql-auth",
+    "python azure-postgresql-auth own audience",
+    "json pgadmin",
+    "js pg",
+    "js postgres",
+    "js typeorm",
+    "js @azure/postgresql-auth",
+    "python psqlODBC",
+    "java JDBC",
+    "go pgx",
+    "rust tokio-postgres",
+    "rust sqlx",
+    "rust duroxide-pg",
+];
 
 /// The text of the page's block with this info string.
 ///
@@ -39,6 +72,22 @@ pub fn variable(name: &str) -> Result<String> {
         .find_map(|line| line.strip_prefix(name)?.strip_prefix('='))
         .map(str::to_owned)
         .ok_or_else(|| format!("docs/clients.md gives {name} no value").into())
+}
+
+/// And every variable is set as the page has it, except for who signs in.
+fn every_block(_: &Rig) -> Result<()> {
+    let (variables, code): (Vec<_>, Vec<_>) = blocks(&text()?)
+        .into_iter()
+        .partition(|block| block.kind == "text");
+    let kinds: Vec<&str> = code.iter().map(|block| block.kind.as_str()).collect();
+    ensure(kinds == RUN, || format!("the page has {kinds:?}"))?;
+    let mut names: Vec<&str> = variables
+        .iter()
+        .flat_map(|block| block.text.lines())
+        .map(|line| line.split_once('=').map_or(line, |(name, _)| name))
+        .collect();
+    names.retain(|name| *name != "AZURE_TOKEN_CREDENTIALS");
+    ensure(names == VARIABLES, || format!("the page sets {names:?}"))
 }
 
 /// The table has a row for each client, with the version that is installed.

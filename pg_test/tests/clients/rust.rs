@@ -11,7 +11,9 @@ use pg_test::process::checked;
 use pg_test::rig::{Rig, ensure};
 
 use crate::page::block;
-use crate::surroundings::{ALICE, EXPIRED, IDENTITY, Who, prints, run, signs_in};
+use crate::surroundings::{
+    ALICE, EXPIRED, IDENTITY, Who, fails, prints, run, signs_in, signs_in_twice, verifies,
+};
 use crate::versions::of_crate;
 use crate::{Installed, Test};
 
@@ -28,19 +30,15 @@ pub const INSTALLED: &[Installed] = &[
 ];
 
 fn tokio_postgres(rig: &Rig) -> Result<()> {
-    signs_in(rig, || program(rig, "tokio_postgres"))?;
-    let mut two = program(rig, "tokio_postgres")?;
+    signs_in(rig, || program("tokio_postgres"))?;
+    let mut two = program("tokio_postgres")?;
     two.arg("2");
-    let two = run(rig, two, Who::User(ALICE))?;
-    ensure(
-        two.printed.output == format!("{ALICE}\n{ALICE}") && two.az_calls == 2,
-        || format!("{two:?}"),
-    )
+    signs_in_twice(rig, two)
 }
 
 fn sqlx(rig: &Rig) -> Result<()> {
-    signs_in(rig, || program(rig, "sqlx"))?;
-    let mut renewed = program(rig, "sqlx")?;
+    signs_in(rig, || program("sqlx"))?;
+    let mut renewed = program("sqlx")?;
     renewed.arg("renewed").env("AZ_EXPIRED", "first");
     let renewed = run(rig, renewed, Who::User(ALICE))?;
     let said = &renewed.printed.output;
@@ -57,7 +55,7 @@ fn duroxide_pg(rig: &Rig) -> Result<()> {
     ))?;
     let (endpoint, header) = rig.emulator.identity_endpoint()?;
     let with_identity = |header: &str| -> Result<Command> {
-        let mut program = program(rig, "duroxide_pg")?;
+        let mut program = program("duroxide_pg")?;
         program.env("IDENTITY_ENDPOINT", &endpoint);
         program.env("IDENTITY_HEADER", header);
         Ok(program)
@@ -71,21 +69,17 @@ fn duroxide_pg(rig: &Rig) -> Result<()> {
     // A machine whose identity endpoint has no identity: the Azure CLI is next.
     let mut renewed = with_identity("none")?;
     renewed.arg("renewed");
-    let expected = format!("{ALICE}\n{ALICE}");
-    let ran = prints(rig, renewed, Who::User(ALICE), &expected)?;
-    ensure(ran.az_calls == 2, || format!("{ran:?}"))?;
-    let late = run(rig, with_identity("none")?, Who::Late(ALICE))?;
-    ensure(late.printed.error.contains(EXPIRED), || format!("{late:?}"))
+    signs_in_twice(rig, renewed)?;
+    fails(rig, with_identity("none")?, Who::Late(ALICE), EXPIRED)?;
+    verifies(rig, with_identity("none")?)
 }
 
 /// A program of the package, built with what the page has now.
-fn program(rig: &Rig, name: &str) -> Result<Command> {
+fn program(name: &str) -> Result<Command> {
     static BUILT: LazyLock<std::result::Result<PathBuf, String>> =
         LazyLock::new(|| build().map_err(|error| error.to_string()));
     let programs = BUILT.as_ref().map_err(String::clone)?;
-    let mut program = Command::new(programs.join(name));
-    program.env("SSL_CERT_FILE", rig.emulator.authorities());
-    Ok(program)
+    Ok(Command::new(programs.join(name)))
 }
 
 fn build() -> Result<PathBuf> {

@@ -2,7 +2,7 @@
 //! in which that user is signed in. The code itself is what runs on Azure.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -21,6 +21,8 @@ pub enum Who {
     User(&'static str),
     /// A user whose token has expired when `az` hands it out.
     Late(&'static str),
+    /// A user whose programs trust the system's CAs, none of which has signed the server's certificate.
+    Distrusting(&'static str),
     /// A managed identity of the machine: the system-assigned one, or that of AZURE_CLIENT_ID.
     Identity(&'static str),
 }
@@ -44,7 +46,7 @@ pub struct Ran {
     pub az_arguments: String,
 }
 
-/// Those that the rig has not mapped. The server takes tokens of Azure's database resource, too.
+/// Maps the principals that the rig has not mapped, and lets the server take tokens of Azure's database resource.
 pub fn prepare(mut rig: Rig) -> Result<Rig> {
     let audiences = format!("{AUDIENCE}, {AUDIENCE_V2_ID}, ossrdbms");
     rig.server
@@ -64,22 +66,54 @@ pub fn prepare(mut rig: Rig) -> Result<Rig> {
     Ok(rig)
 }
 
-/// The program signs in as a user and as a guest, and prints as whom; with an expired token it fails, and prints what
-/// the server says.
+/// What the page sets for programs.
+pub const VARIABLES: [&str; 10] = [
+    "DATABASE_URL",
+    "PGSSLROOTCERT",
+    "PGHOST",
+    "PGPORT",
+    "PGDATABASE",
+    "PGUSER",
+    "PGSSLMODE",
+    "ODBC_CONNECTION",
+    "AADAUTH_AUDIENCE",
+    "JDBC_URL",
+];
+
+const AUTHORITIES_OF_SYSTEM: &str = "/etc/ssl/certs/ca-certificates.crt";
+
+/// The program signs in as a user and as a guest, and prints as whom. With an expired token it fails, and prints what
+/// the server says; and it fails with a server that it cannot verify.
 pub fn signs_in(rig: &Rig, program: impl Fn() -> Result<Command>) -> Result<()> {
     for who in [ALICE, GUEST] {
         prints(rig, program()?, Who::User(who), who)?;
     }
-    refused_as_expired(rig, program()?)
+    fails(rig, program()?, Who::Late(ALICE), EXPIRED)?;
+    verifies(rig, program()?)
 }
 
-/// With an expired token the program fails, and prints what the server says.
-pub fn refused_as_expired(rig: &Rig, program: Command) -> Result<()> {
-    let late = run(rig, program, Who::Late(ALICE))?;
-    let said = format!("{}{}", late.printed.output, late.printed.error);
-    ensure(!late.printed.success && said.contains(EXPIRED), || {
-        format!("{late:?}")
-    })
+/// The program fails, says why, and returns all that it says.
+pub fn fails(rig: &Rig, program: Command, who: Who, why: &str) -> Result<String> {
+    let ran = run(rig, program, who)?;
+    let said = format!("{}{}", ran.printed.output, ran.printed.error);
+    ensure(!ran.printed.success && said.contains(why), || {
+        format!("{who:?}: {ran:?}")
+    })?;
+    Ok(said)
+}
+
+/// The program fails with a server that it cannot verify, and does not try without TLS, as libpq does by default.
+pub fn verifies(rig: &Rig, program: Command) -> Result<()> {
+    // All clients say "certificate" or "certification".
+    let said = fails(rig, program, Who::Distrusting(ALICE), "certif")?;
+    ensure(!said.contains("no encryption"), || said.clone())
+}
+
+/// On two connections, with a token for each.
+pub fn signs_in_twice(rig: &Rig, program: Command) -> Result<()> {
+    let expected = format!("{ALICE}\n{ALICE}");
+    let ran = prints(rig, program, Who::User(ALICE), &expected)?;
+    ensure(ran.az_calls == 2, || format!("{ran:?}"))
 }
 
 /// A program that opens two connections gets two tokens, for this resource.
@@ -106,8 +140,12 @@ pub fn prints(rig: &Rig, program: Command, who: Who, expected: &str) -> Result<R
 pub fn run(rig: &Rig, mut program: Command, who: Who) -> Result<Ran> {
     static RUNS: AtomicU32 = AtomicU32::new(0);
     let (role, credential) = match who {
-        Who::User(role) | Who::Late(role) => (role, "AzureCliCredential"),
+        Who::User(role) | Who::Late(role) | Who::Distrusting(role) => (role, "AzureCliCredential"),
         Who::Identity(role) => (role, "ManagedIdentityCredential"),
+    };
+    let authorities = match who {
+        Who::Distrusting(_) => PathBuf::from(AUTHORITIES_OF_SYSTEM),
+        _ => rig.emulator.authorities(),
     };
     let run = RUNS.fetch_add(1, Ordering::Relaxed);
     let home = rig.run().path().join(format!("home-{run}"));
@@ -115,20 +153,14 @@ pub fn run(rig: &Rig, mut program: Command, who: Who) -> Result<Ran> {
     let calls = home.join("az-calls");
     fs::write(&calls, "")?;
     without_pg_variables(&mut program);
+    for name in VARIABLES {
+        program.env(name, documented(rig, name, role, &authorities)?);
+    }
     program
         .env("HOME", &home)
-        .env("DATABASE_URL", url(rig, role))
-        .env("JDBC_URL", documented(rig, "JDBC_URL", role)?)
-        .env("ODBC_CONNECTION", documented(rig, "ODBC_CONNECTION", role)?)
-        .env("AADAUTH_AUDIENCE", AUDIENCE)
-        .env("PGHOST", "localhost")
-        .env("PGPORT", rig.server.port().to_string())
-        .env("PGUSER", role)
-        .env("PGDATABASE", "postgres")
-        .env("PGSSLMODE", "verify-full")
-        .env("PGSSLROOTCERT", rig.emulator.authorities())
+        .env("NODE_EXTRA_CA_CERTS", &authorities)
+        .env("SSL_CERT_FILE", &authorities)
         .env("REQUESTS_CA_BUNDLE", rig.emulator.authorities())
-        .env("NODE_EXTRA_CA_CERTS", rig.emulator.authorities())
         .env("AZURE_TOKEN_CREDENTIALS", credential)
         .env(
             "AZURE_POD_IDENTITY_AUTHORITY_HOST",
@@ -154,22 +186,14 @@ pub fn run(rig: &Rig, mut program: Command, who: Who) -> Result<Ran> {
     })
 }
 
-/// `@` and `#` of the role are escaped, as the page says.
-fn url(rig: &Rig, role: &str) -> String {
-    let role = escaped(role);
-    let port = rig.server.port();
-    format!("postgresql://{role}@localhost:{port}/postgres?sslmode=verify-full")
-}
-
-/// What the page has for a variable, for this server and role.
-fn documented(rig: &Rig, name: &str, role: &str) -> Result<String> {
-    let authorities = rig.emulator.authorities().display().to_string();
+/// What the page has for a variable, for this server and role; in URLs, `@` and `#` of the role are escaped.
+fn documented(rig: &Rig, name: &str, role: &str, authorities: &Path) -> Result<String> {
     Ok(variable(name)?
         .replace("alice%40contoso.com", &escaped(role))
         .replace("alice@contoso.com", role)
         .replace("db.example.com", "localhost")
         .replace("5432", &rig.server.port().to_string())
-        .replace("/etc/ssl/certs/ca-certificates.crt", &authorities))
+        .replace(AUTHORITIES_OF_SYSTEM, &authorities.display().to_string()))
 }
 
 fn escaped(role: &str) -> String {
