@@ -23,10 +23,10 @@ pub const TESTS: &[Test] = &[
 
 fn all_open(rig: &Rig) -> Result<()> {
     let site = site(rig, "all-open")?;
-    // What takes longer than to look at the connections.
+    // Large enough that the connections are still open when they are counted.
     site.primary.sql_in(
         "app",
-        "CREATE TABLE large AS SELECT md5(i::text) FROM generate_series(1, 400000) AS i",
+        "CREATE TABLE large AS SELECT repeat(md5(i::text), 10) FROM generate_series(1, 400000) AS i",
     )?;
     let mut dump = Run::start(&site, "all-open", &dump(&site, "all-open")?)?;
     until("all connections are open", || {
@@ -69,8 +69,8 @@ fn during_restore(rig: &Rig) -> Result<()> {
         site.primary.port(),
         &site.authorities(),
     )?)?;
-    let mut held = held(&site.primary, "with_jobs")?;
-    let mut one_held = self::held(&site.primary, "with_one")?;
+    let mut held = hold_index(&site.primary, "with_jobs")?;
+    let mut one_held = hold_index(&site.primary, "with_one")?;
     let mut jobs = Run::start(&site, "jobs", &restore(&site, "with_jobs", "--jobs=4")?)?;
     let mut one = Run::start(&site, "one", &restore(&site, "with_one", "")?)?;
     await_waiting(&site.primary, 2)?;
@@ -125,7 +125,7 @@ fn place(site: &Site, name: &str) -> PathBuf {
 }
 
 /// A database in which CREATE INDEX waits until the session that is returned lets it.
-fn held(server: &Server, database: &str) -> Result<Connection> {
+fn hold_index(server: &Server, database: &str) -> Result<Connection> {
     server.sql(&format!("CREATE DATABASE {database} OWNER replica"))?;
     let mut session = server.superuser_in(database)?;
     session.query("SELECT pg_advisory_lock(1)")?;

@@ -1,6 +1,7 @@
 //! A primary, and beside it the password file that `aadauth-token` renews, as docs/replication.md has them.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -17,7 +18,7 @@ use crate::page;
 
 /// Its tokens live for this long.
 const AUDIENCE: &str = "api://aada0000-0000-4000-8000-000000000052";
-pub const LIFETIME: Duration = Duration::from_secs(60);
+const LIFETIME: Duration = Duration::from_secs(60);
 
 /// Of the identity that the page maps.
 pub const OBJECT_ID: &str = "0a7b0000-0000-4000-8000-000000000031";
@@ -68,12 +69,21 @@ impl<'a> Site<'a> {
         self.primary.sql_in("app", &insert).map(drop)
     }
 
-    /// A password file like the one at hand, which nobody renews.
-    pub fn copy_passfile(&self, name: &str) -> Result<PathBuf> {
-        let copy = self.passfile.with_file_name(name);
-        fs::copy(&self.passfile, &copy)?;
-        give_to_server(&copy)?;
-        Ok(copy)
+    /// Gives the password file another name, in place of a file that has it.
+    pub fn link_passfile(&self, name: &str) -> Result<PathBuf> {
+        let link = self.passfile.with_file_name(name);
+        if link.exists() {
+            fs::remove_file(&link)?;
+        }
+        symlink(&self.passfile, &link)?;
+        Ok(link)
+    }
+
+    /// Makes a link to the password file a copy of it, which nobody renews.
+    pub fn copy_passfile(&self, link: &Path) -> Result<()> {
+        fs::remove_file(link)?;
+        fs::copy(&self.passfile, link)?;
+        give_to_server(link)
     }
 
     pub fn authorities(&self) -> PathBuf {

@@ -162,9 +162,8 @@ fn applies(module: &str, test: &str) -> bool {
     };
     let is_alternate_hba_file = matches!(Route::of_environment(), Ok(Route::HbaFile));
     match module {
-        "oauth" => is_of_version(|major| major >= 18),
-        // sslnegotiation is the newest of them.
-        "libpq_options" => is_of_version(|major| major >= 17),
+        // require_auth=oauth is the newest of the options.
+        "oauth" | "libpq_options" => is_of_version(|major| major >= 18),
         // They start servers of that method whatever the run's.
         "alternate_hba_file" => is_alternate_hba_file,
         // A server of that version, beside the one under test.

@@ -154,7 +154,7 @@ fn attempts(rig: &Rig) -> Result<()> {
         .get("counted_since_timestamp_seconds")
         .copied()
         .flatten();
-    server.sql("SELECT pg_sleep(1.1); SELECT aadauth.reset_statistics()")?;
+    server.sql("SELECT aadauth.reset_statistics()")?;
     let found = read_over(&mut reader)?;
     expect(&found, "sign_in_attempts", &[])?;
     expect(&found, "decision", &[])?;
