@@ -46,7 +46,7 @@ const node = (page, name) => page.locator(".file-tree").getByText(name, { exact:
 
 const connect = (page, server) => node(page, server).dblclick();
 
-// With the key that closes nothing; pgAdmin does not hear it while it is busy.
+// The right arrow opens a node and never closes one. pgAdmin ignores it while it is busy.
 async function open(page, name, child) {
   const isThere = () => node(page, child).waitFor({ timeout: 1_000 });
   await node(page, name).click();

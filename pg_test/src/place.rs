@@ -23,6 +23,21 @@ pub fn target() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| source().join("target"), PathBuf::from)
 }
 
+/// The Python that has the packages of the tests.
+pub fn python() -> PathBuf {
+    target().join("venv/bin/python")
+}
+
+/// The node that the packages of the tests need, where the system's is too old, or else the system's.
+pub fn node() -> PathBuf {
+    let own = target().join("node/runtime/node_modules/.bin/node");
+    if own.exists() {
+        own
+    } else {
+        PathBuf::from("node")
+    }
+}
+
 /// The `pg_config` of the server under test.
 pub fn pg_config() -> PathBuf {
     std::env::var_os("PG_CONFIG").map_or_else(|| PathBuf::from("/usr/bin/pg_config"), PathBuf::from)

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use pg_test::Result;
 use pg_test::emulator::AUDIENCE;
-use pg_test::place::target;
+use pg_test::place::{self, target};
 use pg_test::rig::{Rig, ensure};
 use serde_json::Value;
 
@@ -86,7 +86,7 @@ fn node(rig: &Rig, code: &str) -> Result<Command> {
     symlink(packages(), project.join("node_modules"))?;
     let module = project.join("main.mjs");
     fs::write(&module, code)?;
-    let mut command = Command::new(program());
+    let mut command = Command::new(place::node());
     command.arg(module);
     Ok(command)
 }
@@ -96,16 +96,6 @@ fn version(package: &str) -> Result<String> {
     let description: Value = serde_json::from_str(&description)?;
     let version = description["version"].as_str();
     Ok(version.ok_or("no version")?.to_owned())
-}
-
-/// The node that the packages need, where the system's is too old, or else the system's.
-pub fn program() -> PathBuf {
-    let own = target().join("node/runtime/node_modules/.bin/node");
-    if own.exists() {
-        own
-    } else {
-        PathBuf::from("node")
-    }
 }
 
 pub fn packages() -> PathBuf {

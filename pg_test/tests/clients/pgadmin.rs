@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use pg_test::Result;
-use pg_test::place::{source, target};
+use pg_test::place::{node, source, target};
 use pg_test::process::{Owned, checked};
 use pg_test::rig::{Rig, ensure};
 use pg_test::set_up::free_port;
@@ -15,7 +15,7 @@ use pg_test::wait::{until, until_within};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::node::{packages, program};
+use crate::node::packages;
 use crate::page::block;
 use crate::python::package_version;
 use crate::surroundings::{ALICE, EXPIRED, GUEST, path};
@@ -32,7 +32,7 @@ pub const INSTALLED: &[Installed] = &[("pgAdmin 4", || {
 fn signs_in(rig: &Rig) -> Result<()> {
     let pgadmin = PgAdmin::start(rig)?;
     let printed = checked(
-        Command::new(program())
+        Command::new(node())
             .arg(source().join("pg_test/clients/pgadmin.js"))
             .env("NODE_PATH", packages())
             .env("PGADMIN", format!("http://127.0.0.1:{}", pgadmin.port))

@@ -1,12 +1,12 @@
 //! Python's clients.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use pg_test::Result;
 use pg_test::emulator::{AUDIENCE, TENANT};
-use pg_test::place::target;
+use pg_test::place;
 use pg_test::process::checked;
 use pg_test::rig::{Rig, ensure};
 
@@ -168,7 +168,7 @@ fn django_shell(project: &Path, code: &str) -> Command {
     let mut command = Command::new("env");
     command
         .arg("--unset=PGSSLMODE")
-        .arg(interpreter())
+        .arg(place::python())
         .args(["-m", "django", "shell", "--no-imports", "-c", code])
         .current_dir(project)
         .env("DJANGO_SETTINGS_MODULE", "settings");
@@ -176,13 +176,13 @@ fn django_shell(project: &Path, code: &str) -> Command {
 }
 
 pub fn python(code: &str) -> Command {
-    let mut command = Command::new(interpreter());
+    let mut command = Command::new(place::python());
     command.args(["-c", code]);
     command
 }
 
 fn version(package: &str) -> Result<String> {
-    package_version(&interpreter(), package)
+    package_version(&place::python(), package)
 }
 
 /// The version of a package, as the Python says that has it.
@@ -190,8 +190,4 @@ pub fn package_version(interpreter: &Path, package: &str) -> Result<String> {
     let code = format!("import importlib.metadata as m; print(m.version('{package}'))");
     let version = checked(Command::new(interpreter).args(["-c", &code]))?;
     Ok(version.trim().to_owned())
-}
-
-fn interpreter() -> PathBuf {
-    target().join("venv/bin/python")
 }

@@ -3,12 +3,11 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
 
 use pg_test::Result;
 use pg_test::client::Printed;
 use pg_test::document::block_with;
-use pg_test::place::{RunDirectory, source, target};
+use pg_test::place::{RunDirectory, node, python, source};
 use pg_test::rig::ensure;
 use pg_test::wait::until;
 
@@ -70,7 +69,7 @@ pub fn sign_in_as_applications(container: &Container) -> Result<()> {
     ] {
         for (program, script) in [(python(), "app.py"), (node(), "app.js")] {
             let script = source().join("pg_test/tests/package/ci").join(script);
-            let words = [program.as_str(), &script.to_string_lossy()];
+            let words = [&program.to_string_lossy(), &*script.to_string_lossy()];
             let printed = container.beside(&compose, &words, environment)?;
             ensure(printed.success && printed.output == expected, || {
                 format!("{words:?} in {environment:?}: {printed:?}")
@@ -190,19 +189,4 @@ fn with(
     let changes = changes.iter();
     environment.extend(changes.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
     environment
-}
-
-fn python() -> String {
-    target().join("venv/bin/python").display().to_string()
-}
-
-/// The node that Microsoft's library needs, where the system's is too old.
-fn node() -> String {
-    let own = target().join("node/runtime/node_modules/.bin/node");
-    let path = if own.exists() {
-        &own
-    } else {
-        Path::new("node")
-    };
-    path.display().to_string()
 }
