@@ -129,7 +129,9 @@ impl Request {
     fn authority(&self) -> Result<Authority, String> {
         // Microsoft's libraries write it with a slash at the end.
         let host = self.authority_host.as_deref();
-        let host = host.map(|host| host.trim_end_matches('/')).filter(|host| !host.is_empty());
+        let host = host
+            .map(|host| host.trim_end_matches('/'))
+            .filter(|host| !host.is_empty());
         let cloud = match (self.cloud, host.and_then(Cloud::of_login)) {
             (Some(given), Some(other)) if given != other => {
                 return Err(format!(

@@ -54,9 +54,13 @@ pub fn read_ca_file(path: &Path) -> Result<Vec<CertificateDer<'static>>, CaFileE
 /// What has no end, such as a device, must not take all memory.
 fn read(path: &Path) -> io::Result<Vec<u8>> {
     let mut content = Vec::new();
-    let size = File::open(path)?.take(LARGEST + 1).read_to_end(&mut content)?;
+    let size = File::open(path)?
+        .take(LARGEST + 1)
+        .read_to_end(&mut content)?;
     match size as u64 > LARGEST {
-        true => Err(io::Error::other(format!("it is larger than {LARGEST} bytes"))),
+        true => Err(io::Error::other(format!(
+            "it is larger than {LARGEST} bytes"
+        ))),
         false => Ok(content),
     }
 }
