@@ -369,14 +369,23 @@ fn name_of(item: &Item) -> Option<String> {
     Some(name.to_string())
 }
 
+/// Whether a type such as `unsafe extern "C" fn(usize)` goes on so: a function of that name would have one.
+fn is_function_pointer(after_unsafe: &[proc_macro2::TokenTree]) -> bool {
+    use proc_macro2::TokenTree::{Group, Ident, Literal};
+    matches!(after_unsafe, [Ident(external), Literal(_), Ident(function), Group(_), ..]
+        if external == "extern" && function == "fn")
+}
+
 /// Where a file has unsafe code or lets itself have it: the lines.
 pub fn unsafe_lines(tokens: &TokenStream) -> Vec<usize> {
     let mut lines = Vec::new();
     let mut allowing = false;
-    for token in tokens.clone() {
+    let tokens: Vec<_> = tokens.clone().into_iter().collect();
+    for (token, number) in tokens.iter().zip(1..) {
         match token {
             proc_macro2::TokenTree::Ident(name) => {
-                if name == "unsafe" {
+                let rest = tokens.get(number..).unwrap_or_default();
+                if name == "unsafe" && !is_function_pointer(rest) {
                     lines.push(name.span().start().line);
                 }
                 allowing = name == "allow" || name == "expect" || name == "warn";

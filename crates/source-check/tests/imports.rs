@@ -227,9 +227,12 @@ fn a_module_file_that_passes_on_its_children_closes_no_circle() -> Result<()> {
 #[test]
 fn unsafe_code_stays_in_its_rooms() -> Result<()> {
     expect(&[("src/pg.rs", "pub fn call() { unsafe {} }")], &[])?;
+    let of_type = "use crate::pg::call;\ntype F = unsafe extern \"C\" fn(usize);";
+    expect(&[("src/right.rs", of_type)], &[])?;
     for text in [
         "fn f() { unsafe {} }",
         "unsafe fn f() {}",
+        "unsafe extern \"C\" fn f() {}",
         "unsafe impl Send for X {}",
         "#![allow(unsafe_code)]",
         "fn f() { m!(unsafe {}) }",
