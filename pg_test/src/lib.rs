@@ -19,6 +19,7 @@ pub mod rig;
 pub mod route;
 pub mod server;
 pub mod set_up;
+pub mod suite;
 mod superuser;
 pub mod timing;
 pub mod tls;

@@ -18,22 +18,17 @@ mod surroundings;
 mod versions;
 
 use std::process::ExitCode;
-use std::sync::Arc;
 
-use libtest_mimic::{Arguments, Trial};
 use pg_test::Result;
 use pg_test::rig::Rig;
-use pg_test::timing::{conclude, trial};
+use pg_test::suite::{Module, Test, run};
 
 use crate::surroundings::prepare;
-
-/// One test: a name that says what must hold, and what tries it.
-type Test = (&'static str, fn(&Rig) -> Result<()>);
 
 /// A client as the page's table names it, and its version, which it reports itself.
 type Installed = (&'static str, fn() -> Result<String>);
 
-const MODULES: &[(&str, &[Test])] = &[
+const MODULES: &[Module] = &[
     ("page", page::TESTS),
     ("libpq", libpq::TESTS),
     ("node", node::TESTS),
@@ -58,34 +53,5 @@ const INSTALLED: &[&[Installed]] = &[
 ];
 
 fn main() -> ExitCode {
-    let mut arguments = Arguments::from_args();
-    arguments.test_threads.get_or_insert(3);
-    if arguments.list {
-        libtest_mimic::run(&arguments, trials(&None)).exit();
-    }
-    let rig = match Rig::start().and_then(prepare) {
-        Ok(rig) => Some(Arc::new(rig)),
-        Err(error) => {
-            eprintln!("the tests could not be set up: {error}");
-            return ExitCode::FAILURE;
-        }
-    };
-    let conclusion = libtest_mimic::run(&arguments, trials(&rig));
-    // `exit` would leave servers behind: everything is dropped first.
-    drop(rig);
-    conclude("clients", &conclusion)
-}
-
-/// Every test as libtest-mimic wants it; without a rig they can be listed, not run.
-fn trials(rig: &Option<Arc<Rig>>) -> Vec<Trial> {
-    let mut trials = Vec::new();
-    for (module, tests) in MODULES {
-        for (name, test) in *tests {
-            let rig = rig.clone();
-            trials.push(trial(format!("{module}::{name}"), move || {
-                test(rig.as_deref().ok_or("there is no rig")?)
-            }));
-        }
-    }
-    trials
+    run("clients", 3, || Rig::start().and_then(prepare), MODULES)
 }

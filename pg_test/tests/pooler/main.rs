@@ -28,17 +28,11 @@ mod unknown_keys;
 mod version;
 
 use std::process::ExitCode;
-use std::sync::Arc;
 
-use libtest_mimic::{Arguments, Trial};
-use pg_test::Result;
 use pg_test::rig::Rig;
-use pg_test::timing::{conclude, trial};
+use pg_test::suite::{Module, Test, run};
 
-/// One test: a name that says what must hold, and what tries it.
-type Test = (&'static str, fn(&Rig) -> Result<()>);
-
-const MODULES: &[(&str, &[Test])] = &[
+const MODULES: &[Module] = &[
     ("sign_ins", sign_ins::TESTS),
     ("failures", failures::TESTS),
     ("file", file::TESTS),
@@ -59,35 +53,11 @@ const MODULES: &[(&str, &[Test])] = &[
 ];
 
 fn main() -> ExitCode {
-    let mut arguments = Arguments::from_args();
     // Each starts servers of its own, and some measure times.
-    arguments.test_threads.get_or_insert(2);
-    if arguments.list {
-        libtest_mimic::run(&arguments, trials(&None)).exit();
-    }
-    let rig = match version::find().and_then(|()| Rig::start()) {
-        Ok(rig) => Some(Arc::new(rig)),
-        Err(error) => {
-            eprintln!("the tests could not be set up: {error}");
-            return ExitCode::FAILURE;
-        }
-    };
-    let conclusion = libtest_mimic::run(&arguments, trials(&rig));
-    // `exit` would leave servers behind: everything is dropped first.
-    drop(rig);
-    conclude("pooler", &conclusion)
-}
-
-/// Every test as libtest-mimic wants it; without a rig they can be listed, not run.
-fn trials(rig: &Option<Arc<Rig>>) -> Vec<Trial> {
-    let mut trials = Vec::new();
-    for (module, tests) in MODULES {
-        for (name, test) in *tests {
-            let rig = rig.clone();
-            trials.push(trial(format!("{module}::{name}"), move || {
-                test(rig.as_deref().ok_or("there is no rig")?)
-            }));
-        }
-    }
-    trials
+    run(
+        "pooler",
+        2,
+        || version::find().and_then(|()| Rig::start()),
+        MODULES,
+    )
 }
