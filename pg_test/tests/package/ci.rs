@@ -97,8 +97,11 @@ pub fn sign_in_as_applications(container: &Container) -> Result<()> {
 /// On the loopback interface only, and for one tenant only, whatever the options say.
 fn not_from_outside(prepared: &Prepared) -> Result<()> {
     let run = RunDirectory::create()?;
-    let container = Container::of_last_steps(prepared, &run)?;
+    let mut container = Container::of_last_steps(prepared, &run)?;
     container.run("echo 0.0.0.0 localhost >/etc/hosts")?;
+    // Another server's data.
+    let others = ("PGDATA".to_owned(), "/tmp/others".to_owned());
+    container.settings.environment.extend([others]);
     container.start(
         "-c listen_addresses='*' -c aadauth.tenant_id=00000000-0000-4000-8000-000000000001 \
          -c aadauth.authority_host= -c log_statement=all",
@@ -106,6 +109,8 @@ fn not_from_outside(prepared: &Prepared) -> Result<()> {
     ensure(container.sql("SHOW log_statement")? == "all", || {
         "options are not passed on".to_owned()
     })?;
+    let data = container.sql("SHOW data_directory")?;
+    ensure(data == "/srv/postgresql/data", || data.clone())?;
     let tenant = container.sql("SHOW aadauth.tenant_id")?;
     ensure(tenant.starts_with("6b1f0c7e-"), || tenant.clone())?;
     let authority = container.sql("SHOW aadauth.authority_host")?;

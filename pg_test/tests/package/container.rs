@@ -40,7 +40,7 @@ exec setpriv --bounding-set=-dac_override,-dac_read_search -- "$@"
 
 pub struct Container {
     pub machine: Machine,
-    settings: Settings,
+    pub settings: Settings,
 }
 
 impl Container {
